@@ -1,0 +1,570 @@
+//! What a session needs to know before it starts. A [`Config`] that exists is valid.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use adit_tunnel::{Secret, Transport};
+use bytes::Bytes;
+use pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+
+use crate::{
+    algorithms::{Cipher, Digest},
+    crypto::{self, Crypto},
+    keys::StaticKey,
+};
+
+/// Everything a [`crate::Session`] needs to know; made by [`Config::builder`] or from a [`crate::Profile`].
+#[derive(Debug)]
+pub struct Config {
+    pub(crate) remotes: Vec<Remote>,
+    pub(crate) server: ServerCheck,
+    pub(crate) identity: Option<ClientIdentity>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) settings: Settings,
+}
+
+impl Config {
+    /// Starts with the gateways; how they are verified comes next.
+    #[must_use]
+    pub fn builder(remotes: Vec<Remote>) -> ConfigBuilder<WantsServerCheck> {
+        ConfigBuilder { remotes, state: WantsServerCheck(()) }
+    }
+
+    /// The gateways, in the order to try them.
+    #[must_use]
+    pub fn remotes(&self) -> &[Remote] {
+        &self.remotes
+    }
+
+    /// Everything that has a default.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What is weak about this configuration, one sentence each, for a person to read.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.server.checks_role() {
+            warnings.push(
+                "nothing checks that the server's certificate belongs to a server: any holder of a certificate of the \
+                 same CA can pose as it; add `remote-cert-tls server` or `verify-x509-name`"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
+    /// Withholds features from the server, for tests and odd servers. Never needed with a healthy one.
+    pub fn dangerous(&mut self) -> &mut Dangerous {
+        &mut self.settings.dangerous
+    }
+}
+
+/// Builds a [`Config`]; the type says what is still missing.
+#[derive(Debug)]
+pub struct ConfigBuilder<State> {
+    remotes: Vec<Remote>,
+    state: State,
+}
+
+/// How the server is verified must be said next.
+#[derive(Debug)]
+pub struct WantsServerCheck(());
+
+/// How we prove who we are must be said next.
+#[derive(Debug)]
+pub struct WantsIdentity {
+    server: ServerCheck,
+}
+
+/// Nothing is missing.
+#[derive(Debug)]
+pub struct Complete {
+    server: ServerCheck,
+    identity: Option<ClientIdentity>,
+    credentials: Option<Credentials>,
+    settings: Settings,
+}
+
+impl ConfigBuilder<WantsServerCheck> {
+    /// How the server is verified.
+    #[must_use]
+    pub fn server_check(self, server: ServerCheck) -> ConfigBuilder<WantsIdentity> {
+        ConfigBuilder { remotes: self.remotes, state: WantsIdentity { server } }
+    }
+}
+
+impl ConfigBuilder<WantsIdentity> {
+    /// A client certificate, a user name with password, or both.
+    #[must_use]
+    pub fn identity(
+        self,
+        identity: Option<ClientIdentity>,
+        credentials: Option<Credentials>,
+    ) -> ConfigBuilder<Complete> {
+        let settings = Settings::default();
+        let state = Complete { server: self.state.server, identity, credentials, settings };
+        ConfigBuilder { remotes: self.remotes, state }
+    }
+}
+
+impl ConfigBuilder<Complete> {
+    /// Changes settings from their defaults.
+    #[must_use]
+    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.state.settings);
+        self
+    }
+
+    /// Checks everything together.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names what is missing or contradictory.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let Complete { server, identity, credentials, settings } = self.state;
+        if self.remotes.is_empty() {
+            return Err(ConfigError::NoRemote);
+        }
+        if server.ca.is_empty() && server.fingerprints.is_empty() {
+            return Err(ConfigError::NoServerCheck);
+        }
+        if identity.is_none() && credentials.is_none() {
+            return Err(ConfigError::NoIdentity);
+        }
+        if settings.data_ciphers.is_empty() {
+            return Err(ConfigError::NoCipher);
+        }
+        if let (Some(min), Some(max)) = (settings.tls.min, settings.tls.max)
+            && min > max
+        {
+            return Err(ConfigError::TlsVersions);
+        }
+        Ok(Config { remotes: self.remotes, server, identity, credentials, settings })
+    }
+}
+
+/// Why a configuration cannot work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No gateway.
+    #[error("no gateway to connect to; add `remote HOST PORT`")]
+    NoRemote,
+    /// Anybody could pose as the server.
+    #[error("nothing to verify the server by; add `ca` or `peer-fingerprint`")]
+    NoServerCheck,
+    /// Neither a certificate nor a user.
+    #[error("nothing to prove who we are; add `cert` and `key`, `pkcs12` or `auth-user-pass`")]
+    NoIdentity,
+    /// No cipher we know is allowed.
+    #[error("no cipher is left for the data channel; add one to `data-ciphers`")]
+    NoCipher,
+    /// The TLS versions contradict each other.
+    #[error("`tls-version-min` is above `tls-version-max`")]
+    TlsVersions,
+    /// rustls does not accept certificate and key.
+    #[error("the client certificate and its key do not work together: {0}")]
+    Identity(String),
+    /// A certificate of `ca` cannot be read as a trust anchor.
+    #[error("a certificate of `ca` cannot be used: {0}")]
+    Ca(String),
+    /// A list of `crl-verify` cannot be read.
+    #[error("the list of `crl-verify` cannot be used: {0}")]
+    Crl(String),
+}
+
+/// Which family of outer addresses a gateway is reached by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4 only (`udp4`, `tcp4`).
+    V4,
+    /// IPv6 only (`udp6`, `tcp6`).
+    V6,
+}
+
+impl Family {
+    /// Whether the address is of this family.
+    #[must_use]
+    pub const fn matches(self, address: IpAddr) -> bool {
+        match self {
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
+}
+
+/// One gateway: a `remote` line, or a `<connection>` block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Name or address.
+    pub host: String,
+    /// Port of the server.
+    pub port: u16,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// `None` tries IPv6 and IPv4.
+    pub family: Option<Family>,
+    /// Replaces [`Settings::control_wrap`] for this gateway.
+    pub control_wrap: Option<ControlWrap>,
+    /// Replaces [`Settings::explicit_exit_notify`] for this gateway.
+    pub explicit_exit_notify: Option<u32>,
+    /// Replaces [`Settings::connect_timeout`] for this gateway.
+    pub connect_timeout: Option<Duration>,
+    /// Replaces [`Settings::tun_mtu`] for this gateway.
+    pub tun_mtu: Option<u16>,
+    /// Replaces [`Settings::mssfix`] for this gateway.
+    pub mssfix: Option<Mssfix>,
+}
+
+impl Remote {
+    /// A gateway without settings of its own.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16, transport: Transport) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            transport,
+            family: None,
+            control_wrap: None,
+            explicit_exit_notify: None,
+            connect_timeout: None,
+            tun_mtu: None,
+            mssfix: None,
+        }
+    }
+}
+
+/// How the server's certificate is checked.
+#[derive(Debug, Clone, Default)]
+pub struct ServerCheck {
+    /// Trust anchors (`ca`). With none, one of [`Self::fingerprints`] must match, and the chain is not looked at.
+    pub ca: Vec<CertificateDer<'static>>,
+    /// SHA-256 of accepted leaf certificates (`peer-fingerprint`); empty accepts any that the chain proves.
+    pub fingerprints: Vec<[u8; 32]>,
+    /// Acceptable values of the key usage extension, each a bit mask as `remote-cert-ku` writes it; empty accepts any.
+    /// `Some` with no value only demands that the extension is there (`remote-cert-tls`).
+    pub key_usage: Option<Vec<u16>>,
+    /// The extended key usage that must be there, as dotted OID (`remote-cert-eku`; `remote-cert-tls server` means
+    /// 1.3.6.1.5.5.7.3.1).
+    pub extended_key_usage: Option<String>,
+    /// The old Netscape extension must say "server" (`ns-cert-type server`).
+    pub netscape_server: bool,
+    /// The name the subject must have (`verify-x509-name`).
+    pub name: Option<NameCheck>,
+    /// Revocation lists (`crl-verify`).
+    pub crls: Vec<CertificateRevocationListDer<'static>>,
+}
+
+impl ServerCheck {
+    /// Whether anything tells the server from other holders of certificates of the same CA.
+    #[must_use]
+    pub fn checks_role(&self) -> bool {
+        self.extended_key_usage.is_some()
+            || self.netscape_server
+            || self.name.is_some()
+            || !self.fingerprints.is_empty()
+            || self.key_usage.as_ref().is_some_and(|masks| !masks.is_empty())
+    }
+}
+
+/// `verify-x509-name`: no wildcards, everything compared byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NameCheck {
+    /// The whole subject, as OpenVPN writes it: `C=DE, O=Example, CN=server`.
+    Subject(String),
+    /// The common name.
+    CommonName(String),
+    /// The beginning of the common name.
+    CommonNamePrefix(String),
+}
+
+/// Our certificate chain, the leaf first, and its private key.
+#[derive(Debug)]
+pub struct ClientIdentity {
+    /// The leaf, then intermediates.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The key of the leaf.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Clone for ClientIdentity {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
+/// User name and password (`auth-user-pass`).
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// How control packets are wrapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlWrap {
+    /// Not at all.
+    None,
+    /// `tls-auth`: an HMAC over each packet.
+    TlsAuth {
+        /// The shared key.
+        key: StaticKey,
+        /// Which half each side sends with.
+        direction: KeyDirection,
+        /// The HMAC's digest: that of `auth`.
+        digest: Digest,
+    },
+    /// `tls-crypt`: authenticated and encrypted with one key shared by all clients.
+    TlsCrypt(StaticKey),
+    /// `tls-crypt-v2`: the same with a key of our own, which we bring along in wrapped form.
+    TlsCryptV2 {
+        /// Our key.
+        key: StaticKey,
+        /// The key as only the server can unwrap it, with its length at the end; at most 1024 bytes.
+        wrapped: Bytes,
+    },
+}
+
+/// `key-direction`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyDirection {
+    /// Not given: the first key for both directions.
+    Bidirectional,
+    /// 0: send with the first key, receive with the second.
+    Normal,
+    /// 1: send with the second key, receive with the first. The usual choice of clients.
+    Inverse,
+}
+
+/// What packets look like where compression was configured once. We never compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// No framing (no `compress`, no `comp-lzo`).
+    None,
+    /// One byte before each packet (`comp-lzo no`).
+    V1,
+    /// One byte swapped with the packet's first, which moves to the end (`compress`, `compress stub`, `compress lz4`).
+    V1Swap,
+    /// Nothing, unless the packet's first byte is 0x50 (`compress stub-v2`, `compress lz4-v2`).
+    V2,
+}
+
+/// `mssfix`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mssfix {
+    /// `mssfix 0`.
+    Off,
+    /// `mssfix N`: inner TCP segments such that the datagram's UDP payload has at most this many bytes.
+    Payload(u16),
+    /// `mssfix N mtu`: such that the outer IP packet has at most this many bytes.
+    OuterIp(u16),
+}
+
+/// `tls-version-min`, `tls-version-max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// What of TLS is configurable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Lowest version; `None` is TLS 1.2.
+    pub min: Option<TlsVersion>,
+    /// Highest version; `None` is TLS 1.3.
+    pub max: Option<TlsVersion>,
+    /// Key exchange groups by preference, as `tls-groups` names them; empty is the default.
+    pub groups: Vec<String>,
+    /// Cipher suites of TLS 1.2, as `tls-cipher` names them; empty is the default.
+    pub ciphers: Vec<String>,
+    /// Cipher suites of TLS 1.3, as `tls-ciphersuites` names them; empty is the default.
+    pub ciphersuites: Vec<String>,
+}
+
+/// `pull-filter`: the first rule whose text begins the pushed option decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullFilter {
+    /// What to do with a match.
+    pub action: PullAction,
+    /// Compared with the beginning of the pushed option.
+    pub prefix: String,
+}
+
+/// What to do with a pushed option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PullAction {
+    /// Use it.
+    Accept,
+    /// Leave it out.
+    Ignore,
+    /// End the session and try again.
+    Reject,
+}
+
+/// `static-challenge`: one more line to ask the user for, sent together with the password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticChallenge {
+    /// The question.
+    pub text: String,
+    /// Whether typing is visible.
+    pub echo: bool,
+    /// `concat`: the answer is appended to the password instead of the `SCRV1` form.
+    pub concat: bool,
+}
+
+/// Everything that has a default. Times are OpenVPN 2.6's unless said otherwise.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How control packets are wrapped.
+    pub control_wrap: ControlWrap,
+    /// Ciphers offered, the most preferred first (`data-ciphers`).
+    pub data_ciphers: Vec<Cipher>,
+    /// The cipher with a server that cannot negotiate (`data-ciphers-fallback`, or `cipher`).
+    pub data_ciphers_fallback: Option<Cipher>,
+    /// The digest of CBC ciphers and of `tls-auth` (`auth`).
+    pub auth: Digest,
+    /// Framing before the server pushes another.
+    pub framing: Framing,
+    /// Versions and suites of TLS.
+    pub tls: TlsSettings,
+    /// Longest time for a TLS handshake with key exchange (`hand-window`).
+    pub hand_window: Duration,
+    /// First wait before a control packet is sent again, doubling (`tls-timeout`).
+    pub tls_timeout: Duration,
+    /// How long an old key remains usable after a renegotiation (`tran-window`).
+    pub tran_window: Duration,
+    /// We renegotiate this long after the last key; zero leaves it to the server (`reneg-sec`).
+    pub reneg_sec: Duration,
+    /// We renegotiate after this many bytes in one direction; 0 never (`reneg-bytes`).
+    pub reneg_bytes: u64,
+    /// We renegotiate after this many packets in one direction; 0 never (`reneg-pkts`).
+    pub reneg_packets: u64,
+    /// Send a ping after so long without sending (`ping`).
+    pub ping: Option<Duration>,
+    /// Start over after so long without receiving (`ping-restart`).
+    pub ping_restart: Option<Duration>,
+    /// End for good after so long without receiving (`ping-exit`).
+    pub ping_exit: Option<Duration>,
+    /// End after so long with less than so many bytes of traffic (`inactive`).
+    pub inactive: Option<(Duration, u64)>,
+    /// End this long after the start (`session-timeout`).
+    pub session_timeout: Option<Duration>,
+    /// Over UDP, tell the server so many times that we leave (`explicit-exit-notify`).
+    pub explicit_exit_notify: Option<u32>,
+    /// Size of the data channel's replay window in packets (`replay-window`).
+    pub replay_window: u32,
+    /// Largest inner packet (`tun-mtu`).
+    pub tun_mtu: u16,
+    /// Largest inner packet a server may push, told as IV_MTU (`tun-mtu-max`).
+    pub tun_mtu_max: u16,
+    /// Limits inner TCP segments (`mssfix`).
+    pub mssfix: Mssfix,
+    /// Largest control datagram including IP and UDP headers (`max-packet-size`).
+    pub max_packet_size: u16,
+    /// Ask the server for its options (`pull`).
+    pub pull: bool,
+    /// Filters pushed options (`pull-filter`).
+    pub pull_filters: Vec<PullFilter>,
+    /// Ignores pushed routes and DNS (`route-nopull`).
+    pub route_nopull: bool,
+    /// Lines of the profile that a server could push as well (`ifconfig`, `route`, `dhcp-option`, …), applied first.
+    pub local_options: Vec<String>,
+    /// One more question to the user.
+    pub static_challenge: Option<StaticChallenge>,
+    /// Forget the password once used, and ask again (`auth-nocache`).
+    pub auth_nocache: bool,
+    /// Tell the server more about us (`push-peer-info`).
+    pub push_peer_info: bool,
+    /// Further lines of the peer-info, such as `UV_*` variables.
+    pub peer_info: Vec<(String, String)>,
+    /// Longest time until the server answers at all (`connect-timeout`, `server-poll-timeout`).
+    pub connect_timeout: Duration,
+    /// First wait between rounds over all gateways (`connect-retry`).
+    pub connect_retry: Duration,
+    /// Longest wait between rounds (second value of `connect-retry`).
+    pub connect_retry_max_wait: Duration,
+    /// Rounds over all gateways before giving up; `None` never gives up (`connect-retry-max`).
+    pub connect_retry_max: Option<u32>,
+    /// Shuffle the gateways (`remote-random`).
+    pub remote_random: bool,
+    /// Local address and port of the outer socket (`local`, `lport`, `bind`).
+    pub local_bind: (Option<IpAddr>, Option<u16>),
+    /// Receive and send buffers of the outer socket in bytes (`rcvbuf`, `sndbuf`).
+    pub socket_buffers: (Option<u32>, Option<u32>),
+    /// The implementation of our own wire formats' crypto.
+    pub crypto: Arc<dyn Crypto>,
+    pub(crate) dangerous: Dangerous,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            control_wrap: ControlWrap::None,
+            data_ciphers: Cipher::DEFAULT.to_vec(),
+            data_ciphers_fallback: None,
+            auth: Digest::Sha1,
+            framing: Framing::None,
+            tls: TlsSettings::default(),
+            hand_window: Duration::from_secs(60),
+            tls_timeout: Duration::from_secs(2),
+            tran_window: Duration::from_secs(3600),
+            reneg_sec: Duration::from_secs(3600),
+            reneg_bytes: 0,
+            reneg_packets: 0,
+            ping: None,
+            ping_restart: None,
+            ping_exit: None,
+            inactive: None,
+            session_timeout: None,
+            explicit_exit_notify: None,
+            replay_window: 64,
+            tun_mtu: 1500,
+            tun_mtu_max: 1600,
+            mssfix: Mssfix::OuterIp(1492),
+            max_packet_size: 1250,
+            pull: true,
+            pull_filters: Vec::new(),
+            route_nopull: false,
+            local_options: Vec::new(),
+            static_challenge: None,
+            auth_nocache: false,
+            push_peer_info: false,
+            peer_info: Vec::new(),
+            connect_timeout: Duration::from_secs(120),
+            connect_retry: Duration::from_secs(1),
+            connect_retry_max_wait: Duration::from_secs(300),
+            connect_retry_max: None,
+            remote_random: false,
+            local_bind: (None, None),
+            socket_buffers: (None, None),
+            crypto: crypto::default_backend(),
+            dangerous: Dangerous::default(),
+        }
+    }
+}
+
+/// Features withheld from the server, for tests and odd servers.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Dangerous {
+    pub(crate) withheld_iv_proto: u32,
+    pub(crate) withhold_iv_ncp: bool,
+}
+
+impl Dangerous {
+    /// Does not announce these bits of IV_PROTO, and behaves as if we did not know the features.
+    pub fn withhold_iv_proto(&mut self, bits: u32) -> &mut Self {
+        self.withheld_iv_proto |= bits;
+        self
+    }
+
+    /// Announces neither IV_NCP nor IV_CIPHERS, as clients before OpenVPN 2.4 did.
+    pub fn withhold_iv_ncp(&mut self) -> &mut Self {
+        self.withhold_iv_ncp = true;
+        self
+    }
+}

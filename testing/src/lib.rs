@@ -1,0 +1,56 @@
+//! What the tests of several crates share: seeded randomness, and vectors read from files.
+
+use std::{collections::BTreeMap, path::Path};
+
+use adit_tunnel::Random;
+use rand_chacha::{
+    ChaCha12Rng,
+    rand_core::{Rng, SeedableRng},
+};
+
+/// Randomness that is the same for the same seed.
+#[derive(Debug, Clone)]
+pub struct SeededRandom(ChaCha12Rng);
+
+impl SeededRandom {
+    /// A generator for this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(ChaCha12Rng::seed_from_u64(seed))
+    }
+}
+
+impl Random for SeededRandom {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.0.fill_bytes(bytes);
+    }
+}
+
+/// One vector: names and values, the values in hexadecimal.
+pub type Vector = BTreeMap<String, Vec<u8>>;
+
+/// Reads a file of vectors: lines `name = hex`, vectors apart by blank lines, `#` starts a comment.
+///
+/// # Panics
+/// If the file is missing or malformed: a test cannot go on without it.
+#[must_use]
+pub fn vectors(path: impl AsRef<Path>) -> Vec<Vector> {
+    let path = path.as_ref();
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut all = vec![Vector::new()];
+    for line in text.lines().map(|l| l.split('#').next().unwrap_or("").trim_end()) {
+        match line.split_once('=') {
+            Some((name, value)) => {
+                let bytes = hex::decode(value.trim()).unwrap_or_else(|e| panic!("{}: {line}: {e}", path.display()));
+                if let Some(vector) = all.last_mut() {
+                    vector.insert(name.trim().to_owned(), bytes);
+                }
+            }
+            None if line.trim().is_empty() => all.push(Vector::new()),
+            None => panic!("{}: not a `name = hex` line: {line}", path.display()),
+        }
+    }
+    all.retain(|vector| !vector.is_empty());
+    assert!(!all.is_empty(), "{}: no vectors", path.display());
+    all
+}
