@@ -1,0 +1,59 @@
+//! The cases, by name.
+
+mod matrix;
+mod servers;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Result;
+
+use crate::{needs::Need, rig::Rig};
+
+/// A case: one behaviour with a real peer.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    /// About how long it takes.
+    pub(crate) seconds: u64,
+    needs: Vec<Need>,
+    pub(crate) run: Box<dyn Fn(&Rig) -> Result<()> + Send + Sync>,
+}
+
+impl Case {
+    fn new(name: impl Into<String>, run: impl Fn(&Rig) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self { name: name.into(), seconds: 2, needs: vec![Need::Rig], run: Box::new(run) }
+    }
+
+    /// Takes about so long.
+    fn takes(mut self, seconds: u64) -> Self {
+        self.seconds = seconds;
+        self
+    }
+
+    fn needs(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    /// Why the case cannot run here, if it cannot.
+    pub(crate) fn blocked(&self) -> Option<String> {
+        self.needs.iter().find_map(|need| need.missing())
+    }
+
+    /// The time after which it has failed: generous, because other cases and builds share the machine.
+    pub(crate) fn limit(&self) -> Duration {
+        Duration::from_secs(60 + 3 * self.seconds)
+    }
+}
+
+/// Every case of `.ci/run`.
+pub(crate) fn all() -> Vec<Case> {
+    let mut cases = matrix::cases();
+    cases.extend(servers::cases());
+    debug_assert_eq!(cases.iter().map(|case| &case.name).collect::<BTreeSet<_>>().len(), cases.len());
+    cases
+}
+
+/// The long suites, which run on request only.
+pub(crate) fn soak() -> Vec<Case> {
+    Vec::new()
+}
