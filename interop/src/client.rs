@@ -94,6 +94,14 @@ impl Client {
         self.wait_event(0, "tunnel up", UP).map(drop)
     }
 
+    /// Waits until the tunnel has come up once more after `mark`.
+    pub(crate) fn wait_up_again(&self, mark: usize, limit: Duration) -> Result<()> {
+        if self.reference {
+            return self.process.wait_text(mark, "Initialization Sequence Completed", limit).map(drop);
+        }
+        self.wait_event(mark, "tunnel up", limit).map(drop)
+    }
+
     /// The web server, through the tunnel.
     pub(crate) fn web(&self) -> SocketAddr {
         self.local(0)
@@ -145,6 +153,11 @@ impl Client {
     /// Ends the client as Ctrl-C does; it must say goodbye and be gone soon.
     pub(crate) fn interrupt(self) -> Result<()> {
         self.process.signal("INT")?;
+        self.interrupted()
+    }
+
+    /// Waits for the end of a client that got SIGINT.
+    pub(crate) fn interrupted(&self) -> Result<()> {
         let status = self.process.wait_exit(Duration::from_secs(10)).context("after SIGINT")?;
         if !self.reference {
             ensure!(status.code() == Some(130), "after SIGINT the client ended with {status}, not 130");

@@ -14,6 +14,7 @@ mod cases;
 mod cli;
 mod client;
 mod config;
+mod management;
 mod needs;
 mod net;
 mod pki;

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SerialNumber,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -66,8 +66,10 @@ impl Pki {
         let ca = Authority::new("Interop CA")?;
         self.write("ca.crt", &ca.certificate)?;
         self.write("other-ca.crt", &Authority::new("Interop CA")?.certificate)?;
-        let server = Leaf { name: "server", serial: 2, usage: Some(ExtendedKeyUsagePurpose::ServerAuth), expired: false };
-        let client = Leaf { name: "alice", serial: 3, usage: Some(ExtendedKeyUsagePurpose::ClientAuth), expired: false };
+        let server =
+            Leaf { name: "server", serial: 2, usage: Some(ExtendedKeyUsagePurpose::ServerAuth), expired: false };
+        let client =
+            Leaf { name: "alice", serial: 3, usage: Some(ExtendedKeyUsagePurpose::ClientAuth), expired: false };
         self.leaf(&ca, "server", &server)?;
         self.leaf(&ca, "server-plain", &Leaf { serial: 4, usage: None, ..server.clone() })?;
         self.leaf(&ca, "server-expired", &Leaf { serial: 5, expired: true, ..server.clone() })?;
@@ -87,9 +89,13 @@ impl Pki {
     fn create_rsa(&self) -> Result<()> {
         self.write("server.ext", "basicConstraints=CA:FALSE\nkeyUsage=digitalSignature,keyEncipherment\nextendedKeyUsage=serverAuth\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid,issuer\n")?;
         self.write("client.ext", "basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=clientAuth\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid,issuer\n")?;
-        self.openssl("req -x509 -newkey rsa:2048 -nodes -keyout rsa-ca.key -out rsa-ca.crt -days 30 -subj /CN=EasyRSA")?;
+        self.openssl(
+            "req -x509 -newkey rsa:2048 -nodes -keyout rsa-ca.key -out rsa-ca.crt -days 30 -subj /CN=EasyRSA",
+        )?;
         for (name, subject, kind) in [("rsa-server", "server", "server"), ("rsa-client", "bob", "client")] {
-            self.openssl(&format!("req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={subject}"))?;
+            self.openssl(&format!(
+                "req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={subject}"
+            ))?;
             self.openssl(&format!(
                 "x509 -req -in {name}.csr -CA rsa-ca.crt -CAkey rsa-ca.key -CAcreateserial -days 30 -extfile {kind}.ext \
                  -out {name}.crt"
@@ -97,8 +103,12 @@ impl Pki {
         }
         self.openssl("genpkey -genparam -algorithm DH -pkeyopt group:ffdhe2048 -out dh2048.pem")?;
         self.write("passphrase", PASSPHRASE)?;
-        self.openssl("pkcs8 -topk8 -in rsa-client.key -out rsa-client-pkcs8.key -v2 aes-256-cbc -passout file:passphrase")?;
-        self.openssl("rsa -traditional -in rsa-client.key -aes256 -out rsa-client-legacy.key -passout file:passphrase")?;
+        self.openssl(
+            "pkcs8 -topk8 -in rsa-client.key -out rsa-client-pkcs8.key -v2 aes-256-cbc -passout file:passphrase",
+        )?;
+        self.openssl(
+            "rsa -traditional -in rsa-client.key -aes256 -out rsa-client-legacy.key -passout file:passphrase",
+        )?;
         self.openssl(
             "pkcs12 -export -in rsa-client.crt -inkey rsa-client.key -certfile rsa-ca.crt -name bob -out rsa-client.p12 \
              -passout file:passphrase",

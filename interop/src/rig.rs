@@ -210,6 +210,12 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// The server has begun to count anew: the client has connected again.
+    pub(crate) fn reconnected(&mut self) -> Result<()> {
+        self.before = self.server.counters()?;
+        Ok(())
+    }
+
     /// Ends the client, which must leave nothing behind.
     pub(crate) fn close(self) -> Result<()> {
         let web = self.client.web();

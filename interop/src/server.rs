@@ -70,7 +70,10 @@ impl Server {
     }
 
     fn wait_ready(&self) -> Result<()> {
-        self.process.wait_text(0, "Initialization Sequence Completed", START).context("the server does not start").map(drop)
+        self.process
+            .wait_text(0, "Initialization Sequence Completed", START)
+            .context("the server does not start")
+            .map(drop)
     }
 
     /// Asks the server for its counters, which it writes to its log.

@@ -24,7 +24,7 @@ pub(crate) enum Wrap {
 impl Wrap {
     const ALL: [Self; 4] = [Self::None, Self::TlsAuth, Self::TlsCrypt, Self::TlsCryptV2];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::TlsAuth => "tls_auth",
@@ -80,8 +80,7 @@ impl Wrap {
     }
 }
 
-const CIPHERS: [(&str, &str); 3] =
-    [("gcm", "AES-256-GCM"), ("chacha", "CHACHA20-POLY1305"), ("cbc", "AES-256-CBC")];
+const CIPHERS: [(&str, &str); 3] = [("gcm", "AES-256-GCM"), ("chacha", "CHACHA20-POLY1305"), ("cbc", "AES-256-CBC")];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -129,7 +128,13 @@ impl Cell {
         session.client.expect_event("control channel up", &[("tls", "TLSv1.3"), ("wrap", self.wrap.logged())])?;
         session.client.expect_event(
             "data keys installed",
-            &[("key_id", "0"), ("cipher", self.cipher), ("derivation", derivation), ("data", "v2"), ("framing", "none")],
+            &[
+                ("key_id", "0"),
+                ("cipher", self.cipher),
+                ("derivation", derivation),
+                ("data", "v2"),
+                ("framing", "none"),
+            ],
         )
     }
 

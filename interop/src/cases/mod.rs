@@ -1,7 +1,13 @@
 //! The cases, by name.
 
+mod auth;
+mod control;
+mod data;
+mod faults;
 mod matrix;
+mod renegotiation;
 mod servers;
+mod times;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -47,13 +53,22 @@ impl Case {
 
 /// Every case of `.ci/run`.
 pub(crate) fn all() -> Vec<Case> {
-    let mut cases = matrix::cases();
-    cases.extend(servers::cases());
+    let groups = [
+        renegotiation::cases(),
+        servers::cases(),
+        matrix::cases(),
+        data::cases(),
+        control::cases(),
+        auth::cases(),
+        faults::cases(),
+        times::cases(),
+    ];
+    let cases: Vec<Case> = groups.into_iter().flatten().collect();
     debug_assert_eq!(cases.iter().map(|case| &case.name).collect::<BTreeSet<_>>().len(), cases.len());
     cases
 }
 
 /// The long suites, which run on request only.
 pub(crate) fn soak() -> Vec<Case> {
-    Vec::new()
+    renegotiation::soak()
 }

@@ -88,7 +88,8 @@ fn request(options: &Options) -> Result<Answer> {
 
 fn send(stream: &mut TcpStream, options: &Options) -> Result<()> {
     let (method, length) = options.upload.map_or(("GET", 0), |length| ("POST", length));
-    let head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n\r\n", options.path, options.address);
+    let head =
+        format!("{method} {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n\r\n", options.path, options.address);
     stream.write_all(head.as_bytes())?;
     let (mut body, mut piece, mut left) = (Body::new(), vec![0; Body::PIECE], length);
     while left > 0 {

@@ -22,7 +22,12 @@ impl Request {
         let (first, headers) = read_head(&mut stream)?;
         let mut words = first.split(' ');
         let (Some(method), Some(path)) = (words.next(), words.next()) else { bail!("not a request: {first:?}") };
-        Ok(Self { method: method.to_owned(), path: path.to_owned(), length: content_length(&headers).unwrap_or(0), stream })
+        Ok(Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            length: content_length(&headers).unwrap_or(0),
+            stream,
+        })
     }
 
     /// Answers with a short text.
@@ -43,7 +48,10 @@ impl Request {
 }
 
 /// Serves each connection in a thread of its own, for ever.
-pub(crate) fn listen(listener: &TcpListener, handle: impl Fn(Request) -> Result<()> + Copy + Send + 'static) -> Result<()> {
+pub(crate) fn listen(
+    listener: &TcpListener,
+    handle: impl Fn(Request) -> Result<()> + Copy + Send + 'static,
+) -> Result<()> {
     for stream in listener.incoming() {
         let stream = stream?;
         thread::spawn(move || {

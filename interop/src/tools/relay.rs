@@ -120,7 +120,9 @@ fn connect(front: &Arc<UdpSocket>, client: SocketAddr, options: &Options) -> Res
             let mut send = |datagram: &[u8]| front.send_to(datagram, client).map(drop);
             match receiver.recv(&mut buffer) {
                 Ok(length) => link.pass(&buffer[..length], &mut send),
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => link.flush(&mut send),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    link.flush(&mut send)
+                }
                 Err(error) => tracing::debug!("back: {error}"),
             }
         }
@@ -188,7 +190,8 @@ impl Link {
         let mut bytes = model.to_vec();
         for _ in 0..=(roll >> 8) % 4 {
             let (place, value) = (self.dice.next(), self.dice.next());
-            if let Some(byte) = usize::try_from(place).ok().and_then(|place| bytes.get_mut(place % model.len().max(1))) {
+            if let Some(byte) = usize::try_from(place).ok().and_then(|place| bytes.get_mut(place % model.len().max(1)))
+            {
                 *byte ^= 1 + (value % 255) as u8;
             }
         }
