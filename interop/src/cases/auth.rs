@@ -197,7 +197,7 @@ fn rsa_key(rig: &Rig, key: Key) -> Result<()> {
 
 /// After the first time a token takes the password's place, as renegotiations show.
 fn auth_token(rig: &Rig) -> Result<()> {
-    let server = script_server(rig, "secret")?.with("auth-gen-token\nreneg-sec 3");
+    let server = script_server(rig, "secret")?.with("auth-gen-token 3600 120\nreneg-sec 3");
     let client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
     let session = Session::open(rig, &server, &client)?;
     session.exchange()?;
