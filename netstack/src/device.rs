@@ -7,7 +7,7 @@ use smoltcp::{
 
 use crate::{
     packet::{V4_HEADER, V6_HEADER},
-    segment::Segment,
+    segment::{self, Segment},
 };
 
 /// Where packets go. The driver hands out space inside its send batch, with room for the tunnel's header in front, so
@@ -130,9 +130,25 @@ pub(crate) struct Track {
 }
 
 impl Track {
-    fn on_sent(&mut self, packet: &[u8]) {
+    /// Looks at a packet on its way out, and corrects its sequence number.
+    ///
+    /// smoltcp 0.14 rewinds its SND.NXT when it retransmits, and then gives acknowledgments and RSTs that old number. The
+    /// remote drops them as outside of its window; two ends that both do so wait for each other for ever. RFC 9293
+    /// §3.10.7.4 wants `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`.
+    fn on_sent(&mut self, packet: &mut [u8]) {
         let header_len = if packet.first().is_some_and(|byte| byte >> 4 == 4) { V4_HEADER } else { V6_HEADER };
-        let Some(segment) = packet.get(header_len..).and_then(Segment::parse) else { return };
+        let Some(payload) = packet.get_mut(header_len..) else { return };
+        let Some(segment) = Segment::parse(payload) else { return };
+        if let Some(next) = self.next
+            && segment.acknowledgment.is_some()
+            && segment.end() == segment.sequence
+            && is_before(segment.sequence, next)
+        {
+            segment::set_sequence(payload, next);
+        }
+        if segment.rst {
+            return;
+        }
         match self.next {
             None => {
                 self.unacknowledged = segment.sequence;

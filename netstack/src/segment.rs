@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use smoltcp::wire::checksum;
+
 use crate::packet::{self, Packet, TCP};
 
 /// The header of a segment (RFC 9293 §3.1).
@@ -47,6 +49,17 @@ impl Segment {
         let data = u32::try_from(self.data).unwrap_or(0);
         self.sequence.wrapping_add(data).wrapping_add(u32::from(self.syn)).wrapping_add(u32::from(self.fin))
     }
+}
+
+/// Writes another sequence number into a segment, and what that changes into its checksum (RFC 1624).
+pub(crate) fn set_sequence(segment: &mut [u8], sequence: u32) {
+    let Some(header) = segment.first_chunk_mut::<HEADER>() else { return };
+    let new = sequence.to_be_bytes();
+    let old_sum = checksum::data(header.get(4..8).unwrap_or_default());
+    let checksum = u16::from_be_bytes([header[16], header[17]]);
+    let sum = checksum::combine(&[!checksum, !old_sum, checksum::data(&new)]);
+    header[4..8].copy_from_slice(&new);
+    header[16..18].copy_from_slice(&(!sum).to_be_bytes());
 }
 
 /// The RST that answers a segment of no connection (RFC 9293 §3.10.7.1).

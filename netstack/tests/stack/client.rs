@@ -2,26 +2,26 @@
 
 use adit_netstack::{CloseReason, ConnectionId, Stack, StackEvent};
 
-pub struct Client {
-    pub id: ConnectionId,
-    pub to_send: Vec<u8>,
-    pub sent: usize,
+pub(crate) struct Client {
+    pub(crate) id: ConnectionId,
+    pub(crate) to_send: Vec<u8>,
+    pub(crate) sent: usize,
     /// Shut down once everything is sent.
-    pub shutdown: bool,
-    pub received: Vec<u8>,
+    pub(crate) shutdown: bool,
+    pub(crate) received: Vec<u8>,
     /// Read nothing for now.
-    pub lazy: bool,
-    pub connected: bool,
-    pub end: bool,
-    pub error: Option<CloseReason>,
-    pub closed: Option<CloseReason>,
+    pub(crate) lazy: bool,
+    pub(crate) connected: bool,
+    pub(crate) end: bool,
+    pub(crate) error: Option<CloseReason>,
+    pub(crate) closed: Option<CloseReason>,
     can_send: bool,
     can_receive: bool,
     shut: bool,
 }
 
 impl Client {
-    pub fn new(id: ConnectionId) -> Self {
+    pub(crate) fn new(id: ConnectionId) -> Self {
         Self {
             id,
             to_send: Vec::new(),
@@ -40,12 +40,13 @@ impl Client {
     }
 
     /// Sends more than was wanted at first.
-    pub fn send(&mut self, data: &[u8]) {
+    pub(crate) fn send(&mut self, data: &[u8]) {
         self.to_send.extend_from_slice(data);
         self.can_send = self.connected;
     }
 
-    pub fn on_event(&mut self, event: StackEvent) -> bool {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are not for this client")]
+    pub(crate) fn on_event(&mut self, event: StackEvent) -> bool {
         match event {
             StackEvent::Connected(id) if id == self.id => {
                 assert!(!self.connected, "connected once");
@@ -63,7 +64,7 @@ impl Client {
         true
     }
 
-    pub fn run(&mut self, stack: &mut Stack) {
+    pub(crate) fn run(&mut self, stack: &mut Stack) {
         self.run_sender(stack);
         self.run_receiver(stack);
     }
@@ -109,7 +110,7 @@ impl Client {
 }
 
 /// Bytes that are not the same when shifted or swapped.
-pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
     use adit_tunnel::Random;
     let mut bytes = vec![0; len];
     adit_testing::SeededRandom::new(seed).fill(&mut bytes);

@@ -10,7 +10,7 @@ use smoltcp::{
     wire::{HardwareAddress, IpAddress, IpCidr, IpListenEndpoint},
 };
 
-pub struct Host {
+pub(crate) struct Host {
     interface: Interface,
     sockets: SocketSet<'static>,
     wire: Wire,
@@ -18,14 +18,14 @@ pub struct Host {
 }
 
 #[derive(Default)]
-pub struct Wire {
-    pub arrived: VecDeque<Vec<u8>>,
-    pub sent: VecDeque<Vec<u8>>,
+pub(crate) struct Wire {
+    pub(crate) arrived: VecDeque<Vec<u8>>,
+    pub(crate) sent: VecDeque<Vec<u8>>,
     mtu: usize,
 }
 
 impl Host {
-    pub fn new(addresses: &[IpAddr], mtu: usize, base: StdInstant) -> Self {
+    pub(crate) fn new(addresses: &[IpAddr], mtu: usize, base: StdInstant) -> Self {
         let mut wire = Wire { mtu, ..Wire::default() };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = 7;
@@ -42,7 +42,7 @@ impl Host {
         Instant::from_micros(i64::try_from(now.duration_since(self.base).as_micros()).unwrap())
     }
 
-    pub fn listen(&mut self, port: u16, buffer: usize) -> SocketHandle {
+    pub(crate) fn listen(&mut self, port: u16, buffer: usize) -> SocketHandle {
         let buffers = [(); 2].map(|()| tcp::SocketBuffer::new(vec![0; buffer]));
         let [rx, tx] = buffers;
         let mut socket = tcp::Socket::new(rx, tx);
@@ -52,22 +52,22 @@ impl Host {
         self.sockets.add(socket)
     }
 
-    pub fn socket(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
+    pub(crate) fn socket(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
         self.sockets.get_mut(handle)
     }
 
-    pub fn arrive(&mut self, packet: Vec<u8>) {
+    pub(crate) fn arrive(&mut self, packet: Vec<u8>) {
         self.wire.arrived.push_back(packet);
     }
 
     /// Runs the host; what it sends.
-    pub fn poll(&mut self, now: StdInstant) -> Vec<Vec<u8>> {
+    pub(crate) fn poll(&mut self, now: StdInstant) -> Vec<Vec<u8>> {
         let time = self.time(now);
         self.interface.poll(time, &mut self.wire, &mut self.sockets);
         self.wire.sent.drain(..).collect()
     }
 
-    pub fn poll_at(&mut self, now: StdInstant) -> Option<StdInstant> {
+    pub(crate) fn poll_at(&mut self, now: StdInstant) -> Option<StdInstant> {
         let time = self.time(now);
         let at = self.interface.poll_at(time, &self.sockets)?;
         let micros = u64::try_from(at.total_micros()).unwrap();
@@ -96,7 +96,7 @@ impl Device for Wire {
     }
 }
 
-pub struct Received(Vec<u8>);
+pub(crate) struct Received(Vec<u8>);
 
 impl RxToken for Received {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -104,7 +104,7 @@ impl RxToken for Received {
     }
 }
 
-pub struct Sending<'a>(&'a mut VecDeque<Vec<u8>>);
+pub(crate) struct Sending<'a>(&'a mut VecDeque<Vec<u8>>);
 
 impl TxToken for Sending<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {

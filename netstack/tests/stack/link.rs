@@ -10,29 +10,29 @@ use adit_tunnel::Random;
 
 /// How bad a wire is. Chances are in permille.
 #[derive(Debug, Clone, Copy)]
-pub struct Quality {
-    pub latency: Duration,
-    pub jitter: Duration,
-    pub loss: u32,
-    pub duplication: u32,
+pub(crate) struct Quality {
+    pub(crate) latency: Duration,
+    pub(crate) jitter: Duration,
+    pub(crate) loss: u32,
+    pub(crate) duplication: u32,
 }
 
 impl Quality {
-    pub const PERFECT: Self =
+    pub(crate) const PERFECT: Self =
         Self { latency: Duration::from_millis(5), jitter: Duration::ZERO, loss: 0, duplication: 0 };
 }
 
-pub struct Link {
+pub(crate) struct Link {
     quality: Quality,
     random: SeededRandom,
     /// By arrival, then by order of sending.
     under_way: BTreeMap<(Instant, u64), Vec<u8>>,
     sent: u64,
-    pub cut: bool,
+    pub(crate) cut: bool,
 }
 
 impl Link {
-    pub fn new(quality: Quality, seed: u64) -> Self {
+    pub(crate) fn new(quality: Quality, seed: u64) -> Self {
         Self { quality, random: SeededRandom::new(seed), under_way: BTreeMap::new(), sent: 0, cut: false }
     }
 
@@ -40,7 +40,7 @@ impl Link {
         permille > 0 && self.random.next_u32() % 1000 < permille
     }
 
-    pub fn send(&mut self, now: Instant, packet: &[u8]) {
+    pub(crate) fn send(&mut self, now: Instant, packet: &[u8]) {
         let copies = if self.chance(self.quality.duplication) { 2 } else { 1 };
         for _ in 0..copies {
             if self.cut || self.chance(self.quality.loss) {
@@ -54,11 +54,11 @@ impl Link {
         }
     }
 
-    pub fn next_arrival(&self) -> Option<Instant> {
+    pub(crate) fn next_arrival(&self) -> Option<Instant> {
         self.under_way.keys().next().map(|(at, _)| *at)
     }
 
-    pub fn arrive(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub(crate) fn arrive(&mut self, now: Instant) -> Option<Vec<u8>> {
         if self.next_arrival()? > now {
             return None;
         }

@@ -88,9 +88,13 @@ fn reader_that_stops_makes_send_return_zero_and_memory_stays() {
     let memory = world.stack.memory_used();
     client.send(&pattern(2_000_000, 3));
     world.run_for(&mut [&mut client], Duration::from_secs(20));
-    assert_eq!(world.stack.send(client.id, b"more"), Ok(0));
+    let filling = pattern(1 << 20, 9);
+    let more = world.stack.send(client.id, &filling).unwrap();
     // What is in our buffer and the host's, not a byte more.
-    assert_eq!(client.sent, (512 << 10) + (32 << 10));
+    assert_eq!(client.sent + more, (512 << 10) + (32 << 10));
+    assert_eq!(world.stack.send(client.id, b"more"), Ok(0));
+    client.to_send.splice(client.sent..client.sent, filling[..more].to_vec());
+    client.sent += more;
     assert_eq!(world.stack.memory_used(), memory);
     let mut received = Vec::new();
     world.run(&mut [&mut client], |world, _| {
@@ -101,7 +105,7 @@ fn reader_that_stops_makes_send_return_zero_and_memory_stays() {
                 (bytes.len(), bytes.len())
             })
             .unwrap();
-        received.len() == 2_000_000
+        received.len() == 2_000_000 + more
     });
     assert!(received == client.to_send);
 }

@@ -13,44 +13,44 @@ use crate::{
     link::{Link, Quality},
 };
 
-pub const OURS_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 8, 0, 2));
-pub const HOST_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 100, 30));
-pub const OURS_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
-pub const HOST_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 30));
+pub(crate) const OURS_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 8, 0, 2));
+pub(crate) const HOST_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 100, 30));
+pub(crate) const OURS_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
+pub(crate) const HOST_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, 30));
 
 /// A stack, a host, and what is between them.
-pub struct World {
-    pub stack: Stack,
-    pub host: Host,
-    pub up: Link,
-    pub down: Link,
-    pub now: Instant,
+pub(crate) struct World {
+    pub(crate) stack: Stack,
+    pub(crate) host: Host,
+    pub(crate) up: Link,
+    pub(crate) down: Link,
+    pub(crate) now: Instant,
     /// Every packet the stack sent, when the world is told to keep them.
-    pub seen: Option<Vec<Vec<u8>>>,
+    pub(crate) seen: Option<Vec<Vec<u8>>>,
     /// Events no client took.
-    pub events: Vec<StackEvent>,
+    pub(crate) events: Vec<StackEvent>,
 }
 
 /// The seed of a test: fixed, or from the environment.
-pub fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     std::env::var("TUNNEL_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x5eed)
 }
 
-pub fn config() -> StackConfig {
+pub(crate) fn config() -> StackConfig {
     StackConfig { addresses: vec![OURS_V4, OURS_V6], mtu: 1400, tcp_mtu: 1400, ..StackConfig::default() }
 }
 
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "the virtual clock has to start somewhere")]
     Instant::now()
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(config(), Quality::PERFECT, seed())
     }
 
-    pub fn with(config: StackConfig, quality: Quality, seed: u64) -> Self {
+    pub(crate) fn with(config: StackConfig, quality: Quality, seed: u64) -> Self {
         let now = now();
         Self {
             stack: Stack::new(config, seed),
@@ -67,7 +67,7 @@ impl World {
     ///
     /// # Panics
     /// If nothing is left to happen while the caller still waits.
-    pub fn step(&mut self, clients: &mut [&mut Client]) {
+    pub(crate) fn step(&mut self, clients: &mut [&mut Client]) {
         self.settle(clients);
         let next =
             [self.stack.poll_timeout(), self.host.poll_at(self.now), self.up.next_arrival(), self.down.next_arrival()];
@@ -86,7 +86,7 @@ impl World {
     }
 
     /// Lets both ends say what they have to say, without the time going on.
-    pub fn settle(&mut self, clients: &mut [&mut Client]) {
+    pub(crate) fn settle(&mut self, clients: &mut [&mut Client]) {
         for _ in 0..3 {
             while let Some(event) = self.stack.poll_event() {
                 if !clients.iter_mut().any(|client| client.on_event(event)) {
@@ -109,14 +109,14 @@ impl World {
     }
 
     /// What the stack wants to send.
-    pub fn take_packets(&mut self) -> Vec<Vec<u8>> {
+    pub(crate) fn take_packets(&mut self) -> Vec<Vec<u8>> {
         let mut sink = Packets::default();
         self.stack.poll_packets(self.now, &mut sink);
         sink.0
     }
 
     /// Steps until `done`; gives up after an hour of virtual time.
-    pub fn run(&mut self, clients: &mut [&mut Client], mut done: impl FnMut(&mut Self, &[&mut Client]) -> bool) {
+    pub(crate) fn run(&mut self, clients: &mut [&mut Client], mut done: impl FnMut(&mut Self, &[&mut Client]) -> bool) {
         let limit = self.now + Duration::from_secs(3600);
         while !done(self, clients) {
             assert!(self.now < limit, "not done within an hour");
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Steps for some time; ends early when nothing is left to happen.
-    pub fn run_for(&mut self, clients: &mut [&mut Client], time: Duration) {
+    pub(crate) fn run_for(&mut self, clients: &mut [&mut Client], time: Duration) {
         let end = self.now + time;
         loop {
             self.settle(clients);
@@ -143,12 +143,12 @@ impl World {
         self.now = end;
     }
 
-    pub fn connect(&mut self, remote: SocketAddr) -> ConnectionId {
+    pub(crate) fn connect(&mut self, remote: SocketAddr) -> ConnectionId {
         self.stack.connect(self.now, remote).unwrap()
     }
 
     /// Connects to a listening socket and waits until both ends know.
-    pub fn connected(&mut self, port: u16, buffer: usize) -> (Client, smoltcp::iface::SocketHandle) {
+    pub(crate) fn connected(&mut self, port: u16, buffer: usize) -> (Client, smoltcp::iface::SocketHandle) {
         let handle = self.host.listen(port, buffer);
         let mut client = Client::new(self.connect(SocketAddr::new(HOST_V4, port)));
         self.run(&mut [&mut client], |world, clients| clients[0].connected && world.host.socket(handle).may_send());
@@ -158,7 +158,7 @@ impl World {
 
 /// A sink without end.
 #[derive(Default)]
-pub struct Packets(pub Vec<Vec<u8>>);
+pub(crate) struct Packets(pub(crate) Vec<Vec<u8>>);
 
 impl PacketSink for Packets {
     fn has_room(&mut self) -> bool {
