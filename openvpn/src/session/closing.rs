@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Phase, Session, Timer};
 use crate::{
-    control::message::cr_response,
+    control::message::{EXIT, cr_response},
     data::{EXIT_MESSAGE, OCC_MAGIC},
     error::SessionError,
 };
@@ -63,7 +63,7 @@ impl Session {
         self.timers.stop_all();
         self.phase = Phase::Leaving;
         if self.options.protocol_flags.cc_exit && self.slot.is_ready() {
-            self.send_control_message(b"EXIT\0");
+            self.send_control_message(EXIT);
             self.timers.set(Timer::GiveUp, now + FAREWELL_TIMEOUT);
             return;
         }
@@ -77,13 +77,12 @@ impl Session {
         self.end(SessionError::ClosedLocally, Retry::Never);
     }
 
-    pub(super) fn on_give_up(&mut self, now: Instant) {
+    pub(super) fn on_give_up(&mut self) {
         match self.phase {
             Phase::Asking | Phase::Challenged => self.end(SessionError::ChallengeUnanswered, Retry::Never),
             Phase::Leaving => self.end(SessionError::ClosedLocally, Retry::Never),
             Phase::Handshaking | Phase::Pulling | Phase::Up | Phase::Closed => {}
         }
-        let _ = now;
     }
 
     /// Whether the farewell has arrived.

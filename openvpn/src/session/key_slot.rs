@@ -151,17 +151,14 @@ impl KeySlot {
         Ok(State::Ready { tls, material: Box::new(Material { ours, theirs }) })
     }
 
-    /// Sends our key message; only after [`SlotEvent::WantsKeyMessage`].
+    /// Sends our key message; only after [`SlotEvent::WantsKeyMessage`], else nothing happens.
     pub(super) fn send_key_message(&mut self, ours: ClientMessage) -> Result<(), SessionError> {
-        self.state = match std::mem::replace(&mut self.state, State::Failed) {
-            State::Tls(mut tls) => {
-                let bytes = ours.encode().map_err(|e| SessionError::KeyExchange(e.to_string()))?;
-                tls.write(&bytes)?;
-                self.collect(&mut tls);
-                State::KeySent { tls, ours: Box::new(ours) }
-            }
-            other => other,
-        };
+        let State::Tls(_) = &self.state else { return Ok(()) };
+        let State::Tls(mut tls) = std::mem::replace(&mut self.state, State::Failed) else { return Ok(()) };
+        let bytes = ours.encode().map_err(|e| SessionError::KeyExchange(e.to_string()))?;
+        tls.write(&bytes)?;
+        self.collect(&mut tls);
+        self.state = State::KeySent { tls, ours: Box::new(ours) };
         Ok(())
     }
 

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use adit_tunnel::{Prompt, Random, Secret};
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use zeroize::Zeroizing;
 
 use super::carry::{AuthToken, Carry, ChallengeAnswer};
-use crate::{config::Config, control::message::DynamicChallenge, key_exchange::ClientMessage, options::PulledOptions};
+use crate::{config::Config, control::message::{DynamicChallenge, static_challenge_password}, key_exchange::ClientMessage, options::PulledOptions};
 
 /// The credentials of one session.
 pub(super) struct Login {
@@ -117,15 +116,10 @@ impl Login {
         let (Some(challenge), Some(response)) = (&self.config.settings.static_challenge, &self.response) else {
             return password;
         };
-        let mut text = Zeroizing::new(Vec::new());
-        if challenge.concat {
-            text.extend_from_slice(password.expose());
-            text.extend_from_slice(response.expose());
-        } else {
-            let (password, response) =
-                (Zeroizing::new(BASE64.encode(password.expose())), Zeroizing::new(BASE64.encode(response.expose())));
-            text.extend_from_slice(format!("SCRV1:{}:{}", *password, *response).as_bytes());
+        if !challenge.concat {
+            return static_challenge_password(&password, response);
         }
+        let text = Zeroizing::new([password.expose(), response.expose()].concat());
         Secret::new(text.as_slice())
     }
 }

@@ -63,7 +63,7 @@ impl Session {
 
     pub(super) fn request_push(&mut self, now: Instant) {
         if self.phase == Phase::Pulling {
-            self.send_control_message(b"PUSH_REQUEST\0");
+            self.send_control_message(message::PUSH_REQUEST);
             self.timers.set(Timer::PushRequest, now + PUSH_REQUEST_INTERVAL);
         }
     }

@@ -14,10 +14,14 @@ mod login;
 mod messages;
 pub(crate) mod peer_info;
 
-use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use adit_tunnel::{
-    Answer, Class, Closed, Epoch, Event, KeyTag, Path, Prompt, Random, Retry, Timers, Transmit, Transport, Tunnel,
+    Answer, Class, Closed, Epoch, Event, KeyTag, Path, Random, Retry, Timers, Transmit, Tunnel,
 };
 use bytes::Bytes;
 use rustls::ClientConfig;
@@ -43,6 +47,7 @@ use crate::{
 };
 
 pub use carry::Carry;
+pub use peer_info::iv_proto;
 
 /// One OpenVPN session with one server, as a client.
 ///
@@ -222,8 +227,8 @@ impl Session {
         self.remote.control_wrap.as_ref().unwrap_or(&self.config.settings.control_wrap)
     }
 
-    fn connect_timeout(&self) -> std::time::Duration {
-        let timeout = self.remote.connect_timeout.unwrap_or(self.settings().connect_timeout);
+    fn connect_timeout(&self) -> Duration {
+        let timeout = self.remote.connect_timeout.unwrap_or(self.config.settings.connect_timeout);
         timeout.min(self.settings().hand_window)
     }
 
@@ -334,8 +339,8 @@ impl Session {
         }
         self.phase = Phase::Pulling;
         // A server that knows REQUEST_PUSH speaks first; others wait to be asked.
-        let announced = peer_info::announced(self.settings()) & peer_info::iv_proto::REQUEST_PUSH != 0;
-        let wait = if announced { PUSH_REQUEST_FIRST } else { std::time::Duration::ZERO };
+        let announced = peer_info::announced(self.settings()) & iv_proto::REQUEST_PUSH != 0;
+        let wait = if announced { PUSH_REQUEST_FIRST } else { Duration::ZERO };
         self.timers.set(Timer::PushRequest, now + wait);
         Ok(())
     }
@@ -368,11 +373,11 @@ impl Session {
     }
 
     fn tun_mtu(&self) -> u16 {
-        self.options.tun_mtu.or(self.remote.tun_mtu).unwrap_or(self.settings().tun_mtu)
+        self.options.tun_mtu.or(self.remote.tun_mtu).unwrap_or(self.config.settings.tun_mtu)
     }
 
     fn mssfix(&self) -> crate::config::Mssfix {
-        self.remote.mssfix.unwrap_or(self.settings().mssfix)
+        self.remote.mssfix.unwrap_or(self.config.settings.mssfix)
     }
 
     /// Starts a handshake under the next key id.
@@ -470,7 +475,7 @@ impl Session {
             Timer::Renegotiate => self.renegotiate(now, "us"),
             Timer::Sample => self.sample(now),
             Timer::SessionTimeout => self.fail(now, SessionError::SessionTimeout, Retry::Never),
-            Timer::GiveUp => self.on_give_up(now),
+            Timer::GiveUp => self.on_give_up(),
         }
     }
 
@@ -581,6 +586,7 @@ const fn wrap_name(wrap: &ControlWrap) -> &'static str {
 /// What a failure of ours or of the protocol allows: what depends on the configuration alone will not get better.
 fn retry_after(error: &SessionError) -> Retry {
     use crate::tls::TlsFailure;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "everything else may be a fault of this one address")]
     match error {
         SessionError::Tls(TlsFailure::ServerCertificate(_) | TlsFailure::NoAgreement(_))
         | SessionError::Cipher(_)
@@ -593,9 +599,9 @@ fn retry_after(error: &SessionError) -> Retry {
 }
 
 /// How long a person may take to answer.
-const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// When to ask a server that should have pushed by itself.
-const PUSH_REQUEST_FIRST: std::time::Duration = std::time::Duration::from_secs(1);
+const PUSH_REQUEST_FIRST: Duration = Duration::from_secs(1);
 /// How often to ask (OpenVPN wire protocol, "PUSH_REQUEST").
-const PUSH_REQUEST_INTERVAL: std::time::Duration = std::time::Duration::from_secs(5);
+const PUSH_REQUEST_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -1,12 +1,10 @@
 //! What we tell the server about ourselves: peer-info lines, IV_PROTO, the options string.
 
-use std::fmt::Write;
-
 use adit_tunnel::Transport;
 
 use crate::{
     algorithms::Cipher,
-    config::{Framing, Settings},
+    config::{ControlWrap, Framing, Settings},
 };
 
 /// The bits of IV_PROTO (facts of OpenVPN 2.6 `ssl.h`). One is announced only if the feature works.
@@ -88,18 +86,15 @@ pub(crate) fn options_string(settings: &Settings, transport: Transport, remote_i
         (Transport::Tcp, false) => "TCPv4_CLIENT",
         (Transport::Tcp, true) => "TCPv6_CLIENT",
     };
-    let mut text = format!("V4,dev-type tun,link-mtu {},tun-mtu {}", settings.tun_mtu + 49, settings.tun_mtu);
-    let _ = write!(text, ",proto {proto}");
-    if settings.framing != Framing::None {
-        text.push_str(",comp-lzo");
-    }
+    let compression = if settings.framing == Framing::None { "" } else { ",comp-lzo" };
     let auth = if cipher.is_aead() { "[null-digest]" } else { settings.auth.name() };
-    let _ = write!(text, ",cipher {cipher},auth {auth},keysize {}", cipher.key_len() * 8);
-    if matches!(settings.control_wrap, crate::config::ControlWrap::TlsAuth { .. }) {
-        text.push_str(",tls-auth");
-    }
-    text.push_str(",key-method 2,tls-client");
-    text
+    let tls_auth = if matches!(settings.control_wrap, ControlWrap::TlsAuth { .. }) { ",tls-auth" } else { "" };
+    let (tun_mtu, key_bits) = (settings.tun_mtu, cipher.key_len() * 8);
+    let link_mtu = usize::from(tun_mtu) + LINK_OVERHEAD;
+    format!(
+        "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {tun_mtu},proto {proto}{compression},cipher {cipher},auth {auth},\
+         keysize {key_bits}{tls_auth},key-method 2,tls-client"
+    )
 }
 
 /// The cipher a server without negotiation uses, read from its options string.
@@ -107,6 +102,8 @@ pub(crate) fn cipher_of_options(options: &str) -> Option<Cipher> {
     options.split(',').find_map(|option| option.strip_prefix("cipher ")).and_then(Cipher::from_name)
 }
 
+/// Opcode with peer id, packet id and tag, and what 2.x reserves besides; compared for a warning only.
+const LINK_OVERHEAD: usize = 49;
 /// Servers turn features on by the version of OpenVPN; this is the one whose behaviour we follow. Our own name stands in
 /// IV_GUI_VER.
 const BEHAVES_LIKE: &str = "2.6.14";

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use pki_types::{ServerName, UnixTime};
-use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, Error as RustlsError, OtherError};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, Error as RustlsError, OtherError, ProtocolVersion};
 use zeroize::Zeroizing;
 
 pub(crate) use settings::client_config;
@@ -128,7 +128,11 @@ impl TlsSession {
 
     /// Version and suite for logs, once negotiated.
     pub(crate) fn description(&self) -> (&'static str, &'static str) {
-        let version = self.connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("?");
+        let version = match self.connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            Some(_) | None => "?",
+        };
         let suite = self.connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("?");
         (version, suite)
     }
