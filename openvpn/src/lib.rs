@@ -79,6 +79,10 @@ mod session;
 mod tls;
 
 pub mod crypto;
+#[doc(hidden)]
+pub mod fuzzing;
+#[doc(hidden)]
+pub mod internals;
 
 pub use algorithms::{Cipher, Digest};
 pub use config::{

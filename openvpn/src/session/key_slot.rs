@@ -177,13 +177,9 @@ impl KeySlot {
         let State::Ready { tls, material } = &self.state else { return None };
         match derivation {
             Derivation::Exporter => tls.export(EXPORTER_DATA_KEYS).ok().map(|key| StaticKey::new(*key)),
-            Derivation::Prf => Some(derive_prf(
-                &material.ours,
-                &material.theirs,
-                sids.client,
-                sids.server,
-                sids.crypto,
-            )),
+            Derivation::Prf => {
+                Some(derive_prf(&material.ours, &material.theirs, sids.client, sids.server, sids.crypto))
+            }
         }
     }
 

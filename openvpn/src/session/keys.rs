@@ -17,8 +17,8 @@ use super::{Derivation, Session, Timer, peer_info, peer_info::iv_proto};
 use crate::{
     algorithms::Cipher,
     config::Mssfix,
-    crypto::Crypto,
     control::packet::SessionId,
+    crypto::Crypto,
     data::{DataKeyParams, DataSealer, Role, data_keys},
     error::SessionError,
 };
@@ -154,8 +154,7 @@ impl Session {
             mtu: self.tun_mtu(),
         };
         let usage = Arc::new(Usage::default());
-        let (sealer, opener) =
-            data_keys(&params, crypto, Arc::clone(&usage)).map_err(|_| SessionError::DataKeys)?;
+        let (sealer, opener) = data_keys(&params, crypto, Arc::clone(&usage)).map_err(|_| SessionError::DataKeys)?;
         tracing::info!(
             key_id,
             %cipher,

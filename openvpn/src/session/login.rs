@@ -6,7 +6,12 @@ use adit_tunnel::{Prompt, Random, Secret};
 use zeroize::Zeroizing;
 
 use super::carry::{AuthToken, Carry, ChallengeAnswer};
-use crate::{config::Config, control::message::{DynamicChallenge, static_challenge_password}, key_exchange::ClientMessage, options::PulledOptions};
+use crate::{
+    config::Config,
+    control::message::{DynamicChallenge, static_challenge_password},
+    key_exchange::ClientMessage,
+    options::PulledOptions,
+};
 
 /// The credentials of one session.
 pub(super) struct Login {

@@ -93,8 +93,7 @@ impl Session {
     }
 
     fn renew_token(&mut self, options: &[String]) {
-        let tokens: Vec<String> =
-            options.iter().filter(|option| option.starts_with("auth-token")).cloned().collect();
+        let tokens: Vec<String> = options.iter().filter(|option| option.starts_with("auth-token")).cloned().collect();
         let mut renewed = self.options.clone();
         if !tokens.is_empty() && renewed.apply(&tokens, &self.config.settings).is_ok() {
             self.login.on_options(&renewed);

@@ -7,8 +7,8 @@
 
 mod carry;
 mod closing;
-mod key_slot;
 mod keepalive;
+mod key_slot;
 mod keys;
 mod login;
 mod messages;
@@ -20,9 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_tunnel::{
-    Answer, Class, Closed, Epoch, Event, KeyTag, Path, Random, Retry, Timers, Transmit, Tunnel,
-};
+use adit_tunnel::{Answer, Class, Closed, Epoch, Event, KeyTag, Path, Random, Retry, Timers, Transmit, Tunnel};
 use bytes::Bytes;
 use rustls::ClientConfig;
 
@@ -604,4 +602,3 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 const PUSH_REQUEST_FIRST: Duration = Duration::from_secs(1);
 /// How often to ask (OpenVPN wire protocol, "PUSH_REQUEST").
 const PUSH_REQUEST_INTERVAL: Duration = Duration::from_secs(5);
-

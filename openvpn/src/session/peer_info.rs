@@ -76,10 +76,8 @@ pub(crate) fn peer_info(settings: &Settings) -> String {
 /// The options string of key method 2, which servers compare with their own and warn about; a server without cipher
 /// negotiation takes our cipher from it (OpenVPN 2.6 `options.c`, "occ").
 pub(crate) fn options_string(settings: &Settings, transport: Transport, remote_is_ipv6: bool) -> String {
-    let cipher = settings
-        .data_ciphers_fallback
-        .or_else(|| settings.data_ciphers.first().copied())
-        .unwrap_or(Cipher::Aes256Gcm);
+    let cipher =
+        settings.data_ciphers_fallback.or_else(|| settings.data_ciphers.first().copied()).unwrap_or(Cipher::Aes256Gcm);
     let proto = match (transport, remote_is_ipv6) {
         (Transport::Udp, false) => "UDPv4",
         (Transport::Udp, true) => "UDPv6",

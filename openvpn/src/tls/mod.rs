@@ -15,7 +15,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use pki_types::{ServerName, UnixTime};
-use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, Error as RustlsError, OtherError, ProtocolVersion};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error as RustlsError, OtherError,
+    ProtocolVersion,
+};
 use zeroize::Zeroizing;
 
 pub(crate) use settings::client_config;
@@ -121,9 +124,7 @@ impl TlsSession {
 
     /// Keying material by RFC 5705 without context; fails before the end of the handshake.
     pub(crate) fn export(&self, label: &[u8]) -> Result<Zeroizing<[u8; 256]>, TlsFailure> {
-        self.connection
-            .export_keying_material(Zeroizing::new([0; 256]), label, None)
-            .map_err(failure)
+        self.connection.export_keying_material(Zeroizing::new([0; 256]), label, None).map_err(failure)
     }
 
     /// Version and suite for logs, once negotiated.

@@ -279,9 +279,8 @@ fn subject_text(name: &X509Name<'_>) -> String {
         let short = SHORT_NAMES.iter().find(|(known, _)| *known == oid).map_or(oid.as_str(), |(_, short)| *short);
         format!("{short}={}", attribute.as_str().unwrap_or_default())
     };
-    let set = |rdn: &x509_parser::x509::RelativeDistinguishedName<'_>| {
-        rdn.iter().map(part).collect::<Vec<_>>().join(" + ")
-    };
+    let set =
+        |rdn: &x509_parser::x509::RelativeDistinguishedName<'_>| rdn.iter().map(part).collect::<Vec<_>>().join(" + ");
     name.iter_rdn().map(set).collect::<Vec<_>>().join(", ")
 }
 
