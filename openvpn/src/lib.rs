@@ -25,4 +25,4 @@ pub use config::{
     TlsSettings, TlsVersion, WantsIdentity, WantsServerCheck,
 };
 pub use data::{DataOpener, DataSealer};
-pub use keys::StaticKey;
+pub use keys::{StaticKey, StaticKeyError};

@@ -3,4 +3,4 @@
 mod static_key;
 
 pub(crate) use static_key::Half;
-pub use static_key::StaticKey;
+pub use static_key::{StaticKey, StaticKeyError};

@@ -1,7 +1,9 @@
-//! OpenVPN's 2048-bit static keys.
+//! OpenVPN's 2048-bit static keys, and the files they come in.
 
 use std::fmt;
 
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -16,11 +18,98 @@ pub(crate) enum Half {
     Second,
 }
 
+/// What is wrong with the text of a static key or a tls-crypt-v2 key, and what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StaticKeyError {
+    /// No line begins the key.
+    #[error("the line `-----BEGIN {0}-----` is missing; use the whole file as the server's administrator made it")]
+    NoBegin(&'static str),
+    /// No line ends the key.
+    #[error("the line `-----END {0}-----` is missing; the file is cut off, copy it again")]
+    NoEnd(&'static str),
+    /// Something that is neither a hexadecimal digit nor white space.
+    #[error("line {line} of the static key holds something other than hexadecimal digits; copy the file again")]
+    NotHex {
+        /// The line of the text, counted from 1.
+        line: usize,
+    },
+    /// Not 256 bytes.
+    #[error("the static key has {digits} hexadecimal digits instead of 512; copy the file again")]
+    Length {
+        /// Digits found.
+        digits: usize,
+    },
+    /// What is between the lines is no base64.
+    #[error("the tls-crypt-v2 key is not valid base64; copy the file again")]
+    NotBase64,
+    /// Too short or too long for a key and its wrapped form.
+    #[error("the tls-crypt-v2 key has {bytes} bytes, a client's has 546 to 1280; copy the file again")]
+    ClientKeyLength {
+        /// Bytes found.
+        bytes: usize,
+    },
+    /// The length at the end of the wrapped key is not its length.
+    #[error(
+        "the tls-crypt-v2 key says that its wrapped part has {stated} bytes, but it has {found}; copy the file again"
+    )]
+    WrappedLength {
+        /// What the last two bytes say.
+        stated: usize,
+        /// What there is.
+        found: usize,
+    },
+    /// A server's key where a client's is wanted.
+    #[error("this is the tls-crypt-v2 key of a server, which must stay there; ask for the client's key")]
+    ServerKey,
+}
+
 impl StaticKey {
     /// Takes the bytes over.
     #[must_use]
     pub fn new(bytes: [u8; 256]) -> Self {
         Self(Box::new(Zeroizing::new(bytes)))
+    }
+
+    /// Reads the file of `tls-auth` or `tls-crypt`: 512 hexadecimal digits between
+    /// `-----BEGIN OpenVPN Static key V1-----` and its end, anything before and after (OpenVPN 2.6 `crypto.c`).
+    ///
+    /// # Errors
+    /// [`StaticKeyError`] says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, StaticKeyError> {
+        let mut bytes = Zeroizing::new([0; 256]);
+        let mut digits = 0;
+        for (line, content) in lines_between(text, STATIC_KEY)? {
+            for char in content.chars().filter(|char| !char.is_ascii_whitespace()) {
+                let value = char.to_digit(16).ok_or(StaticKeyError::NotHex { line })?;
+                if let Some(byte) = bytes.get_mut(digits / 2) {
+                    *byte = *byte << 4 | value as u8;
+                }
+                digits += 1;
+            }
+        }
+        if digits == 512 { Ok(Self::new(*bytes)) } else { Err(StaticKeyError::Length { digits }) }
+    }
+
+    /// Reads a client's file of `tls-crypt-v2`: the key, and the key as only the server can unwrap it
+    /// (OpenVPN 2.6 `doc/tls-crypt-v2.txt`).
+    ///
+    /// # Errors
+    /// [`StaticKeyError`] says what is wrong.
+    pub fn parse_tls_crypt_v2(text: &str) -> Result<(Self, Bytes), StaticKeyError> {
+        if lines_between(text, V2_CLIENT_KEY).is_err() && lines_between(text, V2_SERVER_KEY).is_ok() {
+            return Err(StaticKeyError::ServerKey);
+        }
+        let bytes = base64_between(text, V2_CLIENT_KEY)?;
+        let length = StaticKeyError::ClientKeyLength { bytes: bytes.len() };
+        let (key, wrapped) = bytes.split_first_chunk::<256>().ok_or(length)?;
+        if !(MIN_WRAPPED_KEY..=MAX_WRAPPED_KEY).contains(&wrapped.len()) {
+            return Err(length);
+        }
+        let stated = wrapped.last_chunk().map_or(0, |length| usize::from(u16::from_be_bytes(*length)));
+        if stated != wrapped.len() {
+            return Err(StaticKeyError::WrappedLength { stated, found: wrapped.len() });
+        }
+        Ok((Self::new(*key), Bytes::copy_from_slice(wrapped)))
     }
 
     pub(crate) fn bytes(&self) -> &[u8; 256] {
@@ -57,3 +146,41 @@ impl fmt::Debug for StaticKey {
         f.write_str("StaticKey(..)")
     }
 }
+
+/// The lines between BEGIN and END, with their numbers from 1. Comments stand before BEGIN, as 2.x writes them; white
+/// space around lines and CR at their ends do no harm.
+fn lines_between<'a>(text: &'a str, label: &'static str) -> Result<Vec<(usize, &'a str)>, StaticKeyError> {
+    let is = |line: &str, word: &str| {
+        let inner = line.trim().strip_prefix("-----").and_then(|line| line.strip_suffix("-----"));
+        inner.and_then(|line| line.strip_prefix(word)) == Some(label)
+    };
+    let mut lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
+    lines.find(|(_, line)| is(line, "BEGIN ")).ok_or(StaticKeyError::NoBegin(label))?;
+    let mut between = Vec::new();
+    for (number, line) in lines {
+        if is(line, "END ") {
+            return Ok(between);
+        }
+        // 2.x knows no comments here, but people put them.
+        if !line.trim_start().starts_with(['#', ';']) {
+            between.push((number, line));
+        }
+    }
+    Err(StaticKeyError::NoEnd(label))
+}
+
+fn base64_between(text: &str, label: &'static str) -> Result<Zeroizing<Vec<u8>>, StaticKeyError> {
+    let mut digits = Zeroizing::new(String::with_capacity(text.len()));
+    for (_, line) in lines_between(text, label)? {
+        digits.push_str(line.trim());
+    }
+    BASE64.decode(digits.as_bytes()).map(Zeroizing::new).map_err(|_| StaticKeyError::NotBase64)
+}
+
+const STATIC_KEY: &str = "OpenVPN Static key V1";
+const V2_CLIENT_KEY: &str = "OpenVPN tls-crypt-v2 client key";
+const V2_SERVER_KEY: &str = "OpenVPN tls-crypt-v2 server key";
+/// Tag, key, and length; no metadata at all.
+const MIN_WRAPPED_KEY: usize = 32 + 256 + 2;
+/// 2.6 `tls_crypt.h`.
+const MAX_WRAPPED_KEY: usize = 1024;
