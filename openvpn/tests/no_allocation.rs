@@ -117,7 +117,7 @@ impl Keys {
         again[..=last].copy_from_slice(datagram);
         assert!(matches!(self.far.open(datagram).unwrap().content, Content::Packet(_)));
         assert_eq!(self.far.open(&mut again[..=last]), Err(OpenError::Replayed));
-        assert_eq!(self.sealer.seal(&mut buf[..100], start..start + len), Err(SealError::NoRoom));
+        assert_eq!(self.sealer.seal(&mut buf[..start + len - 1], start..start + len), Err(SealError::NoRoom));
 
         self.receive(buf, packed, if framing == Framing::None { Expected::Packet } else { Expected::Unpacked });
         self.receive(
