@@ -329,3 +329,6 @@ const IDS_LEN: usize = 8;
 const TAG_LEN: usize = 32;
 /// As many packets may come late as 2.x allows (`replay-window 64`).
 const REPLAY_WINDOW: u32 = 64;
+
+#[cfg(test)]
+mod tests;
