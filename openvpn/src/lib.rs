@@ -13,6 +13,10 @@ mod profile;
 mod session;
 
 pub mod crypto;
+#[doc(hidden)]
+pub mod fuzzing;
+#[doc(hidden)]
+pub mod internals;
 
 pub use algorithms::{Cipher, Digest};
 pub use config::{
@@ -20,4 +24,5 @@ pub use config::{
     KeyDirection, Mssfix, NameCheck, PullAction, PullFilter, Remote, ServerCheck, Settings, StaticChallenge,
     TlsSettings, TlsVersion, WantsIdentity, WantsServerCheck,
 };
+pub use data::{DataOpener, DataSealer};
 pub use keys::{StaticKey, StaticKeyError};
