@@ -465,7 +465,9 @@ mod tests {
                 record[..5].copy_from_slice(&[0, 0, 0, 0, 2]);
                 record[69] = 0;
             }
-            let _: Result<_, _> = ServerMessage::decode(&record);
+            if let Ok(message) = ServerMessage::decode(&record) {
+                prop_assert_eq!(&message.random1[..], &record[5..37]);
+            }
         }
     }
 }

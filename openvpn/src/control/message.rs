@@ -411,17 +411,13 @@ mod tests {
     }
 
     fn push(text: &str) -> Push {
-        match one(text) {
-            Message::PushReply(push) | Message::PushUpdate(push) => push,
-            other => panic!("{other:?}"),
-        }
+        let (Message::PushReply(push) | Message::PushUpdate(push)) = one(text) else { panic!("{text}") };
+        push
     }
 
     fn failure(text: &str) -> AuthFailure {
-        match one(text) {
-            Message::AuthFailed(failure) => failure,
-            other => panic!("{other:?}"),
-        }
+        let Message::AuthFailed(failure) = one(text) else { panic!("{text}") };
+        failure
     }
 
     #[test]
@@ -548,9 +544,9 @@ mod tests {
 
     #[test]
     fn pending_authentication_may_say_how_long() {
-        let timeout = |text| match one(text) {
-            Message::AuthPending { timeout } => timeout.map(|time| time.as_secs()),
-            other => panic!("{other:?}"),
+        let timeout = |text| {
+            let Message::AuthPending { timeout } = one(text) else { panic!("{text}") };
+            timeout.map(|time| time.as_secs())
         };
         assert_eq!(timeout("AUTH_PENDING"), None);
         assert_eq!(timeout("AUTH_PENDING,timeout 60"), Some(60));

@@ -489,7 +489,9 @@ pub(super) mod tests {
                 prop_assert_eq!(bytes.len(), Header::LEN);
                 prop_assert!(header.opcode.is_control());
             }
-            let _: Result<_, _> = EarlyNegotiation::decode(&bytes);
+            if let Ok(negotiation) = EarlyNegotiation::decode(&bytes) {
+                prop_assert!(!negotiation.resend_wrapped_key || bytes.len() >= 6);
+            }
         }
     }
 

@@ -278,7 +278,7 @@ mod tests {
         assert!(!reliable.can_queue());
         assert_eq!(sent(&mut reliable, now), [0, 1, 2, 3, 4, 5]);
         reliable.on_acks(now, &[1, 2]);
-        assert_eq!(sent(&mut reliable, now), [], "0 is missing: the window has not moved");
+        assert_eq!(sent(&mut reliable, now), [0; 0], "0 is missing: the window has not moved");
         reliable.on_acks(now, &[0]);
         assert_eq!(sent(&mut reliable, now), [6, 7]);
         assert_eq!(reliable.in_flight(), 5);
@@ -307,7 +307,7 @@ mod tests {
         let (now, mut reliable) = (start(), with_queued(6));
         sent(&mut reliable, now);
         reliable.on_acks(now, &[1, 1, 1, 2]);
-        assert_eq!(sent(&mut reliable, now), [], "two packets overtook it, one acknowledged thrice");
+        assert_eq!(sent(&mut reliable, now), [0; 0], "two packets overtook it, one acknowledged thrice");
         reliable.on_acks(now, &[3]);
         assert_eq!(reliable.poll_timeout(), Some(now));
         assert_eq!(sent(&mut reliable, now), [0]);

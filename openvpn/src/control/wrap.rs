@@ -19,20 +19,13 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::packet::{ControlPacket, EarlyNegotiation, Header, finish};
+pub(crate) use crate::data::Role;
 use crate::{
     algorithms::Digest,
     config::{ControlWrap, KeyDirection},
     crypto::{Crypto, Hmac},
     keys::{Half, StaticKey},
 };
-
-/// Which end we are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Client,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the answering end exists in tests only"))]
-    Server,
-}
 
 /// Wraps and unwraps control packets: keys, the counter of what we sent, the replay window of what we received.
 ///
