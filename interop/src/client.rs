@@ -188,7 +188,6 @@ impl Client {
 /// One line of the client's log.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
-    pub(crate) level: String,
     pub(crate) message: String,
     fields: BTreeMap<String, String>,
 }
@@ -200,7 +199,7 @@ impl Event {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let mut fields: BTreeMap<_, _> =
             value.get("fields")?.as_object()?.iter().map(|(name, value)| (name.clone(), text(value))).collect();
-        Some(Self { level: text(value.get("level")?), message: fields.remove("message")?, fields })
+        Some(Self { message: fields.remove("message")?, fields })
     }
 
     pub(crate) fn field(&self, name: &str) -> Option<&str> {

@@ -71,7 +71,7 @@ impl Pki {
         let client =
             Leaf { name: "alice", serial: 3, usage: Some(ExtendedKeyUsagePurpose::ClientAuth), expired: false };
         self.leaf(&ca, "server", &server)?;
-        self.leaf(&ca, "server-plain", &Leaf { serial: 4, usage: None, ..server.clone() })?;
+        self.leaf(&ca, "server-plain", &Leaf { serial: 4, usage: None, ..server })?;
         self.leaf(&ca, "server-expired", &Leaf { serial: 5, expired: true, ..server.clone() })?;
         self.leaf(&ca, "server-revoked", &Leaf { serial: 6, ..server })?;
         self.leaf(&ca, "alice", &client)?;

@@ -132,12 +132,6 @@ impl Server {
         });
         pushed.last().cloned().context("the server pushed nothing")
     }
-
-    /// Ends the server with a signal and waits until it is gone.
-    pub(crate) fn stop(self, signal: &str) -> Result<()> {
-        self.process.signal(signal)?;
-        self.process.wait_exit(Duration::from_secs(10)).map(drop)
-    }
 }
 
 /// `adduser`, but seen by this server alone.

@@ -15,13 +15,16 @@ use anyhow::Result;
 
 use crate::{needs::Need, rig::Rig};
 
+/// What a case does.
+type Script = dyn Fn(&Rig) -> Result<()> + Send + Sync;
+
 /// A case: one behaviour with a real peer.
 pub(crate) struct Case {
     pub(crate) name: String,
     /// About how long it takes.
     pub(crate) seconds: u64,
     needs: Vec<Need>,
-    pub(crate) run: Box<dyn Fn(&Rig) -> Result<()> + Send + Sync>,
+    pub(crate) run: Box<Script>,
 }
 
 impl Case {

@@ -3,7 +3,7 @@
 //! The kernel's `netem` is missing on many machines, so this stands in for it. Its dice are seeded.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     io::ErrorKind,
     net::{SocketAddr, TcpListener, UdpSocket},
     sync::{
@@ -90,12 +90,11 @@ fn relay(front: &Arc<UdpSocket>, options: &Options) -> Result<()> {
     loop {
         match front.recv_from(&mut buffer) {
             Ok((length, client)) => {
-                if !clients.contains_key(&client) {
-                    clients.insert(client, (connect(front, client, options)?, Link::new(options, true)));
-                }
-                if let Some((back, link)) = clients.get_mut(&client) {
-                    link.pass(&buffer[..length], |datagram| back.send(datagram).map(drop));
-                }
+                let (back, link) = match clients.entry(client) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert((connect(front, client, options)?, Link::new(options, true))),
+                };
+                link.pass(&buffer[..length], |datagram| back.send(datagram).map(drop));
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 for (back, link) in clients.values_mut() {
