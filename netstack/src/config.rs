@@ -1,0 +1,74 @@
+//! What a stack is made of: addresses, sizes and bounds.
+
+use std::{net::IpAddr, time::Duration};
+
+/// The configuration of a [`Stack`](crate::Stack). [`Default`] has no address: fill in what the tunnel's peer assigned.
+///
+/// Values that cannot work are corrected rather than refused: an MTU below the minimum of its family is raised to it
+/// (68 bytes would be legal for IPv4, but 576 is what every host must accept, RFC 791 §3.1; 1280 for IPv6, RFC 8200
+/// §5), buffers are at least 4 KiB and at most 1 GiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StackConfig {
+    /// Our addresses inside the tunnel. The first of each family is the source of new connections.
+    pub addresses: Vec<IpAddr>,
+    /// The largest inner packet in bytes, IP header included. UDP datagrams that need more are refused.
+    pub mtu: usize,
+    /// The largest inner packet that carries TCP, in bytes, IP header included: what `mssfix` asks for. At most `mtu`.
+    pub tcp_mtu: usize,
+    /// How many bytes all buffers together may take.
+    pub memory: usize,
+    /// Size in bytes of each of the two buffers of a connection, while less than half of `memory` is taken.
+    pub buffer: usize,
+    /// Size in bytes of each of the two buffers of a connection, once half of `memory` is taken.
+    pub small_buffer: usize,
+    /// How long a SYN may stay unanswered.
+    pub connect_timeout: Duration,
+    /// After how much silence a keep-alive probe is sent; the connection ends with
+    /// [`CloseReason::TimedOut`](crate::CloseReason) after four such intervals without an answer. `None`: no probes.
+    pub keepalive: Option<Duration>,
+    /// How many TCP connections, and as many UDP sockets, may exist.
+    pub max_connections: usize,
+    /// How long after the last datagram sent to a remote its answers (and ICMP errors about it) are still taken.
+    pub udp_idle: Duration,
+}
+
+impl Default for StackConfig {
+    /// 512 KiB a direction give about 200 Mbit/s at 20 ms; 256 MiB are 128 such connections and 1024 small ones.
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            mtu: 1500,
+            tcp_mtu: 1500,
+            memory: 256 << 20,
+            buffer: 512 << 10,
+            small_buffer: 64 << 10,
+            connect_timeout: Duration::from_secs(30),
+            keepalive: Some(Duration::from_secs(60)),
+            max_connections: 4096,
+            udp_idle: Duration::from_secs(180),
+        }
+    }
+}
+
+impl StackConfig {
+    /// The same with every value inside the bounds the stack relies on.
+    pub(crate) fn corrected(mut self) -> Self {
+        let least = if self.addresses.iter().any(IpAddr::is_ipv6) { MIN_MTU_V6 } else { MIN_MTU_V4 };
+        self.mtu = self.mtu.clamp(least, MAX_MTU);
+        self.tcp_mtu = self.tcp_mtu.clamp(least, self.mtu);
+        self.buffer = self.buffer.clamp(MIN_BUFFER, MAX_BUFFER);
+        self.small_buffer = self.small_buffer.clamp(MIN_BUFFER, self.buffer);
+        self
+    }
+}
+
+/// What every IPv4 host accepts (RFC 791 §3.1).
+pub(crate) const MIN_MTU_V4: usize = 576;
+/// The smallest link IPv6 runs on (RFC 8200 §5).
+pub(crate) const MIN_MTU_V6: usize = 1280;
+/// The largest value of IPv4's total length.
+pub(crate) const MAX_MTU: usize = 65535;
+/// Below this a window is smaller than a few segments and TCP crawls; our own judgement.
+const MIN_BUFFER: usize = 4 << 10;
+/// The largest window of RFC 7323 §2.3.
+const MAX_BUFFER: usize = 1 << 30;

@@ -1,0 +1,52 @@
+//! What the stack counts.
+
+/// Numbers since the stack was made; none of them is ever reset.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Packets given to [`Stack::handle_packet`](crate::Stack::handle_packet).
+    pub packets_in: u64,
+    /// Packets handed to a [`PacketSink`](crate::PacketSink).
+    pub packets_out: u64,
+    /// Packets dropped because a header was truncated or inconsistent.
+    pub malformed: u64,
+    /// Packets dropped because of a wrong IPv4, TCP, UDP or ICMP checksum.
+    pub bad_checksum: u64,
+    /// Packets dropped because they are not for one of our addresses, or not from a unicast address.
+    pub misaddressed: u64,
+    /// Fragments received.
+    pub fragments: u64,
+    /// Fragments dropped: of IPv6, malformed, overlapping, or beyond the bounds of reassembly.
+    pub fragments_dropped: u64,
+    /// Packets put together from fragments.
+    pub reassembled: u64,
+    /// Packets dropped because we do not speak their protocol.
+    pub unknown_protocol: u64,
+    /// TCP segments of no known connection.
+    pub unknown_tcp: u64,
+    /// UDP datagrams of no known association.
+    pub unknown_udp: u64,
+    /// TCP segments dropped before they reach a connection: they cannot be part of an honest exchange.
+    pub implausible: u64,
+    /// RSTs sent for unknown segments.
+    pub resets_sent: u64,
+    /// ICMP port unreachable sent for unknown datagrams.
+    pub unreachables_sent: u64,
+    /// Echo requests answered.
+    pub echoes_answered: u64,
+    /// Answers (RST, ICMP) not sent because of the rate limit, or because nobody fetched the earlier ones.
+    pub answers_suppressed: u64,
+    /// ICMP errors that were about one of our connections or associations and were acted on.
+    pub icmp_accepted: u64,
+    /// ICMP errors ignored: not about us, implausible, or not fatal in the state of the connection.
+    pub icmp_ignored: u64,
+    /// Datagrams dropped because a queue or the memory budget was full, in either direction.
+    pub udp_dropped: u64,
+    /// Connections made with small buffers because half of the budget was taken.
+    pub degraded: u64,
+    /// Connections and sockets refused.
+    pub refused: u64,
+    /// How often a connection was looked at to see whether it has something to send. Grows with traffic, not with the
+    /// number of idle connections.
+    pub polls: u64,
+}
