@@ -66,9 +66,12 @@ impl Itinerary {
         self.was_up
     }
 
-    /// The tunnel came up: everything starts over.
-    pub(crate) fn on_up(&mut self) {
+    /// The tunnel was up. If it was for long enough, everything starts over.
+    pub(crate) fn on_up(&mut self, steady: bool) {
         self.was_up = true;
+        if !steady {
+            return;
+        }
         self.round = 0;
         self.repeats = 0;
         self.redirects = 0;
@@ -171,7 +174,7 @@ mod tests {
         assert_eq!(itinerary.on_failure(&Retry::NextRemote, &mut Largest), None);
 
         let mut itinerary = Itinerary::new(1, policy(None), Some(1), &mut Largest);
-        itinerary.on_up();
+        itinerary.on_up(true);
         for _ in 0..100 {
             assert!(itinerary.on_failure(&Retry::NextRemote, &mut Largest).is_some());
         }
@@ -181,7 +184,7 @@ mod tests {
     fn the_rounds_of_the_profile_count_from_the_last_time_the_tunnel_was_up() {
         let mut itinerary = Itinerary::new(1, policy(Some(2)), Some(1), &mut Largest);
         assert!(itinerary.on_failure(&Retry::NextRemote, &mut Largest).is_some());
-        itinerary.on_up();
+        itinerary.on_up(true);
         assert!(itinerary.on_failure(&Retry::NextRemote, &mut Largest).is_some());
         assert_eq!(itinerary.on_failure(&Retry::NextRemote, &mut Largest), None);
     }
