@@ -2,4 +2,5 @@
 
 mod static_key;
 
-pub use static_key::StaticKey;
+pub(crate) use static_key::Half;
+pub use static_key::{StaticKey, StaticKeyError};

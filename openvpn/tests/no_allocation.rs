@@ -1,0 +1,214 @@
+//! Sealing and opening allocate nothing, whatever the cipher, the framing, the data version and the outcome.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    sync::Arc,
+};
+
+use adit_tunnel::{Content, OpenError, Opener, SealError, Sealer, Usage};
+use openvpn::{
+    Cipher, DataOpener, DataSealer, Digest, Framing, StaticKey,
+    crypto::{Crypto, Ring, RustCrypto},
+    internals::{DataKeyParams, PING_PAYLOAD, Role, data_keys},
+};
+
+/// Counts what this thread asks for; the test harness allocates on others.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: everything is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+const PACKETS: u32 = 1000;
+const FRAMINGS: [Framing; 4] = [Framing::None, Framing::V1, Framing::V1Swap, Framing::V2];
+
+/// A peer that frames nothing, so that it can send what it likes; the sealer and the opener under test.
+struct Keys {
+    peer: DataSealer,
+    sealer: DataSealer,
+    far: DataOpener,
+    near: DataOpener,
+}
+
+impl Keys {
+    fn new(
+        crypto: &dyn Crypto,
+        cipher: Cipher,
+        auth: Digest,
+        framing: Framing,
+        peer_id: Option<u32>,
+        key_id: u8,
+    ) -> Self {
+        let keys = StaticKey::new(std::array::from_fn(|i| (i as u8).wrapping_mul(151) ^ key_id));
+        let client = DataKeyParams {
+            cipher,
+            auth,
+            keys: &keys,
+            role: Role::Client,
+            key_id,
+            peer_id,
+            framing,
+            replay_window: 64,
+            mtu: 1500,
+        };
+        let server = DataKeyParams { role: Role::Server, ..client };
+        let make = |params: &DataKeyParams<'_>| data_keys(params, crypto, Arc::new(Usage::default())).unwrap();
+        let ((sealer, near), (_, far)) = (make(&client), make(&server));
+        let (peer, _) = make(&DataKeyParams { framing: Framing::None, ..server });
+        Self { peer, sealer, far, near }
+    }
+
+    /// One packet each way, and everything that can go wrong.
+    fn exchange(&mut self, buf: &mut [u8; 2048], packed: &[u8], framing: Framing, i: u32) {
+        let len = if i % 50 == 0 { 1400 } else { 40 };
+        let start = self.sealer.header_len();
+        buf[start] = 0x45;
+        let sealed = self.sealer.seal(buf, start..start + len).unwrap();
+        assert_eq!(sealed, 0..self.sealer.sealed_len(len));
+        let datagram = &mut buf[sealed];
+        let last = datagram.len() - 1;
+        datagram[last] ^= 1;
+        let mut forged = [0; 1500];
+        forged[..=last].copy_from_slice(datagram);
+        assert_eq!(self.far.open(&mut forged[..=last]), Err(OpenError::Forged));
+        datagram[last] ^= 1;
+        assert_eq!(self.far.open(&mut datagram[..3]), Err(OpenError::Malformed));
+        let mut again = [0; 1500];
+        again[..=last].copy_from_slice(datagram);
+        assert!(matches!(self.far.open(datagram).unwrap().content, Content::Packet(_)));
+        assert_eq!(self.far.open(&mut again[..=last]), Err(OpenError::Replayed));
+        assert_eq!(self.sealer.seal(&mut buf[..start + len - 1], start..start + len), Err(SealError::NoRoom));
+
+        self.receive(buf, packed, if framing == Framing::None { Expected::Packet } else { Expected::Unpacked });
+        self.receive(
+            buf,
+            &PING_PAYLOAD,
+            if matches!(framing, Framing::V1 | Framing::V1Swap) { Expected::Refused } else { Expected::Message },
+        );
+        self.receive(buf, &[], Expected::Filler);
+        if framing != Framing::None {
+            self.receive(buf, if framing == Framing::V2 { &[0x50, 9] } else { &[0x66, 0] }, Expected::Refused);
+            // A bomb: one literal, then a match that would fill more than any packet.
+            let bomb: &[u8] = if framing == Framing::V2 {
+                &[0x50, 1, 0x1f, 0, 1, 0, 255, 255, 255, 255, 255, 255, 255, 0]
+            } else {
+                &[0x69, 0, 1, 0, 255, 255, 255, 255, 255, 255, 255, 0, 0x1f]
+            };
+            self.receive(buf, bomb, Expected::Refused);
+        }
+    }
+
+    fn receive(&mut self, buf: &mut [u8; 2048], payload: &[u8], expected: Expected) {
+        let start = self.peer.header_len();
+        buf[start..start + payload.len()].copy_from_slice(payload);
+        let range = self.peer.seal(buf, start..start + payload.len()).unwrap();
+        let outcome = match self.near.open(&mut buf[range]).map(|opened| opened.content) {
+            Ok(Content::Packet(_)) => Expected::Packet,
+            Ok(Content::Unpacked) => Expected::Unpacked,
+            Ok(Content::Message(_)) => Expected::Message,
+            Ok(Content::Filler) => Expected::Filler,
+            Err(_) => Expected::Refused,
+        };
+        assert_eq!(outcome, expected);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Expected {
+    Packet,
+    Unpacked,
+    Message,
+    Filler,
+    Refused,
+}
+
+/// A compressed packet with the marks of the framing.
+fn packed(framing: Framing) -> Vec<u8> {
+    let packed = lz4_flex::block::compress(&[0x45; 1000]);
+    match framing {
+        Framing::V2 => [&[0x50, 1], packed.as_slice()].concat(),
+        Framing::None | Framing::V1 | Framing::V1Swap => [&[0x69], &packed[1..], &packed[..1]].concat(),
+    }
+}
+
+fn check(crypto: &dyn Crypto, cipher: Cipher, auth: Digest) {
+    for framing in FRAMINGS {
+        let (packed, mut buf) = (packed(framing), [0; 2048]);
+        for peer_id in [None, Some(3)] {
+            // The second as after a renegotiation, while the first is still there.
+            let mut slots = [0, 1].map(|_| None);
+            for (key_id, slot) in (0..).zip(&mut slots) {
+                let keys = slot.insert(Keys::new(crypto, cipher, auth, framing, peer_id, key_id));
+                let count = allocations_of(|| (0..PACKETS).for_each(|i| keys.exchange(&mut buf, &packed, framing, i)));
+                assert_eq!(count, 0, "{crypto:?} {cipher} {auth} {framing:?} {peer_id:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    assert!(allocations_of(|| drop(std::hint::black_box(Box::new(1)))) > 0);
+}
+
+#[test]
+fn no_cipher_allocates_with_ring() {
+    Cipher::ALL.into_iter().for_each(|cipher| check(&Ring, cipher, Digest::Sha256));
+}
+
+#[test]
+fn no_cipher_allocates_with_rustcrypto() {
+    Cipher::ALL.into_iter().for_each(|cipher| check(&RustCrypto, cipher, Digest::Sha256));
+}
+
+#[test]
+fn no_digest_allocates() {
+    for crypto in [&Ring as &dyn Crypto, &RustCrypto] {
+        for auth in Digest::ALL {
+            let mut keys = Keys::new(crypto, Cipher::Aes256Cbc, auth, Framing::None, Some(3), 0);
+            let (packed, mut buf) = (packed(Framing::None), [0; 2048]);
+            let count = allocations_of(|| (0..100).for_each(|i| keys.exchange(&mut buf, &packed, Framing::None, i)));
+            assert_eq!(count, 0, "{crypto:?} {auth}");
+        }
+    }
+}
