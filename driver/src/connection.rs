@@ -134,9 +134,6 @@ impl AsyncWrite for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let mut inner = self.shared.lock();
-        if matches!(inner.stack.receive(self.id, &mut [0]), Ok(Some(1..))) {
-            inner.stack.abort(self.id);
-        }
         inner.stack.release(self.id);
         inner.connections.remove(&self.id);
         inner.wake_driver();

@@ -16,7 +16,7 @@
 //! The loop is written once, generic over [`adit_tunnel::Tunnel`]; what makes tunnels of one protocol is a [`Protocol`].
 //! [`openvpn`] has OpenVPN's.
 //!
-//! ```ignore
+//! ```no_run
 //! # async fn example(config: ::openvpn::Config) -> Result<(), Box<dyn std::error::Error>> {
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
@@ -53,12 +53,15 @@ mod supervisor;
 mod tunnel_dns;
 mod udp_socket;
 
+pub mod openvpn;
+
 #[cfg(test)]
 mod tests;
 
 pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind};
+pub use openvpn::connect;
 pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use protocol::{Family, Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
