@@ -49,6 +49,7 @@ struct Core<T: Tunnel> {
     path: Path,
     network: Option<Arc<NetworkConfig>>,
     up_since: Option<Instant>,
+    started: bool,
     answered: bool,
     prompts: VecDeque<(bool, PromptFuture)>,
     stream_error: Option<io::Error>,
@@ -87,6 +88,7 @@ impl<T: Tunnel> Active<T> {
             path,
             network: None,
             up_since: None,
+            started: false,
             answered: false,
             prompts: VecDeque::new(),
             stream_error: None,
@@ -275,10 +277,8 @@ impl<T: Tunnel> Core<T> {
         };
         let (header_len, room) = (sealer.header_len(), sealer.sealed_len(packet.len()));
         let write = &mut |space: &mut [u8]| space.copy_from_slice(packet);
-        let sealed = self
-            .sender
-            .batch()
-            .seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range));
+        let sealed =
+            self.sender.batch().seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range));
         inner.stats.on_sealed(sealed);
     }
 
@@ -298,8 +298,12 @@ impl<T: Tunnel> Core<T> {
         if self.closing.is_none() && *env.shared.close.borrow() {
             self.begin_close(cx, now, env);
         }
-        if self.tunnel.poll_timeout().is_some_and(|deadline| deadline <= now) {
+        let due = self.tunnel.poll_timeout().is_some_and(|deadline| deadline <= now);
+        if due {
             self.tunnel.handle_timeout(now);
+        }
+        // A new tunnel has its first datagram ready.
+        if due || !std::mem::replace(&mut self.started, true) {
             self.drain(now, &mut env.shared.lock(), env);
         }
     }
@@ -378,13 +382,8 @@ impl<T: Tunnel> Core<T> {
         let mtu = self.network.as_ref().map_or(0, |network| usize::from(network.mtu));
         let largest = self.plane.sealers.room(mtu);
         let Inner { stack, stats, .. } = inner;
-        let mut sink = SealingSink {
-            sealers: &mut self.plane.sealers,
-            batch: self.sender.batch(),
-            largest,
-            stats,
-            full: false,
-        };
+        let mut sink =
+            SealingSink { sealers: &mut self.plane.sealers, batch: self.sender.batch(), largest, stats, full: false };
         stack.poll_packets(now, &mut sink);
         sink.full
     }
@@ -392,15 +391,19 @@ impl<T: Tunnel> Core<T> {
 
 /// The gateway's stream ended, or is no sequence of datagrams.
 fn stream_ended(error: io::Error, was_up: bool, closing: bool) -> Closed {
-    let (kind, retry) = match error.kind() {
-        _ if closing => (CloseKind::Local, Retry::Never),
-        io::ErrorKind::InvalidData => (CloseKind::PeerMisbehaved, Retry::NextAddress),
-        _ if was_up => (CloseKind::PeerClosed, Retry::After(Duration::ZERO)),
-        _ => (CloseKind::PeerClosed, Retry::NextAddress),
+    let (kind, retry) = if closing {
+        (CloseKind::Local, Retry::Never)
+    } else if error.kind() == io::ErrorKind::InvalidData {
+        (CloseKind::PeerMisbehaved, Retry::NextAddress)
+    } else if was_up {
+        (CloseKind::PeerClosed, Retry::After(Duration::ZERO))
+    } else {
+        (CloseKind::PeerClosed, Retry::NextAddress)
     };
-    let source = match error.kind() {
-        io::ErrorKind::UnexpectedEof => "the gateway closed the connection".into(),
-        _ => error.into(),
+    let source = if error.kind() == io::ErrorKind::UnexpectedEof {
+        "the gateway closed the connection".into()
+    } else {
+        error.into()
     };
     Closed { kind, source, retry }
 }

@@ -104,8 +104,12 @@ impl Failure {
             FailureKind::PeerNotAuthenticated => {
                 "the server is not the one the profile names, or its certificate was changed or has expired"
             }
-            FailureKind::AuthFailed => "check user name, password and certificate; not trying again, to spare the account",
-            FailureKind::NoAgreement => "client and server have no algorithm in common; see the profile's `data-ciphers`",
+            FailureKind::AuthFailed => {
+                "check user name, password and certificate; not trying again, to spare the account"
+            }
+            FailureKind::NoAgreement => {
+                "client and server have no algorithm in common; see the profile's `data-ciphers`"
+            }
             FailureKind::LocalSocket => "check the profile's `local` and `lport`, and this user's permissions",
             FailureKind::Configuration
             | FailureKind::PeerClosed

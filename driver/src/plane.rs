@@ -163,9 +163,10 @@ mod tests {
             plane.apply(KeyChange::SetSealer { flow: FlowId(flow), selectors, sealer: Box::new(Named(name)) });
         }
         let mut sealer_of = |a, b| plane.sealers.of_packet(&packet_to(Ipv4Addr::new(a, b, 0, 1))).map(|s| s.0);
-        assert_eq!([sealer_of(10, 2), sealer_of(10, 1), sealer_of(192, 168), sealer_of(8, 8)].map(Option::unwrap), [
-            'a', 'b', 'b', 'c'
-        ]);
+        assert_eq!(
+            [sealer_of(10, 2), sealer_of(10, 1), sealer_of(192, 168), sealer_of(8, 8)].map(Option::unwrap),
+            ['a', 'b', 'b', 'c']
+        );
         plane.apply(KeyChange::RemoveFlow { flow: FlowId(2) });
         assert!(plane.sealers.of_packet(&packet_to(Ipv4Addr::new(8, 8, 8, 8))).is_none());
         assert!(plane.sealers.of_packet(&[0x45]).is_none());

@@ -30,12 +30,7 @@ const MAX_REPEATS: u32 = 4;
 
 impl Itinerary {
     /// `remotes` is the number of gateways, at least one.
-    pub(crate) fn new(
-        remotes: usize,
-        policy: RetryPolicy,
-        first_rounds: Option<u32>,
-        random: &mut dyn Random,
-    ) -> Self {
+    pub(crate) fn new(remotes: usize, policy: RetryPolicy, first_rounds: Option<u32>, random: &mut dyn Random) -> Self {
         let mut order: Vec<usize> = (0..remotes.max(1)).collect();
         if policy.shuffle {
             for i in (1..order.len()).rev() {
@@ -226,7 +221,7 @@ mod tests {
         let shuffled = RetryPolicy { shuffle: true, ..policy(None) };
         let mut random = adit_testing::SeededRandom::new(7);
         let itinerary = Itinerary::new(20, shuffled, None, &mut random);
-        let mut sorted = itinerary.order.clone();
+        let mut sorted = itinerary.order;
         assert_ne!(sorted, (0..20).collect::<Vec<_>>());
         sorted.sort_unstable();
         assert_eq!(sorted, (0..20).collect::<Vec<_>>());

@@ -65,12 +65,7 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
 }
 
 /// One gateway: all its addresses, until one carried a tunnel to its end or none is left.
-async fn attempt<P: Protocol>(
-    protocol: &mut P,
-    gateway: &Gateway,
-    env: &Env,
-    up_for: &mut Option<Duration>,
-) -> Ended {
+async fn attempt<P: Protocol>(protocol: &mut P, gateway: &Gateway, env: &Env, up_for: &mut Option<Duration>) -> Ended {
     let remote = &gateway.remote;
     let resolving = resolve(&remote.host, remote.port, remote.family, remote.timeout);
     let addresses = match unless_closed(env, resolving).await {

@@ -48,7 +48,8 @@ pub(crate) async fn lookup(shared: &Arc<Shared>, network: &NetworkConfig, host: 
             return Ok(found);
         }
     }
-    Err(trouble.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no such name behind the tunnel: {host}"))))
+    Err(trouble
+        .unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no such name behind the tunnel: {host}"))))
 }
 
 /// The names to ask for: a short one with each search domain first.
@@ -128,7 +129,8 @@ fn parse(message: &[u8], id: u16, kind: u16) -> Option<(u8, Vec<IpAddr>)> {
     let mut addresses = Vec::new();
     for _ in 0..answers {
         let Some(record) = skip_name(message, at) else { break };
-        let (Some(record_kind), Some(class), Some(length)) = (field(record), field(record + 2), field(record + 8)) else {
+        let (Some(record_kind), Some(class), Some(length)) = (field(record), field(record + 2), field(record + 8))
+        else {
             break;
         };
         let data = message.get(record + 10..record + 10 + usize::from(length)).unwrap_or_default();

@@ -95,7 +95,7 @@ fn udp_error(error: UdpError) -> io::Error {
         UdpError::TooLarge { .. } | UdpError::Unaddressable => io::ErrorKind::InvalidInput,
         UdpError::NoAddressOfFamily => io::ErrorKind::AddrNotAvailable,
         UdpError::Closed => io::ErrorKind::NotConnected,
-        _ => io::ErrorKind::Other,
+        UdpError::QueueFull | UdpError::NoMemory | _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
 }

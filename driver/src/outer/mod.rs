@@ -17,7 +17,7 @@ use crate::{batch::Batch, protocol::SocketOptions};
 /// The receiving half: a batch of datagrams at a time.
 #[derive(Debug)]
 pub(crate) enum Receiver {
-    Udp(udp::UdpReceiver),
+    Udp(Box<udp::UdpReceiver>),
     Tcp(tcp::TcpReceiver),
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum Sender {
 /// Binds a UDP socket for this gateway.
 pub(crate) fn open_udp(remote: SocketAddr, options: &SocketOptions) -> io::Result<(Receiver, Sender)> {
     let (receiver, sender) = udp::open(remote, options)?;
-    Ok((Receiver::Udp(receiver), Sender::Udp(sender)))
+    Ok((Receiver::Udp(Box::new(receiver)), Sender::Udp(sender)))
 }
 
 /// Connects to this gateway.

@@ -216,7 +216,7 @@ impl UdpSender {
     }
 
     /// The queue of the network card is full, of which no readiness tells: try again soon. False when that was tried enough.
-    fn spin(&mut self, cx: &mut Context<'_>) -> bool {
+    fn spin(&mut self, cx: &Context<'_>) -> bool {
         self.full += 1;
         if self.full > MAX_FULL {
             self.full = 0;

@@ -272,8 +272,7 @@ impl Host {
         let mut services = Vec::new();
         for port in [ECHO, RESETS, DEAF] {
             for _ in 0..LISTENERS {
-                let mut socket =
-                    Socket::new(SocketBuffer::new(vec![0; BUFFER]), SocketBuffer::new(vec![0; BUFFER]));
+                let mut socket = Socket::new(SocketBuffer::new(vec![0; BUFFER]), SocketBuffer::new(vec![0; BUFFER]));
                 socket.listen(port).expect("a port");
                 services.push((sockets.add(socket), port, Service::default()));
             }

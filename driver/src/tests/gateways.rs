@@ -14,7 +14,7 @@ use super::{
     toy::{BUSY, REDIRECT, Toy},
 };
 use crate::{
-    Builder, Family, FailureKind, NoPrompts, Remote,
+    Builder, FailureKind, Family, NoPrompts, Remote,
     active::Env,
     race::{Gateway, race},
     shared::Shared,

@@ -138,7 +138,11 @@ impl ToyTunnel {
         let opener = Box::new(ToyOpener { seen: 0, scratch: Vec::new() });
         let keys = [
             KeyChange::AddOpener { tag: KeyTag(1), flow: FlowId(0), opener },
-            KeyChange::SetSealer { flow: FlowId(0), selectors: Vec::new(), sealer: Box::new(ToySealer { sequence: 0 }) },
+            KeyChange::SetSealer {
+                flow: FlowId(0),
+                selectors: Vec::new(),
+                sealer: Box::new(ToySealer { sequence: 0 }),
+            },
         ];
         self.events.extend(keys.map(Event::Keys));
         self.events.push_back(Event::Up(NetworkConfig {
