@@ -19,20 +19,13 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::packet::{ControlPacket, EarlyNegotiation, Header, finish};
+pub(crate) use crate::data::Role;
 use crate::{
     algorithms::Digest,
     config::{ControlWrap, KeyDirection},
     crypto::{Crypto, Hmac},
     keys::{Half, StaticKey},
 };
-
-/// Which end we are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Client,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the answering end exists in tests only"))]
-    Server,
-}
 
 /// Wraps and unwraps control packets: keys, the counter of what we sent, the replay window of what we received.
 ///
@@ -329,3 +322,6 @@ const IDS_LEN: usize = 8;
 const TAG_LEN: usize = 32;
 /// As many packets may come late as 2.x allows (`replay-window 64`).
 const REPLAY_WINDOW: u32 = 64;
+
+#[cfg(test)]
+mod tests;
