@@ -20,4 +20,4 @@ pub use config::{
     KeyDirection, Mssfix, NameCheck, PullAction, PullFilter, Remote, ServerCheck, Settings, StaticChallenge,
     TlsSettings, TlsVersion, WantsIdentity, WantsServerCheck,
 };
-pub use keys::{StaticKey, StaticKeyError};
+pub use keys::{KeyError, StaticKey, StaticKeyError};
