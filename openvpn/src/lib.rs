@@ -21,3 +21,7 @@ pub use config::{
     TlsSettings, TlsVersion, WantsIdentity, WantsServerCheck,
 };
 pub use keys::{KeyError, StaticKey, StaticKeyError};
+pub use profile::{
+    CredentialsWanted, DirectiveOutcome, IntoConfigError, Load, Outcome, Profile, ProfileError, Refusal, Secrets,
+    directives,
+};
