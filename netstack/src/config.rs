@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use crate::packet::is_unicast;
+
 /// The configuration of a [`Stack`](crate::Stack). [`Default`] has no address: fill in what the tunnel's peer assigned.
 ///
 /// Values that cannot work are corrected rather than refused: an MTU below the minimum of its family is raised to it
@@ -54,6 +56,8 @@ impl StackConfig {
     /// The same with every value inside the bounds the stack relies on.
     pub(crate) fn corrected(mut self) -> Self {
         let least = if self.addresses.iter().any(IpAddr::is_ipv6) { MIN_MTU_V6 } else { MIN_MTU_V4 };
+        // A connection cannot come from any other address, whatever the tunnel's peer assigned.
+        self.addresses.retain(|address| is_unicast(*address));
         self.mtu = self.mtu.clamp(least, MAX_MTU);
         self.tcp_mtu = self.tcp_mtu.clamp(least, self.mtu);
         self.buffer = self.buffer.clamp(MIN_BUFFER, MAX_BUFFER);

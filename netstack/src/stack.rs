@@ -1,106 +1,515 @@
-//! The stack.
+//! The stack: routes packets to connections and sockets, gives turns to those with something to send, keeps the time.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
-use crate::{CloseReason, ConnectError, ConnectionError, Counters, StackConfig, UdpError};
+use crate::{
+    CloseReason, ConnectError, ConnectionError, ConnectionId, Counters, PacketSink, StackConfig, UdpId,
+    budget::Budget,
+    clock::Clock,
+    connection::{CONNECTION_COST, Connection, Live, Opening, Phase, Turn, Verdict},
+    demux::{Demux, TimeWait, Tuple},
+    outbox::{self, Outbox, RateLimit},
+    packet,
+    random::Random,
+    reassembly::Reassembly,
+    slots::{Key, Slots},
+    udp::UdpSocket,
+};
 
-/// Names a connection; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId {
-    slot: u32,
-    serial: u64,
+/// TCP and UDP endpoints over inner packets. See the [crate] for the loop around it.
+pub struct Stack {
+    pub(crate) config: StackConfig,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) budget: Budget,
+    pub(crate) demux: Demux,
+    pub(crate) connections: Slots<Connection>,
+    pub(crate) sockets: Slots<UdpSocket>,
+    /// Local UDP ports.
+    pub(crate) ports: HashMap<u16, Key>,
+    /// Who may have something to send, in turn.
+    ready: VecDeque<Ready>,
+    deadlines: BTreeSet<(Instant, Key)>,
+    /// Released connections, oldest first: the first to go when memory is short. May name some that are gone.
+    orphans: VecDeque<Key>,
+    pub(crate) events: VecDeque<StackEvent>,
+    /// How many of the events are [`StackEvent::UdpError`]: only they could pile up.
+    pub(crate) udp_errors: usize,
+    pub(crate) outbox: Outbox,
+    pub(crate) rate_limit: RateLimit,
+    pub(crate) reassembly: Reassembly,
+    pub(crate) counters: Counters,
 }
 
-/// Names a UDP socket; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UdpId {
-    slot: u32,
-    serial: u64,
-}
-
-/// Where packets go.
-pub trait PacketSink {
-    /// Whether one more packet of the tunnel's MTU fits.
-    fn has_room(&mut self) -> bool;
-
-    /// Takes a packet of `len` bytes: calls `fill` once with exactly that much space, whose content does not matter.
-    fn packet(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8]));
-}
-
-/// What happened.
+/// What happened. Events are edge-triggered and never lost; some may be about nothing new, or about what was released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StackEvent {
     /// The three-way handshake is done.
     Connected(ConnectionId),
-    /// There is something to receive, or the remote ended its direction.
+    /// There is something to receive, or the remote ended its direction: call [`Stack::receive`] until it returns
+    /// `Ok(None)`, the end, or an error. Only then is the next such event sure to come.
     Readable(ConnectionId),
-    /// After [`Stack::send`] took less than it was given: there is room again.
+    /// After [`Stack::send`] took less than it was given: a quarter of the buffer is free again.
     Writable(ConnectionId),
-    /// The connection ended. What was received before can still be read. Follow with [`Stack::release`].
+    /// The connection ended, with [`CloseReason::Finished`] if both directions did so in order. What was received before
+    /// can still be read. It is kept until [`Stack::release`].
     Closed(ConnectionId, CloseReason),
-    /// A datagram waits.
+    /// Datagrams wait: call [`Stack::receive_udp`] until it returns `None`.
     UdpReadable(UdpId),
     /// An ICMP error said that this remote cannot be reached.
     UdpError(UdpId, SocketAddr),
 }
 
-/// TCP and UDP endpoints.
-#[derive(Debug)]
-pub struct Stack {
-    config: StackConfig,
-    counters: Counters,
+#[derive(Debug, Clone, Copy)]
+enum Ready {
+    Connection(Key),
+    Udp(Key),
 }
 
-#[expect(missing_docs, clippy::missing_errors_doc, reason = "the shape only, so that the driver can be written")]
 impl Stack {
+    /// A stack without connections. `seed` is the root of initial sequence numbers and ports: take it from a good source
+    /// of randomness, and a new one each time.
     #[must_use]
-    pub fn new(config: StackConfig, _seed: u64) -> Self {
-        Self { config: config.corrected(), counters: Counters::default() }
+    pub fn new(config: StackConfig, seed: u64) -> Self {
+        let config = config.corrected();
+        Self {
+            clock: Clock::default(),
+            random: Random::new(seed),
+            budget: Budget::new(config.memory),
+            demux: Demux::default(),
+            connections: Slots::new(),
+            sockets: Slots::new(),
+            ports: HashMap::new(),
+            ready: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            orphans: VecDeque::new(),
+            events: VecDeque::new(),
+            udp_errors: 0,
+            outbox: Outbox::default(),
+            rate_limit: RateLimit::default(),
+            reassembly: Reassembly::default(),
+            counters: Counters::default(),
+            config,
+        }
     }
-    pub fn reconfigure(&mut self, _now: Instant, config: StackConfig) {
+
+    /// The tunnel came back, perhaps with other addresses. Connections whose local address is gone end with
+    /// [`CloseReason::LocalAddressGone`]; the others live on, with the new `tcp_mtu`, and repeat what was lost when
+    /// their retransmission timers fire. UDP sockets live on too; what they had queued from an old address is dropped.
+    pub fn reconfigure(&mut self, now: Instant, config: StackConfig) {
+        let now = self.clock.advance(now);
         self.config = config.corrected();
+        self.budget.set_limit(self.config.memory);
+        for key in self.connections.keys() {
+            let mtu = self.config.tcp_mtu;
+            let Some(connection) = self.connections.get_mut(key) else { continue };
+            let local = connection.tuple.local.0;
+            let Some(live) = connection.live() else { continue };
+            if !self.config.addresses.contains(&local) {
+                self.end(key, CloseReason::LocalAddressGone, Farewell::Silent);
+                continue;
+            }
+            if live.mtu() != mtu {
+                live.set_mtu(&self.clock, now, mtu);
+            }
+            self.make_ready(key);
+        }
+        for key in self.sockets.keys() {
+            if let Some(socket) = self.sockets.get_mut(key) {
+                self.budget.give_back(socket.clear_outbox());
+            }
+        }
     }
-    pub fn connect(&mut self, _now: Instant, _remote: SocketAddr) -> Result<ConnectionId, ConnectError> {
-        Err(ConnectError::NoAddressOfFamily)
+
+    /// Begins to connect; the SYN leaves with the next [`poll_packets`](Self::poll_packets).
+    ///
+    /// # Errors
+    /// See [`ConnectError`]. Nothing was sent then.
+    pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnectionId, ConnectError> {
+        let now = self.clock.advance(now);
+        let result = self.try_connect(now, remote);
+        if result.is_err() {
+            self.counters.refused += 1;
+        }
+        result
     }
-    pub fn send(&mut self, _id: ConnectionId, _data: &[u8]) -> Result<usize, ConnectionError> {
-        Err(CloseReason::Finished)
+
+    fn try_connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnectionId, ConnectError> {
+        let remote = (remote.ip().to_canonical(), remote.port());
+        if !packet::is_unicast(remote.0) || remote.1 == 0 {
+            return Err(ConnectError::Unaddressable);
+        }
+        let local = self.source_for(remote.0).ok_or(ConnectError::NoAddressOfFamily)?;
+        if self.connections.len() >= self.config.max_connections && !self.drop_orphan(now) {
+            return Err(ConnectError::TooManyConnections);
+        }
+        self.demux.expire(now);
+        let port = self.demux.free_port(&mut self.random, local, remote).ok_or(ConnectError::NoPort)?;
+        let (buffer, charge) = self.charge_buffers(now).ok_or(ConnectError::NoMemory)?;
+        let tuple = Tuple { local: (local, port), remote };
+        let opening = Opening {
+            tuple,
+            mtu: self.config.tcp_mtu,
+            buffer,
+            seed: self.random.next_u64(),
+            connect_timeout: self.config.connect_timeout,
+            keepalive: self.config.keepalive,
+        };
+        let Some(live) = Live::open(&self.clock, now, opening) else {
+            self.budget.give_back(charge);
+            return Err(ConnectError::Unaddressable);
+        };
+        let key = self.connections.insert(Connection::new(tuple, live, charge));
+        self.demux.insert(tuple, key);
+        self.make_ready(key);
+        self.arm_give_up(key);
+        Ok(ConnectionId(key))
     }
-    pub fn receive(&mut self, _id: ConnectionId, _buf: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
-        Err(CloseReason::Finished)
+
+    /// Large buffers while half of the budget is free, then small ones, then those of connections nobody owns any more.
+    fn charge_buffers(&mut self, now: Instant) -> Option<(usize, usize)> {
+        let cost = |buffer: usize| buffer.saturating_mul(2).saturating_add(CONNECTION_COST);
+        let (large, small) = (self.config.buffer, self.config.small_buffer);
+        if self.budget.charge_generously(cost(large)) {
+            return Some((large, cost(large)));
+        }
+        while !self.budget.charge(cost(small)) {
+            if !self.drop_orphan(now) {
+                return None;
+            }
+        }
+        self.counters.degraded += 1;
+        Some((small, cost(small)))
     }
-    pub fn shutdown(&mut self, _id: ConnectionId) {}
-    pub fn abort(&mut self, _id: ConnectionId) {}
-    pub fn release(&mut self, _id: ConnectionId) {}
-    pub fn bind_udp(&mut self) -> Result<UdpId, ConnectError> {
-        Err(ConnectError::NoAddressOfFamily)
+
+    /// Ends the oldest released connection by a RST; `false` if there is none.
+    fn drop_orphan(&mut self, now: Instant) -> bool {
+        while let Some(key) = self.orphans.pop_front() {
+            if self.connections.get(key).is_some() {
+                self.clock.advance(now);
+                self.end(key, CloseReason::Aborted, Farewell::Reset);
+                return true;
+            }
+        }
+        false
     }
-    pub fn send_udp(
-        &mut self,
-        _now: Instant,
-        _id: UdpId,
-        _remote: SocketAddr,
-        _payload: &[u8],
-    ) -> Result<(), UdpError> {
-        Err(UdpError::Closed)
+
+    /// Takes data to send; says how many bytes. `Ok(0)` means that the buffer is full or the connection not made yet:
+    /// wait for [`StackEvent::Writable`] (or [`StackEvent::Connected`]).
+    ///
+    /// # Errors
+    /// Why the connection ended; [`CloseReason::Finished`] also after [`shutdown`](Self::shutdown).
+    pub fn send(&mut self, id: ConnectionId, data: &[u8]) -> Result<usize, ConnectionError> {
+        let (Some(connection), Some(now)) = (self.connections.get_mut(id.0), self.clock.latest()) else {
+            return Err(CloseReason::Finished);
+        };
+        let sent = connection.send(now, data)?;
+        if sent > 0 {
+            self.make_ready(id.0);
+            self.arm_give_up(id.0);
+        }
+        Ok(sent)
     }
-    pub fn receive_udp(&mut self, _id: UdpId, _buf: &mut [u8]) -> Option<(SocketAddr, usize)> {
-        None
+
+    /// Fetches received data; says how many bytes. `Ok(None)`: nothing yet, wait for [`StackEvent::Readable`].
+    /// `Ok(Some(0))`: the remote ended its direction; ours may go on. `buf` must not be empty.
+    ///
+    /// # Errors
+    /// Why the connection ended, once everything that arrived before is fetched.
+    pub fn receive(&mut self, id: ConnectionId, buf: &mut [u8]) -> Result<Option<usize>, ConnectionError> {
+        let connection = self.connections.get_mut(id.0).ok_or(CloseReason::Finished)?;
+        let received = connection.receive(buf)?;
+        // A wider window may have to be announced.
+        if received.is_some_and(|received| received > 0) && connection.live().is_some() {
+            self.make_ready(id.0);
+        }
+        Ok(received)
     }
-    pub fn close_udp(&mut self, _id: UdpId) {}
-    pub fn handle_packet(&mut self, _now: Instant, _packet: &[u8]) {}
-    pub fn handle_timeout(&mut self, _now: Instant) {}
-    pub fn poll_packets(&mut self, _now: Instant, _sink: &mut dyn PacketSink) {}
+
+    /// Ends our direction: a FIN follows what was sent. Receiving goes on.
+    pub fn shutdown(&mut self, id: ConnectionId) {
+        let Some(now) = self.clock.latest() else { return };
+        if let Some(live) = self.connections.get_mut(id.0).and_then(Connection::live) {
+            live.shutdown(now);
+            self.make_ready(id.0);
+            self.arm_give_up(id.0);
+        }
+    }
+
+    /// Ends the connection by a RST, at once: what was not sent yet never will be. Data received can still be read, then
+    /// [`CloseReason::Aborted`].
+    pub fn abort(&mut self, id: ConnectionId) {
+        self.end(id.0, CloseReason::Aborted, Farewell::Reset);
+    }
+
+    /// The owner dropped its handle. What was sent is delivered and the connection finished in the background, within 60
+    /// seconds of the last progress. If something is unread, or arrives later, the remote gets a RST instead, so that it
+    /// knows (RFC 2525 §2.17). No more events about the connection are made.
+    pub fn release(&mut self, id: ConnectionId) {
+        let (Some(now), Some(connection)) = (self.clock.latest(), self.connections.get_mut(id.0)) else { return };
+        connection.released = true;
+        let Phase::Live(live) = &mut connection.phase else {
+            self.forget(id.0);
+            return;
+        };
+        if !live.is_connected() || live.has_unread() {
+            self.end(id.0, CloseReason::Aborted, Farewell::Reset);
+            return;
+        }
+        live.release(now);
+        self.orphans.push_back(id.0);
+        if self.orphans.len() > 2 * self.connections.len() + SLACK {
+            self.orphans.retain(|key| self.connections.get(*key).is_some());
+        }
+        self.make_ready(id.0);
+        self.arm_give_up(id.0);
+    }
+
+    /// The local address and port of a connection; `None` once it is released.
+    #[must_use]
+    pub fn local_addr(&self, id: ConnectionId) -> Option<SocketAddr> {
+        let (address, port) = self.connections.get(id.0)?.tuple.local;
+        Some(SocketAddr::new(address, port))
+    }
+
+    /// Time has come: call it when [`poll_timeout`](Self::poll_timeout) has passed, then
+    /// [`poll_packets`](Self::poll_packets) and [`poll_event`](Self::poll_event).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.clock.advance(now);
+        self.demux.expire(now);
+        while let Some(&(at, key)) = self.deadlines.first()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            self.on_deadline(now, key);
+        }
+    }
+
+    fn on_deadline(&mut self, now: Instant, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        connection.armed = None;
+        let Some(live) = connection.live() else { return };
+        if live.gives_up_at().is_some_and(|at| at <= now) {
+            // A remote that never answered the SYN does not know of a connection that could be reset.
+            let farewell = if live.is_connected() { Farewell::Reset } else { Farewell::Silent };
+            self.end(key, CloseReason::TimedOut, farewell);
+            return;
+        }
+        self.make_ready(key);
+        self.arm_give_up(key);
+    }
+
+    /// Hands packets to the sink until nothing is left to send or the sink has no room. Only connections that something
+    /// happened to are looked at, in turn, each for a bounded number of packets.
+    pub fn poll_packets(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        let now = self.clock.advance(now);
+        self.counters.packets_out += self.outbox.flush(sink);
+        while !self.ready.is_empty() && sink.has_room() {
+            let Some(ready) = self.ready.pop_front() else { break };
+            let turn = match ready {
+                Ready::Connection(key) => self.give_turn(now, key, sink),
+                Ready::Udp(key) => self.give_udp_turn(key, sink),
+            };
+            match turn {
+                Turn::Done => {}
+                Turn::More => self.ready.push_back(ready),
+                Turn::NoRoom => self.ready.push_front(ready),
+            }
+        }
+    }
+
+    fn give_turn(&mut self, now: Instant, key: Key, sink: &mut dyn PacketSink) -> Turn {
+        let Some(connection) = self.connections.get_mut(key) else { return Turn::Done };
+        let Phase::Live(live) = &mut connection.phase else { return Turn::Done };
+        self.counters.polls += 1;
+        let turn = live.take_turn(&self.clock, now, sink, &mut self.counters.packets_out);
+        if turn == Turn::Done {
+            connection.queued = false;
+            let wakes_at = live.wakes_at(&self.clock, now);
+            self.settle(key, false);
+            self.arm(key, wakes_at);
+        }
+        turn
+    }
+
+    fn give_udp_turn(&mut self, key: Key, sink: &mut dyn PacketSink) -> Turn {
+        let Some(socket) = self.sockets.get_mut(key) else { return Turn::Done };
+        for _ in 0..DATAGRAMS_A_TURN {
+            if !sink.has_room() {
+                return Turn::NoRoom;
+            }
+            let Some((packet, cost)) = socket.next_to_send() else {
+                socket.queued = false;
+                return Turn::Done;
+            };
+            self.budget.give_back(cost);
+            outbox::copy_into(sink, &packet);
+            self.counters.packets_out += 1;
+        }
+        Turn::More
+    }
+
+    /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<StackEvent> {
-        None
+        let event = self.events.pop_front();
+        if matches!(event, Some(StackEvent::UdpError(..))) {
+            self.udp_errors -= 1;
+        }
+        event
     }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout): the earliest deadline of all connections, found without
+    /// looking at each. It may be earlier than needed.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.deadlines.first().map(|(at, _)| *at)
     }
+
+    /// What was counted.
     #[must_use]
-    pub const fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Counters {
         &self.counters
     }
+
+    /// How many bytes of [`StackConfig::memory`] are taken.
+    #[must_use]
+    pub fn memory_used(&self) -> usize {
+        self.budget.used()
+    }
+
+    /// How many connections exist, released ones that still finish included.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Our address of the remote's family.
+    pub(crate) fn source_for(&self, remote: IpAddr) -> Option<IpAddr> {
+        self.config.addresses.iter().copied().find(|address| address.is_ipv4() == remote.is_ipv4())
+    }
+
+    pub(crate) fn make_ready(&mut self, key: Key) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && !connection.queued
+        {
+            connection.queued = true;
+            self.push_ready(Ready::Connection(key));
+        }
+    }
+
+    pub(crate) fn make_udp_ready(&mut self, key: Key) {
+        if let Some(socket) = self.sockets.get_mut(key)
+            && !socket.queued
+        {
+            socket.queued = true;
+            self.push_ready(Ready::Udp(key));
+        }
+    }
+
+    /// What has ended meanwhile is left in the queue until its turn, but not without bound when no turn ever comes.
+    fn push_ready(&mut self, ready: Ready) {
+        if self.ready.len() > 2 * (self.connections.len() + self.sockets.len()) + SLACK {
+            self.ready.retain(|ready| match ready {
+                Ready::Connection(key) => self.connections.get(*key).is_some(),
+                Ready::Udp(key) => self.sockets.get(*key).is_some(),
+            });
+        }
+        self.ready.push_back(ready);
+    }
+
+    /// Looks at a connection after something happened to it.
+    pub(crate) fn settle(&mut self, key: Key, reset: bool) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        match connection.settle(ConnectionId(key), reset, &mut self.events) {
+            Verdict::Lives => {}
+            Verdict::Ended(reason) => self.end(key, reason, Farewell::Silent),
+            Verdict::Waits(time_wait) => self.end(key, CloseReason::Finished, Farewell::Wait(time_wait)),
+            Verdict::Unwanted => self.end(key, CloseReason::Aborted, Farewell::Reset),
+        }
+    }
+
+    /// Ends a connection that has not ended yet, and gives back its memory.
+    pub(crate) fn end(&mut self, key: Key, reason: CloseReason, farewell: Farewell) {
+        let (Some(connection), Some(now)) = (self.connections.get_mut(key), self.clock.latest()) else { return };
+        let Phase::Live(live) = &mut connection.phase else { return };
+        let tuple = connection.tuple;
+        match farewell {
+            Farewell::Silent => self.demux.remove(&tuple),
+            Farewell::Wait(time_wait) => self.demux.wait(now, tuple, time_wait),
+            Farewell::Reset => {
+                live.reset(&self.clock, now, &mut self.outbox);
+                self.demux.remove(&tuple);
+            }
+        }
+        let kept = connection.end(reason);
+        self.budget.shrink(connection.charge, kept);
+        connection.charge = kept;
+        if let Some(at) = connection.armed.take() {
+            self.deadlines.remove(&(at, key));
+        }
+        if connection.released {
+            self.forget(key);
+        } else {
+            self.events.push_back(StackEvent::Closed(ConnectionId(key), reason));
+        }
+    }
+
+    /// The last trace of a connection that has ended.
+    fn forget(&mut self, key: Key) {
+        if let Some(connection) = self.connections.remove(key) {
+            self.budget.give_back(connection.charge);
+        }
+    }
+
+    /// Makes sure that the connection is looked at when it would be given up.
+    fn arm_give_up(&mut self, key: Key) {
+        let gives_up_at = self.connections.get_mut(key).and_then(Connection::live).and_then(|live| live.gives_up_at());
+        self.arm(key, gives_up_at);
+    }
+
+    /// Makes sure that the connection is looked at no later than `at`. An earlier deadline stays: it is cheaper to wake
+    /// once in vain than to move the deadline with every packet.
+    fn arm(&mut self, key: Key, at: Option<Instant>) {
+        let (Some(at), Some(connection)) = (at, self.connections.get_mut(key)) else { return };
+        if connection.live().is_none() || connection.armed.is_some_and(|armed| armed <= at) {
+            return;
+        }
+        if let Some(armed) = connection.armed.replace(at) {
+            self.deadlines.remove(&(armed, key));
+        }
+        self.deadlines.insert((at, key));
+    }
 }
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack")
+            .field("addresses", &self.config.addresses)
+            .field("connections", &self.connections.len())
+            .field("sockets", &self.sockets.len())
+            .field("memory_used", &self.budget.used())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the remote is told when a connection ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Farewell {
+    /// Nothing: it knows, or it cannot be told.
+    Silent,
+    /// A RST.
+    Reset,
+    /// The acknowledgment of its FIN, again if need be.
+    Wait(TimeWait),
+}
+
+/// How many entries about what is gone a queue may hold before they are looked for.
+const SLACK: usize = 64;
+/// About as many as a connection's packets.
+const DATAGRAMS_A_TURN: usize = 48;

@@ -172,6 +172,7 @@ impl Digest {
         }
     }
 
+    #[expect(clippy::len_without_is_empty, reason = "no digest is empty")]
     /// Length of the digest, and of the HMAC key taken from key material, in bytes.
     #[must_use]
     pub const fn len(self) -> usize {

@@ -171,6 +171,12 @@ pub enum ConfigError {
     /// A list of `crl-verify` cannot be read.
     #[error("the list of `crl-verify` cannot be used: {0}")]
     Crl(String),
+    /// Versions, suites or groups of TLS cannot be used.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+    /// A line that a server could push as well cannot be used.
+    #[error("{0}")]
+    Option(String),
 }
 
 /// Which family of outer addresses a gateway is reached by.

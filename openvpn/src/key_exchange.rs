@@ -8,8 +8,6 @@
 //! Each is one TLS record: old servers leave out the last strings, so the end of the record is part of the format.
 //! Source: OpenVPN 2.6 `ssl.c`.
 
-#![allow(dead_code, reason = "the session is being written against this")]
-
 use std::fmt;
 
 use adit_tunnel::{Random, Secret, wire::DecodeError};
@@ -288,8 +286,187 @@ fn drawn<const N: usize>(random: &mut dyn Random) -> Zeroizing<[u8; N]> {
 
 /// The only method left; 2.x dropped method 1.
 const METHOD: u8 = 2;
-/// The options string with its NUL (2.6 `OPTION_LINE_SIZE` × 2, `ssl.c`).
+/// The options string with its NUL (2.6 `ssl.c`).
 const MAX_OPTIONS: usize = 512;
-/// What a 2.x server can read (`TLS_CHANNEL_BUF_SIZE`). It also limits user name and password: to 128 bytes each with
-/// NUL, in builds with PKCS#11 such as Debian's to 4096. We let all pass that some server reads.
+/// What 2.x writes and reads (`TLS_CHANNEL_BUF_SIZE`). User name and password are limited further, to 128 bytes each
+/// with NUL, or to 4096 in builds with PKCS#11 such as Debian's (tried with 2.6.14: a password of 1000 bytes reaches the
+/// server, and with 1700 the client fails too). We let all pass that some server reads.
 const MAX_MESSAGE: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use adit_testing::{SeededRandom, Vector, vectors};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::crypto::{Ring, RustCrypto};
+
+    fn backends() -> [&'static dyn Crypto; 2] {
+        [&Ring, &RustCrypto]
+    }
+
+    fn vector_file(name: &str) -> Vec<Vector> {
+        vectors(format!("{}/testdata/vectors/{name}", env!("CARGO_MANIFEST_DIR")))
+    }
+
+    fn fixed<const N: usize>(bytes: &[u8]) -> Zeroizing<[u8; N]> {
+        Zeroizing::new(bytes.try_into().unwrap())
+    }
+
+    fn client_message(options: &str, username: &str, password: &str, peer_info: &str) -> ClientMessage {
+        let credentials = Some((username.to_owned(), password.into()));
+        ClientMessage::new(&mut SeededRandom::new(1), options.to_owned(), credentials, peer_info.to_owned())
+    }
+
+    fn server_message(options: &str, peer_info: &str) -> ServerMessage {
+        ServerMessage {
+            random1: fixed(&[1; 32]),
+            random2: fixed(&[2; 32]),
+            options: options.to_owned(),
+            peer_info: peer_info.to_owned(),
+        }
+    }
+
+    #[test]
+    fn prf_answers_as_openssl_does() {
+        for (vector, crypto) in vector_file("tls1_prf.txt").iter().flat_map(|v| backends().map(|crypto| (v, crypto))) {
+            let expected = &vector["output"];
+            let mut out = vec![0xff; expected.len()];
+            let (front, back) = vector["seed"].split_at(vector["seed"].len() / 2);
+            tls1_prf(crypto, &vector["secret"], &[front, back], &mut out);
+            assert_eq!(&out, expected);
+        }
+    }
+
+    #[test]
+    fn data_keys_are_those_of_the_independent_generator() {
+        for (vector, crypto) in
+            vector_file("key_method_2.txt").iter().flat_map(|v| backends().map(|crypto| (v, crypto)))
+        {
+            let client = ClientMessage {
+                pre_master: fixed(&vector["pre_master"]),
+                random1: fixed(&vector["client_random1"]),
+                random2: fixed(&vector["client_random2"]),
+                ..client_message("", "", "", "")
+            };
+            let server = ServerMessage {
+                random1: fixed(&vector["server_random1"]),
+                random2: fixed(&vector["server_random2"]),
+                ..server_message("", "")
+            };
+            let session = |name: &str| SessionId::new(vector[name].as_slice().try_into().unwrap()).unwrap();
+            let keys = derive_prf(&client, &server, session("client_session"), session("server_session"), crypto);
+            assert_eq!(keys.bytes().as_slice(), vector["keys"]);
+        }
+    }
+
+    #[test]
+    fn the_clients_message_has_the_layout_of_method_2() {
+        let message = client_message("V4,tun", "bob", "pw", "");
+        let bytes = message.encode().unwrap();
+        assert_eq!(bytes[..5], [0, 0, 0, 0, 2]);
+        assert_eq!(bytes[5..53], *message.pre_master.as_slice());
+        assert_eq!(bytes[53..85], *message.random1.as_slice());
+        assert_eq!(bytes[85..117], *message.random2.as_slice());
+        assert_eq!(bytes[117..], *b"\0\x07V4,tun\0\0\x04bob\0\0\x03pw\0\0\0");
+    }
+
+    #[test]
+    fn secrets_are_drawn_apart() {
+        let message = client_message("", "", "", "");
+        assert_ne!(message.random1, message.random2);
+        assert_ne!(message.pre_master[..32], message.random1[..]);
+    }
+
+    #[test]
+    fn servers_may_end_early_or_write_one_zero_for_the_last_string() {
+        let full = server_message("V4", "IV_PROTO=2\n").encode().unwrap();
+        let after_options = 5 + 64 + 5;
+        let without = server_message("V4", "");
+        for rest in [&b""[..], b"\0", b"\0\0", b"\0\0\0\0", b"\0\0\0\0\0", b"\0\0\0\0\0\0", b"\0\x01\0\0\x01\0\0\x01\0"]
+        {
+            let record = [&full[..after_options], rest].concat();
+            assert_eq!(ServerMessage::decode(&record).as_ref(), Ok(&without), "{rest:?}");
+        }
+        assert_eq!(ServerMessage::decode(&full), Ok(server_message("V4", "IV_PROTO=2\n")));
+        let newer = [&full[..], b"\0\x02x\0"].concat();
+        assert_eq!(ServerMessage::decode(&newer), Ok(server_message("V4", "IV_PROTO=2\n")));
+    }
+
+    #[test]
+    fn truncated_randoms_and_strings_are_refused() {
+        let full = server_message("V4,dev-type tun", "").encode().unwrap();
+        let strings = 5 + 64;
+        for end in (0..strings).chain(strings + 2..strings + 18) {
+            let refused = Err(KeyExchangeError::Malformed(DecodeError::Truncated));
+            assert_eq!(ServerMessage::decode(&full[..end]), refused, "{end} bytes");
+        }
+    }
+
+    #[test]
+    fn other_methods_and_unended_strings_are_refused() {
+        let mut full = server_message("V4", "").encode().unwrap();
+        full[4] = 1;
+        assert_eq!(ServerMessage::decode(&full), Err(KeyExchangeError::Method(1)));
+        full[4] = 0xf2;
+        assert!(ServerMessage::decode(&full).is_ok(), "only four bits are the method");
+        full[5 + 64 + 4] = b'x';
+        let refused = KeyExchangeError::Malformed(DecodeError::Invalid("end of a string"));
+        assert_eq!(ServerMessage::decode(&full), Err(refused));
+    }
+
+    #[test]
+    fn what_no_server_could_read_whole_is_not_written() {
+        let too_long = |message: ClientMessage| message.encode().unwrap_err();
+        let long = "x".repeat(2000);
+        assert_eq!(too_long(client_message(&"x".repeat(512), "", "", "")), KeyExchangeError::TooLong("options string"));
+        assert_eq!(too_long(client_message("", &long, "", "")), KeyExchangeError::TooLong("user name"));
+        assert_eq!(too_long(client_message("", "", &long, "")), KeyExchangeError::TooLong("password"));
+        assert_eq!(too_long(client_message("", "", "", &long)), KeyExchangeError::TooLong("peer-info"));
+        assert!(client_message(&"x".repeat(511), "u", &"x".repeat(1000), "").encode().is_ok());
+    }
+
+    #[test]
+    fn a_nul_inside_a_string_is_not_written() {
+        assert_eq!(client_message("", "", "a\0b", "").encode(), Err(KeyExchangeError::Nul("password")));
+        assert_eq!(client_message("", "a\0", "", "").encode(), Err(KeyExchangeError::Nul("user name")));
+    }
+
+    #[test]
+    fn writing_never_moves_the_secrets_to_another_buffer() {
+        let options = "x".repeat(400);
+        let message = client_message(&options, "user", &"p".repeat(1400), "");
+        assert_eq!(message.encode().unwrap().capacity(), MAX_MESSAGE);
+    }
+
+    #[test]
+    fn debug_shows_neither_password_nor_user() {
+        let text = format!("{:?}", client_message("V4", "bob", "hunter2", "IV_VER=1"));
+        assert_eq!(text, "ClientMessage { options: \"V4\", peer_info: \"IV_VER=1\", .. }");
+    }
+
+    proptest! {
+        #[test]
+        fn every_message_survives_encoding_and_decoding(
+            options in "[ -~]{0,300}", username in "\\PC{0,60}", password in "\\PC{0,60}", peer_info in "[A-Z_=0-9\n]{0,300}",
+        ) {
+            let message = client_message(&options, &username, &password, &peer_info);
+            let bytes = message.encode().unwrap();
+            prop_assert_eq!(ClientMessage::decode(&bytes), Ok(message));
+            let message = server_message(&options, &peer_info);
+            let bytes = message.encode().unwrap();
+            prop_assert_eq!(ServerMessage::decode(&bytes), Ok(message));
+        }
+
+        #[test]
+        fn no_bytes_make_decoding_panic(mut record in prop::collection::vec(any::<u8>(), 0..400), good_start in any::<bool>()) {
+            if good_start && record.len() > 80 {
+                record[..5].copy_from_slice(&[0, 0, 0, 0, 2]);
+                record[69] = 0;
+            }
+            if let Ok(message) = ServerMessage::decode(&record) {
+                prop_assert_eq!(&message.random1[..], &record[5..37]);
+            }
+        }
+    }
+}

@@ -26,10 +26,10 @@ impl Random for SeededRandom {
     }
 }
 
-/// One vector: names and values, the values in hexadecimal.
+/// One vector: names and values, as bytes.
 pub type Vector = BTreeMap<String, Vec<u8>>;
 
-/// Reads a file of vectors: lines `name = hex`, vectors apart by blank lines, `#` starts a comment.
+/// Reads a file of vectors: lines `name = hex` or `name = "text"`, vectors apart by blank lines, `#` starts a comment.
 ///
 /// # Panics
 /// If the file is missing or malformed: a test cannot go on without it.
@@ -41,7 +41,7 @@ pub fn vectors(path: impl AsRef<Path>) -> Vec<Vector> {
     for line in text.lines().map(|l| l.split('#').next().unwrap_or("").trim_end()) {
         match line.split_once('=') {
             Some((name, value)) => {
-                let bytes = hex::decode(value.trim()).unwrap_or_else(|e| panic!("{}: {line}: {e}", path.display()));
+                let bytes = decode(value.trim()).unwrap_or_else(|e| panic!("{}: {line}: {e}", path.display()));
                 if let Some(vector) = all.last_mut() {
                     vector.insert(name.trim().to_owned(), bytes);
                 }
@@ -53,4 +53,11 @@ pub fn vectors(path: impl AsRef<Path>) -> Vec<Vector> {
     all.retain(|vector| !vector.is_empty());
     assert!(!all.is_empty(), "{}: no vectors", path.display());
     all
+}
+
+fn decode(value: &str) -> Result<Vec<u8>, hex::FromHexError> {
+    match value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None => hex::decode(value),
+    }
 }

@@ -65,10 +65,10 @@ pub(crate) enum AuthFailure {
 /// Where to go after a temporary failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Advance {
-    /// To the same address again.
+    /// To the same address again. What 2.6 does unless told otherwise (tried with 2.6.14).
+    #[default]
     No,
     /// To the next address of the same gateway.
-    #[default]
     Address,
     /// To the next gateway.
     Remote,
@@ -395,3 +395,6 @@ const MAX_PUSH_OPTIONS: usize = 8192;
 const MAX_PUSH_BYTES: usize = 256 * 1024;
 /// No wait a server asks for is longer. Our own judgement.
 const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests;

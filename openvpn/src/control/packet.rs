@@ -92,6 +92,7 @@ impl KeyId {
     pub(crate) const FIRST: Self = Self(0);
 
     /// `None` above 7.
+    #[cfg(test)]
     pub(crate) const fn new(value: u8) -> Option<Self> {
         if value <= 7 { Some(Self(value)) } else { None }
     }
@@ -301,7 +302,8 @@ impl ControlPacket {
 
     /// Length of the unwrapped packet in bytes.
     pub(crate) fn encoded_len(&self) -> usize {
-        Self::len_without_payload(self.acks.len()) + self.payload.len()
+        let id = if self.packet_id.is_some() { 4 } else { 0 };
+        Self::len_without_payload(self.acks.len()) - 4 + id + self.payload.len()
     }
 
     /// Bytes of an unwrapped packet with so many acknowledgements and a packet id, before its payload.
@@ -418,3 +420,6 @@ fn optional<'a, T>(
     }
     parse(input).map(|(after, value)| (after, Some(value)))
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -169,6 +169,7 @@ impl Reliable {
     }
 
     /// Packets sent or waiting that the peer has not acknowledged.
+    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.sending.len()
     }
@@ -241,3 +242,6 @@ const LONGEST_FIRST_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Acknowledgements to put on a packet, of either kind. 2.x sends up to 4 on control packets and 8 on ACK_V1;
 /// SoftEther drops packets with more than 4.
 pub(crate) const ACKS_PER_PACKET: usize = 4;
+
+#[cfg(test)]
+mod tests;

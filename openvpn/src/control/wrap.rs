@@ -19,20 +19,13 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::packet::{ControlPacket, EarlyNegotiation, Header, finish};
+pub(crate) use crate::data::Role;
 use crate::{
     algorithms::Digest,
     config::{ControlWrap, KeyDirection},
     crypto::{Crypto, Hmac},
     keys::{Half, StaticKey},
 };
-
-/// Which end we are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Client,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the answering end exists in tests only"))]
-    Server,
-}
 
 /// Wraps and unwraps control packets: keys, the counter of what we sent, the replay window of what we received.
 ///
@@ -154,11 +147,6 @@ impl Wrapper {
             Method::Auth { digest, .. } => IDS_LEN + digest.len(),
             Method::Crypt { .. } => IDS_LEN + TAG_LEN,
         }
-    }
-
-    /// Whether resets are HARD_RESET_CLIENT_V3.
-    pub(crate) fn is_tls_crypt_v2(&self) -> bool {
-        !self.wrapped_key.is_empty()
     }
 
     /// Bytes of the wrapped client key, which HARD_RESET_CLIENT_V3 and CONTROL_WKC_V1 carry in addition; else 0.
@@ -329,3 +317,6 @@ const IDS_LEN: usize = 8;
 const TAG_LEN: usize = 32;
 /// As many packets may come late as 2.x allows (`replay-window 64`).
 const REPLAY_WINDOW: u32 = 64;
+
+#[cfg(test)]
+mod tests;

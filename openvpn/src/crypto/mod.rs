@@ -52,6 +52,8 @@ pub trait Hmac: Send + Sync {
 
 mod ring;
 mod rustcrypto;
+#[cfg(test)]
+mod tests;
 
 pub use self::{ring::Ring, rustcrypto::RustCrypto};
 

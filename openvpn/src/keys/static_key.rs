@@ -184,3 +184,107 @@ const V2_SERVER_KEY: &str = "OpenVPN tls-crypt-v2 server key";
 const MIN_WRAPPED_KEY: usize = 32 + 256 + 2;
 /// 2.6 `tls_crypt.h`.
 const MAX_WRAPPED_KEY: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str = include_str!("../../testdata/captures/static.key");
+    const V2_CLIENT: &str = include_str!("../../testdata/captures/tls-crypt-v2-client.key");
+    const V2_SERVER: &str = include_str!("../../testdata/captures/tls-crypt-v2-server.key");
+
+    /// The hexadecimal digits of a key in lines, as openvpn writes them.
+    fn file(bytes: &[u8]) -> String {
+        let lines: String = bytes.chunks(16).map(|line| hex::encode(line) + "\n").collect();
+        format!("-----BEGIN {STATIC_KEY}-----\n{lines}-----END {STATIC_KEY}-----\n")
+    }
+
+    fn v2_file(bytes: &[u8]) -> String {
+        format!("-----BEGIN {V2_CLIENT_KEY}-----\n{}\n-----END {V2_CLIENT_KEY}-----\n", BASE64.encode(bytes))
+    }
+
+    #[test]
+    fn the_file_of_openvpn_is_read() {
+        let digits: String = KEY.lines().filter(|line| !line.starts_with(['#', '-'])).collect();
+        let key = StaticKey::parse(KEY).unwrap();
+        assert_eq!(hex::encode(key.bytes()), digits);
+        assert_eq!(key.bytes()[64..128], *key.hmac_key(Half::First));
+        assert_eq!(key.bytes()[128..192], *key.cipher_key(Half::Second));
+    }
+
+    #[test]
+    fn line_ends_indentation_and_comments_do_no_harm() {
+        let key = StaticKey::parse(KEY).unwrap();
+        let mut commented = KEY.replace("V1-----\n", "V1-----\n# by hand\n; and this\n");
+        assert_eq!(StaticKey::parse(&commented), Ok(key.clone()));
+        commented = commented.to_uppercase().replace("OPENVPN STATIC KEY", "OpenVPN Static key");
+        assert_eq!(StaticKey::parse(&commented), Ok(key.clone()));
+        for (from, to) in [("\n", "\r\n"), ("\n", "\n  "), ("\n", " \n"), ("\n", "\n\n")] {
+            assert_eq!(StaticKey::parse(&KEY.replace(from, to)), Ok(key.clone()), "{to:?}");
+        }
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        let begin = format!("-----BEGIN {STATIC_KEY}-----\n");
+        let end = format!("-----END {STATIC_KEY}-----");
+        for (text, error) in [
+            (String::new(), StaticKeyError::NoBegin(STATIC_KEY)),
+            ("0123".to_owned(), StaticKeyError::NoBegin(STATIC_KEY)),
+            (KEY.replace(&end, ""), StaticKeyError::NoEnd(STATIC_KEY)),
+            (KEY.replace(&begin, &format!("{begin}xyz\n")), StaticKeyError::NotHex { line: 5 }),
+            (KEY.replace(&begin, &format!("{begin}0a1\n")), StaticKeyError::Length { digits: 515 }),
+            (file(&[7; 255]), StaticKeyError::Length { digits: 510 }),
+            (file(&[7; 100_000]), StaticKeyError::Length { digits: 200_000 }),
+        ] {
+            assert_eq!(StaticKey::parse(&text), Err(error));
+        }
+        assert!(StaticKeyError::NoBegin(STATIC_KEY).to_string().contains("-----BEGIN OpenVPN Static key V1-----"));
+    }
+
+    #[test]
+    fn the_client_key_of_openvpn_is_read() {
+        let (key, wrapped) = StaticKey::parse_tls_crypt_v2(V2_CLIENT).unwrap();
+        let all = [key.bytes().as_slice(), &wrapped].concat();
+        assert_eq!(StaticKey::parse_tls_crypt_v2(&v2_file(&all)), Ok((key, wrapped)));
+        assert!(StaticKey::parse_tls_crypt_v2(&V2_CLIENT.replace('\n', "\r\n")).is_ok());
+    }
+
+    #[test]
+    fn broken_client_keys_are_refused_with_the_reason() {
+        let (key, wrapped) = StaticKey::parse_tls_crypt_v2(V2_CLIENT).unwrap();
+        let parse = |wrapped: &[u8]| {
+            StaticKey::parse_tls_crypt_v2(&v2_file(&[key.bytes().as_slice(), wrapped].concat())).map(|_| ())
+        };
+        let found = wrapped.len();
+        let mut long = vec![0; 1025];
+        long[1023..].copy_from_slice(&1025u16.to_be_bytes());
+        assert_eq!(parse(&long), Err(StaticKeyError::ClientKeyLength { bytes: 1281 }));
+        assert_eq!(parse(&wrapped[..289]), Err(StaticKeyError::ClientKeyLength { bytes: 545 }));
+        assert_eq!(parse(&wrapped[1..]), Err(StaticKeyError::WrappedLength { stated: found, found: found - 1 }));
+        let behind = [&[0], &wrapped[..]].concat();
+        assert_eq!(parse(&behind), Err(StaticKeyError::WrappedLength { stated: found, found: found + 1 }));
+        long.truncate(1024);
+        long[1022..].copy_from_slice(&1024u16.to_be_bytes());
+        assert_eq!(parse(&long), Ok(()));
+        assert_eq!(StaticKey::parse_tls_crypt_v2(V2_SERVER), Err(StaticKeyError::ServerKey));
+        assert_eq!(StaticKey::parse_tls_crypt_v2(KEY), Err(StaticKeyError::NoBegin(V2_CLIENT_KEY)));
+        let broken = V2_CLIENT.replace("KEY-----\n", "KEY-----\n!").replace("key-----\n", "key-----\n!");
+        assert_eq!(StaticKey::parse_tls_crypt_v2(&broken), Err(StaticKeyError::NotBase64));
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_survives_writing_and_reading(bytes in prop::collection::vec(any::<u8>(), 256)) {
+            let key = StaticKey::new(bytes.as_slice().try_into().unwrap());
+            prop_assert_eq!(StaticKey::parse(&file(&bytes)), Ok(key));
+        }
+
+        #[test]
+        fn every_truncated_file_is_refused(end in 0..KEY.trim_end().len()) {
+            prop_assert!(StaticKey::parse(&KEY[..end]).is_err());
+        }
+    }
+}

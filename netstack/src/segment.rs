@@ -1,0 +1,112 @@
+//! TCP headers: the few fields the stack itself looks at, and the segments it writes without a connection.
+
+use std::net::IpAddr;
+
+use smoltcp::wire::checksum;
+
+use crate::packet::{self, Packet, TCP};
+
+/// The header of a segment (RFC 9293 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) source_port: u16,
+    pub(crate) destination_port: u16,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgment: Option<u32>,
+    pub(crate) syn: bool,
+    pub(crate) fin: bool,
+    pub(crate) rst: bool,
+    pub(crate) window: u16,
+    /// Bytes of data.
+    pub(crate) data: usize,
+}
+
+impl Segment {
+    /// Reads a header at the start of `bytes`, the payload of an IP packet.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let header: &[u8; HEADER] = bytes.first_chunk()?;
+        let header_len = usize::from(header[12] >> 4) * 4;
+        if header_len < HEADER {
+            return None;
+        }
+        let flags = header[13];
+        let acknowledgment = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
+        Some(Self {
+            source_port: u16::from_be_bytes([header[0], header[1]]),
+            destination_port: u16::from_be_bytes([header[2], header[3]]),
+            sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
+            acknowledgment: (flags & ACK != 0).then_some(acknowledgment),
+            syn: flags & SYN != 0,
+            fin: flags & FIN != 0,
+            rst: flags & RST != 0,
+            window: u16::from_be_bytes([header[14], header[15]]),
+            data: bytes.len().checked_sub(header_len)?,
+        })
+    }
+
+    /// The sequence number after this segment; SYN and FIN take one each.
+    pub(crate) fn end(&self) -> u32 {
+        let data = u32::try_from(self.data).unwrap_or(0);
+        self.sequence.wrapping_add(data).wrapping_add(u32::from(self.syn)).wrapping_add(u32::from(self.fin))
+    }
+}
+
+/// Writes another sequence number into a segment, and what that changes into its checksum (RFC 1624).
+pub(crate) fn set_sequence(segment: &mut [u8], sequence: u32) {
+    let Some(header) = segment.first_chunk_mut::<HEADER>() else { return };
+    let new = sequence.to_be_bytes();
+    let old_sum = checksum::data(header.get(4..8).unwrap_or_default());
+    let checksum = u16::from_be_bytes([header[16], header[17]]);
+    let sum = checksum::combine(&[!checksum, !old_sum, checksum::data(&new)]);
+    header[4..8].copy_from_slice(&new);
+    header[16..18].copy_from_slice(&(!sum).to_be_bytes());
+}
+
+/// The RST that answers a segment of no connection (RFC 9293 §3.10.7.1).
+pub(crate) fn reset_for(packet: &Packet<'_>, segment: &Segment) -> Option<Vec<u8>> {
+    let (sequence, acknowledgment) = match segment.acknowledgment {
+        Some(acknowledgment) => (acknowledgment, None),
+        None => (0, Some(segment.end())),
+    };
+    bare(packet.destination, packet.source, segment, sequence, acknowledgment, RST, 0)
+}
+
+/// An acknowledgment without a connection, in answer to `segment`.
+pub(crate) fn acknowledgment_for(
+    packet: &Packet<'_>,
+    segment: &Segment,
+    sequence: u32,
+    acknowledgment: u32,
+    window: u16,
+) -> Option<Vec<u8>> {
+    bare(packet.destination, packet.source, segment, sequence, Some(acknowledgment), 0, window)
+}
+
+/// A segment without data, to where `answered` came from.
+fn bare(
+    source: IpAddr,
+    destination: IpAddr,
+    answered: &Segment,
+    sequence: u32,
+    acknowledgment: Option<u32>,
+    flags: u8,
+    window: u16,
+) -> Option<Vec<u8>> {
+    let mut header = [0; HEADER];
+    header[0..2].copy_from_slice(&answered.destination_port.to_be_bytes());
+    header[2..4].copy_from_slice(&answered.source_port.to_be_bytes());
+    header[4..8].copy_from_slice(&sequence.to_be_bytes());
+    header[8..12].copy_from_slice(&acknowledgment.unwrap_or(0).to_be_bytes());
+    header[12] = 5 << 4;
+    header[13] = flags | if acknowledgment.is_some() { ACK } else { 0 };
+    header[14..16].copy_from_slice(&window.to_be_bytes());
+    let sum = packet::transport_checksum(source, destination, TCP, &header);
+    header[16..18].copy_from_slice(&sum);
+    packet::build(source, destination, TCP, HEADER, |payload| payload.copy_from_slice(&header))
+}
+
+const HEADER: usize = 20;
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+const ACK: u8 = 0x10;

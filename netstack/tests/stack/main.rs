@@ -1,0 +1,17 @@
+//! Our stack against a plain smoltcp host over a simulated link, on a virtual clock.
+//!
+//! Seeds are fixed; `TUNNEL_TEST_SEED` sets another one.
+
+mod bounds;
+mod client;
+mod close;
+mod craft;
+mod fragments;
+mod garbage;
+mod host;
+mod icmp;
+mod link;
+mod reconfigure;
+mod transfer;
+mod udp;
+mod world;

@@ -1,0 +1,163 @@
+//! Data arrives whole, in both directions, over any link, and never faster than it is read.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use adit_netstack::{StackConfig, StackEvent};
+use proptest::prelude::*;
+
+use crate::{
+    client::{Client, pattern},
+    link::Quality,
+    world::{HOST_V4, HOST_V6, OURS_V4, World, config, seed},
+};
+
+/// Sends `up` and `down` at the same time, closes both directions, and compares.
+fn exchange(mut world: World, host: IpAddr, up: &[u8], down: &[u8]) -> World {
+    let handle = world.host.listen(8080, 64 << 10);
+    let mut client = Client::new(world.connect(SocketAddr::new(host, 8080)));
+    client.to_send = up.to_vec();
+    client.shutdown = true;
+    let (mut received, mut sent) = (Vec::new(), 0);
+    world.run(&mut [&mut client], |world, clients| {
+        let socket = world.host.socket(handle);
+        let mut buf = [0; 4096];
+        while socket.can_recv() {
+            let len = socket.recv_slice(&mut buf).unwrap();
+            received.extend_from_slice(&buf[..len]);
+        }
+        if socket.can_send() && sent < down.len() {
+            sent += socket.send_slice(&down[sent..]).unwrap();
+        }
+        if sent == down.len() && socket.may_send() {
+            socket.close();
+        }
+        clients[0].closed.is_some() && received.len() == up.len()
+    });
+    assert!(client.end && client.error.is_none());
+    assert_eq!(client.closed, Some(adit_netstack::CloseReason::Finished));
+    assert!(received == up, "what the host received differs");
+    assert!(client.received == down, "what the client received differs");
+    world.stack.release(client.id);
+    assert_eq!((world.stack.memory_used(), world.stack.connection_count()), (0, 0));
+    world
+}
+
+#[test]
+fn both_directions_arrive_whole_over_ipv4() {
+    let world = exchange(World::new(), HOST_V4, &pattern(3_000_000, 1), &pattern(2_000_000, 2));
+    assert_eq!(world.stack.counters().bad_checksum, 0);
+}
+
+#[test]
+fn both_directions_arrive_whole_over_ipv6() {
+    exchange(World::new(), HOST_V6, &pattern(300_000, 1), &pattern(300_000, 2));
+}
+
+#[test]
+fn loss_reordering_and_duplication_do_not_change_the_data() {
+    let quality =
+        Quality { latency: Duration::from_millis(20), jitter: Duration::from_millis(8), loss: 30, duplication: 10 };
+    exchange(World::with(config(), quality, seed()), HOST_V4, &pattern(400_000, 1), &pattern(400_000, 2));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn data_arrives_whole_over_any_link(
+        latency in 0u64..120, jitter in 0u64..30, loss in 0u32..60, duplication in 0u32..60, seed: u64,
+        up in 0usize..60_000, down in 0usize..60_000,
+    ) {
+        let quality = Quality {
+            latency: Duration::from_millis(latency),
+            jitter: Duration::from_millis(jitter),
+            loss,
+            duplication,
+        };
+        exchange(World::with(config(), quality, seed), HOST_V4, &pattern(up, seed), &pattern(down, !seed));
+    }
+}
+
+#[test]
+fn reader_that_stops_makes_send_return_zero_and_memory_stays() {
+    let mut world = World::new();
+    let (mut client, handle) = world.connected(80, 32 << 10);
+    let memory = world.stack.memory_used();
+    client.send(&pattern(2_000_000, 3));
+    world.run_for(&mut [&mut client], Duration::from_secs(20));
+    let filling = pattern(1 << 20, 9);
+    let more = world.stack.send(client.id, &filling).unwrap();
+    // What is in our buffer and the host's, not a byte more.
+    assert_eq!(client.sent + more, (512 << 10) + (32 << 10));
+    assert_eq!(world.stack.send(client.id, b"more"), Ok(0));
+    client.to_send.splice(client.sent..client.sent, filling[..more].to_vec());
+    client.sent += more;
+    assert_eq!(world.stack.memory_used(), memory);
+    let mut received = Vec::new();
+    world.run(&mut [&mut client], |world, _| {
+        let socket = world.host.socket(handle);
+        let _sum: usize = socket
+            .recv(|bytes| {
+                received.extend_from_slice(bytes);
+                (bytes.len(), bytes.len())
+            })
+            .unwrap();
+        received.len() == 2_000_000 + more
+    });
+    assert!(received == client.to_send);
+}
+
+#[test]
+fn owner_that_does_not_read_stops_the_remote_and_can_go_on_later() {
+    let mut world = World::new();
+    let (mut client, handle) = world.connected(80, 64 << 10);
+    client.lazy = true;
+    let data = pattern(2_000_000, 4);
+    let mut sent = 0;
+    let feed = |world: &mut World, sent: &mut usize| {
+        let socket = world.host.socket(handle);
+        if socket.can_send() {
+            *sent += socket.send_slice(&data[*sent..]).unwrap();
+        }
+    };
+    let end = world.now + Duration::from_secs(20);
+    while world.now < end {
+        feed(&mut world, &mut sent);
+        world.step(&mut [&mut client]);
+    }
+    assert!(sent <= (512 << 10) + (64 << 10), "{sent} bytes went out");
+    assert!(client.received.is_empty());
+    client.lazy = false;
+    world.run(&mut [&mut client], |world, clients| {
+        feed(world, &mut sent);
+        clients[0].received.len() == data.len()
+    });
+    assert!(client.received == data);
+}
+
+#[test]
+fn send_before_the_handshake_takes_nothing_and_announces_room_afterwards() {
+    let mut world = World::new();
+    world.host.listen(80, 4096);
+    let id = world.connect(SocketAddr::new(HOST_V4, 80));
+    assert_eq!(world.stack.send(id, b"early"), Ok(0));
+    assert_eq!(world.stack.receive(id, &mut [0; 8]), Ok(None));
+    world.run_for(&mut [], Duration::from_millis(100));
+    assert_eq!(world.events, [StackEvent::Connected(id), StackEvent::Writable(id)]);
+    assert_eq!(world.stack.send(id, b"early"), Ok(5));
+}
+
+#[test]
+fn segments_keep_to_the_tcp_mtu_and_fill_it() {
+    let config = StackConfig { addresses: vec![OURS_V4], mtu: 1400, tcp_mtu: 1300, ..StackConfig::default() };
+    let mut world = World::with(config, Quality::PERFECT, seed());
+    world.seen = Some(Vec::new());
+    let (mut client, _) = world.connected(80, 64 << 10);
+    client.send(&pattern(50_000, 5));
+    world.run_for(&mut [&mut client], Duration::from_secs(1));
+    let longest = world.seen.unwrap().iter().map(Vec::len).max();
+    assert_eq!(longest, Some(1300));
+}

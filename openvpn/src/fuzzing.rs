@@ -1,0 +1,137 @@
+//! Entry points for fuzzers: each takes any bytes and must neither panic nor take long.
+
+use std::sync::Arc;
+
+use adit_tunnel::{Content, Opener, Sealer, Usage, wire::Writer};
+
+use crate::{
+    algorithms::{Cipher, Digest},
+    config::{ControlWrap, Framing, KeyDirection},
+    control::{
+        message::{self, Message, PushAssembler},
+        packet::{ControlPacket, EarlyNegotiation},
+        wrap::Wrapper,
+    },
+    crypto::{self, Crypto},
+    data::{DataKeyParams, DataOpener, DataSealer, Role, data_keys},
+    key_exchange::ServerMessage,
+    keys::StaticKey,
+};
+
+/// A datagram of the control channel, under every wrapping. What is read is written again as the same bytes.
+pub fn openvpn_packet(datagram: &[u8]) {
+    if let Ok(packet) = ControlPacket::decode(datagram) {
+        let mut w = Writer::default();
+        packet.encode(&mut w);
+        assert_eq!(w.as_slice(), datagram, "{packet:?}");
+        if let Ok(negotiation) = EarlyNegotiation::decode(&packet.payload) {
+            assert!(!negotiation.resend_wrapped_key || !packet.payload.is_empty());
+        }
+    }
+    let crypto: Arc<dyn Crypto> = crypto::default_backend();
+    let key = StaticKey::new([7; 256]);
+    let auth = ControlWrap::TlsAuth { key: key.clone(), direction: KeyDirection::Inverse, digest: Digest::Sha1 };
+    for wrap in [auth, ControlWrap::TlsCrypt(key)] {
+        assert!(Wrapper::new(&wrap, Role::Client, &crypto).unwrap(datagram).is_err(), "a forged packet");
+    }
+}
+
+/// A TLS record of control messages, and the pushed options in it.
+pub fn push_reply(record: &[u8]) {
+    let mut assembler = PushAssembler::default();
+    for push in message::messages(record).filter_map(|message| match message {
+        Ok(Message::PushReply(push) | Message::PushUpdate(push)) => Some(push),
+        Ok(_) | Err(_) => None,
+    }) {
+        if let Ok(Some(options)) = assembler.add(push) {
+            assert!(options.iter().all(|option| !option.contains([',', '\0'])));
+        }
+    }
+}
+
+/// A TLS record with the server's part of key method 2.
+pub fn key_exchange(record: &[u8]) {
+    if let Ok(message) = ServerMessage::decode(record) {
+        assert!(record.len() >= 5 + 64, "{message:?}");
+    }
+}
+
+/// The text of a static key, or of a client's key of tls-crypt-v2.
+pub fn static_key(text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    if let Ok((_, wrapped)) = StaticKey::parse_tls_crypt_v2(&text) {
+        assert!(wrapped.len() <= 1024);
+    }
+    assert!(StaticKey::parse(&text).is_err() || text.len() >= 512);
+}
+
+/// Opens the bytes as a datagram; then seals them as if the peer had, so that they reach what lies behind the
+/// authentication, and opens that. The first byte chooses cipher, data version and framing.
+pub fn data_open(data: &[u8]) {
+    let Some((&choice, rest)) = data.split_first() else { return };
+    let framings = [Framing::None, Framing::V1, Framing::V1Swap, Framing::V2];
+    let Some(&framing) = framings.get(usize::from(choice & 3)) else { return };
+    let peer_id = (choice & 4 != 0).then_some(7);
+    let Some(&cipher) = Cipher::ALL.get(usize::from(choice >> 3) % Cipher::ALL.len()) else { return };
+    let Some((_, mut opener)) = keys(cipher, Role::Client, framing, peer_id) else { return };
+    // The payload is chosen freely: the peer frames nothing.
+    let Some((mut peer, _)) = keys(cipher, Role::Server, Framing::None, peer_id) else { return };
+
+    open(&mut opener, &mut rest.to_vec());
+    let mut buf = vec![0; peer.sealed_len(rest.len())];
+    let packet = peer.header_len()..peer.header_len() + rest.len();
+    let Some(space) = buf.get_mut(packet.clone()) else { return };
+    space.copy_from_slice(rest);
+    if let Ok(range) = peer.seal(&mut buf, packet)
+        && let Some(datagram) = buf.get_mut(range)
+    {
+        open(&mut opener, datagram);
+    }
+}
+
+fn keys(cipher: Cipher, role: Role, framing: Framing, peer_id: Option<u32>) -> Option<(DataSealer, DataOpener)> {
+    let keys = StaticKey::new([0x5a; 256]);
+    let auth = Digest::Sha256;
+    let params =
+        DataKeyParams { cipher, auth, keys: &keys, role, key_id: 0, peer_id, framing, replay_window: 64, mtu: 1500 };
+    data_keys(&params, &*crypto::default_backend(), Arc::new(Usage::default())).ok()
+}
+
+fn open(opener: &mut DataOpener, datagram: &mut [u8]) {
+    match opener.open(datagram).map(|opened| opened.content) {
+        Ok(Content::Packet(range) | Content::Message(range)) => {
+            assert!(datagram.get(range).is_some_and(|content| !content.is_empty()));
+        }
+        Ok(Content::Unpacked) => assert!(!opener.unpacked().is_empty()),
+        Ok(Content::Filler) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_testing::vectors;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The captures are the corpus.
+    #[test]
+    fn captured_packets_pass_their_target() {
+        for name in ["none", "tls_auth_sha1_bidirectional", "tls_crypt", "tls_crypt_v2_cookie"] {
+            let path = format!("{}/testdata/captures/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+            vectors(path).iter().flat_map(|vector| vector.values()).for_each(|datagram| openvpn_packet(datagram));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_target_panics(bytes in prop::collection::vec(any::<u8>(), 0..400), opcode in 0u8..16) {
+            push_reply(&bytes);
+            push_reply(&[b"PUSH_REPLY,", &bytes[..]].concat());
+            key_exchange(&bytes);
+            key_exchange(&[&[0, 0, 0, 0, 2], &bytes[..]].concat());
+            static_key(&bytes);
+            openvpn_packet(&[&[opcode << 3], &bytes[..]].concat());
+        }
+    }
+}

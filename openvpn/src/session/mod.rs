@@ -1,0 +1,604 @@
+//! The client: one attempt at one server, from the first reset to the farewell.
+//!
+//! ```text
+//!  reset ──▶ TLS ──▶ key exchange ──▶ options pulled ──▶ up ──▶ … renegotiations … ──▶ closed
+//!  └──────── KeySlot (one per key id) ────┘
+//! ```
+
+mod carry;
+mod closing;
+mod keepalive;
+mod key_slot;
+mod keys;
+mod login;
+mod messages;
+pub(crate) mod peer_info;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use adit_tunnel::{Answer, Class, Closed, Epoch, Event, KeyTag, Path, Random, Retry, Timers, Transmit, Tunnel};
+use bytes::Bytes;
+use rustls::ClientConfig;
+
+use self::{
+    keepalive::Keepalive,
+    key_slot::{KeySlot, SlotEvent, hard_reset},
+    keys::DataKeys,
+    login::Login,
+};
+use crate::{
+    config::{Config, ConfigError, ControlWrap, Remote, Settings},
+    control::{
+        message::PushAssembler,
+        packet::{AckList, ControlPacket, KeyId, Opcode, SessionId},
+        reliable::{ACKS_PER_PACKET, Received},
+        wrap::{Role, Wrapper},
+    },
+    data::{DataOpener, DataSealer},
+    error::SessionError,
+    options::PulledOptions,
+    tls::{self, ToldClock},
+};
+
+pub use carry::Carry;
+pub use peer_info::iv_proto;
+
+/// One OpenVPN session with one server, as a client.
+///
+/// It ends for good with [`Event::Closed`]; the next attempt is a new session, given [`Session::into_carry`] of the old.
+pub struct Session {
+    config: Arc<Config>,
+    remote: Remote,
+    path: Path,
+    random: Box<dyn Random>,
+    epoch: Epoch,
+    started: Instant,
+    clock: Arc<ToldClock>,
+    tls_config: Arc<ClientConfig>,
+
+    session_id: SessionId,
+    peer_session_id: Option<SessionId>,
+    wrapper: Wrapper,
+    /// Wraps everything with a key id above 0, once the server has agreed to dynamic tls-crypt.
+    dynamic_wrapper: Option<Wrapper>,
+    slot: KeySlot,
+    keys: DataKeys,
+    phase: Phase,
+    login: Login,
+    options: PulledOptions,
+    /// The server's options string, for servers that cannot negotiate.
+    server_options: String,
+    push_reply: PushAssembler,
+    keepalive: Keepalive,
+
+    timers: Timers<Timer>,
+    events: VecDeque<Event<DataSealer, DataOpener>>,
+    transmits: VecDeque<Transmit>,
+    dropped_datagrams: u64,
+}
+
+/// How far the session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// A question must be answered before anything is sent.
+    Asking,
+    /// The first handshake runs.
+    Handshaking,
+    /// The server is being asked for its options.
+    Pulling,
+    /// Traffic flows.
+    Up,
+    /// The server wants an answer before it lets us try again.
+    Challenged,
+    /// We have said goodbye and wait for the acknowledgement.
+    Leaving,
+    /// Over.
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Timer {
+    /// A control packet is to be sent again.
+    Retransmit,
+    /// The server has not answered at all.
+    Connect,
+    /// The handshake of the newest key takes too long.
+    HandWindow,
+    /// Ask for options again.
+    PushRequest,
+    /// Seal with the newest key from now on.
+    SwitchSealer,
+    /// An old key has lived long enough.
+    RetireKey,
+    /// Our turn to renegotiate.
+    Renegotiate,
+    /// Look at the counters of the data channel.
+    Sample,
+    /// `session-timeout`.
+    SessionTimeout,
+    /// Stop waiting for the farewell's acknowledgement, or for a person's answer.
+    GiveUp,
+}
+
+/// Which secret data keys are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Derivation {
+    /// RFC 5705, from the TLS session.
+    Exporter,
+    /// The TLS 1.0 PRF over what the key messages carried.
+    Prf,
+}
+
+impl Session {
+    /// Starts a session with `config.remotes()[remote]` over `path`; the first datagram waits in `poll_transmit`.
+    ///
+    /// The randomness of TLS itself comes from `ring`; everything else from `random`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when certificates, keys or names of suites in `config` cannot be used.
+    pub fn new(
+        config: Arc<Config>,
+        remote: usize,
+        carry: Carry,
+        path: Path,
+        mut random: Box<dyn Random>,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        let remote = config.remotes.get(remote).ok_or(ConfigError::NoRemote)?.clone();
+        let settings = &config.settings;
+        let clock = Arc::new(ToldClock::default());
+        clock.tell(epoch.unix_time(now));
+        let tls_config = tls::client_config(&config, Arc::clone(&clock))?;
+        let wrap = remote.control_wrap.as_ref().unwrap_or(&settings.control_wrap);
+        let wrapper = Wrapper::new(wrap, Role::Client, &settings.crypto);
+        let options = PulledOptions::from_local(settings).map_err(|e| ConfigError::Option(e.to_string()))?;
+        let session_id = SessionId::random(random.as_mut());
+        let slot = KeySlot::new(KeyId::FIRST, hard_reset(wrap), Arc::clone(&tls_config), settings.tls_timeout, now);
+        let login = Login::new(&config, carry);
+        let mut session = Self {
+            path,
+            random,
+            epoch,
+            started: now,
+            clock,
+            tls_config,
+            session_id,
+            peer_session_id: None,
+            wrapper,
+            dynamic_wrapper: None,
+            slot,
+            keys: DataKeys::default(),
+            phase: Phase::Handshaking,
+            login,
+            options,
+            server_options: String::new(),
+            push_reply: PushAssembler::default(),
+            keepalive: Keepalive::new(now),
+            timers: Timers::new(),
+            events: VecDeque::new(),
+            transmits: VecDeque::new(),
+            dropped_datagrams: 0,
+            remote,
+            config,
+        };
+        session.start(now);
+        Ok(session)
+    }
+
+    /// What the next session with the same configuration must know; of use once the session is closed.
+    #[must_use]
+    pub fn into_carry(self) -> Carry {
+        self.login.into_carry()
+    }
+
+    /// Datagrams that were dropped because they were malformed, forged, replayed or out of place.
+    #[must_use]
+    pub fn dropped_datagrams(&self) -> u64 {
+        self.dropped_datagrams
+    }
+
+    fn start(&mut self, now: Instant) {
+        if let Some(prompt) = self.login.question() {
+            self.phase = Phase::Asking;
+            self.events.push_back(Event::Prompt(prompt));
+            self.timers.set(Timer::GiveUp, now + ANSWER_TIMEOUT);
+            return;
+        }
+        self.phase = Phase::Handshaking;
+        self.slot.started = now;
+        let answer = self.connect_timeout();
+        self.timers.set(Timer::Connect, now + answer);
+        self.timers.set(Timer::HandWindow, now + self.settings().hand_window);
+        self.flush(now);
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.config.settings
+    }
+
+    fn control_wrap(&self) -> &ControlWrap {
+        self.remote.control_wrap.as_ref().unwrap_or(&self.config.settings.control_wrap)
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        let timeout = self.remote.connect_timeout.unwrap_or(self.config.settings.connect_timeout);
+        timeout.min(self.settings().hand_window)
+    }
+
+    fn on_control_datagram(&mut self, now: Instant, datagram: &[u8]) {
+        let Some(&first) = datagram.first() else { return };
+        let (opcode, key_id) = Opcode::split(first);
+        let wrapper = match &mut self.dynamic_wrapper {
+            Some(dynamic) if key_id != KeyId::FIRST => dynamic,
+            Some(_) | None => &mut self.wrapper,
+        };
+        let packet = match wrapper.unwrap(datagram) {
+            Ok(packet) => packet,
+            Err(error) => {
+                tracing::debug!(%error, ?opcode, ?key_id, length = datagram.len(), "control datagram dropped");
+                self.dropped_datagrams += 1;
+                return;
+            }
+        };
+        tracing::trace!(?packet, "received");
+        if !self.accepts(now, &packet) {
+            tracing::debug!(?packet, "control packet out of place");
+            self.dropped_datagrams += 1;
+            return;
+        }
+        self.keepalive.on_received(now);
+        self.on_packet(now, packet);
+    }
+
+    /// Whether the packet belongs to this session and to its newest key; starts a renegotiation the server asks for.
+    fn accepts(&mut self, now: Instant, packet: &ControlPacket) -> bool {
+        if packet.peer_session_id.is_some_and(|ours| ours != self.session_id) {
+            return false;
+        }
+        match self.peer_session_id {
+            None => {
+                // The server's first answer must repeat our session id: an attacker off the path does not know it.
+                let answers = packet.opcode == Opcode::HARD_RESET_SERVER_V2 && packet.peer_session_id.is_some();
+                if answers {
+                    self.peer_session_id = Some(packet.session_id);
+                }
+                answers
+            }
+            Some(peer) if peer != packet.session_id => false,
+            Some(_) if packet.key_id == self.slot.key_id => true,
+            Some(_) => {
+                let asks = packet.opcode == Opcode::SOFT_RESET_V1
+                    && packet.key_id == self.slot.key_id.next()
+                    && self.phase == Phase::Up
+                    && self.slot.is_ready();
+                if asks {
+                    self.renegotiate(now, "the server");
+                }
+                asks
+            }
+        }
+    }
+
+    fn on_packet(&mut self, now: Instant, packet: ControlPacket) {
+        if packet.peer_session_id.is_some() {
+            self.slot.reliable.on_acks(now, packet.acks.as_slice());
+        }
+        if let Some(id) = packet.packet_id {
+            let received = self.slot.reliable.on_packet(id, packet.payload);
+            if received == Received::OutOfWindow {
+                tracing::debug!(id, "control packet outside the window");
+            }
+        }
+        self.check_farewell();
+        let mut slot_events = Vec::new();
+        let result = self.slot.advance(&mut slot_events);
+        let handled = slot_events.into_iter().try_for_each(|event| self.on_slot_event(now, event));
+        if let Err(error) = handled.and(result) {
+            let retry = retry_after(&error);
+            self.fail(now, error, retry);
+        }
+    }
+
+    fn on_slot_event(&mut self, now: Instant, event: SlotEvent) -> Result<(), SessionError> {
+        match event {
+            SlotEvent::Answered => {
+                self.timers.stop(Timer::Connect);
+                Ok(())
+            }
+            SlotEvent::WantsKeyMessage => self.send_key_message(),
+            SlotEvent::Ready { options } => self.on_key_ready(now, options),
+            SlotEvent::Record(record) => self.on_record(now, &record),
+        }
+    }
+
+    fn send_key_message(&mut self) -> Result<(), SessionError> {
+        let transport = self.path.transport;
+        let options = peer_info::options_string(self.settings(), transport, self.path.remote.is_ipv6());
+        let peer_info = peer_info::peer_info(self.settings());
+        let message = self.login.key_message(self.random.as_mut(), options, peer_info);
+        self.slot.send_key_message(message)
+    }
+
+    fn on_key_ready(&mut self, now: Instant, options: String) -> Result<(), SessionError> {
+        let (version, suite) = self.slot.tls().map_or(("?", "?"), tls::TlsSession::description);
+        if self.slot.key_id != KeyId::FIRST {
+            tracing::debug!(tls = version, suite, key_id = self.slot.key_id.value(), "control channel renewed");
+            return self.install_keys(now);
+        }
+        tracing::info!(tls = version, suite, wrap = wrap_name(self.control_wrap()), "control channel up");
+        self.server_options = options;
+        if !self.settings().pull {
+            return self.go_up(now);
+        }
+        self.phase = Phase::Pulling;
+        // A server that knows REQUEST_PUSH speaks first; others wait to be asked.
+        let announced = peer_info::announced(self.settings()) & iv_proto::REQUEST_PUSH != 0;
+        let wait = if announced { PUSH_REQUEST_FIRST } else { Duration::ZERO };
+        self.timers.set(Timer::PushRequest, now + wait);
+        Ok(())
+    }
+
+    /// Options are complete: makes the first keys and tells the owner.
+    fn go_up(&mut self, now: Instant) -> Result<(), SessionError> {
+        self.timers.stop(Timer::PushRequest);
+        self.timers.stop(Timer::HandWindow);
+        self.phase = Phase::Up;
+        self.install_keys(now)?;
+        let flags = &self.options.protocol_flags;
+        if flags.dyn_tls_crypt
+            && let Some(exported) = self.slot.export_dynamic_tls_crypt()
+        {
+            let wrapper = Wrapper::dynamic(&exported, self.control_wrap(), Role::Client, &self.settings().crypto);
+            self.dynamic_wrapper = Some(wrapper);
+            tracing::debug!("renegotiations are wrapped by dynamic tls-crypt");
+        }
+        self.start_keepalive(now);
+        let network = self.network_config();
+        let addresses: Vec<_> = network.addresses.iter().map(ToString::to_string).collect();
+        tracing::info!(address = addresses.join(","), mtu = network.mtu, "tunnel up");
+        self.events.push_back(Event::Up(network));
+        Ok(())
+    }
+
+    fn network_config(&self) -> adit_tunnel::NetworkConfig {
+        let mtu = self.tun_mtu();
+        self.options.network_config(self.path.remote.ip(), mtu, self.keys.tcp_mtu(mtu, self.mssfix(), self.path))
+    }
+
+    fn tun_mtu(&self) -> u16 {
+        self.options.tun_mtu.or(self.remote.tun_mtu).unwrap_or(self.config.settings.tun_mtu)
+    }
+
+    fn mssfix(&self) -> crate::config::Mssfix {
+        self.remote.mssfix.unwrap_or(self.config.settings.mssfix)
+    }
+
+    /// Starts a handshake under the next key id.
+    fn renegotiate(&mut self, now: Instant, by: &str) {
+        let key_id = self.slot.key_id.next();
+        tracing::debug!(key_id = key_id.value(), by, "renegotiation starts");
+        let settings = &self.config.settings;
+        self.keys.on_renegotiation(now, self.slot.started, settings.tran_window);
+        self.slot =
+            KeySlot::new(key_id, Opcode::SOFT_RESET_V1, Arc::clone(&self.tls_config), settings.tls_timeout, now);
+        self.timers.stop(Timer::Renegotiate);
+        self.timers.set(Timer::HandWindow, now + settings.hand_window);
+        self.schedule_retirement();
+    }
+
+    /// Puts into `transmits` whatever the newest slot has to send.
+    fn flush(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Asking | Phase::Closed) {
+            return;
+        }
+        let header = ControlPacket::len_without_payload(ACKS_PER_PACKET);
+        let outer = if self.path.remote.is_ipv6() { 40 } else { 20 } + 8;
+        let (overhead, wrapped_key_len) = (self.current_wrapper().overhead(), self.wrapper.wrapped_key_len());
+        let limit = usize::from(self.settings().max_packet_size).saturating_sub(outer + header + overhead);
+        self.slot.fill_window(limit, wrapped_key_len);
+        while let Some(outgoing) = self.slot.reliable.poll_send(now) {
+            let acks = self.take_acks(ACKS_PER_PACKET);
+            self.push_packet(now, outgoing.opcode, acks, Some(outgoing.packet_id), outgoing.payload);
+            self.slot.fill_window(limit, wrapped_key_len);
+        }
+        while self.slot.reliable.has_pending_acks() && self.peer_session_id.is_some() {
+            let acks = self.take_acks(AckList::MAX);
+            if acks.is_empty() {
+                break;
+            }
+            self.push_packet(now, Opcode::ACK_V1, acks, None, Bytes::new());
+        }
+        match self.slot.reliable.poll_timeout() {
+            Some(at) => self.timers.set(Timer::Retransmit, at),
+            None => self.timers.stop(Timer::Retransmit),
+        }
+    }
+
+    fn take_acks(&mut self, max: usize) -> AckList {
+        if self.peer_session_id.is_none() { AckList::default() } else { self.slot.reliable.take_acks(max) }
+    }
+
+    fn push_packet(&mut self, now: Instant, opcode: Opcode, acks: AckList, packet_id: Option<u32>, payload: Bytes) {
+        let packet = ControlPacket {
+            opcode,
+            key_id: self.slot.key_id,
+            session_id: self.session_id,
+            peer_session_id: self.peer_session_id.filter(|_| !acks.is_empty()),
+            acks,
+            packet_id,
+            payload,
+        };
+        tracing::trace!(?packet, "sent");
+        let unix = u32::try_from(self.epoch.unix_time(now).as_secs()).unwrap_or(u32::MAX);
+        match self.current_wrapper_mut().wrap(&packet, unix) {
+            Ok(datagram) => self.transmits.push_back(Transmit { path: self.path, datagram }),
+            Err(error) => tracing::warn!(%error, "a control packet could not be wrapped"),
+        }
+    }
+
+    fn current_wrapper(&self) -> &Wrapper {
+        match &self.dynamic_wrapper {
+            Some(dynamic) if self.slot.key_id != KeyId::FIRST => dynamic,
+            Some(_) | None => &self.wrapper,
+        }
+    }
+
+    fn current_wrapper_mut(&mut self) -> &mut Wrapper {
+        match &mut self.dynamic_wrapper {
+            Some(dynamic) if self.slot.key_id != KeyId::FIRST => dynamic,
+            Some(_) | None => &mut self.wrapper,
+        }
+    }
+
+    fn on_timer(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Retransmit => {}
+            Timer::Connect => {
+                let error = SessionError::NoAnswer(self.connect_timeout());
+                self.fail(now, error, Retry::NextAddress);
+            }
+            Timer::HandWindow => {
+                let window = self.settings().hand_window;
+                let error = SessionError::HandshakeTimeout { window, stage: self.slot.stage() };
+                self.fail(now, error, Retry::NextAddress);
+            }
+            Timer::PushRequest => self.request_push(now),
+            Timer::SwitchSealer => self.switch_sealer(),
+            Timer::RetireKey => self.retire_keys(now),
+            Timer::Renegotiate => self.renegotiate(now, "us"),
+            Timer::Sample => self.sample(now),
+            Timer::SessionTimeout => self.fail(now, SessionError::SessionTimeout, Retry::Never),
+            Timer::GiveUp => self.on_give_up(),
+        }
+    }
+
+    fn push_closed(&mut self, closed: Closed) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.timers.stop_all();
+        self.events.push_back(Event::Closed(closed));
+    }
+}
+
+impl Tunnel for Session {
+    type Sealer = DataSealer;
+    type Opener = DataOpener;
+
+    fn classify(_: &Path, datagram: &[u8]) -> Class {
+        let Some(&first) = datagram.first() else { return Class::Ignore };
+        let (opcode, key_id) = Opcode::split(first);
+        if opcode.is_data() {
+            Class::Data(KeyTag(key_id.value().into()))
+        } else if opcode.is_control() {
+            Class::Control
+        } else {
+            Class::Ignore
+        }
+    }
+
+    fn handle_datagram(&mut self, now: Instant, path: &Path, datagram: &mut [u8]) {
+        if matches!(self.phase, Phase::Asking | Phase::Closed) || path.remote != self.path.remote {
+            return;
+        }
+        self.clock.tell(self.epoch.unix_time(now));
+        self.on_control_datagram(now, datagram);
+        self.flush(now);
+    }
+
+    fn handle_message(&mut self, now: Instant, message: &[u8]) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.on_data_message(now, message);
+        self.flush(now);
+    }
+
+    fn handle_peer_path(&mut self, _: Instant, path: &Path) {
+        // A client does not follow its server to another address (2.x does so only with `float`): the server would have
+        // to be reached there first.
+        tracing::debug!(remote = %path.remote, "an authentic data packet came from another address");
+    }
+
+    fn handle_path(&mut self, now: Instant, path: &Path) {
+        self.path = *path;
+        self.flush(now);
+    }
+
+    fn handle_answer(&mut self, now: Instant, answer: Answer) {
+        self.on_answer(now, answer);
+        self.flush(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.clock.tell(self.epoch.unix_time(now));
+        while let Some(timer) = self.timers.expired(now) {
+            self.on_timer(now, timer);
+        }
+        self.flush(now);
+    }
+
+    fn close(&mut self, now: Instant) {
+        self.leave(now);
+        self.flush(now);
+    }
+
+    fn poll_event(&mut self) -> Option<Event<DataSealer, DataOpener>> {
+        self.events.pop_front()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("remote", &self.path.remote)
+            .field("phase", &self.phase)
+            .field("key_id", &self.slot.key_id)
+            .finish_non_exhaustive()
+    }
+}
+
+const fn wrap_name(wrap: &ControlWrap) -> &'static str {
+    match wrap {
+        ControlWrap::None => "none",
+        ControlWrap::TlsAuth { .. } => "tls-auth",
+        ControlWrap::TlsCrypt(_) => "tls-crypt",
+        ControlWrap::TlsCryptV2 { .. } => "tls-crypt-v2",
+    }
+}
+
+/// What a failure of ours or of the protocol allows: what depends on the configuration alone will not get better.
+fn retry_after(error: &SessionError) -> Retry {
+    use crate::tls::TlsFailure;
+    #[expect(clippy::wildcard_enum_match_arm, reason = "everything else may be a fault of this one address")]
+    match error {
+        SessionError::Tls(TlsFailure::ServerCertificate(_) | TlsFailure::NoAgreement(_))
+        | SessionError::Cipher(_)
+        | SessionError::NoCipher
+        | SessionError::Unsupported(_)
+        | SessionError::KeyExchange(_) => Retry::NextRemote,
+        SessionError::Tls(TlsFailure::OurCertificate(_)) => Retry::FreshCredentials,
+        _ => Retry::NextAddress,
+    }
+}
+
+/// How long a person may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// When to ask a server that should have pushed by itself.
+const PUSH_REQUEST_FIRST: Duration = Duration::from_secs(1);
+/// How often to ask (OpenVPN wire protocol, "PUSH_REQUEST").
+const PUSH_REQUEST_INTERVAL: Duration = Duration::from_secs(5);

@@ -1,0 +1,189 @@
+//! TLS by rustls: buffered connections, fed and drained one record at a time.
+
+mod settings;
+mod verify;
+
+use std::{
+    fmt,
+    io::{Read, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use pki_types::{ServerName, UnixTime};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error as RustlsError, OtherError,
+    ProtocolVersion,
+};
+use zeroize::Zeroizing;
+
+pub(crate) use settings::client_config;
+pub use verify::ServerCertificateError;
+
+/// One TLS connection over the control channel.
+pub(crate) struct TlsSession {
+    connection: ClientConnection,
+    /// Received bytes that are not a whole record yet.
+    inbound: BytesMut,
+}
+
+/// Why TLS failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFailure {
+    /// The server's certificate was refused by us.
+    #[error("{0}")]
+    ServerCertificate(ServerCertificateError),
+    /// The server refused our certificate, or wants one.
+    #[error("the server refused our certificate, or the lack of one (TLS alert {0})")]
+    OurCertificate(String),
+    /// No common version, suite or group.
+    #[error("no TLS version, suite or group in common with the server: {0}")]
+    NoAgreement(String),
+    /// Anything else.
+    #[error("TLS failed: {0}")]
+    Protocol(String),
+}
+
+/// A clock that shows what it was last told, for certificates.
+#[derive(Debug, Default)]
+pub(crate) struct ToldClock(AtomicU64);
+
+impl ToldClock {
+    pub(crate) fn tell(&self, unix: Duration) {
+        self.0.store(unix.as_secs(), Relaxed);
+    }
+}
+
+impl rustls::time_provider::TimeProvider for ToldClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Relaxed))))
+    }
+}
+
+impl TlsSession {
+    /// Starts a handshake; the ClientHello waits in [`Self::take_ciphertext`].
+    pub(crate) fn new(config: &Arc<ClientConfig>) -> Result<Self, TlsFailure> {
+        // No name is sent (SNI is off) nor compared: see `verify`.
+        let name = ServerName::try_from("openvpn.invalid").map_err(|e| TlsFailure::Protocol(e.to_string()))?;
+        let connection = ClientConnection::new(Arc::clone(config), name).map_err(failure)?;
+        Ok(Self { connection, inbound: BytesMut::new() })
+    }
+
+    /// Takes in bytes of the control channel.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) {
+        self.inbound.extend_from_slice(bytes);
+    }
+
+    /// Processes received records until one carries plaintext, and returns that. Borders of records matter: old servers
+    /// end their key exchange message early.
+    pub(crate) fn next_message(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, TlsFailure> {
+        while let Some(record) = self.next_record()? {
+            let mut rest: &[u8] = &record;
+            while !rest.is_empty() {
+                let read = self.connection.read_tls(&mut rest);
+                let state = self.connection.process_new_packets().map_err(failure)?;
+                if read.is_err() {
+                    return Err(TlsFailure::Protocol("a record was not taken in".to_owned()));
+                }
+                let size = state.plaintext_bytes_to_read();
+                if size > 0 {
+                    let mut plaintext = Zeroizing::new(vec![0; size]);
+                    if self.connection.reader().read_exact(&mut plaintext).is_ok() {
+                        return Ok(Some(plaintext));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Encrypts one message into one record.
+    pub(crate) fn write(&mut self, plaintext: &[u8]) -> Result<(), TlsFailure> {
+        self.connection.writer().write_all(plaintext).map_err(|e| TlsFailure::Protocol(e.to_string()))
+    }
+
+    /// What is to be sent.
+    pub(crate) fn take_ciphertext(&mut self) -> Bytes {
+        let mut out = Vec::new();
+        while self.connection.wants_write() {
+            // Writing to a Vec cannot fail; stop all the same rather than loop.
+            if self.connection.write_tls(&mut out).is_err() {
+                break;
+            }
+        }
+        out.into()
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// Keying material by RFC 5705 without context; fails before the end of the handshake.
+    pub(crate) fn export(&self, label: &[u8]) -> Result<Zeroizing<[u8; 256]>, TlsFailure> {
+        self.connection.export_keying_material(Zeroizing::new([0; 256]), label, None).map_err(failure)
+    }
+
+    /// Version and suite for logs, once negotiated.
+    pub(crate) fn description(&self) -> (&'static str, &'static str) {
+        let version = match self.connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            Some(_) | None => "?",
+        };
+        let suite = self.connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("?");
+        (version, suite)
+    }
+
+    fn next_record(&mut self) -> Result<Option<BytesMut>, TlsFailure> {
+        let Some(&[_, _, _, high, low]) = self.inbound.first_chunk() else { return Ok(None) };
+        let length = RECORD_HEADER_BYTES + usize::from(u16::from_be_bytes([high, low]));
+        if length > RECORD_HEADER_BYTES + RECORD_MAX_BYTES {
+            return Err(TlsFailure::Protocol("a record is longer than TLS allows".to_owned()));
+        }
+        Ok((self.inbound.len() >= length).then(|| self.inbound.split_to(length)))
+    }
+}
+
+impl fmt::Debug for TlsSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSession").finish_non_exhaustive()
+    }
+}
+
+/// Content type, version, length (RFC 8446 §5.1).
+const RECORD_HEADER_BYTES: usize = 5;
+/// 2^14 bytes of plaintext and what protection may add (RFC 5246 §6.2.3).
+const RECORD_MAX_BYTES: usize = (1 << 14) + 2048;
+
+fn failure(error: RustlsError) -> TlsFailure {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "rustls's lists are open; the rest is passed on whole")]
+    match &error {
+        RustlsError::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
+            match other.downcast_ref::<ServerCertificateError>() {
+                Some(refused) => TlsFailure::ServerCertificate(refused.clone()),
+                None => TlsFailure::Protocol(error.to_string()),
+            }
+        }
+        RustlsError::InvalidCertificate(_) => TlsFailure::ServerCertificate(ServerCertificateError::Unreadable),
+        RustlsError::AlertReceived(alert) => match alert {
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateRequired
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied => TlsFailure::OurCertificate(format!("{alert:?}")),
+            AlertDescription::HandshakeFailure
+            | AlertDescription::ProtocolVersion
+            | AlertDescription::InsufficientSecurity => TlsFailure::NoAgreement(format!("TLS alert {alert:?}")),
+            _ => TlsFailure::Protocol(error.to_string()),
+        },
+        RustlsError::PeerIncompatible(reason) => TlsFailure::NoAgreement(format!("{reason:?}")),
+        _ => TlsFailure::Protocol(error.to_string()),
+    }
+}
