@@ -218,7 +218,7 @@ pub(crate) fn client_file(path: &Path, text: &str) -> Result<PathBuf> {
 fn adit_command(rig: &Rig, profile: &Path, config: &ClientConfig) -> Result<Command> {
     let mut command = unprivileged(rig, config.read_only);
     if config.withhold_iv_proto == 0 && !config.withhold_ncp {
-        command.arg(&rig.adit).args(["--log-format", "json"]);
+        command.arg(&rig.adit).args(["forward", "--log-format", "json"]);
     } else {
         // The program itself has no option for what a user never needs.
         command.arg(&rig.interop).arg("withholding");
@@ -227,7 +227,7 @@ fn adit_command(rig: &Rig, profile: &Path, config: &ClientConfig) -> Result<Comm
             command.arg("--ncp");
         }
     }
-    command.arg("forward").arg("--config").arg(profile);
+    command.arg("--config").arg(profile);
     for (port, target, protocol) in FORWARDS {
         let suffix = if protocol == "udp" { "/udp" } else { "" };
         command.arg("-L").arg(format!("{port}:{}:{}{suffix}", bracketed(target), target.port()));

@@ -8,6 +8,7 @@ pub(crate) mod probe;
 pub(crate) mod relay;
 pub(crate) mod serve;
 pub(crate) mod stream;
+pub(crate) mod withholding;
 
 use std::io::{self, Write};
 
