@@ -62,12 +62,12 @@ fn odd_segment() -> impl Strategy<Value = (u8, i32, Option<i32>, u16, Option<u8>
 }
 
 /// What the remote of a connection could send: `base` and `acknowledged` are where it is.
-fn make(
+fn make<'a>(
     odd: &(u8, i32, Option<i32>, u16, Option<u8>, Option<u16>, usize),
     base: TcpSeqNumber,
     acknowledged: TcpSeqNumber,
-    payload: &[u8],
-) -> TcpRepr<'static> {
+    payload: &'a [u8],
+) -> TcpRepr<'a> {
     let (control, sequence, acknowledgment, window_len, window_scale, max_seg_size, len) = *odd;
     let control =
         [TcpControl::None, TcpControl::Psh, TcpControl::Syn, TcpControl::Fin, TcpControl::Rst][usize::from(control)];
@@ -78,7 +78,7 @@ fn make(
         window_len,
         window_scale,
         max_seg_size,
-        payload: Vec::leak(payload[..len].to_vec()),
+        payload: &payload[..len],
         ..SEGMENT
     }
 }
