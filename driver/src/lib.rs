@@ -1,1 +1,69 @@
-//! skeleton
+//! Working VPN tunnels on tokio: connect to a gateway, then dial hosts behind it. No root, no TUN device, no routes.
+//!
+//! ```text
+//!  Connection, UdpSocket                            one task per tunnel
+//!  (AsyncRead, AsyncWrite)          ┌──────────────────────────────────────────────┐
+//!        │  copies in and out       │  sockets ──▶ classify ─┬─ control ──▶ Tunnel │
+//!        ▼  under a short lock      │                        └─ data ──▶ Opener ─┐ │
+//!  ┌───────────────┐  packets, in place  ◀───────────────────────────────────────┘ │
+//!  │ Stack (TCP/IP)│ ───────────────┼──▶ Sealer ──▶ batch ──▶ segmented send       │
+//!  └───────────────┘                └──────────────────────────────────────────────┘
+//! ```
+//!
+//! A packet is never handed from one task to another, copied into a channel or allocated for: the handles copy bytes into
+//! the buffers of the stack and wake the task, which seals straight into the buffer of the next system call.
+//!
+//! The loop is written once, generic over [`adit_tunnel::Tunnel`]; what makes tunnels of one protocol is a [`Protocol`].
+//! [`openvpn`] has OpenVPN's.
+//!
+//! ```no_run
+//! # async fn example(config: ::openvpn::Config) -> Result<(), Box<dyn std::error::Error>> {
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! let client = adit_driver::connect(config).await?;
+//! let mut connection = client.dial("192.168.100.30:8080".parse::<std::net::SocketAddr>()?).await?;
+//! connection.write_all(b"GET / HTTP/1.0\r\n\r\n").await?;
+//! let mut answer = String::new();
+//! connection.read_to_string(&mut answer).await?;
+//! client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Supported: UDP with segmentation offload where the system has it, and TCP; names resolved anew at every attempt, IPv6 and
+//! IPv4 tried with a stagger; reconnects over all gateways with jittered waits; names behind the tunnel, asked of the DNS
+//! servers the gateway pushed. Not supported: TUN devices, listening behind the tunnel.
+#![forbid(unsafe_code)]
+
+mod active;
+mod batch;
+mod client;
+mod connection;
+mod error;
+mod options;
+mod outer;
+mod plane;
+mod protocol;
+mod race;
+mod random;
+mod resolve;
+mod retry;
+mod shared;
+mod supervisor;
+mod tunnel_dns;
+mod udp_socket;
+
+pub mod openvpn;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::{Builder, Client, ClientEvent, Events, Target};
+pub use connection::Connection;
+pub use error::{Failure, FailureKind};
+pub use openvpn::connect;
+pub use options::{NoPrompts, Options, PromptFuture, Prompter};
+pub use protocol::{Family, Protocol, Remote, RetryPolicy, SocketOptions};
+pub use random::OsRandom;
+pub use shared::Stats;
+pub use udp_socket::UdpSocket;

@@ -8,8 +8,6 @@
 //! Each is one TLS record: old servers leave out the last strings, so the end of the record is part of the format.
 //! Source: OpenVPN 2.6 `ssl.c`.
 
-#![allow(dead_code, reason = "the session is being written against this")]
-
 use std::fmt;
 
 use adit_tunnel::{Random, Secret, wire::DecodeError};
@@ -288,10 +286,11 @@ fn drawn<const N: usize>(random: &mut dyn Random) -> Zeroizing<[u8; N]> {
 
 /// The only method left; 2.x dropped method 1.
 const METHOD: u8 = 2;
-/// The options string with its NUL (2.6 `OPTION_LINE_SIZE` × 2, `ssl.c`).
+/// The options string with its NUL (2.6 `ssl.c`).
 const MAX_OPTIONS: usize = 512;
-/// What a 2.x server can read (`TLS_CHANNEL_BUF_SIZE`). It also limits user name and password: to 128 bytes each with
-/// NUL, in builds with PKCS#11 such as Debian's to 4096. We let all pass that some server reads.
+/// What 2.x writes and reads (`TLS_CHANNEL_BUF_SIZE`). User name and password are limited further, to 128 bytes each
+/// with NUL, or to 4096 in builds with PKCS#11 such as Debian's (tried with 2.6.14: a password of 1000 bytes reaches the
+/// server, and with 1700 the client fails too). We let all pass that some server reads.
 const MAX_MESSAGE: usize = 2048;
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 use super::{Aead, Cbc, Crypto, Hmac};
 use crate::algorithms::{Cipher, Digest};
 
-/// Everything in Rust, with the CPU's AES and SHA instructions where it has them. Expanded keys are wiped on drop.
+/// Everything in Rust, with the CPU's AES and SHA instructions where it has them. Expanded keys are wiped on drop, except
+/// the outer key of an HMAC over BLAKE2, which its crate does not wipe.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RustCrypto;
 

@@ -264,6 +264,8 @@ mod tests {
         assert_eq!(parse(&long), Err(StaticKeyError::ClientKeyLength { bytes: 1281 }));
         assert_eq!(parse(&wrapped[..289]), Err(StaticKeyError::ClientKeyLength { bytes: 545 }));
         assert_eq!(parse(&wrapped[1..]), Err(StaticKeyError::WrappedLength { stated: found, found: found - 1 }));
+        let behind = [&[0], &wrapped[..]].concat();
+        assert_eq!(parse(&behind), Err(StaticKeyError::WrappedLength { stated: found, found: found + 1 }));
         long.truncate(1024);
         long[1022..].copy_from_slice(&1024u16.to_be_bytes());
         assert_eq!(parse(&long), Ok(()));

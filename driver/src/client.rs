@@ -1,0 +1,305 @@
+//! The handle of a tunnel.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use adit_tunnel::{NetworkConfig, Prompt, Random};
+use tokio::sync::broadcast;
+
+use crate::{
+    active::Env,
+    connection::Connection,
+    error::Failure,
+    options::{NoPrompts, Options, Prompter},
+    protocol::Protocol,
+    random::OsRandom,
+    shared::{Shared, State, Stats},
+    supervisor, tunnel_dns,
+    udp_socket::UdpSocket,
+};
+
+/// Chooses options before connecting.
+pub struct Builder<P> {
+    protocol: P,
+    options: Options,
+    prompter: Arc<dyn Prompter>,
+}
+
+impl<P: Protocol> Builder<P> {
+    /// With default options, and nobody to answer prompts.
+    #[must_use]
+    pub fn new(protocol: P) -> Self {
+        Self { protocol, options: Options::default(), prompter: Arc::new(NoPrompts) }
+    }
+
+    /// Replaces the options.
+    #[must_use]
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Who answers the gateway's questions.
+    #[must_use]
+    pub fn prompter(mut self, prompter: impl Prompter) -> Self {
+        self.prompter = Arc::new(prompter);
+        self
+    }
+
+    /// Starts to connect and returns at once. Must be called within a tokio runtime.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use = "dropping the client closes the tunnel"]
+    pub fn start(self) -> Client {
+        let shared = Arc::new(Shared::new(self.options, OsRandom.next_u64()));
+        let env = Env { shared: Arc::clone(&shared), prompter: self.prompter };
+        tokio::spawn(supervisor::run(self.protocol, env));
+        Client { handle: Arc::new(Handle { shared }) }
+    }
+
+    /// Connects, and waits until the tunnel is up.
+    ///
+    /// # Errors
+    /// [`Failure`] when no gateway could be reached, or trying again would be no use.
+    pub async fn connect(self) -> Result<Client, Failure> {
+        let client = self.start();
+        client.up().await?;
+        Ok(client)
+    }
+}
+
+impl<P> fmt::Debug for Builder<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A tunnel that is kept up. Cheap to clone; when the last clone is dropped, the tunnel is closed.
+#[derive(Clone)]
+pub struct Client {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.request_close();
+    }
+}
+
+impl Client {
+    /// Waits until the tunnel is up.
+    ///
+    /// # Errors
+    /// The [`Failure`] that made the driver give up.
+    pub async fn up(&self) -> Result<Arc<NetworkConfig>, Failure> {
+        let mut state = self.shared().state.subscribe();
+        loop {
+            match &*state.borrow_and_update() {
+                State::Up(network) => return Ok(Arc::clone(network)),
+                State::Closed(failure) => return Err(failure.clone()),
+                State::Down => {}
+            }
+            // The sender lives in what we hold: waiting cannot fail.
+            drop(state.changed().await);
+        }
+    }
+
+    /// Waits until the tunnel has ended for good, and says why.
+    pub async fn closed(&self) -> Failure {
+        let mut state = self.shared().state.subscribe();
+        loop {
+            if let State::Closed(failure) = &*state.borrow_and_update() {
+                return failure.clone();
+            }
+            drop(state.changed().await);
+        }
+    }
+
+    /// What the gateway told about its network, while the tunnel is up.
+    #[must_use]
+    pub fn network(&self) -> Option<Arc<NetworkConfig>> {
+        match &*self.shared().state.borrow() {
+            State::Up(network) => Some(Arc::clone(network)),
+            State::Down | State::Closed(_) => None,
+        }
+    }
+
+    /// Opens a TCP connection to a host behind the gateway. While the tunnel is down, waits for it for as long as
+    /// [`Options::wait_for_tunnel`] says. Names are resolved by the DNS servers the gateway pushed.
+    ///
+    /// # Errors
+    /// The kind says what happened: `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `NotConnected` when there is no
+    /// tunnel (any more), `NotFound` for an unknown name.
+    pub async fn dial(&self, target: impl Into<Target>) -> io::Result<Connection> {
+        let network = self.wait().await?;
+        let mut last = None;
+        for address in self.addresses(target.into(), &network).await? {
+            match Connection::open(Arc::clone(self.shared()), address).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+    }
+
+    /// Makes a UDP socket inside the tunnel.
+    ///
+    /// # Errors
+    /// As [`Self::dial`], or when there are too many.
+    pub async fn bind_udp(&self) -> io::Result<UdpSocket> {
+        self.wait().await?;
+        UdpSocket::bind(Arc::clone(self.shared()))
+    }
+
+    /// The addresses of a name behind the gateway, asked of the DNS servers the gateway pushed.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such name, or no DNS server was pushed; otherwise as [`Self::dial`].
+    pub async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let network = self.wait().await?;
+        tunnel_dns::lookup(self.shared(), &network, host).await
+    }
+
+    /// Changes of state from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events { receiver: self.shared().events.subscribe() }
+    }
+
+    /// Numbers since the client was made.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared().lock().stats()
+    }
+
+    /// Numbers of the TCP/IP stack inside the tunnel.
+    #[must_use]
+    pub fn stack_counters(&self) -> adit_netstack::Counters {
+        *self.shared().lock().stack.counters()
+    }
+
+    /// Resets the connections inside, says goodbye to the gateway and waits until that is sent, no longer than
+    /// [`Options::close_timeout`].
+    pub async fn close(&self) {
+        self.shared().request_close();
+        self.closed().await;
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    async fn wait(&self) -> io::Result<Arc<NetworkConfig>> {
+        match tokio::time::timeout(self.shared().options.wait_for_tunnel, self.up()).await {
+            Ok(up) => Ok(up?),
+            Err(_) => Err(io::Error::new(io::ErrorKind::NotConnected, "the tunnel is down")),
+        }
+    }
+
+    async fn addresses(&self, target: Target, network: &NetworkConfig) -> io::Result<Vec<SocketAddr>> {
+        Ok(match target {
+            Target::Address(address) => vec![address],
+            Target::Name(host, port) => {
+                let found = tunnel_dns::lookup(self.shared(), network, &host).await?;
+                found.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("state", &*self.shared().state.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Where to connect to, behind the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// An address.
+    Address(SocketAddr),
+    /// A name, and a port.
+    Name(String, u16),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl From<(IpAddr, u16)> for Target {
+    fn from(address: (IpAddr, u16)) -> Self {
+        Self::Address(address.into())
+    }
+}
+
+impl From<(&str, u16)> for Target {
+    /// An address in text form is taken as such.
+    fn from((host, port): (&str, u16)) -> Self {
+        match host.parse::<IpAddr>() {
+            Ok(address) => Self::Address(SocketAddr::new(address, port)),
+            Err(_) => Self::Name(host.to_owned(), port),
+        }
+    }
+}
+
+/// A change of state.
+#[derive(Debug, Clone)]
+pub enum ClientEvent {
+    /// A gateway is tried.
+    Connecting {
+        /// `host:port`.
+        remote: String,
+    },
+    /// Packets can travel; also when the gateway changed its network.
+    Up(Arc<NetworkConfig>),
+    /// An attempt failed, or the tunnel was lost; it is tried again.
+    Down {
+        /// Why.
+        cause: Failure,
+        /// When it is tried again.
+        retry_in: Duration,
+    },
+    /// The gateway asks, or says something. The [`Prompter`] gets it, too.
+    Prompt(Prompt),
+    /// The tunnel has ended for good.
+    Closed(Failure),
+}
+
+/// Changes of state, in order.
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<ClientEvent>,
+}
+
+impl Events {
+    /// The next event; `None` when the client is gone. A reader that falls far behind misses the oldest.
+    pub async fn next(&mut self) -> Option<ClientEvent> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! A TCP connection inside the tunnel.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use adit_netstack::{CloseReason, ConnectError, ConnectionId, Unreachable};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    active::now,
+    shared::{Inner, Shared, Waiting},
+};
+
+/// A TCP connection inside the tunnel.
+///
+/// `shutdown` ends our direction and leaves the other open. Dropped, it behaves as a socket of the operating system: what
+/// was written is still delivered, but if something was received and not read, the other side gets a reset.
+pub struct Connection {
+    shared: Arc<Shared>,
+    id: ConnectionId,
+    remote: SocketAddr,
+}
+
+impl Connection {
+    pub(crate) async fn open(shared: Arc<Shared>, remote: SocketAddr) -> io::Result<Self> {
+        let id = {
+            let mut inner = shared.lock();
+            inner.check()?;
+            let id = inner.stack.connect(now(), remote).map_err(connect_error)?;
+            inner.connections.insert(id, Waiting::default());
+            inner.wake_driver();
+            id
+        };
+        // Dropped if this future is: nothing is left behind.
+        let connection = Self { shared, id, remote };
+        poll_fn(|cx| connection.poll_connected(cx)).await?;
+        Ok(connection)
+    }
+
+    /// The address connected to.
+    #[must_use]
+    pub fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Ends the connection at once: the other side gets a reset.
+    pub fn abort(self) {
+        self.shared.lock().stack.abort(self.id);
+    }
+
+    fn poll_connected(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.shared.lock();
+        let check = inner.check();
+        match inner.connections.get_mut(&self.id) {
+            Some(Waiting { connected: true, .. }) => Poll::Ready(Ok(())),
+            Some(Waiting { closed: Some(reason), .. }) => Poll::Ready(Err(close_error(*reason))),
+            Some(waiting) => {
+                check?;
+                store(&mut waiting.writer, cx.waker());
+                Poll::Pending
+            }
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let mut inner = self.shared.lock();
+        match inner.stack.receive(self.id, buf.initialize_unfilled()) {
+            Ok(Some(count)) => {
+                buf.advance(count);
+                // The window may be announced anew.
+                inner.wake_driver();
+                Poll::Ready(Ok(()))
+            }
+            Err(CloseReason::Finished) => Poll::Ready(Ok(())),
+            Err(reason) => Poll::Ready(Err(close_error(reason))),
+            Ok(None) => {
+                inner.check()?;
+                if let Some(waiting) = inner.connections.get_mut(&self.id) {
+                    store(&mut waiting.reader, cx.waker());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let mut inner = self.shared.lock();
+        match inner.stack.send(self.id, buf) {
+            Ok(0) => {
+                inner.check()?;
+                if let Some(waiting) = inner.connections.get_mut(&self.id) {
+                    store(&mut waiting.writer, cx.waker());
+                }
+                Poll::Pending
+            }
+            Ok(count) => {
+                inner.wake_driver();
+                Poll::Ready(Ok(count))
+            }
+            Err(CloseReason::Finished) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            Err(reason) => Poll::Ready(Err(close_error(reason))),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.shared.lock();
+        inner.stack.shutdown(self.id);
+        inner.wake_driver();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut inner = self.shared.lock();
+        inner.stack.release(self.id);
+        inner.connections.remove(&self.id);
+        inner.wake_driver();
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Whether anything can still happen.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        match &self.ended {
+            Some(failure) => Err(io::Error::new(io::ErrorKind::NotConnected, failure.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn store(slot: &mut Option<Waker>, waker: &Waker) {
+    if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+        *slot = Some(waker.clone());
+    }
+}
+
+pub(crate) fn connect_error(error: ConnectError) -> io::Error {
+    let kind = match error {
+        ConnectError::NoAddressOfFamily => io::ErrorKind::AddrNotAvailable,
+        ConnectError::Unaddressable => io::ErrorKind::InvalidInput,
+        ConnectError::NoMemory => io::ErrorKind::OutOfMemory,
+        ConnectError::TooManyConnections => io::ErrorKind::QuotaExceeded,
+        ConnectError::NoPort => io::ErrorKind::AddrInUse,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, error)
+}
+
+fn close_error(reason: CloseReason) -> io::Error {
+    let kind = match reason {
+        CloseReason::Refused | CloseReason::Unreachable(Unreachable::Port) => io::ErrorKind::ConnectionRefused,
+        CloseReason::Reset => io::ErrorKind::ConnectionReset,
+        CloseReason::TimedOut => io::ErrorKind::TimedOut,
+        CloseReason::Unreachable(Unreachable::Network) => io::ErrorKind::NetworkUnreachable,
+        CloseReason::Unreachable(_) => io::ErrorKind::HostUnreachable,
+        CloseReason::LocalAddressGone | CloseReason::Aborted => io::ErrorKind::ConnectionAborted,
+        CloseReason::Finished => io::ErrorKind::NotConnected,
+        _ => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, reason)
+}

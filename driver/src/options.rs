@@ -1,0 +1,94 @@
+//! What can be chosen, with defaults; and who answers the gateway's questions.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use adit_netstack::StackConfig;
+use adit_tunnel::{Answer, NetworkConfig, Prompt};
+
+/// Options of a [`crate::Client`] that do not depend on the protocol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes that the buffers of all connections may take together.
+    pub memory: usize,
+    /// Bytes of each of the two buffers of a connection, while less than half of `memory` is taken.
+    pub buffer: usize,
+    /// Bytes of each of the two buffers of a connection, once half of `memory` is taken.
+    pub small_buffer: usize,
+    /// Longest time until a host behind the tunnel answers a connect.
+    pub connect_timeout: Duration,
+    /// Silence after which a connection inside the tunnel is probed; `None` never probes.
+    pub keepalive: Option<Duration>,
+    /// Most connections, and most UDP sockets, at the same time.
+    pub max_connections: usize,
+    /// How long after the last datagram to a host its answers are still taken.
+    pub udp_idle: Duration,
+    /// How long [`crate::Client::dial`] waits for a tunnel that is down.
+    pub wait_for_tunnel: Duration,
+    /// Rounds over all gateways before the first connect gives up, where the profile sets no number; `None` never does.
+    pub first_rounds: Option<u32>,
+    /// How long an address of a gateway is tried before the next one joins in (RFC 8305 §5: 250 ms).
+    pub stagger: Duration,
+    /// How long [`crate::Client::close`] waits for the farewells to be sent.
+    pub close_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let stack = StackConfig::default();
+        Self {
+            memory: stack.memory,
+            buffer: stack.buffer,
+            small_buffer: stack.small_buffer,
+            connect_timeout: stack.connect_timeout,
+            keepalive: stack.keepalive,
+            max_connections: stack.max_connections,
+            udp_idle: stack.udp_idle,
+            wait_for_tunnel: Duration::from_secs(30),
+            first_rounds: Some(1),
+            stagger: Duration::from_millis(250),
+            close_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Options {
+    /// The stack of a tunnel whose gateway gave us this network.
+    pub(crate) fn stack(&self, network: &NetworkConfig) -> StackConfig {
+        StackConfig {
+            addresses: network.addresses.iter().map(adit_tunnel::IpNet::address).collect(),
+            mtu: network.mtu.into(),
+            tcp_mtu: network.tcp_mtu.into(),
+            memory: self.memory,
+            buffer: self.buffer,
+            small_buffer: self.small_buffer,
+            connect_timeout: self.connect_timeout,
+            keepalive: self.keepalive,
+            max_connections: self.max_connections,
+            udp_idle: self.udp_idle,
+        }
+    }
+}
+
+/// The answer to a prompt, some time later.
+pub type PromptFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// Shows the gateway's questions to a person.
+pub trait Prompter: Send + Sync + 'static {
+    /// Shows the prompt, and asks where it is a [`Prompt::Challenge`]; the result of other prompts is not looked at.
+    fn prompt(&self, prompt: Prompt) -> PromptFuture;
+}
+
+/// Nobody is there to be asked: challenges are cancelled, messages go to the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoPrompts;
+
+impl Prompter for NoPrompts {
+    fn prompt(&self, prompt: Prompt) -> PromptFuture {
+        match &prompt {
+            Prompt::Challenge { text, .. } => tracing::warn!("the gateway asks, and nobody is there to answer: {text}"),
+            Prompt::OpenUrl { url } => tracing::warn!("the gateway wants this page to be opened: {url}"),
+            Prompt::Message { text } => tracing::info!("the gateway says: {text}"),
+        }
+        Box::pin(std::future::ready(Answer::Cancelled))
+    }
+}

@@ -1,0 +1,115 @@
+//! The outer sockets: datagrams to and from the gateway.
+
+mod tcp;
+mod udp;
+
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use adit_tunnel::{Transmit, Transport};
+
+use crate::{batch::Batch, protocol::SocketOptions};
+
+/// The receiving half: a batch of datagrams at a time.
+#[derive(Debug)]
+pub(crate) enum Receiver {
+    Udp(Box<udp::UdpReceiver>),
+    Tcp(tcp::TcpReceiver),
+}
+
+/// The sending half: control datagrams first, then the batch of the data plane.
+#[derive(Debug)]
+pub(crate) enum Sender {
+    Udp(udp::UdpSender),
+    Tcp(tcp::TcpSender),
+}
+
+/// Binds a UDP socket for this gateway.
+pub(crate) fn open_udp(remote: SocketAddr, options: &SocketOptions) -> io::Result<(Receiver, Sender)> {
+    let (receiver, sender) = udp::open(remote, options)?;
+    Ok((Receiver::Udp(Box::new(receiver)), Sender::Udp(sender)))
+}
+
+/// Connects to this gateway.
+pub(crate) async fn open_tcp(
+    remote: SocketAddr,
+    options: &SocketOptions,
+    timeout: Duration,
+) -> io::Result<(Receiver, Sender)> {
+    let (receiver, sender) = tcp::open(remote, options, timeout).await?;
+    Ok((Receiver::Tcp(receiver), Sender::Tcp(sender)))
+}
+
+impl Receiver {
+    /// Which transport it is.
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Self::Udp(_) => Transport::Udp,
+            Self::Tcp(_) => Transport::Tcp,
+        }
+    }
+
+    /// One system call. [`Self::for_each`] then gives what it brought. An error ends the stream; UDP has none.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Udp(udp) => udp.poll_fill(cx).map(Ok),
+            Self::Tcp(tcp) => tcp.poll_fill(cx),
+        }
+    }
+
+    /// Every datagram of the last [`Self::poll_fill`], with its source.
+    pub(crate) fn for_each(&mut self, f: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<()> {
+        match self {
+            Self::Udp(udp) => {
+                udp.for_each(f);
+                Ok(())
+            }
+            Self::Tcp(tcp) => tcp.for_each(f),
+        }
+    }
+}
+
+impl Sender {
+    /// Sends a datagram of the control plane before anything that waits.
+    pub(crate) fn control(&mut self, transmit: Transmit) {
+        match self {
+            Self::Udp(udp) => udp.control(transmit),
+            Self::Tcp(tcp) => tcp.batch.copy(&transmit.datagram),
+        }
+    }
+
+    /// Where packets are sealed.
+    pub(crate) fn batch(&mut self) -> &mut Batch {
+        match self {
+            Self::Udp(udp) => &mut udp.batch,
+            Self::Tcp(tcp) => &mut tcp.batch,
+        }
+    }
+
+    /// Sends what waits, the batch to `remote`. Ready once nothing waits any more. An error ends the stream; those of UDP are
+    /// kept for [`Self::trouble`].
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, remote: SocketAddr) -> Poll<io::Result<()>> {
+        match self {
+            Self::Udp(udp) => udp.poll_flush(cx, remote).map(Ok),
+            Self::Tcp(tcp) => tcp.poll_flush(cx),
+        }
+    }
+
+    /// Why the last UDP datagram could not be sent, if it could not: no route, no permission.
+    pub(crate) fn trouble(&self) -> Option<&io::Error> {
+        match self {
+            Self::Udp(udp) => udp.trouble.as_ref(),
+            Self::Tcp(_) => None,
+        }
+    }
+}
+
+/// The local address to bind to, towards this gateway.
+fn local_address(remote: SocketAddr, options: &SocketOptions) -> SocketAddr {
+    let unspecified = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    SocketAddr::new(options.address.unwrap_or(unspecified), options.port.unwrap_or(0))
+}

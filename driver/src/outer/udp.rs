@@ -1,0 +1,264 @@
+//! UDP: many datagrams per system call where the operating system can, one by one where it cannot.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSliceMut},
+    net::{SocketAddr, UdpSocket as StdUdpSocket},
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use adit_tunnel::Transmit;
+use quinn_udp::{RecvMeta, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{io::Interest, net::UdpSocket};
+
+use super::local_address;
+use crate::{
+    batch::{Batch, RunLimit},
+    protocol::SocketOptions,
+};
+
+/// Receives up to [`SLOTS`] datagrams, or trains of datagrams, at a time.
+#[derive(Debug)]
+pub(crate) struct UdpReceiver {
+    io: Arc<Io>,
+    buffer: Box<[u8]>,
+    metas: [RecvMeta; SLOTS],
+    filled: usize,
+}
+
+/// Sends control datagrams and the batch.
+#[derive(Debug)]
+pub(crate) struct UdpSender {
+    io: Arc<Io>,
+    control: VecDeque<Transmit>,
+    pub(super) batch: Batch,
+    segment_bytes: usize,
+    full: u32,
+    pub(super) trouble: Option<io::Error>,
+}
+
+#[derive(Debug)]
+struct Io {
+    socket: UdpSocket,
+    state: UdpSocketState,
+}
+
+/// Buffers per system call. A train of datagrams fills one of them, so few are enough.
+const SLOTS: usize = 8;
+/// Takes the longest train, and the longest datagram.
+const SLOT_BYTES: usize = 65535;
+/// Segments per send: receivers are overrun from 46 on (measured on loopback), and 32 is hardly slower.
+const MAX_SEGMENTS: usize = 32;
+/// Enough for 1 Gbit/s while this task is held up for 16 ms; the system may grant less.
+const DEFAULT_BUFFER: u32 = 2 << 20;
+/// How often a full send buffer of the network card is tried again before the datagrams are given up.
+const MAX_FULL: u32 = 32;
+
+pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(UdpReceiver, UdpSender)> {
+    let socket = Socket::new(Domain::for_address(remote), Type::DGRAM, Some(Protocol::UDP))?;
+    if remote.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The system caps both at its own maximum; a smaller buffer only costs speed.
+    let receive = options.receive_buffer.unwrap_or(DEFAULT_BUFFER);
+    let send = options.send_buffer.unwrap_or(DEFAULT_BUFFER);
+    if let Err(error) =
+        socket.set_recv_buffer_size(receive as usize).and_then(|()| socket.set_send_buffer_size(send as usize))
+    {
+        tracing::debug!("socket buffers not set: {error}");
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&local_address(remote, options).into())?;
+    let socket = StdUdpSocket::from(socket);
+    let state = UdpSocketState::new((&socket).into())?;
+    allow_fragmentation(&socket, remote);
+    tracing::debug!(
+        local = %socket.local_addr()?,
+        segments = state.max_gso_segments(),
+        trains = state.gro_segments() > 1,
+        receive_buffer = state.recv_buffer_size((&socket).into()).unwrap_or(0),
+        "UDP socket open"
+    );
+    let io = Arc::new(Io { socket: UdpSocket::from_std(socket)?, state });
+    // An IP header of 20 or 40 bytes and a UDP header of 8 on a link of 1500.
+    let segment_bytes = if remote.is_ipv4() { 1472 } else { 1452 };
+    let limit = RunLimit { segments: MAX_SEGMENTS.min(io.state.max_gso_segments()), segment_bytes };
+    Ok((
+        UdpReceiver {
+            io: Arc::clone(&io),
+            buffer: vec![0; SLOTS * SLOT_BYTES].into_boxed_slice(),
+            metas: [RecvMeta::default(); SLOTS],
+            filled: 0,
+        },
+        UdpSender {
+            io,
+            control: VecDeque::new(),
+            batch: Batch::datagrams(limit),
+            segment_bytes,
+            full: 0,
+            trouble: None,
+        },
+    ))
+}
+
+/// quinn-udp forbids fragmentation, as QUIC needs it. A tunnel must carry full inner packets also where header and tag make
+/// them larger than the link, so the system's default comes back: fragment what exceeds the known path MTU.
+/// For IPv6 `IPV6_DONTFRAG` remains set: there only datagrams that fit the link get through.
+#[cfg(target_os = "linux")]
+fn allow_fragmentation(socket: &StdUdpSocket, remote: SocketAddr) {
+    use rustix::net::sockopt::{
+        Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
+    };
+    let set = if remote.is_ipv4() {
+        set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::WANT)
+    } else {
+        set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::WANT)
+    };
+    if let Err(error) = set {
+        tracing::debug!("large datagrams cannot be fragmented: {error}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allow_fragmentation(_: &StdUdpSocket, _: SocketAddr) {}
+
+impl UdpReceiver {
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.filled = 0;
+        loop {
+            // An error of readiness means that the runtime shuts down: nothing more will come.
+            if ready!(self.io.socket.poll_recv_ready(cx)).is_err() {
+                return Poll::Pending;
+            }
+            let Self { io, buffer, metas, .. } = self;
+            let mut slots = buffer.chunks_exact_mut(SLOT_BYTES);
+            let mut slices: [IoSliceMut<'_>; SLOTS] =
+                std::array::from_fn(|_| IoSliceMut::new(slots.next().unwrap_or_default()));
+            let received = io
+                .socket
+                .try_io(Interest::READABLE, || io.state.recv((&io.socket).into(), &mut slices, &mut metas[..]));
+            match received {
+                Ok(count) => {
+                    self.filled = count;
+                    return Poll::Ready(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Such as an ICMP error about an earlier datagram: anybody can send those, so none decides anything.
+                Err(error) => tracing::debug!("receive: {error}"),
+            }
+        }
+    }
+
+    pub(super) fn for_each(&mut self, mut f: impl FnMut(SocketAddr, &mut [u8])) {
+        let filled = std::mem::take(&mut self.filled);
+        for (slot, meta) in self.buffer.chunks_exact_mut(SLOT_BYTES).zip(&self.metas[..filled]) {
+            let length = meta.len.min(slot.len());
+            for datagram in slot[..length].chunks_mut(meta.stride.max(1)) {
+                f(meta.addr, datagram);
+            }
+        }
+    }
+}
+
+impl UdpSender {
+    pub(super) fn control(&mut self, transmit: Transmit) {
+        self.control.push_back(transmit);
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, remote: SocketAddr) -> Poll<()> {
+        while let Some(transmit) = self.control.front() {
+            let (remote, bytes) = (transmit.path.remote, transmit.datagram.clone());
+            match ready!(poll_send(&self.io, cx, remote, &bytes, None)) {
+                Err(error) if is_full(&error) && self.spin(cx) => return Poll::Pending,
+                outcome => self.note(remote, outcome.err()),
+            }
+            self.control.pop_front();
+        }
+        while let Some((run, bytes)) = self.batch.next_run() {
+            let whole = self.io.state.max_gso_segments() > 1 && bytes.len() > run.segment;
+            let length = if whole { bytes.len() } else { run.segment.min(bytes.len()) };
+            match ready!(poll_send(&self.io, cx, remote, &bytes[..length], whole.then_some(run.segment))) {
+                Ok(()) => self.note(remote, None),
+                Err(error) if is_full(&error) && self.spin(cx) => return Poll::Pending,
+                // The system took segmentation back. Nothing was sent: once more, one by one.
+                Err(error) if whole => {
+                    tracing::debug!("segmented send: {error}; sending one by one");
+                    self.send_one_by_one(remote, run.segment, length);
+                    self.limit_runs();
+                    continue;
+                }
+                Err(error) => self.note(remote, Some(error)),
+            }
+            self.full = 0;
+            self.batch.sent(length);
+        }
+        Poll::Ready(())
+    }
+
+    /// The first `length` bytes of the next run, without segmentation. What the socket does not take is lost: this happens
+    /// once, when the system turns out not to segment.
+    fn send_one_by_one(&mut self, remote: SocketAddr, segment: usize, length: usize) {
+        let mut trouble = None;
+        if let Some((_, bytes)) = self.batch.next_run() {
+            for datagram in bytes[..length].chunks(segment) {
+                trouble = try_send(&self.io, remote, datagram, None).err();
+            }
+        }
+        self.note(remote, trouble);
+        self.batch.sent(length);
+    }
+
+    fn limit_runs(&mut self) {
+        let segments = MAX_SEGMENTS.min(self.io.state.max_gso_segments());
+        self.batch.set_limit(RunLimit { segments, segment_bytes: self.segment_bytes });
+    }
+
+    /// The queue of the network card is full, of which no readiness tells: try again soon. False when that was tried enough.
+    fn spin(&mut self, cx: &Context<'_>) -> bool {
+        self.full += 1;
+        if self.full > MAX_FULL {
+            self.full = 0;
+            return false;
+        }
+        cx.waker().wake_by_ref();
+        true
+    }
+
+    fn note(&mut self, remote: SocketAddr, error: Option<io::Error>) {
+        if let Some(error) = &error
+            && self.trouble.as_ref().map(io::Error::kind) != Some(error.kind())
+        {
+            tracing::debug!("sending to {remote}: {error}");
+        }
+        self.trouble = error;
+    }
+}
+
+fn poll_send(
+    io: &Io,
+    cx: &mut Context<'_>,
+    remote: SocketAddr,
+    bytes: &[u8],
+    segment: Option<usize>,
+) -> Poll<io::Result<()>> {
+    loop {
+        match try_send(io, remote, bytes, segment) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(io.socket.poll_send_ready(cx))?,
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+fn try_send(io: &Io, remote: SocketAddr, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
+    let transmit =
+        quinn_udp::Transmit { destination: remote, ecn: None, contents: bytes, segment_size: segment, src_ip: None };
+    io.socket.try_io(Interest::WRITABLE, || io.state.try_send((&io.socket).into(), &transmit))
+}
+
+/// ENOBUFS: 105 on Linux, 55 on the BSDs.
+fn is_full(error: &io::Error) -> bool {
+    let number = if cfg!(target_os = "linux") { 105 } else { 55 };
+    cfg!(unix) && error.raw_os_error() == Some(number)
+}

@@ -1,0 +1,225 @@
+//! All addresses of one gateway, a stagger apart (RFC 8305): the first that answers is used, the others are dropped before
+//! they could authenticate.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    task::{Context, Poll},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use adit_tunnel::{CloseKind, Epoch, Path, Retry, Transport, Tunnel};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    active::{Active, Env, now},
+    error::{Failure, FailureKind},
+    outer::{self, Receiver, Sender},
+    protocol::{Protocol, Remote, SocketOptions},
+    random::OsRandom,
+};
+
+/// An attempt is over.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) failure: Failure,
+    pub(crate) retry: Retry,
+}
+
+/// One gateway, with its index in [`Protocol::remotes`].
+#[derive(Debug, Clone)]
+pub(crate) struct Gateway {
+    pub(crate) index: usize,
+    pub(crate) remote: Remote,
+}
+
+impl Gateway {
+    /// `host:port`, with the address where it is not the host itself.
+    pub(crate) fn label(&self, address: Option<SocketAddr>) -> String {
+        let Remote { host, port, .. } = &self.remote;
+        let name = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        match address {
+            Some(address) if address.to_string() != name => format!("{name} ({})", address.ip()),
+            _ => name,
+        }
+    }
+}
+
+/// Tries the addresses until one answers.
+pub(crate) async fn race<P: Protocol>(
+    protocol: &mut P,
+    gateway: &Gateway,
+    addresses: &[SocketAddr],
+    env: &Env,
+) -> Result<Active<P::Tunnel>, Ended> {
+    match gateway.remote.transport {
+        Transport::Udp => race_udp(protocol, gateway, addresses, env).await,
+        Transport::Tcp => {
+            let options = protocol.socket_options();
+            let stagger = env.shared.options.stagger;
+            let (address, receiver, sender) = race_tcp(gateway, addresses, options, stagger).await?;
+            start(protocol, gateway, address, receiver, sender)
+        }
+    }
+}
+
+/// Each address has a socket and a tunnel of its own.
+async fn race_udp<P: Protocol>(
+    protocol: &mut P,
+    gateway: &Gateway,
+    addresses: &[SocketAddr],
+    env: &Env,
+) -> Result<Active<P::Tunnel>, Ended> {
+    let options = protocol.socket_options();
+    let mut waiting = VecDeque::from_iter(addresses.iter().copied());
+    let mut running: Vec<Active<P::Tunnel>> = Vec::new();
+    let mut last = None;
+    let mut next_start = Instant::now();
+    loop {
+        if running.is_empty() || Instant::now() >= next_start {
+            match waiting.pop_front() {
+                None if running.is_empty() => return Err(last.unwrap_or_else(nothing_to_try)),
+                None => {}
+                Some(address) => {
+                    next_start = Instant::now() + env.shared.options.stagger;
+                    tracing::debug!("trying {} over UDP", gateway.label(Some(address)));
+                    match outer::open_udp(address, &options) {
+                        Ok((receiver, sender)) => running.push(start(protocol, gateway, address, receiver, sender)?),
+                        Err(error) => last = Some(socket_failed(gateway, address, error)),
+                    }
+                    continue;
+                }
+            }
+        }
+        let first = poll_fn(|cx| poll_first(cx, &mut running, gateway, env));
+        tokio::select! {
+            biased;
+            (index, ended) = first => {
+                let active = running.swap_remove(index);
+                match ended {
+                    None => return Ok(active),
+                    Some(ended) if ended.failure.kind() == FailureKind::Closed => return Err(ended),
+                    Some(ended) => {
+                        tracing::debug!("{}", ended.failure);
+                        last = Some(ended);
+                        next_start = Instant::now();
+                    }
+                }
+            }
+            () = sleep_until(next_start), if !waiting.is_empty() => {}
+        }
+    }
+}
+
+/// The first tunnel that was answered, or failed.
+fn poll_first<T: Tunnel>(
+    cx: &mut Context<'_>,
+    running: &mut [Active<T>],
+    gateway: &Gateway,
+    env: &Env,
+) -> Poll<(usize, Option<Ended>)> {
+    for (index, active) in running.iter_mut().enumerate() {
+        let label = gateway.label(Some(active.remote()));
+        if let Poll::Ready(closed) = active.poll(cx, env) {
+            let retry = closed.retry.clone();
+            return Poll::Ready((index, Some(Ended { failure: Failure::from_closed(closed).at(&label), retry })));
+        }
+        if active.answered() {
+            return Poll::Ready((index, None));
+        }
+        if let Some(trouble) = active.trouble() {
+            let text = io::Error::new(trouble.kind(), trouble.to_string());
+            let failure = Failure::io(FailureKind::Unreachable, text).at(&label);
+            return Poll::Ready((index, Some(Ended { failure, retry: Retry::NextAddress })));
+        }
+    }
+    Poll::Pending
+}
+
+/// Only the connects race; the tunnel is started on the stream that was there first.
+async fn race_tcp(
+    gateway: &Gateway,
+    addresses: &[SocketAddr],
+    options: SocketOptions,
+    stagger: Duration,
+) -> Result<(SocketAddr, Receiver, Sender), Ended> {
+    let timeout = gateway.remote.timeout;
+    let mut waiting = VecDeque::from_iter(addresses.iter().copied());
+    // Dropped with this function: the losers are closed.
+    let mut running = JoinSet::new();
+    let mut last = None;
+    let mut next_start = Instant::now();
+    loop {
+        if running.is_empty() || Instant::now() >= next_start {
+            match waiting.pop_front() {
+                None if running.is_empty() => return Err(last.unwrap_or_else(nothing_to_try)),
+                None => {}
+                Some(address) => {
+                    tracing::debug!("trying {} over TCP", gateway.label(Some(address)));
+                    running.spawn(async move { (address, outer::open_tcp(address, &options, timeout).await) });
+                    next_start = Instant::now() + stagger;
+                    continue;
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            Some(done) = running.join_next() => match done {
+                Ok((address, Ok((receiver, sender)))) => return Ok((address, receiver, sender)),
+                Ok((address, Err(error))) => {
+                    let ended = socket_failed(gateway, address, error);
+                    tracing::debug!("{}", ended.failure);
+                    last = Some(ended);
+                    next_start = Instant::now();
+                }
+                Err(error) => last = Some(Ended { failure: Failure::new(FailureKind::Internal, error), retry: Retry::Never }),
+            },
+            () = sleep_until(next_start), if !waiting.is_empty() => {}
+        }
+    }
+}
+
+fn start<P: Protocol>(
+    protocol: &mut P,
+    gateway: &Gateway,
+    address: SocketAddr,
+    receiver: Receiver,
+    sender: Sender,
+) -> Result<Active<P::Tunnel>, Ended> {
+    let path = Path { transport: receiver.transport(), local: None, remote: address };
+    let now = now();
+    // A clock before 1970 makes certificates look not valid yet, which is then said.
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    match protocol.start(gateway.index, path, Box::new(OsRandom), Epoch::new(now, unix), now) {
+        Ok(tunnel) => Ok(Active::new(tunnel, path, receiver, sender)),
+        Err(error) => Err(Ended { failure: Failure::new(FailureKind::Configuration, error), retry: Retry::Never }),
+    }
+}
+
+/// A socket could not be opened: our own fault, or the gateway's.
+fn socket_failed(gateway: &Gateway, address: SocketAddr, error: io::Error) -> Ended {
+    let local = matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse
+            | io::ErrorKind::AddrNotAvailable
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput
+    );
+    let kind = if local { FailureKind::LocalSocket } else { FailureKind::Unreachable };
+    Ended { failure: Failure::io(kind, error).at(&gateway.label(Some(address))), retry: Retry::NextAddress }
+}
+
+fn nothing_to_try() -> Ended {
+    Ended { failure: Failure::new(FailureKind::Resolve, "no address to try"), retry: Retry::NextRemote }
+}
+
+/// The end that closing the client brings while nothing needs a farewell.
+pub(crate) fn closed_by_us() -> Ended {
+    let closed = adit_tunnel::Closed { kind: CloseKind::Local, source: "closed".into(), retry: Retry::Never };
+    Ended { failure: Failure::from_closed(closed), retry: Retry::Never }
+}

@@ -1,0 +1,78 @@
+//! Names of gateways to addresses, in the order to try them.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use crate::{
+    error::{Failure, FailureKind},
+    protocol::Family,
+};
+
+/// All addresses of `host`, IPv6 and IPv4 taking turns, IPv6 first (RFC 8305 §4).
+pub(crate) async fn resolve(
+    host: &str,
+    port: u16,
+    family: Option<Family>,
+    timeout: Duration,
+) -> Result<Vec<SocketAddr>, Failure> {
+    let failed = |source: io::Error| Failure::io(FailureKind::Resolve, source).at(host);
+    let found: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+        Ok(address) => vec![SocketAddr::new(address, port)],
+        Err(_) => match tokio::time::timeout(timeout, tokio::net::lookup_host((host, port))).await {
+            Ok(found) => found.map_err(failed)?.collect(),
+            Err(_) => return Err(failed(io::Error::new(io::ErrorKind::TimedOut, "name resolution timed out"))),
+        },
+    };
+    let usable = interleave(found.into_iter().filter(|a| family.is_none_or(|family| family.matches(a.ip()))));
+    if usable.is_empty() {
+        let text = match family {
+            Some(Family::V4) => "the name has no IPv4 address",
+            Some(Family::V6) => "the name has no IPv6 address",
+            None => "the name has no address",
+        };
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, text)));
+    }
+    Ok(usable)
+}
+
+/// IPv6 and IPv4 in turns, IPv6 first, each address once.
+fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut unique = Vec::new();
+    for address in addresses {
+        if !unique.contains(&address) {
+            unique.push(address);
+        }
+    }
+    let (v6, v4): (Vec<_>, Vec<_>) = unique.into_iter().partition(SocketAddr::is_ipv6);
+    let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
+    let mut ordered = Vec::new();
+    loop {
+        match (v6.next(), v4.next()) {
+            (None, None) => return ordered,
+            (first, second) => ordered.extend(first.into_iter().chain(second)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_duplicates_vanish() {
+        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let found = ["1.1.1.1:1", "2.2.2.2:1", "1.1.1.1:1", "3.3.3.3:1", "[::1]:1", "[::2]:1"].map(parse);
+        let expected = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "3.3.3.3:1"].map(parse);
+        assert_eq!(interleave(found.into_iter()), expected);
+    }
+
+    #[tokio::test]
+    async fn an_address_of_the_wrong_family_is_an_error_that_says_so() {
+        let failure = resolve("127.0.0.1", 1, Some(Family::V6), Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::Resolve);
+        assert!(failure.to_string().contains("no IPv6 address"), "{failure}");
+    }
+}

@@ -1,0 +1,129 @@
+//! From one tunnel to the next, over all gateways, until the client is closed or trying again is no use.
+
+use std::{collections::HashSet, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use adit_tunnel::Retry;
+
+use crate::{
+    active::{Env, now},
+    client::ClientEvent,
+    error::{Failure, FailureKind},
+    protocol::Protocol,
+    race::{Ended, Gateway, closed_by_us, race},
+    random::OsRandom,
+    resolve::resolve,
+    retry::Itinerary,
+    shared::{Shared, State},
+};
+
+/// A tunnel that was up for less is no success: a gateway that throws us out at once is not asked in a tight circle.
+const STEADY: Duration = Duration::from_secs(10);
+/// How often connections are looked at while there is no tunnel.
+const IDLE_TICK: Duration = Duration::from_millis(500);
+
+/// The task of a client.
+pub(crate) async fn run<P: Protocol>(mut protocol: P, env: Env) {
+    let _end = EndGuard(Arc::clone(&env.shared));
+    let failure = supervise(&mut protocol, &env).await;
+    if failure.kind() == FailureKind::Closed {
+        tracing::info!("tunnel closed");
+    }
+    env.shared.end(failure);
+}
+
+async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
+    let remotes = protocol.remotes();
+    let options = &env.shared.options;
+    let mut itinerary = Itinerary::new(remotes.len(), protocol.retry_policy(), options.first_rounds, &mut OsRandom);
+    loop {
+        let (index, redirect) = itinerary.current();
+        let Some(mut remote) = remotes.get(index).cloned() else {
+            return Failure::new(FailureKind::Configuration, "no gateway to connect to");
+        };
+        if let Some(host) = redirect {
+            host.clone_into(&mut remote.host);
+        }
+        let gateway = Gateway { index, remote };
+        env.shared.publish(ClientEvent::Connecting { remote: gateway.label(None) });
+        tracing::info!("connecting to {} over {:?}", gateway.label(None), gateway.remote.transport);
+        let mut up_for = None;
+        let ended = attempt(protocol, &gateway, env, &mut up_for).await;
+        env.shared.state.send_replace(State::Down);
+        if let Some(duration) = up_for {
+            itinerary.on_up(duration >= STEADY);
+        }
+        let wait = itinerary.on_failure(&ended.retry, &mut OsRandom);
+        let Some(wait) = wait.filter(|_| ended.failure.kind() != FailureKind::Closed) else {
+            return ended.failure.after_up(itinerary.was_up());
+        };
+        tracing::warn!(retry_in_ms = wait.as_millis() as u64, "no tunnel: {}", ended.failure);
+        env.shared.publish(ClientEvent::Down { cause: ended.failure, retry_in: wait });
+        if unless_closed(env, tokio::time::sleep(wait)).await.is_none() {
+            return closed_by_us().failure;
+        }
+    }
+}
+
+/// One gateway: all its addresses, until one carried a tunnel to its end or none is left.
+async fn attempt<P: Protocol>(protocol: &mut P, gateway: &Gateway, env: &Env, up_for: &mut Option<Duration>) -> Ended {
+    let remote = &gateway.remote;
+    let resolving = resolve(&remote.host, remote.port, remote.family, remote.timeout);
+    let addresses = match unless_closed(env, resolving).await {
+        None => return closed_by_us(),
+        Some(Err(failure)) => return Ended { failure, retry: Retry::NextRemote },
+        Some(Ok(addresses)) => of_local_family(addresses, protocol.socket_options().address),
+    };
+    let mut failed = HashSet::new();
+    loop {
+        let left: Vec<SocketAddr> = addresses.iter().copied().filter(|a| !failed.contains(a)).collect();
+        let mut active = match unless_closed(env, race(protocol, gateway, &left, env)).await {
+            None => return closed_by_us(),
+            Some(Err(ended)) => return ended,
+            Some(Ok(active)) => active,
+        };
+        let address = active.remote();
+        let closed = active.run(env).await;
+        *up_for = active.up_since().map(|since| now().saturating_duration_since(since));
+        protocol.finished(active.into_tunnel());
+        let retry = closed.retry.clone();
+        let ended = Ended { failure: Failure::from_closed(closed).at(&gateway.label(Some(address))), retry };
+        failed.insert(address);
+        let another = ended.retry == Retry::NextAddress && up_for.is_none() && failed.len() < addresses.len();
+        if !another {
+            return ended;
+        }
+        tracing::debug!("{}; trying the next address", ended.failure);
+    }
+}
+
+/// A local address to bind to leaves only one family.
+fn of_local_family(mut addresses: Vec<SocketAddr>, local: Option<std::net::IpAddr>) -> Vec<SocketAddr> {
+    if let Some(local) = local {
+        addresses.retain(|address| address.is_ipv4() == local.is_ipv4());
+    }
+    addresses
+}
+
+/// The future's result, or `None` once the client is to be closed. Meanwhile connections that wait for too long expire.
+async fn unless_closed<F: Future>(env: &Env, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut close = pin!(env.shared.close_requested());
+    let mut tick = tokio::time::interval(IDLE_TICK);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut close => return None,
+            output = &mut future => return Some(output),
+            _ = tick.tick() => env.shared.tick(now()),
+        }
+    }
+}
+
+/// Whoever waits is told, also when the runtime drops the task or it panics.
+struct EndGuard(Arc<Shared>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        self.0.end(Failure::new(FailureKind::Internal, "the task of the tunnel ended"));
+    }
+}

@@ -1,0 +1,409 @@
+//! The far end: a toy gateway on the loopback interface, with one host behind it.
+
+use std::{
+    collections::VecDeque,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use adit_tunnel::{Content, Opener, Sealer, Transport, stream::StreamDecoder};
+use smoltcp::{
+    iface::{Config, Interface, SocketHandle, SocketSet},
+    phy::{self, Device, DeviceCapabilities, Medium},
+    socket::tcp::{Socket, SocketBuffer, State},
+    time::Instant as Clock,
+    wire::{HardwareAddress, IpAddress, IpCidr},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, UdpSocket},
+    sync::watch,
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::toy::*;
+
+/// Where the host behind the gateway lives.
+pub(super) const HOST: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
+/// Returns what it gets, and closes when the other side does. Over UDP, too.
+pub(super) const ECHO: u16 = 7;
+/// Sends a little, then resets.
+pub(super) const RESETS: u16 = 19;
+/// Never reads.
+pub(super) const DEAF: u16 = 9;
+
+/// How the gateway takes a hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Manner {
+    Welcome,
+    Silent,
+    Say(Vec<u8>),
+}
+
+/// What the gateway has seen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub(super) hellos: usize,
+    pub(super) byes: usize,
+    pub(super) answers: Vec<Vec<u8>>,
+    /// Data datagrams that opened.
+    pub(super) data: usize,
+    /// Connections to the host that ended with a reset.
+    pub(super) resets: usize,
+    /// The client's outer address.
+    pub(super) client: Option<SocketAddr>,
+}
+
+/// The running gateway; dropped, it is gone without a word.
+pub(super) struct Far {
+    pub(super) address: SocketAddr,
+    pub(super) transport: Transport,
+    pub(super) manner: Arc<Mutex<Manner>>,
+    pub(super) seen: watch::Receiver<Seen>,
+    task: JoinHandle<()>,
+}
+
+impl Far {
+    pub(super) async fn start(transport: Transport) -> Self {
+        Self::with_manner(transport, Manner::Welcome).await
+    }
+
+    pub(super) async fn with_manner(transport: Transport, manner: Manner) -> Self {
+        Self::on("127.0.0.1:0".parse().expect("an address"), transport, manner).await
+    }
+
+    pub(super) async fn on(address: SocketAddr, transport: Transport, manner: Manner) -> Self {
+        let manner = Arc::new(Mutex::new(manner));
+        let (sender, seen) = watch::channel(Seen::default());
+        let gateway = Gateway::new(Arc::clone(&manner), sender);
+        let (address, task) = match transport {
+            Transport::Udp => {
+                let socket = UdpSocket::bind(address).await.expect("bound");
+                (socket.local_addr().expect("bound"), tokio::spawn(run_udp(socket, gateway)))
+            }
+            Transport::Tcp => {
+                let listener = TcpListener::bind(address).await.expect("bound");
+                (listener.local_addr().expect("bound"), tokio::spawn(run_tcp(listener, gateway)))
+            }
+        };
+        Self { address, transport, manner, seen, task }
+    }
+
+    pub(super) fn set(&self, manner: Manner) {
+        *self.manner.lock().expect("no panic") = manner;
+    }
+
+    /// Waits until this was seen.
+    pub(super) async fn saw(&self, what: impl FnMut(&Seen) -> bool) -> Seen {
+        super::soon(self.seen.clone().wait_for(what)).await.expect("the gateway runs").clone()
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn run_udp(socket: UdpSocket, mut gateway: Gateway) {
+    let mut buffer = [0; 65535];
+    loop {
+        let wait = gateway.wait();
+        tokio::select! {
+            received = socket.recv_from(&mut buffer) => {
+                let Ok((length, source)) = received else { continue };
+                gateway.handle(source, &mut buffer[..length]);
+                // As many as have come, before the host is asked.
+                while let Ok((length, source)) = socket.try_recv_from(&mut buffer) {
+                    gateway.handle(source, &mut buffer[..length]);
+                }
+            }
+            () = tokio::time::sleep(wait) => {}
+        }
+        gateway.poll();
+        if let Some(client) = gateway.client {
+            for datagram in gateway.out.drain(..) {
+                drop(socket.send_to(&datagram, client).await);
+            }
+        }
+    }
+}
+
+async fn run_tcp(listener: TcpListener, mut gateway: Gateway) {
+    loop {
+        let Ok((mut stream, source)) = listener.accept().await else { return };
+        let mut decoder = StreamDecoder::new(65535);
+        loop {
+            let wait = gateway.wait();
+            tokio::select! {
+                read = stream.read(decoder.room()) => match read {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => decoder.filled(count),
+                },
+                () = tokio::time::sleep(wait) => {}
+            }
+            while let Some(datagram) = decoder.next_datagram().expect("a sequence of datagrams") {
+                gateway.handle(source, datagram);
+            }
+            gateway.poll();
+            let mut bytes = Vec::new();
+            for datagram in gateway.out.drain(..) {
+                bytes.extend_from_slice(&(datagram.len() as u16).to_be_bytes());
+                bytes.extend_from_slice(&datagram);
+            }
+            if stream.write_all(&bytes).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// The gateway without its socket.
+struct Gateway {
+    manner: Arc<Mutex<Manner>>,
+    seen: watch::Sender<Seen>,
+    client: Option<SocketAddr>,
+    sealer: ToySealer,
+    opener: ToyOpener,
+    host: Host,
+    out: Vec<Vec<u8>>,
+}
+
+impl Gateway {
+    fn new(manner: Arc<Mutex<Manner>>, seen: watch::Sender<Seen>) -> Self {
+        let (sealer, opener) = (ToySealer::new(), ToyOpener::new());
+        Self { manner, seen, client: None, sealer, opener, host: Host::new(), out: Vec::new() }
+    }
+
+    fn wait(&mut self) -> Duration {
+        self.host.wait()
+    }
+
+    fn handle(&mut self, source: SocketAddr, datagram: &mut [u8]) {
+        let manner = self.manner.lock().expect("no panic").clone();
+        match datagram {
+            [HELLO] => {
+                self.seen.send_modify(|seen| seen.hellos += 1);
+                self.client = Some(source);
+                // A new session has new keys.
+                (self.sealer, self.opener) = (ToySealer::new(), ToyOpener::new());
+                match manner {
+                    Manner::Silent => {}
+                    Manner::Welcome => self.out.push(vec![WELCOME]),
+                    Manner::Say(what) => self.out.push(what),
+                }
+            }
+            [BYE] => self.seen.send_modify(|seen| seen.byes += 1),
+            [ANSWER, text @ ..] => {
+                let text = text.to_vec();
+                self.seen.send_modify(|seen| seen.answers.push(text));
+                self.out.push(vec![WELCOME]);
+            }
+            [DATA, ..] if manner != Manner::Silent => self.on_data(source, datagram),
+            _ => {}
+        }
+        let client = self.client;
+        self.seen.send_if_modified(|seen| std::mem::replace(&mut seen.client, client) != client);
+    }
+
+    fn on_data(&mut self, source: SocketAddr, datagram: &mut [u8]) {
+        let Ok(opened) = self.opener.open(datagram) else { return };
+        self.client = Some(source);
+        self.seen.send_modify(|seen| seen.data += 1);
+        match opened.content {
+            Content::Packet(range) => self.host.handle(&datagram[range]),
+            Content::Message(_) => self.seal(&[PING]),
+            Content::Unpacked | Content::Filler => {}
+        }
+    }
+
+    fn poll(&mut self) {
+        let resets = self.host.poll();
+        for packet in std::mem::take(&mut self.host.device.sent) {
+            self.seal(&packet);
+        }
+        if resets > 0 {
+            self.seen.send_modify(|seen| seen.resets += resets);
+        }
+        if *self.manner.lock().expect("no panic") == Manner::Silent {
+            self.out.clear();
+        }
+    }
+
+    fn seal(&mut self, packet: &[u8]) {
+        let mut buffer = vec![0; self.sealer.sealed_len(packet.len())];
+        let range = self.sealer.header_len()..self.sealer.header_len() + packet.len();
+        buffer[range.clone()].copy_from_slice(packet);
+        self.sealer.seal(&mut buffer, range).expect("room");
+        self.out.push(buffer);
+    }
+}
+
+/// The host behind the gateway.
+struct Host {
+    start: Instant,
+    device: Wire,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    services: Vec<(SocketHandle, u16, Service)>,
+}
+
+/// What a listening socket is at.
+#[derive(Debug, Default)]
+struct Service {
+    open: bool,
+    closing: bool,
+    pending: VecDeque<u8>,
+}
+
+const LISTENERS: usize = 8;
+const BUFFER: usize = 256 * 1024;
+
+impl Host {
+    fn new() -> Self {
+        let mut device = Wire::default();
+        let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut device, Clock::ZERO);
+        interface.update_ip_addrs(|addresses| {
+            addresses.push(IpCidr::new(IpAddress::Ipv4(HOST), 24)).expect("room for one");
+        });
+        let mut sockets = SocketSet::new(Vec::new());
+        let mut services = Vec::new();
+        for port in [ECHO, RESETS, DEAF] {
+            for _ in 0..LISTENERS {
+                let mut socket = Socket::new(SocketBuffer::new(vec![0; BUFFER]), SocketBuffer::new(vec![0; BUFFER]));
+                socket.listen(port).expect("a port");
+                services.push((sockets.add(socket), port, Service::default()));
+            }
+        }
+        Self { start: Instant::now(), device, interface, sockets, services }
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::from_micros(self.start.elapsed().as_micros() as i64)
+    }
+
+    fn wait(&mut self) -> Duration {
+        let clock = self.clock();
+        let delay = self.interface.poll_delay(clock, &self.sockets);
+        delay.map_or(Duration::from_millis(50), |delay| Duration::from_micros(delay.total_micros()))
+    }
+
+    fn handle(&mut self, packet: &[u8]) {
+        match echo_udp(packet) {
+            Some(answer) => self.device.sent.push(answer),
+            None => self.device.received.push_back(packet.to_vec()),
+        }
+    }
+
+    /// Lets the services work. Returns how many connections were reset by the client.
+    fn poll(&mut self) -> usize {
+        let mut resets = 0;
+        for _ in 0..4 {
+            let clock = self.clock();
+            self.interface.poll(clock, &mut self.device, &mut self.sockets);
+            for (handle, port, service) in &mut self.services {
+                resets += service.work(self.sockets.get_mut::<Socket<'_>>(*handle), *port);
+            }
+        }
+        resets
+    }
+}
+
+impl Service {
+    fn work(&mut self, socket: &mut Socket<'_>, port: u16) -> usize {
+        if !socket.is_open() {
+            let reset = self.open && !self.closing;
+            *self = Self::default();
+            socket.listen(port).expect("a port");
+            return usize::from(reset);
+        }
+        if socket.state() == State::Listen || socket.state() == State::SynReceived {
+            return 0;
+        }
+        self.open = true;
+        match port {
+            RESETS => {
+                self.closing = true;
+                socket.abort();
+            }
+            ECHO => self.echo(socket),
+            _ => {}
+        }
+        0
+    }
+
+    fn echo(&mut self, socket: &mut Socket<'_>) {
+        while socket.can_send() && (socket.can_recv() || !self.pending.is_empty()) {
+            if self.pending.is_empty() {
+                let received = socket.recv(|bytes| (bytes.len(), bytes.to_vec())).expect("it can");
+                self.pending.extend(received);
+            }
+            let sent = socket.send_slice(self.pending.make_contiguous()).expect("it can");
+            self.pending.drain(..sent);
+        }
+        if !socket.may_recv() && self.pending.is_empty() && !socket.can_recv() {
+            self.closing = true;
+            socket.close();
+        }
+    }
+}
+
+/// The answer to a UDP datagram for the echo port: the same with both ends swapped, which leaves every checksum as it is.
+fn echo_udp(packet: &[u8]) -> Option<Vec<u8>> {
+    let mut answer = packet.to_vec();
+    if packet.len() < 28 || packet[9] != 17 || packet[22..24] != ECHO.to_be_bytes() {
+        return None;
+    }
+    let (source, destination) = answer[12..20].split_at_mut(4);
+    source.swap_with_slice(destination);
+    let (source, destination) = answer[20..24].split_at_mut(2);
+    source.swap_with_slice(destination);
+    Some(answer)
+}
+
+/// Packets of the host.
+#[derive(Debug, Default)]
+struct Wire {
+    received: VecDeque<Vec<u8>>,
+    sent: Vec<Vec<u8>>,
+}
+
+struct Rx(Vec<u8>);
+struct Tx<'a>(&'a mut Vec<Vec<u8>>);
+
+impl Device for Wire {
+    type RxToken<'a> = Rx;
+    type TxToken<'a> = Tx<'a>;
+
+    fn receive(&mut self, _: Clock) -> Option<(Rx, Tx<'_>)> {
+        Some((Rx(self.received.pop_front()?), Tx(&mut self.sent)))
+    }
+
+    fn transmit(&mut self, _: Clock) -> Option<Tx<'_>> {
+        Some(Tx(&mut self.sent))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = 1400;
+        capabilities
+    }
+}
+
+impl phy::RxToken for Rx {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(&self.0)
+    }
+}
+
+impl phy::TxToken for Tx<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut packet = vec![0; len];
+        let result = f(&mut packet);
+        self.0.push(packet);
+        result
+    }
+}

@@ -1,0 +1,178 @@
+//! From connecting to closing, and everything that interrupts it.
+
+use std::{
+    io::ErrorKind,
+    net::SocketAddr,
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use adit_tunnel::{Answer, Prompt, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{
+    connect,
+    far::{ECHO, Far, HOST, Manner},
+    options, remote, soon,
+    toy::{BUSY, CHALLENGE, REJECT, Toy},
+};
+use crate::{Builder, Client, ClientEvent, FailureKind, Options, PromptFuture, Prompter};
+
+fn echo() -> SocketAddr {
+    (HOST, ECHO).into()
+}
+
+async fn echoes(client: &Client) {
+    let mut connection = soon(client.dial(echo())).await.unwrap();
+    connection.write_all(b"hello").await.unwrap();
+    let mut answer = [0; 5];
+    soon(connection.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"hello");
+}
+
+#[tokio::test]
+async fn closing_resets_connections_and_says_goodbye_before_it_returns() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let (far, client) = connect(transport).await;
+        let mut connection = soon(client.dial(echo())).await.unwrap();
+        soon(client.close()).await;
+        assert_eq!(soon(client.closed()).await.kind(), FailureKind::Closed);
+        let seen = far.saw(|seen| seen.byes > 0 && seen.resets > 0).await;
+        assert_eq!((seen.byes, seen.resets), (1, 1));
+        assert!(soon(connection.read_u8()).await.is_err());
+        assert_eq!(soon(client.dial(echo())).await.unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(client.bind_udp().await.unwrap_err().kind(), ErrorKind::NotConnected);
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_last_client_closes() {
+    let (far, client) = connect(Transport::Udp).await;
+    let mut connection = soon(client.dial(echo())).await.unwrap();
+    let clone = client.clone();
+    drop(client);
+    echoes(&clone).await;
+    drop(clone);
+    far.saw(|seen| seen.byes == 1).await;
+    assert!(soon(connection.read_u8()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_gateway_that_falls_silent_is_left_and_connections_survive_its_return() {
+    let (far, client) = connect(Transport::Udp).await;
+    let mut events = client.events();
+    let mut connection = soon(client.dial(echo())).await.unwrap();
+    far.set(Manner::Silent);
+    loop {
+        if let Some(ClientEvent::Down { cause, .. }) = soon(events.next()).await {
+            assert_eq!(cause.kind(), FailureKind::Unreachable);
+            break;
+        }
+    }
+    assert!(client.network().is_none());
+    far.set(Manner::Welcome);
+    soon(client.up()).await.unwrap();
+    assert_eq!(client.stats().times_up, 2);
+    // The gateway gave us the same address: the connection goes on.
+    connection.write_all(b"again").await.unwrap();
+    let mut answer = [0; 5];
+    soon(connection.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"again");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_connected_anew() {
+    let (far, client) = connect(Transport::Tcp).await;
+    let mut events = client.events();
+    let address = far.address;
+    drop(far);
+    loop {
+        if let Some(ClientEvent::Down { cause, .. }) = soon(events.next()).await {
+            assert_eq!(cause.kind(), FailureKind::PeerClosed, "{cause}");
+            break;
+        }
+    }
+    let far = Far::on(address, Transport::Tcp, Manner::Welcome).await;
+    echoes(&client).await;
+    assert_eq!(far.seen.borrow().hellos, 1);
+}
+
+#[tokio::test]
+async fn dialling_waits_for_a_tunnel_that_is_down_but_not_for_ever() {
+    let far = Far::with_manner(Transport::Udp, Manner::Silent).await;
+    let options = Options { wait_for_tunnel: Duration::from_millis(300), first_rounds: None, ..options() };
+    let client = Builder::new(Toy::new([remote(&far)])).options(options).start();
+    assert_eq!(soon(client.dial(echo())).await.unwrap_err().kind(), ErrorKind::NotConnected);
+    far.set(Manner::Welcome);
+    soon(client.up()).await.unwrap();
+    echoes(&client).await;
+}
+
+#[tokio::test]
+async fn rejected_credentials_are_tried_once() {
+    let far = Far::with_manner(Transport::Udp, Manner::Say(vec![REJECT])).await;
+    let other = Far::start(Transport::Udp).await;
+    let toy = Toy::new([remote(&far), remote(&other)]);
+    let (started, finished) = (Arc::clone(&toy.started), Arc::clone(&toy.finished));
+    let failure = soon(Builder::new(toy).options(options()).connect()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::AuthFailed);
+    assert_eq!(failure.remote(), Some(far.address.to_string().as_str()));
+    assert!(!failure.was_up());
+    assert_eq!((started.load(Relaxed), other.seen.borrow().hellos), (1, 0));
+    assert!(finished.load(Relaxed) <= 1);
+}
+
+#[tokio::test]
+async fn closing_while_connecting_is_prompt() {
+    let far = Far::with_manner(Transport::Udp, Manner::Silent).await;
+    let client = Builder::new(Toy::new([remote(&far)])).options(options()).start();
+    far.saw(|seen| seen.hellos > 0).await;
+    let before = std::time::Instant::now();
+    soon(client.close()).await;
+    assert!(before.elapsed() < Duration::from_millis(1400), "it did not wait for the gateway");
+    assert_eq!(soon(client.closed()).await.kind(), FailureKind::Closed);
+}
+
+#[tokio::test]
+async fn a_lost_tunnel_that_does_not_come_back_within_its_rounds_is_said_to_be_lost() {
+    let far = Far::start(Transport::Udp).await;
+    let mut toy = Toy::new([remote(&far)]);
+    toy.policy.rounds = Some(2);
+    let client = soon(Builder::new(toy).options(options()).connect()).await.unwrap();
+    far.set(Manner::Say(vec![BUSY]));
+    drop(far);
+    let failure = soon(client.closed()).await;
+    assert!(failure.was_up());
+    assert_eq!(failure.kind(), FailureKind::Unreachable);
+}
+
+/// Answers with a fixed text.
+struct Fixed(Arc<Mutex<Vec<Prompt>>>);
+
+impl Prompter for Fixed {
+    fn prompt(&self, prompt: Prompt) -> PromptFuture {
+        self.0.lock().unwrap().push(prompt);
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            Answer::Response("123456".into())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_is_answered_by_the_prompter() {
+    let far = Far::with_manner(Transport::Udp, Manner::Say(vec![CHALLENGE])).await;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let builder = Builder::new(Toy::new([remote(&far)])).options(options()).prompter(Fixed(Arc::clone(&asked)));
+    let client = soon(builder.connect()).await.unwrap();
+    assert_eq!(far.seen.borrow().answers[0], b"123456");
+    assert_eq!(asked.lock().unwrap()[0], Prompt::Challenge { text: "code?".into(), echo: false });
+    echoes(&client).await;
+}
+
+#[tokio::test]
+async fn a_challenge_nobody_answers_ends_the_attempt() {
+    let far = Far::with_manner(Transport::Udp, Manner::Say(vec![CHALLENGE])).await;
+    let failure = soon(Builder::new(Toy::new([remote(&far)])).options(options()).connect()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::AuthFailed);
+}

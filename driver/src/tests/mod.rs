@@ -1,0 +1,42 @@
+//! The driver against a toy protocol, whose far end runs on the loopback interface.
+
+mod far;
+mod gateways;
+mod life;
+mod toy;
+mod traffic;
+
+use std::{future::Future, time::Duration};
+
+use adit_tunnel::Transport;
+
+use crate::{Builder, Client, Options, Remote};
+use far::Far;
+use toy::Toy;
+
+/// Nothing here takes long; a test that hangs must fail.
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(LIMIT, future).await.expect("in time")
+}
+
+fn remote(far: &Far) -> Remote {
+    Remote {
+        host: far.address.ip().to_string(),
+        port: far.address.port(),
+        transport: far.transport,
+        family: None,
+        timeout: Duration::from_secs(5),
+    }
+}
+
+fn options() -> Options {
+    Options { connect_timeout: Duration::from_secs(10), ..Options::default() }
+}
+
+async fn connect(transport: Transport) -> (Far, Client) {
+    let far = Far::start(transport).await;
+    let client = soon(Builder::new(Toy::new([remote(&far)])).options(options()).connect()).await.expect("connected");
+    (far, client)
+}

@@ -1,0 +1,321 @@
+//! A tunnel protocol of one round trip, that hides nothing from nobody: what the driver needs to be tested.
+
+use std::{
+    collections::VecDeque,
+    error::Error,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use adit_tunnel::{
+    Answer, Class, CloseKind, Closed, Content, Dns, Epoch, Event, FlowId, IpNet, KeyChange, KeyTag, NetworkConfig,
+    OpenError, Opened, Opener, Path, Prompt, Random, Retry, SealError, Sealer, Transmit, Tunnel,
+};
+use bytes::Bytes;
+
+use crate::{Protocol, Remote, RetryPolicy, SocketOptions};
+
+pub(super) const HELLO: u8 = 1;
+pub(super) const WELCOME: u8 = 2;
+pub(super) const BYE: u8 = 3;
+pub(super) const REJECT: u8 = 4;
+pub(super) const BUSY: u8 = 5;
+pub(super) const REDIRECT: u8 = 6;
+pub(super) const CHALLENGE: u8 = 7;
+pub(super) const ANSWER: u8 = 8;
+pub(super) const DATA: u8 = 16;
+/// The first byte of a message among packets.
+pub(super) const PING: u8 = 0xfe;
+
+const HEADER: usize = 6;
+const TRAILER: usize = 4;
+const RESEND: Duration = Duration::from_millis(100);
+const PING_EVERY: Duration = Duration::from_millis(50);
+/// Until a gateway that never answered counts as dead, and until one that was up does.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Makes toy tunnels.
+pub(super) struct Toy {
+    remotes: Vec<Remote>,
+    pub(super) policy: RetryPolicy,
+    pub(super) started: Arc<AtomicUsize>,
+    pub(super) finished: Arc<AtomicUsize>,
+}
+
+impl Toy {
+    pub(super) fn new(remotes: impl Into<Vec<Remote>>) -> Self {
+        Self {
+            remotes: remotes.into(),
+            policy: RetryPolicy {
+                first_wait: Duration::from_millis(20),
+                longest_wait: Duration::from_millis(100),
+                doubling_from_round: 5,
+                rounds: None,
+                shuffle: false,
+            },
+            started: Arc::default(),
+            finished: Arc::default(),
+        }
+    }
+}
+
+impl Protocol for Toy {
+    type Tunnel = ToyTunnel;
+
+    fn remotes(&self) -> Vec<Remote> {
+        self.remotes.clone()
+    }
+
+    fn retry_policy(&self) -> RetryPolicy {
+        self.policy.clone()
+    }
+
+    fn socket_options(&self) -> SocketOptions {
+        SocketOptions::default()
+    }
+
+    fn start(
+        &mut self,
+        _: usize,
+        path: Path,
+        _: Box<dyn Random>,
+        _: Epoch,
+        now: Instant,
+    ) -> Result<ToyTunnel, Box<dyn Error + Send + Sync>> {
+        self.started.fetch_add(1, Relaxed);
+        Ok(ToyTunnel::new(path, now))
+    }
+
+    fn finished(&mut self, _: ToyTunnel) {
+        self.finished.fetch_add(1, Relaxed);
+    }
+}
+
+pub(super) struct ToyTunnel {
+    path: Path,
+    up: bool,
+    closed: bool,
+    heard: Instant,
+    next: Instant,
+    events: VecDeque<Event<ToySealer, ToyOpener>>,
+    out: VecDeque<Transmit>,
+}
+
+impl ToyTunnel {
+    fn new(path: Path, now: Instant) -> Self {
+        let mut tunnel = Self {
+            path,
+            up: false,
+            closed: false,
+            heard: now,
+            next: now + RESEND,
+            events: VecDeque::new(),
+            out: VecDeque::new(),
+        };
+        tunnel.send(&[HELLO]);
+        tunnel
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
+        self.out.push_back(Transmit { path: self.path, datagram: Bytes::copy_from_slice(bytes) });
+    }
+
+    fn end(&mut self, kind: CloseKind, why: &str, retry: Retry) {
+        self.closed = true;
+        self.events.push_back(Event::Closed(Closed { kind, source: why.into(), retry }));
+    }
+
+    fn on_welcome(&mut self, now: Instant) {
+        if self.up {
+            return;
+        }
+        self.up = true;
+        self.next = now + PING_EVERY;
+        let opener = Box::new(ToyOpener { seen: 0, scratch: Vec::new() });
+        let keys = [
+            KeyChange::AddOpener { tag: KeyTag(1), flow: FlowId(0), opener },
+            KeyChange::SetSealer {
+                flow: FlowId(0),
+                selectors: Vec::new(),
+                sealer: Box::new(ToySealer { sequence: 0 }),
+            },
+        ];
+        self.events.extend(keys.map(Event::Keys));
+        self.events.push_back(Event::Up(NetworkConfig {
+            addresses: vec![IpNet::new([10, 9, 0, 2], 24).expect("a prefix")],
+            mtu: 1400,
+            tcp_mtu: 1400,
+            dns: Dns { servers: vec![[10, 9, 0, 1].into()], ..Dns::default() },
+            ..NetworkConfig::default()
+        }));
+        // Acknowledges: the driver takes that for an answer to something valid.
+        self.send(&[PING]);
+    }
+}
+
+impl Tunnel for ToyTunnel {
+    type Sealer = ToySealer;
+    type Opener = ToyOpener;
+
+    fn classify(_: &Path, datagram: &[u8]) -> Class {
+        match datagram {
+            [DATA, key, ..] => Class::Data(KeyTag((*key).into())),
+            [HELLO..=ANSWER, ..] => Class::Control,
+            _ => Class::Ignore,
+        }
+    }
+
+    fn handle_datagram(&mut self, now: Instant, _: &Path, datagram: &mut [u8]) {
+        if self.closed {
+            return;
+        }
+        match datagram {
+            [WELCOME] => self.on_welcome(now),
+            [REJECT] => self.end(CloseKind::AuthFailed, "wrong password", Retry::FreshCredentials),
+            [BUSY] => self.end(CloseKind::PeerClosed, "the gateway is full", Retry::NextRemote),
+            [BYE] => self.end(CloseKind::PeerClosed, "the gateway left", Retry::After(Duration::ZERO)),
+            [CHALLENGE] => {
+                self.events.push_back(Event::Prompt(Prompt::Challenge { text: "code?".into(), echo: false }));
+            }
+            [REDIRECT, host @ ..] => {
+                let host = String::from_utf8_lossy(host).into_owned();
+                self.end(CloseKind::PeerClosed, "go elsewhere", Retry::Redirect(host));
+            }
+            _ => return,
+        }
+        self.heard = now;
+    }
+
+    fn handle_message(&mut self, now: Instant, _: &[u8]) {
+        self.heard = now;
+    }
+
+    fn handle_peer_path(&mut self, _: Instant, path: &Path) {
+        self.path = *path;
+        self.events.push_back(Event::Path(*path));
+    }
+
+    fn handle_path(&mut self, _: Instant, path: &Path) {
+        self.path = *path;
+    }
+
+    fn handle_answer(&mut self, _: Instant, answer: Answer) {
+        match answer {
+            Answer::Response(text) => self.send(&[&[ANSWER], text.expose()].concat()),
+            Answer::Cancelled => self.end(CloseKind::AuthFailed, "nobody answered", Retry::FreshCredentials),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.closed {
+            return;
+        }
+        if now >= self.heard + PATIENCE {
+            self.end(CloseKind::TimedOut, "the gateway does not answer", Retry::NextRemote);
+        } else if now >= self.next && self.up {
+            self.next = now + PING_EVERY;
+            self.events.push_back(Event::Inject { flow: FlowId(0), packet: Bytes::from_static(&[PING]) });
+        } else if now >= self.next {
+            self.next = now + RESEND;
+            self.send(&[HELLO]);
+        }
+    }
+
+    fn close(&mut self, _: Instant) {
+        if !self.closed {
+            self.send(&[BYE]);
+            self.end(CloseKind::Local, "closed", Retry::Never);
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<Event<ToySealer, ToyOpener>> {
+        self.events.pop_front()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (!self.closed).then(|| self.next.min(self.heard + PATIENCE))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ToySealer {
+    sequence: u32,
+}
+
+impl ToySealer {
+    pub(super) const fn new() -> Self {
+        Self { sequence: 0 }
+    }
+}
+
+impl Sealer for ToySealer {
+    fn header_len(&self) -> usize {
+        HEADER
+    }
+
+    fn sealed_len(&self, packet_len: usize) -> usize {
+        HEADER + packet_len + TRAILER
+    }
+
+    fn seal(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<Range<usize>, SealError> {
+        if packet.start < HEADER || buf.len() < packet.end + TRAILER {
+            return Err(SealError::NoRoom);
+        }
+        self.sequence += 1;
+        let start = packet.start - HEADER;
+        buf[start] = DATA;
+        buf[start + 1] = 1;
+        buf[start + 2..packet.start].copy_from_slice(&self.sequence.to_be_bytes());
+        let sum = checksum(&buf[start..packet.end]);
+        buf[packet.clone()].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        buf[packet.end..packet.end + TRAILER].copy_from_slice(&sum.to_be_bytes());
+        Ok(start..packet.end + TRAILER)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ToyOpener {
+    seen: u32,
+    scratch: Vec<u8>,
+}
+
+impl ToyOpener {
+    pub(super) const fn new() -> Self {
+        Self { seen: 0, scratch: Vec::new() }
+    }
+}
+
+impl Opener for ToyOpener {
+    fn open(&mut self, datagram: &mut [u8]) -> Result<Opened, OpenError> {
+        let end = datagram.len().checked_sub(TRAILER).filter(|end| *end >= HEADER).ok_or(OpenError::Malformed)?;
+        datagram[HEADER..end].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        if checksum(&datagram[..end]).to_be_bytes() != datagram[end..] {
+            return Err(OpenError::Forged);
+        }
+        let sequence = u32::from_be_bytes([datagram[2], datagram[3], datagram[4], datagram[5]]);
+        let newest = sequence > self.seen;
+        self.seen = self.seen.max(sequence);
+        let content = match datagram.get(HEADER) {
+            Some(&PING) => Content::Message(HEADER..end),
+            _ => Content::Packet(HEADER..end),
+        };
+        Ok(Opened { content, newest })
+    }
+
+    fn unpacked(&self) -> &[u8] {
+        &self.scratch
+    }
+}
+
+/// FNV-1a.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
