@@ -79,7 +79,7 @@ fn password(rig: &Rig) -> Result<()> {
 }
 
 /// Starts both ends and expects the client to give up.
-fn refused(rig: &Rig, server: &Lines, client: &ClientConfig, code: i32, text: &str) -> Result<Server> {
+pub(super) fn refused(rig: &Rig, server: &Lines, client: &ClientConfig, code: i32, text: &str) -> Result<Server> {
     let _lan = rig.start_lan()?;
     rig.prove_unreachable()?;
     let server = Server::start(rig, server)?;

@@ -23,8 +23,8 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("customers_server_conf", customers_server_conf).takes(4).needs(Need::PamPlugin).needs(Need::Curl),
         Case::new("modern_server", modern_server),
-        Case::new("topology_net30", |rig| topology(rig, "net30", "10.8.0.6")),
-        Case::new("topology_subnet", |rig| topology(rig, "subnet", "10.8.0.2")),
+        Case::new("topology_net30", |rig| topology(rig, "net30", "10.8.0.6", 32)),
+        Case::new("topology_subnet", |rig| topology(rig, "subnet", "10.8.0.2", 24)),
         Case::new("long_push", long_push),
         Case::new("small_mtu", small_mtu),
         Case::new("refused_behind_tunnel", refused_behind_tunnel),
@@ -50,7 +50,7 @@ fn customers_server_conf(rig: &Rig) -> Result<()> {
     let said = run(curl.args(["--silent", "--show-error", "--max-time", "20", &session.client.web().to_string()]))?;
     ensure!(said == HELLO, "curl printed {said:?}");
     session.exchange()?;
-    session.client.expect_event("tunnel up", &[("address", "10.10.20.6")])?;
+    session.client.expect_event("tunnel up", &[("address", "10.10.20.6/32")])?;
     session.client.expect_event(
         "data keys installed",
         &[("cipher", "AES-256-GCM"), ("derivation", "exporter"), ("data", "v2"), ("framing", "v2")],
@@ -74,13 +74,13 @@ fn modern_server(rig: &Rig) -> Result<()> {
     session.close()
 }
 
-fn topology(rig: &Rig, topology: &str, address: &str) -> Result<()> {
+fn topology(rig: &Rig, topology: &str, address: &str, prefix: u8) -> Result<()> {
     let server = config::server(&rig.pki, Transport::Udp).replace(&format!("topology {topology}"));
     let session = Session::open(rig, &server, &ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?))?;
     session.exchange()?;
     let pushed = session.server.pushed()?;
     ensure!(pushed.contains(&format!("ifconfig {address} ")), "pushed: {pushed}");
-    session.client.expect_event("tunnel up", &[("address", address)])?;
+    session.client.expect_event("tunnel up", &[("address", &format!("{address}/{prefix}"))])?;
     session.close()
 }
 
