@@ -1,2 +1,111 @@
-//! skeleton
-fn main() {}
+//! The developer's commands: `cargo xtask test | interop | soak`.
+
+mod deny;
+mod steps;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use steps::Steps;
+
+/// The developer's commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything: fmt, clippy, features, no-io, deny, build, tests, docs, interop.
+    Test,
+    /// The cases with real peers, or those whose names begin as given.
+    Interop {
+        /// Names or beginnings of names; none means all.
+        cases: Vec<String>,
+        /// Only names the cases, and says which can run here.
+        #[arg(long)]
+        list: bool,
+        /// Cases at the same time.
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Keep the files of the cases for a look.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// The long suites: ten minutes and more each.
+    Soak {
+        /// Names or beginnings of names; none means all.
+        names: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let mut steps = Steps::new();
+    let result = dispatch(Cli::parse().command, &mut steps);
+    steps.finish(result)
+}
+
+fn dispatch(command: Command, steps: &mut Steps) -> Result<()> {
+    match command {
+        Command::Test => test(steps),
+        Command::Interop { list: true, .. } => {
+            build_interop(steps)?;
+            steps.interop(&["list".to_owned()])
+        }
+        Command::Interop { cases, jobs, keep, .. } => {
+            tools::install(steps)?;
+            build_interop(steps)?;
+            let mut args = vec!["run".to_owned()];
+            args.extend(jobs.map(|jobs| format!("--jobs={jobs}")));
+            args.extend(keep.then(|| "--keep".to_owned()));
+            args.extend(cases);
+            steps.interop(&args)
+        }
+        Command::Soak { names } => {
+            tools::install(steps)?;
+            build_interop(steps)?;
+            let mut args = vec!["run".to_owned(), "--soak".to_owned()];
+            args.extend(names);
+            steps.interop(&args)
+        }
+    }
+}
+
+/// From the cheap to the dear, so that what is wrong shows early.
+fn test(steps: &mut Steps) -> Result<()> {
+    tools::install(steps)?;
+    steps.cargo("fmt", &["fmt", "--all", "--check"], &[])?;
+    steps.run("no-io", no_io)?;
+    steps.run("deny", deny::check)?;
+    steps.cargo("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    steps.cargo("features", &["clippy", "-p", "openvpn", "--no-default-features", "--", "-D", "warnings"], &[])?;
+    // Everything at once and in one profile: tests, programs and rig share what is built.
+    steps.cargo("build", &["build", "--workspace", "--all-targets"], &[])?;
+    steps.cargo("tests", &["test", "--workspace"], &[])?;
+    steps.cargo("docs", &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
+    steps.interop(&["run".to_owned()])
+}
+
+fn build_interop(steps: &mut Steps) -> Result<()> {
+    steps.cargo("build", &["build", "-p", "adit", "-p", "adit-interop"], &[])
+}
+
+/// Protocol crates must not even depend on something that could do I/O.
+fn no_io() -> Result<()> {
+    for name in ["adit-tunnel", "openvpn", "adit-netstack"] {
+        let tree = steps::output("cargo", &["tree", "-p", name, "-e", "normal", "--prefix", "none", "--all-features"])?;
+        for line in tree.lines() {
+            let dependency = line.split(' ').next().unwrap_or_default();
+            anyhow::ensure!(
+                !["tokio", "mio", "socket2", "async-io", "polling"].contains(&dependency),
+                "{name} depends on {line}: protocol crates do no I/O"
+            );
+        }
+    }
+    Ok(())
+}

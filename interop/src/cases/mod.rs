@@ -1,0 +1,77 @@
+//! The cases, by name.
+
+mod auth;
+mod control;
+mod data;
+mod faults;
+mod matrix;
+mod renegotiation;
+mod servers;
+mod times;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Result;
+
+use crate::{needs::Need, rig::Rig};
+
+/// What a case does.
+type Script = dyn Fn(&Rig) -> Result<()> + Send + Sync;
+
+/// A case: one behaviour with a real peer.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    /// About how long it takes.
+    pub(crate) seconds: u64,
+    needs: Vec<Need>,
+    pub(crate) run: Box<Script>,
+}
+
+impl Case {
+    fn new(name: impl Into<String>, run: impl Fn(&Rig) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self { name: name.into(), seconds: 2, needs: vec![Need::Rig], run: Box::new(run) }
+    }
+
+    /// Takes about so long.
+    fn takes(mut self, seconds: u64) -> Self {
+        self.seconds = seconds;
+        self
+    }
+
+    fn needs(mut self, need: Need) -> Self {
+        self.needs.push(need);
+        self
+    }
+
+    /// Why the case cannot run here, if it cannot.
+    pub(crate) fn blocked(&self) -> Option<String> {
+        self.needs.iter().find_map(|need| need.missing())
+    }
+
+    /// The time after which it has failed: generous, because other cases and builds share the machine.
+    pub(crate) fn limit(&self) -> Duration {
+        Duration::from_secs(60 + 3 * self.seconds)
+    }
+}
+
+/// Every case of `.ci/run`.
+pub(crate) fn all() -> Vec<Case> {
+    let groups = [
+        renegotiation::cases(),
+        servers::cases(),
+        matrix::cases(),
+        data::cases(),
+        control::cases(),
+        auth::cases(),
+        faults::cases(),
+        times::cases(),
+    ];
+    let cases: Vec<Case> = groups.into_iter().flatten().collect();
+    debug_assert_eq!(cases.iter().map(|case| &case.name).collect::<BTreeSet<_>>().len(), cases.len());
+    cases
+}
+
+/// The long suites, which run on request only.
+pub(crate) fn soak() -> Vec<Case> {
+    renegotiation::soak()
+}

@@ -1,0 +1,148 @@
+//! The command line, with the hidden commands the rig calls itself by.
+
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+    process::ExitCode,
+    thread,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::{
+    cases::{self, Case},
+    net,
+    rig::Rig,
+    runner,
+    tools::{fetch, probe, relay, say, serve, stream},
+};
+
+/// Cases of adit with real peers.
+#[derive(Debug, Parser)]
+#[command(name = "interop")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Names every case, and says whether it can run here.
+    List,
+    /// Runs all cases, or those whose name begins with one of those given.
+    Run {
+        /// Names or beginnings of names.
+        cases: Vec<String>,
+        /// Cases at the same time.
+        #[arg(long, default_value_t = default_jobs())]
+        jobs: usize,
+        /// Leave the files of failed cases.
+        #[arg(long)]
+        keep: bool,
+        /// Run `openvpn` in the client's place, to prove the rig itself.
+        #[arg(long)]
+        reference: bool,
+        /// Run the long suites with these names instead.
+        #[arg(long)]
+        soak: bool,
+    },
+    #[command(hide = true)]
+    Case {
+        name: String,
+        #[arg(long)]
+        run_dir: PathBuf,
+        #[arg(long)]
+        prefix: String,
+        #[arg(long)]
+        reference: bool,
+    },
+    #[command(hide = true)]
+    Serve(serve::Options),
+    #[command(hide = true)]
+    Fetch(fetch::Options),
+    #[command(hide = true)]
+    Stream(stream::Options),
+    #[command(hide = true)]
+    Probe(probe::Options),
+    #[command(hide = true)]
+    Relay(relay::Options),
+}
+
+/// The program `interop`.
+#[must_use]
+pub fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().with_target(false).init();
+    match dispatch(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<bool> {
+    match command {
+        Command::List => list()?,
+        Command::Run { cases, jobs, keep, reference, soak } => {
+            let all = if soak { cases::soak() } else { cases::all() };
+            return runner::run(select(all, &cases)?, &runner::Options { jobs, keep, reference });
+        }
+        Command::Case { name, run_dir, prefix, reference } => {
+            end_with_runner(prefix.clone());
+            let case = cases::all().into_iter().chain(cases::soak()).find(|case| case.name == name);
+            let case = case.with_context(|| format!("no case {name}"))?;
+            (case.run)(&Rig::new(&run_dir, &name, &prefix, reference)?)?;
+        }
+        Command::Serve(options) => serve::main(&options)?,
+        Command::Fetch(options) => fetch::main(&options)?,
+        Command::Stream(options) => stream::main(&options)?,
+        Command::Probe(options) => probe::main(&options)?,
+        Command::Relay(options) => relay::main(&options)?,
+    }
+    Ok(true)
+}
+
+/// A case must not outlive its runner, not even one that was killed: our standard input ends with it.
+fn end_with_runner(prefix: String) {
+    thread::spawn(move || {
+        io::stdin().read_to_end(&mut Vec::new()).ok();
+        if let Err(error) = net::remove(&prefix) {
+            tracing::error!("cannot remove the network: {error:#}");
+        }
+        std::process::exit(1);
+    });
+}
+
+fn list() -> Result<()> {
+    for case in cases::all() {
+        let state = case.blocked().map_or_else(|| "runnable".to_owned(), |reason| format!("blocked: {reason}"));
+        say(&format!("{:<44} {state}", case.name))?;
+    }
+    Ok(())
+}
+
+fn select(all: Vec<Case>, wanted: &[String]) -> Result<Vec<Case>> {
+    for name in wanted {
+        if !all.iter().any(|case| case.name.starts_with(name)) {
+            bail!("no case begins with {name:?}; `list` names them all");
+        }
+    }
+    // A full name means that case alone, even if others begin with it.
+    let is_wanted = |case: &Case| {
+        wanted.iter().any(|name| case.name == *name || (case.name.starts_with(name) && !all_names(&all, name)))
+    };
+    let keep: Vec<bool> = all.iter().map(|case| wanted.is_empty() || is_wanted(case)).collect();
+    Ok(all.into_iter().zip(keep).filter_map(|(case, keep)| keep.then_some(case)).collect())
+}
+
+fn all_names(all: &[Case], name: &str) -> bool {
+    all.iter().any(|case| case.name == name)
+}
+
+/// Cases mostly wait, so more of them than cores run well side by side.
+fn default_jobs() -> usize {
+    thread::available_parallelism().map_or(4, |cores| 2 * cores.get() + 2)
+}

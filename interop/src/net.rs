@@ -1,0 +1,157 @@
+//! The network of a case: three namespaces joined by two cables.
+//!
+//! ```text
+//!  client                    gateway                      lan
+//!  203.0.113.2   --- veth --- 203.0.113.1
+//!  2001:db8::2                2001:db8::1
+//!                             192.168.100.1  --- veth --- 192.168.100.30
+//!                             fd00:64::1                  fd00:64::30
+//! ```
+//!
+//! The client has no route to the lan and no default route: what reaches the lan went through a tunnel.
+
+use std::{
+    io::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{kill, run};
+
+/// The host behind the gateway.
+pub(crate) const TARGET: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 100, 30));
+/// The host behind the gateway over IPv6.
+pub(crate) const TARGET_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0x64, 0, 0, 0, 0, 0, 0x30));
+/// Its web server.
+pub(crate) const WEB: SocketAddr = SocketAddr::new(TARGET, 8080);
+/// Its web server over IPv6.
+pub(crate) const WEB_V6: SocketAddr = SocketAddr::new(TARGET_V6, 8080);
+/// Its UDP echo.
+pub(crate) const ECHO: SocketAddr = SocketAddr::new(TARGET, 9000);
+
+const GATEWAY_SETUP: &str = "\
+link set lo up
+link add client type veth peer name eth0 netns @C
+link add lan type veth peer name eth0 netns @L
+link set client up
+link set lan up
+addr add 203.0.113.1/24 dev client
+addr add 2001:db8::1/64 dev client nodad
+addr add 192.168.100.1/24 dev lan
+addr add fd00:64::1/64 dev lan nodad
+";
+const CLIENT_SETUP: &str = "\
+link set lo up
+link set eth0 up
+addr add 203.0.113.2/24 dev eth0
+addr add 2001:db8::2/64 dev eth0 nodad
+";
+const LAN_SETUP: &str = "\
+link set lo up
+link set eth0 up
+addr add 192.168.100.30/24 dev eth0
+addr add fd00:64::30/64 dev eth0 nodad
+route add default via 192.168.100.1
+route add ::/0 via fd00:64::1
+";
+const FORWARDING: &str = "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
+
+/// Where in the network something runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Client,
+    Gateway,
+    Lan,
+}
+
+/// The namespaces of one case. Their names are made of the runner's process id and the case's number, so that no two
+/// cases on a machine share one. The runner removes them.
+#[derive(Debug)]
+pub(crate) struct Net {
+    prefix: String,
+}
+
+impl Net {
+    /// Makes the namespaces `PREFIX-client`, `PREFIX-gateway` and `PREFIX-lan`.
+    pub(crate) fn create(prefix: &str) -> Result<Self> {
+        let net = Self { prefix: prefix.to_owned() };
+        let [client, gateway, lan] = names(prefix);
+        batch(None, &format!("netns add {client}\nnetns add {gateway}\nnetns add {lan}\n"))?;
+        batch(Some(&gateway), &GATEWAY_SETUP.replace("@C", &client).replace("@L", &lan))?;
+        batch(Some(&client), CLIENT_SETUP)?;
+        batch(Some(&lan), LAN_SETUP)?;
+        run(net.command(Place::Gateway, "sh").args(["-c", FORWARDING]))?;
+        Ok(net)
+    }
+
+    /// A command that runs at a place of the network.
+    pub(crate) fn command(&self, place: Place, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let [client, gateway, lan] = names(&self.prefix);
+        let name = match place {
+            Place::Client => client,
+            Place::Gateway => gateway,
+            Place::Lan => lan,
+        };
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &name]).arg(program);
+        command
+    }
+}
+
+/// Ends what still runs in the namespaces of a case, and removes them.
+///
+/// Everything inside was started by the case: nobody else knows these namespaces.
+pub(crate) fn remove(prefix: &str) -> Result<()> {
+    let existing = run(Command::new("ip").args(["netns", "list"]))?;
+    let exists = |name: &String| existing.lines().any(|line| line.split(' ').next() == Some(name.as_str()));
+    let names: Vec<_> = names(prefix).into_iter().filter(exists).collect();
+    for name in &names {
+        end_processes(name)?;
+    }
+    for name in &names {
+        run(Command::new("ip").args(["netns", "delete", name]))?;
+    }
+    Ok(())
+}
+
+fn end_processes(namespace: &str) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let listed = run(Command::new("ip").args(["netns", "pids", namespace]))?;
+        let pids: Vec<u32> = listed.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("processes {pids:?} in {namespace} do not end");
+        }
+        kill("KILL", &pids)?;
+        // There is no event for the end of a process that is not a child of ours.
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn names(prefix: &str) -> [String; 3] {
+    ["client", "gateway", "lan"].map(|place| format!("{prefix}-{place}"))
+}
+
+fn batch(namespace: Option<&str>, text: &str) -> Result<()> {
+    let mut command = Command::new("ip");
+    if let Some(name) = namespace {
+        command.args(["-n", name]);
+    }
+    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().context("cannot run ip")?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(text.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        bail!("ip -batch in {namespace:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

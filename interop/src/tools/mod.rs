@@ -1,0 +1,21 @@
+//! What the cases run inside their namespaces: this very program, called again with a hidden subcommand.
+
+pub(crate) mod fetch;
+pub(crate) mod http;
+pub(crate) mod pattern;
+pub(crate) mod probe;
+pub(crate) mod relay;
+pub(crate) mod serve;
+pub(crate) mod stream;
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+
+/// Prints a line on standard output at once: it is read through a pipe.
+pub(crate) fn say(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()?;
+    Ok(())
+}
