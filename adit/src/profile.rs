@@ -24,7 +24,8 @@ const PASSPHRASE_ATTEMPTS: u32 = 3;
 pub(crate) fn load(arguments: &Forward) -> Result<Config, Error> {
     let path = &arguments.config;
     let name = path.display();
-    let text = read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {name}: {error}")))?;
+    let text =
+        read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {name}: {error}")))?;
     let beside = path.parent().unwrap_or(Path::new(""));
     let mut load = |file: &str| read(&beside.join(file)).map_err(|error| format!("{file}: {error}"));
     let profile = Profile::parse(&text, &mut load).map_err(|error| {

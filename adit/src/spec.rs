@@ -80,11 +80,7 @@ impl FromStr for ForwardSpec {
         if host_port == 0 {
             return Err(SpecError::Port("0".to_owned()));
         }
-        Ok(Self {
-            bind: SocketAddr::new(bind, parse_port(port)?),
-            target: parse_host(host, host_port)?,
-            transport,
-        })
+        Ok(Self { bind: SocketAddr::new(bind, parse_port(port)?), target: parse_host(host, host_port)?, transport })
     }
 }
 

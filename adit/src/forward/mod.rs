@@ -34,7 +34,8 @@ impl Listener {
     /// Binds the local port. What connects to it before [`Self::serve`] waits.
     pub(crate) fn bind(spec: &ForwardSpec) -> Result<Self, Error> {
         let failed = |error: io::Error| {
-            let bound = Error::new(Exit::LocalSocket, format!("cannot listen on {}/{}: {error}", spec.bind, spec.transport));
+            let bound =
+                Error::new(Exit::LocalSocket, format!("cannot listen on {}/{}: {error}", spec.bind, spec.transport));
             let hint = match error.kind() {
                 io::ErrorKind::AddrInUse => "another program uses that port; choose another one",
                 io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose a higher one",
