@@ -26,7 +26,7 @@ pub(crate) fn load(arguments: &Forward) -> Result<Config, Error> {
     let name = path.display();
     let text =
         read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {name}: {error}")))?;
-    let beside = path.parent().unwrap_or(Path::new(""));
+    let beside = path.parent().unwrap_or_else(|| Path::new(""));
     let mut load = |file: &str| read(&beside.join(file)).map_err(|error| format!("{file}: {error}"));
     let profile = Profile::parse(&text, &mut load).map_err(|error| {
         for refusal in error.refusals().iter().skip(1) {

@@ -36,13 +36,15 @@ impl Listener {
         let failed = |error: io::Error| {
             let bound =
                 Error::new(Exit::LocalSocket, format!("cannot listen on {}/{}: {error}", spec.bind, spec.transport));
-            let hint = match error.kind() {
-                io::ErrorKind::AddrInUse => "another program uses that port; choose another one",
-                io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose a higher one",
-                io::ErrorKind::AddrNotAvailable => "this machine does not have that address",
-                other => return bound.hint(format!("the system says {other}")),
-            };
-            bound.hint(hint)
+            let hints = [
+                (io::ErrorKind::AddrInUse, "another program uses that port; choose another one"),
+                (io::ErrorKind::PermissionDenied, "ports below 1024 need rights; choose a higher one"),
+                (io::ErrorKind::AddrNotAvailable, "this machine does not have that address"),
+            ];
+            match hints.iter().find(|(kind, _)| *kind == error.kind()) {
+                Some((_, hint)) => bound.hint(*hint),
+                None => bound,
+            }
         };
         let (address, socket) = bind(spec).map_err(failed)?;
         Ok(Self { address, target: spec.target.clone(), socket })
