@@ -76,10 +76,11 @@ enum Command {
 pub fn main() -> ExitCode {
     let command = Cli::parse().command;
     let log = tracing_subscriber::fmt().with_writer(io::stderr);
-    match &command {
+    if matches!(command, Command::Withholding(_)) {
         // The cases read this one's log as they read that of `adit --log-format json`.
-        Command::Withholding(_) => log.json().init(),
-        _ => log.with_ansi(false).without_time().with_target(false).init(),
+        log.json().init();
+    } else {
+        log.with_ansi(false).without_time().with_target(false).init();
     }
     match dispatch(command) {
         Ok(code) => code,

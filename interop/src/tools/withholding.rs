@@ -1,7 +1,14 @@
 //! A client as `adit forward` is one, but with features withheld from the server: the program itself has no option for
 //! what a user never needs.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use adit_driver::{Builder, Client, UdpSocket, openvpn::OpenVpn};
 use anyhow::{Context, Result};
@@ -92,14 +99,15 @@ async fn forward_udp(client: Client, socket: LocalUdpSocket, target: SocketAddr)
     let mut buffer = vec![0; 65_536];
     loop {
         let (length, from) = socket.recv_from(&mut buffer).await?;
-        if !associations.contains_key(&from) {
-            let association = Arc::new(client.bind_udp().await?);
-            tokio::spawn(answers(Arc::clone(&association), Arc::clone(&socket), from));
-            associations.insert(from, association);
-        }
-        if let Some(association) = associations.get(&from) {
-            association.send_to(&buffer[..length], target)?;
-        }
+        let association = match associations.entry(from) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let association = Arc::new(client.bind_udp().await?);
+                tokio::spawn(answers(Arc::clone(&association), Arc::clone(&socket), from));
+                new.insert(association)
+            }
+        };
+        association.send_to(&buffer[..length], target)?;
     }
 }
 
