@@ -452,7 +452,8 @@ pub struct Settings {
     pub reneg_packets: u64,
     /// Send a ping after so long without sending (`ping`).
     pub ping: Option<Duration>,
-    /// Start over after so long without receiving (`ping-restart`).
+    /// Start over after so long without receiving (`ping-restart`). Zero: never, not even before the server's options are
+    /// there.
     pub ping_restart: Option<Duration>,
     /// End for good after so long without receiving (`ping-exit`).
     pub ping_exit: Option<Duration>,

@@ -8,8 +8,6 @@
 //! Each is one TLS record: old servers leave out the last strings, so the end of the record is part of the format.
 //! Source: OpenVPN 2.6 `ssl.c`.
 
-#![allow(dead_code, reason = "the session is being written against this")]
-
 use std::fmt;
 
 use adit_tunnel::{Random, Secret, wire::DecodeError};

@@ -95,6 +95,11 @@ pub use config::{
 };
 pub use data::{DataOpener, DataSealer};
 pub use error::{PeerMisbehaved, SessionError};
-pub use keys::{StaticKey, StaticKeyError};
+pub use keys::{KeyError, StaticKey, StaticKeyError};
+#[doc(hidden)]
+pub use profile::directives;
+pub use profile::{
+    CredentialsWanted, DirectiveOutcome, IntoConfigError, Load, Outcome, Profile, ProfileError, Refusal, Secrets,
+};
 pub use session::{Carry, Session, iv_proto};
 pub use tls::{ServerCertificateError, TlsFailure};

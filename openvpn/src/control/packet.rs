@@ -92,6 +92,7 @@ impl KeyId {
     pub(crate) const FIRST: Self = Self(0);
 
     /// `None` above 7.
+    #[cfg(test)]
     pub(crate) const fn new(value: u8) -> Option<Self> {
         if value <= 7 { Some(Self(value)) } else { None }
     }

@@ -169,6 +169,7 @@ impl Reliable {
     }
 
     /// Packets sent or waiting that the peer has not acknowledged.
+    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.sending.len()
     }

@@ -149,11 +149,6 @@ impl Wrapper {
         }
     }
 
-    /// Whether resets are HARD_RESET_CLIENT_V3.
-    pub(crate) fn is_tls_crypt_v2(&self) -> bool {
-        !self.wrapped_key.is_empty()
-    }
-
     /// Bytes of the wrapped client key, which HARD_RESET_CLIENT_V3 and CONTROL_WKC_V1 carry in addition; else 0.
     pub(crate) fn wrapped_key_len(&self) -> usize {
         self.wrapped_key.len()

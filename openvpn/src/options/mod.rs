@@ -7,7 +7,7 @@
 mod dns;
 mod network;
 mod note;
-mod parse;
+pub(crate) mod parse;
 
 use std::{net::IpAddr, time::Duration};
 

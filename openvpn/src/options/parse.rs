@@ -10,7 +10,7 @@ use crate::{algorithms::Cipher, config::Framing};
 pub(crate) type Malformed = Cow<'static, str>;
 
 /// The only argument.
-pub(super) fn one<'a>(arguments: &[&'a str]) -> Result<&'a str, Malformed> {
+pub(crate) fn one<'a>(arguments: &[&'a str]) -> Result<&'a str, Malformed> {
     match arguments {
         [argument] => Ok(argument),
         [] => Err("its value is missing".into()),

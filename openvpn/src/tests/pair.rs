@@ -215,7 +215,7 @@ impl Pair {
         self.client_sends(&packet);
         self.server_sends(&packet);
         self.run(Duration::from_secs(1));
-        assert_eq!(self.log.opened[before_client..], std::slice::from_ref(&packet), "at the client");
+        assert_eq!(&self.log.opened[before_client..], std::slice::from_ref(&packet), "at the client");
         assert_eq!(self.server.opened[before_server..], [packet], "at the server");
     }
 

@@ -1,0 +1,115 @@
+//! What is not in a profile: passwords and passphrases; and the configuration made with them.
+
+use adit_tunnel::Secret;
+
+use super::Profile;
+use crate::{
+    config::{ClientIdentity, Config, ConfigError, Credentials},
+    keys::{KeyError, Pkcs12, pem},
+};
+
+/// The secrets a person was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    /// Asked for when [`Profile::needs_credentials`] says so; else it replaces what the profile holds.
+    pub credentials: Option<Credentials>,
+    /// Asked for when [`Profile::needs_key_passphrase`] says so; else it replaces what the profile holds.
+    pub key_passphrase: Option<Secret>,
+}
+
+/// A user name and password are to be asked for, or the password alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialsWanted {
+    /// The user, when the profile says who it is.
+    pub username: Option<String>,
+}
+
+/// Why a profile and secrets do not make a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IntoConfigError {
+    /// The key of `key`.
+    #[error("`key`: {0}")]
+    Key(KeyError),
+    /// The key and certificates of `pkcs12`.
+    #[error("`pkcs12`: {0}")]
+    Pkcs12(KeyError),
+    /// Nobody said who we are.
+    #[error("the profile wants a user name and a password")]
+    CredentialsMissing,
+    /// Together it does not work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+impl IntoConfigError {
+    /// Whether asking for the passphrase again may help.
+    #[must_use]
+    pub fn is_wrong_passphrase(&self) -> bool {
+        matches!(self, Self::Key(KeyError::WrongPassphrase) | Self::Pkcs12(KeyError::WrongPassphrase))
+    }
+}
+
+impl Profile {
+    /// Whether a user name and password must be asked for: `auth-user-pass` without a file, or with half of it.
+    #[must_use]
+    pub fn needs_credentials(&self) -> Option<CredentialsWanted> {
+        let login = self.draft.login.as_ref()?;
+        let known = login.username.is_some() && login.password.is_some();
+        (!known).then(|| CredentialsWanted { username: login.username.clone() })
+    }
+
+    /// Whether the passphrase of the private key must be asked for.
+    #[must_use]
+    pub fn needs_key_passphrase(&self) -> bool {
+        if self.draft.key_passphrase.is_some() {
+            return false;
+        }
+        match (&self.draft.pkcs12, &self.draft.key) {
+            (Some(file), _) => matches!(Pkcs12::open(file.expose(), None), Err(KeyError::PassphraseNeeded)),
+            (None, Some(key)) => pem::is_key_encrypted(key.expose()).unwrap_or(false),
+            (None, None) => false,
+        }
+    }
+
+    /// The configuration of a [`crate::Session`].
+    ///
+    /// # Errors
+    /// [`IntoConfigError`] when a secret is missing or wrong, a key cannot be read, or the whole makes no sense.
+    pub fn into_config(self, secrets: Secrets) -> Result<Config, IntoConfigError> {
+        let credentials = self.credentials(secrets.credentials)?;
+        let passphrase = secrets.key_passphrase.or_else(|| self.draft.key_passphrase.clone());
+        let mut server = self.draft.server;
+        let mut identity = None;
+        if let Some(file) = &self.draft.pkcs12 {
+            let opened = Pkcs12::open(file.expose(), passphrase.as_ref().map(Secret::expose));
+            let opened = opened.map_err(IntoConfigError::Pkcs12)?;
+            if server.ca.is_empty() && server.fingerprints.is_empty() {
+                server.ca = opened.ca;
+            }
+            identity = Some(opened.identity);
+        } else if let Some(key) = &self.draft.key {
+            let key = pem::private_key(key.expose(), passphrase.as_ref().map(Secret::expose));
+            let key = key.map_err(IntoConfigError::Key)?;
+            identity = Some(ClientIdentity { chain: self.draft.certificates, key });
+        }
+        if let Some(identity) = &mut identity {
+            identity.chain.extend(self.draft.extra_certificates);
+        }
+        let settings = self.draft.settings;
+        let builder = Config::builder(self.remotes).server_check(server).identity(identity, credentials);
+        Ok(builder.settings(|s| *s = settings).build()?)
+    }
+
+    fn credentials(&self, given: Option<Credentials>) -> Result<Option<Credentials>, IntoConfigError> {
+        let Some(login) = &self.draft.login else { return Ok(None) };
+        if given.is_some() {
+            return Ok(given);
+        }
+        match (&login.username, &login.password) {
+            (Some(username), Some(password)) => {
+                Ok(Some(Credentials { username: username.clone(), password: password.clone() }))
+            }
+            _ => Err(IntoConfigError::CredentialsMissing),
+        }
+    }
+}
