@@ -55,14 +55,30 @@ impl Default for StackConfig {
 impl StackConfig {
     /// The same with every value inside the bounds the stack relies on.
     pub(crate) fn corrected(mut self) -> Self {
-        let least = if self.addresses.iter().any(IpAddr::is_ipv6) { MIN_MTU_V6 } else { MIN_MTU_V4 };
         // A connection cannot come from any other address, whatever the tunnel's peer assigned.
         self.addresses.retain(|address| is_unicast(*address));
-        self.mtu = self.mtu.clamp(least, MAX_MTU);
-        self.tcp_mtu = self.tcp_mtu.clamp(least, self.mtu);
+        self.mtu = self.mtu.clamp(MIN_MTU_V4, MAX_MTU);
+        self.tcp_mtu = self.tcp_mtu.clamp(MIN_MTU_V4, self.mtu);
         self.buffer = self.buffer.clamp(MIN_BUFFER, MAX_BUFFER);
         self.small_buffer = self.small_buffer.clamp(MIN_BUFFER, self.buffer);
         self
+    }
+
+    /// The largest packet towards an address of that family.
+    pub(crate) fn mtu_for(&self, address: IpAddr) -> usize {
+        self.mtu.max(min_mtu(address))
+    }
+
+    /// The largest packet with TCP towards an address of that family.
+    pub(crate) fn tcp_mtu_for(&self, address: IpAddr) -> usize {
+        self.tcp_mtu.max(min_mtu(address))
+    }
+}
+
+const fn min_mtu(address: IpAddr) -> usize {
+    match address {
+        IpAddr::V4(_) => MIN_MTU_V4,
+        IpAddr::V6(_) => MIN_MTU_V6,
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) enum Turn {
     Done,
     /// There may be more; the others come first.
     More,
-    /// The sink is full.
+    /// The sink was full before it began: it is still this one's turn.
     NoRoom,
 }
 
@@ -108,12 +108,12 @@ impl Connection {
         }
     }
 
-    pub(crate) fn send(&mut self, now: Instant, data: &[u8]) -> Result<usize, CloseReason> {
+    pub(crate) fn send(&mut self, data: &[u8]) -> Result<usize, CloseReason> {
         let live = match &mut self.phase {
             Phase::Live(live) => live,
             Phase::Ended { reason, .. } => return Err(*reason),
         };
-        let sent = live.send(now, data)?;
+        let sent = live.send(data)?;
         if sent < data.len() {
             self.notices.writable_wanted = true;
         }
@@ -197,6 +197,8 @@ pub(crate) struct Live {
     limit: Option<Instant>,
     /// When the owner dropped its handle.
     released_at: Option<Instant>,
+    /// Something was begun without knowing the time.
+    waits_for_time: bool,
     /// When the remote was last heard of, or we began to expect to hear of it.
     heard: Instant,
 }
@@ -249,6 +251,7 @@ impl Live {
             shutdown_wanted: false,
             limit: now.checked_add(connect_timeout),
             released_at: None,
+            waits_for_time: false,
             heard: now,
         })
     }
@@ -277,16 +280,14 @@ impl Live {
         self.sockets.get_mut(self.handle)
     }
 
-    fn send(&mut self, now: Instant, data: &[u8]) -> Result<usize, CloseReason> {
+    fn send(&mut self, data: &[u8]) -> Result<usize, CloseReason> {
         if self.shutdown_wanted {
             return Err(CloseReason::Finished);
         }
         if !self.connected {
             return Ok(0);
         }
-        if !self.is_expecting() {
-            self.heard = now;
-        }
+        self.begin_to_expect();
         self.socket_mut().send_slice(data).map_err(|_| CloseReason::Finished)
     }
 
@@ -298,10 +299,8 @@ impl Live {
     }
 
     /// Sends a FIN after what waits to be sent.
-    pub(crate) fn shutdown(&mut self, now: Instant) {
-        if !self.is_expecting() {
-            self.heard = now;
-        }
+    pub(crate) fn shutdown(&mut self) {
+        self.begin_to_expect();
         self.shutdown_wanted = true;
         if self.connected {
             self.socket_mut().close();
@@ -310,9 +309,26 @@ impl Live {
 
     /// The same, and gives what is left to do a limited time.
     pub(crate) fn release(&mut self, now: Instant) {
-        self.shutdown(now);
+        self.shutdown();
+        self.waits_for_time = true;
         self.released_at = Some(now);
         self.extend_linger(now);
+    }
+
+    /// The owner's calls bring no time along, and the latest one known may be long ago: what they began begins with the
+    /// next call that knows the time.
+    pub(crate) fn on_time(&mut self, now: Instant) {
+        if std::mem::take(&mut self.waits_for_time) {
+            self.heard = self.heard.max(now);
+            if self.released_at.is_some() {
+                self.released_at = Some(now);
+                self.extend_linger(now);
+            }
+        }
+    }
+
+    fn begin_to_expect(&mut self) {
+        self.waits_for_time |= !self.is_expecting();
     }
 
     fn extend_linger(&mut self, now: Instant) {
@@ -339,6 +355,7 @@ impl Live {
         segment: &Segment,
         outbox: &mut Outbox,
     ) {
+        self.on_time(now);
         let unread_before = self.socket().recv_queue();
         if self.track.on_received(segment) {
             self.extend_linger(now);
@@ -375,11 +392,12 @@ impl Live {
 
     /// Sends as many packets as one turn allows; counts them.
     pub(crate) fn take_turn(&mut self, clock: &Clock, now: Instant, sink: &mut dyn PacketSink, sent: &mut u64) -> Turn {
-        for _ in 0..PACKETS_A_TURN {
+        self.on_time(now);
+        for packets in 0..PACKETS_A_TURN {
             // smoltcp forgets that a fast retransmit is due when its device refuses the packet, so it never sees one
             // that does.
             if !sink.has_room() {
-                return Turn::NoRoom;
+                return if packets == 0 { Turn::NoRoom } else { Turn::More };
             }
             if !self.transmit(clock, now, sink) {
                 return Turn::Done;

@@ -57,7 +57,7 @@ impl Stack {
             return Err(UdpError::Unaddressable);
         }
         let local = local.ok_or(UdpError::NoAddressOfFamily)?;
-        let limit = udp::payload_limit(self.config.mtu, remote.0);
+        let limit = udp::payload_limit(self.config.mtu_for(remote.0), remote.0);
         if payload.len() > limit {
             return Err(UdpError::TooLarge { limit });
         }

@@ -94,7 +94,9 @@ impl phy::TxToken for TxToken<'_> {
         let mut todo = Some(f);
         let mut done = None;
         sink.packet(len, &mut |space| {
-            if let (Some(space), Some(f)) = (space.get_mut(..len), todo.take()) {
+            if let Some(space) = space.get_mut(..len)
+                && let Some(f) = todo.take()
+            {
                 done = Some(f(space));
                 track.on_sent(space);
             }

@@ -1,4 +1,112 @@
-//! TCP and UDP endpoints over inner IP packets.
+//! TCP and UDP endpoints over inner IP packets: no root, no device, no I/O, no clock.
+//!
+//! A tunnel carries IP packets; its users want to connect to a port. [`Stack`] is what lies between: packets that come
+//! out of the tunnel go in, packets for the tunnel come out, and connections are driven by their [`ConnectionId`]. It
+//! knows neither the tunnel's protocol nor the driver.
+//!
+//! ```text
+//!   owner of a connection           connect  send  receive  shutdown  abort  release        poll_event
+//!                                      │       │      ▲        │        │       │     Connected │ Readable │ Writable
+//!                                      ▼       ▼      │        ▼        ▼       ▼     Closed    │ UdpReadable │ UdpError
+//!                    ┌────────────────────────────────────────────────────────────────────────────────────────┐
+//!   handle_packet ──▶│ checked once ─▶ 5-tuple ─▶ one connection: a smoltcp interface and socket of its own   │
+//!                    │      │                                         │ something happened                    │
+//!                    │      ├─▶ ICMP error ─▶ the attempt it is about ▼                                       │
+//!                    │      └─▶ UDP port             queue of those that may have something to send ──────────│──▶ poll_packets
+//!   handle_timeout ─▶│ deadlines, sorted ──────────▶          (each in its turn)                              │    into a PacketSink
+//!                    └────────────────────────────────────────────────────────────────────────────────────────┘
+//!                        poll_timeout: the earliest deadline                        all buffers: one budget of bytes
+//! ```
+//!
+//! smoltcp walks through all sockets of an interface for every packet, so each connection has an interface to itself, and
+//! an idle one costs nothing while another is busy.
+//!
+//! # The loop
+//!
+//! After any input, fetch events, then packets, then the time-out:
+//!
+//! ```
+//! use std::{net::SocketAddr, time::Instant};
+//!
+//! use adit_netstack::{PacketSink, Stack, StackConfig, StackEvent};
+//!
+//! /// A batch for the tunnel: here, a list of packets.
+//! struct Batch(Vec<Vec<u8>>);
+//!
+//! impl PacketSink for Batch {
+//!     fn has_room(&mut self) -> bool {
+//!         self.0.len() < 64
+//!     }
+//!     fn packet(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
+//!         let mut packet = vec![0; len];
+//!         fill(&mut packet);
+//!         self.0.push(packet);
+//!     }
+//! }
+//!
+//! /// What a driver does after each input.
+//! fn drain(stack: &mut Stack, now: Instant, batch: &mut Batch) -> Option<Instant> {
+//!     while let Some(event) = stack.poll_event() {
+//!         match event {
+//!             StackEvent::Connected(id) => {
+//!                 let _taken = stack.send(id, b"GET / HTTP/1.0\r\n\r\n");
+//!             }
+//!             StackEvent::Readable(id) => {
+//!                 let mut buf = [0; 4096];
+//!                 while let Ok(Some(len)) = stack.receive(id, &mut buf) {
+//!                     if len == 0 {
+//!                         stack.shutdown(id); // the remote has ended its direction: we end ours
+//!                         break;
+//!                     }
+//!                     println!("{} bytes", len);
+//!                 }
+//!             }
+//!             StackEvent::Closed(id, reason) => {
+//!                 println!("{reason}");
+//!                 stack.release(id);
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//!     stack.poll_packets(now, batch);
+//!     stack.poll_timeout()
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let (seed, now) = (0, Instant::now());
+//! let config = StackConfig { addresses: vec!["10.8.0.2".parse()?], mtu: 1400, tcp_mtu: 1400, ..StackConfig::default() };
+//! let mut stack = Stack::new(config, seed);
+//! let remote: SocketAddr = "192.168.100.30:8080".parse()?;
+//! stack.connect(now, remote)?;
+//! let mut batch = Batch(Vec::new());
+//! let wake_at = drain(&mut stack, now, &mut batch);
+//! assert_eq!(batch.0.len(), 1, "the SYN");
+//! assert!(wake_at.is_some(), "it will be repeated");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does
+//!
+//! * TCP connect over IPv4 and IPv6: half-close either way, RST either way, backpressure by the TCP window, Cubic, delayed
+//!   acknowledgments, keep-alive, window scaling. No Nagle: the owner decides how much it gives at a time.
+//! * UDP over both, one port per socket. A remote may send to a socket while it was sent to within
+//!   [`StackConfig::udp_idle`], as behind a firewall. An MTU too small for a datagram is an error, we make no fragments.
+//! * ICMP errors end attempts to connect at once; they never end a connection that exists (RFC 5927). "Packet too big"
+//!   makes the segments of a connection smaller. Both only if the quoted sequence number is one under way.
+//! * Fragments of inner packets are put together, at most 512 KiB and 30 seconds of them.
+//! * Answers strangers by RST, port unreachable, echo reply: 100 a second, 50 at once.
+//! * After a FIN from both sides the buffers are gone; what remains of TIME-WAIT are five numbers, for 30 seconds and for
+//!   at most 4096 connections.
+//!
+//! # What it does not
+//!
+//! * Accept connections; simultaneous open (RFC 9293 MUST-10).
+//! * SACK as a sender, timestamps, ECN, path MTU probing, buffers that grow: smoltcp 0.14 has none of them. It is
+//!   near Cubic's theory under random loss, and slow under bursts.
+//! * A RST anywhere in the window ends a connection; RFC 5961 §3 would want it exact. Inside a tunnel there is nobody who
+//!   can send in another's name without seeing its packets.
+//! * After an outage the timers of TCP decide when a connection goes on, up to 60 seconds later.
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 

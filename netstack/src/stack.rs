@@ -107,9 +107,9 @@ impl Stack {
         self.config = config.corrected();
         self.budget.set_limit(self.config.memory);
         for key in self.connections.keys() {
-            let mtu = self.config.tcp_mtu;
             let Some(connection) = self.connections.get_mut(key) else { continue };
             let local = connection.tuple.local.0;
+            let mtu = self.config.tcp_mtu_for(local);
             let Some(live) = connection.live() else { continue };
             if !self.config.addresses.contains(&local) {
                 self.end(key, CloseReason::LocalAddressGone, Farewell::Silent);
@@ -155,7 +155,7 @@ impl Stack {
         let tuple = Tuple { local: (local, port), remote };
         let opening = Opening {
             tuple,
-            mtu: self.config.tcp_mtu,
+            mtu: self.config.tcp_mtu_for(local),
             buffer,
             seed: self.random.next_u64(),
             connect_timeout: self.config.connect_timeout,
@@ -206,10 +206,8 @@ impl Stack {
     /// # Errors
     /// Why the connection ended; [`CloseReason::Finished`] also after [`shutdown`](Self::shutdown).
     pub fn send(&mut self, id: ConnectionId, data: &[u8]) -> Result<usize, ConnectionError> {
-        let (Some(connection), Some(now)) = (self.connections.get_mut(id.0), self.clock.latest()) else {
-            return Err(CloseReason::Finished);
-        };
-        let sent = connection.send(now, data)?;
+        let connection = self.connections.get_mut(id.0).ok_or(CloseReason::Finished)?;
+        let sent = connection.send(data)?;
         if sent > 0 {
             self.make_ready(id.0);
             self.arm_give_up(id.0);
@@ -234,9 +232,8 @@ impl Stack {
 
     /// Ends our direction: a FIN follows what was sent. Receiving goes on.
     pub fn shutdown(&mut self, id: ConnectionId) {
-        let Some(now) = self.clock.latest() else { return };
         if let Some(live) = self.connections.get_mut(id.0).and_then(Connection::live) {
-            live.shutdown(now);
+            live.shutdown();
             self.make_ready(id.0);
             self.arm_give_up(id.0);
         }
@@ -295,6 +292,7 @@ impl Stack {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.armed = None;
         let Some(live) = connection.live() else { return };
+        live.on_time(now);
         if live.gives_up_at().is_some_and(|at| at <= now) {
             // A remote that never answered the SYN does not know of a connection that could be reset.
             let farewell = if live.is_connected() { Farewell::Reset } else { Farewell::Silent };
@@ -340,9 +338,9 @@ impl Stack {
 
     fn give_udp_turn(&mut self, key: Key, sink: &mut dyn PacketSink) -> Turn {
         let Some(socket) = self.sockets.get_mut(key) else { return Turn::Done };
-        for _ in 0..DATAGRAMS_A_TURN {
+        for packets in 0..DATAGRAMS_A_TURN {
             if !sink.has_room() {
-                return Turn::NoRoom;
+                return if packets == 0 { Turn::NoRoom } else { Turn::More };
             }
             let Some((packet, cost)) = socket.next_to_send() else {
                 socket.queued = false;

@@ -74,6 +74,9 @@ pub enum SessionError {
     /// The server names no cipher, and no fallback is configured.
     #[error("the server does not negotiate a cipher; set `data-ciphers-fallback` to the cipher it uses")]
     NoCipher,
+    /// AUTH_FAILED, but for want of a cipher.
+    #[error("the server allows none of the ciphers in `data-ciphers`")]
+    NoSharedCipher,
     /// The server demands a feature that we lack.
     #[error("the server demands {0}, which we do not support")]
     Unsupported(String),
@@ -130,9 +133,11 @@ impl SessionError {
             | Self::AuthFailedTemporarily(_)
             | Self::ChallengeAnswered => CloseKind::AuthFailed,
             Self::ServerRestarts(_) | Self::ServerHalts(_) | Self::ServerExits => CloseKind::PeerClosed,
-            Self::Cipher(_) | Self::NoCipher | Self::Unsupported(_) | Self::Tls(TlsFailure::NoAgreement(_)) => {
-                CloseKind::NoAgreement
-            }
+            Self::Cipher(_)
+            | Self::NoCipher
+            | Self::NoSharedCipher
+            | Self::Unsupported(_)
+            | Self::Tls(TlsFailure::NoAgreement(_)) => CloseKind::NoAgreement,
             Self::Tls(TlsFailure::Protocol(_)) | Self::Protocol(_) | Self::PushedOption(_) => CloseKind::PeerMisbehaved,
             Self::KeyExchange(_) | Self::DataKeys => CloseKind::Internal,
         }

@@ -103,6 +103,9 @@ impl Session {
 
     fn on_auth_failed(&mut self, now: Instant, failure: AuthFailure) {
         match failure {
+            AuthFailure::Plain(reason) if reason.starts_with(NO_SHARED_CIPHER) => {
+                self.fail(now, SessionError::NoSharedCipher, Retry::NextRemote);
+            }
             AuthFailure::Plain(reason) | AuthFailure::Session(reason) if self.login.uses_token() => {
                 // The password itself was not judged: it is tried once more, without the token.
                 self.login.drop_token();
@@ -177,3 +180,6 @@ impl Session {
 
 /// A server that restarts is away for a moment; with `explicit-exit-notify 1` it leaves two seconds after its notice.
 const RESTART_WAIT: Duration = Duration::from_secs(2);
+
+/// How a server begins that has no cipher for us, under the heading of a refused password (OpenVPN 2.6 `push.c`).
+const NO_SHARED_CIPHER: &str = "Data channel cipher negotiation failed";
