@@ -110,9 +110,6 @@ pub enum PeerMisbehaved {
     /// More control messages, or longer ones, than we are willing to hold.
     #[error("its control messages exceed our bounds")]
     ControlMessageTooLong,
-    /// So much waits to be sent that it cannot have acknowledged anything for long.
-    #[error("it makes us answer, but acknowledges nothing")]
-    NothingAcknowledged,
     /// PUSH_REPLY is longer than we are willing to hold.
     #[error("its PUSH_REPLY exceeds our bounds")]
     PushReplyTooLong,

@@ -199,6 +199,12 @@ impl Session {
         Ok(())
     }
 
+    /// Counters of the live keys, the newest last.
+    #[cfg(test)]
+    pub(crate) fn usages(&self) -> Vec<Arc<Usage>> {
+        self.keys.live.iter().map(|key| Arc::clone(&key.usage)).collect()
+    }
+
     /// Whether IV_PROTO has this bit.
     pub(super) fn announces(&self, bit: u32) -> bool {
         peer_info::announced(&self.config.settings) & bit != 0

@@ -537,7 +537,7 @@ impl Tunnel for Session {
     }
 
     fn handle_message(&mut self, now: Instant, message: &[u8]) {
-        if self.listens() {
+        if self.phase == Phase::Up {
             self.on_data_message(now, message);
             self.flush(now);
         }

@@ -1,15 +1,29 @@
 //! The session against a server written for these tests, over a link that loses and reorders, on a virtual clock. One
 //! behaviour a file.
 
-#![allow(dead_code, reason = "more tests are being written")]
-
+mod certificates;
+mod closing;
+mod dynamic_tls_crypt;
+mod endings;
 mod handshake;
+mod hostile;
+mod keepalive;
+mod key_lifetime;
 mod link;
+mod login;
 mod lossy;
+mod negotiation;
 mod pair;
+mod path;
+mod pending;
 mod pki;
+mod pushed;
 mod renegotiation;
 mod server;
+mod timing;
+mod tls_settings;
+mod transitions;
+mod volume;
 
 use std::{
     sync::LazyLock,

@@ -11,7 +11,10 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use rustls::{
-    RootCertStore, ServerConfig, SupportedProtocolVersion, crypto::CryptoProvider, server::WebPkiClientVerifier,
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::CryptoProvider,
+    server::WebPkiClientVerifier,
+    sign::{CertifiedKey, SingleCertAndKey},
     time_provider::TimeProvider,
 };
 
@@ -23,17 +26,36 @@ pub(super) type Ca = CertifiedIssuer<'static, KeyPair>;
 /// A certificate and its key.
 pub(super) struct Leaf {
     pub(super) certificate: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
+    /// Sent along.
+    pub(super) intermediates: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
 }
 
 impl Leaf {
     fn new(certificate: &rcgen::Certificate, key: &KeyPair) -> Self {
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        Self { certificate: certificate.der().clone(), key }
+        Self { certificate: certificate.der().clone(), intermediates: Vec::new(), key }
     }
 
     pub(super) fn identity(&self) -> ClientIdentity {
-        ClientIdentity { chain: vec![self.certificate.clone()], key: self.key.clone_key() }
+        ClientIdentity { chain: self.chain(), key: self.key.clone_key() }
+    }
+
+    /// A TLS server that shows this certificate, although its key is another.
+    pub(super) fn server_config_of_a_thief(&self) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = provider.key_provider.load_private_key(self.key.clone_key()).unwrap();
+        let certified = Arc::new(CertifiedKey::new(self.chain(), key));
+        let config = ServerConfig::builder_with_details(provider, Arc::new(FixedTime))
+            .with_protocol_versions(rustls::ALL_VERSIONS)
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        Arc::new(config)
+    }
+
+    fn chain(&self) -> Vec<CertificateDer<'static>> {
+        [std::slice::from_ref(&self.certificate), &self.intermediates].concat()
     }
 
     /// A TLS server that shows this certificate, and asks for one of ours.
@@ -54,7 +76,7 @@ impl Leaf {
             .with_protocol_versions(versions)
             .unwrap()
             .with_client_cert_verifier(clients.allow_unauthenticated().build().unwrap())
-            .with_single_cert(vec![self.certificate.clone()], self.key.clone_key());
+            .with_single_cert(self.chain(), self.key.clone_key());
         Arc::new(config.unwrap())
     }
 }
@@ -71,12 +93,21 @@ pub(super) static CLIENT: LazyLock<Leaf> = LazyLock::new(|| {
 });
 
 pub(super) fn ca(name: &str) -> Ca {
+    CertifiedIssuer::self_signed(ca_params(name), KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A CA below another.
+pub(super) fn intermediate(name: &str, above: &Ca) -> Ca {
+    CertifiedIssuer::signed_by(ca_params(name), KeyPair::generate().unwrap(), above).unwrap()
+}
+
+fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    params
 }
 
 /// A server's certificate, with whatever is changed.

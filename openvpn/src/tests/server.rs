@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use rustls::{ServerConfig, ServerConnection};
 use zeroize::Zeroizing;
 
-use super::{START, UNIX_START, pki};
+use super::{UNIX_START, pki};
 use crate::{
     algorithms::{Cipher, Digest},
     config::{ControlWrap, Framing},
@@ -49,6 +49,12 @@ pub(super) struct Script {
     pub(super) defiant: bool,
     /// Further options of the PUSH_REPLY.
     pub(super) push: Vec<String>,
+    /// The options come in so many messages.
+    pub(super) parts: usize,
+    /// Those messages share a record.
+    pub(super) one_record: bool,
+    /// Records sent before the first key message.
+    pub(super) says_first: Vec<Vec<u8>>,
     /// Records sent when options are due, in place of the PUSH_REPLY.
     pub(super) says: Option<Vec<Vec<u8>>>,
     /// Records sent right after the key message of a renegotiation.
@@ -79,6 +85,9 @@ impl Default for Script {
             peer_id: Some(7),
             defiant: false,
             push: Vec::new(),
+            parts: 1,
+            one_record: false,
+            says_first: Vec::new(),
             says: None,
             says_later: Vec::new(),
             waits_for_request: false,
@@ -293,6 +302,36 @@ impl ScriptedServer {
         self.flush(now);
     }
 
+    /// Asks the client for new TLS keys, again and again.
+    pub(super) fn flood_key_updates(&mut self, now: Instant, count: usize) {
+        for _ in 0..count {
+            let slot = self.slot.as_mut().unwrap();
+            // A message of nothing: rustls counts requests between messages.
+            slot.tls.writer().write_all(b"\0").unwrap();
+            slot.tls.refresh_traffic_keys().unwrap();
+            slot.collect();
+            let payload = slot.unsent.pop_front().unwrap();
+            slot.reliable.queue(Opcode::CONTROL_V1, payload);
+            let Some(outgoing) = slot.reliable.poll_send(now) else { return };
+            slot.reliable.on_acks(now, &[outgoing.packet_id]);
+            self.send_packet(&ControlPacket {
+                opcode: outgoing.opcode,
+                key_id: KeyId::FIRST,
+                session_id: self.session_id,
+                acks: AckList::default(),
+                peer_session_id: None,
+                packet_id: Some(outgoing.packet_id),
+                payload: outgoing.payload,
+            });
+        }
+    }
+
+    /// Sends a packet without the dynamic wrapping.
+    pub(super) fn send_with_first_wrapping(&mut self, packet: &ControlPacket) {
+        let datagram = self.wrapper.wrap(packet, UNIX_START.as_secs() as u32).unwrap();
+        self.out.push_back(datagram);
+    }
+
     /// Puts bytes into the control channel that are no TLS of ours.
     pub(super) fn say_raw(&mut self, now: Instant, bytes: &[u8]) {
         self.slot.as_mut().unwrap().unsent.push_back(Bytes::copy_from_slice(bytes));
@@ -311,7 +350,7 @@ impl ScriptedServer {
         self.sealer.as_mut().map(|sealer| seal(sealer, content))
     }
 
-    /// The key id that is sealed with.
+    /// The lines of the client's peer-info.
     pub(super) fn peer_info(&self) -> Vec<&str> {
         self.client_messages[0].peer_info.lines().collect()
     }
@@ -460,6 +499,9 @@ impl ScriptedServer {
         self.random.fill(server.random2.as_mut_slice());
         let slot = self.slot.as_mut().unwrap();
         self.peer_certificates = slot.tls.peer_certificates().map_or(0, <[_]>::len);
+        if slot.key_id == KeyId::FIRST {
+            self.script.says_first.iter().for_each(|record| slot.write(record));
+        }
         slot.write(&server.encode().unwrap());
         slot.messages = Some((client, server));
         if slot.key_id != KeyId::FIRST {
@@ -491,8 +533,21 @@ impl ScriptedServer {
             let exported = self.slot.as_ref().unwrap().exported(EXPORTER_DYNAMIC_TLS_CRYPT);
             self.dynamic = Some(Wrapper::dynamic(&exported, &self.script.wrap, Role::Server, &self.crypto));
         }
-        let reply = format!("PUSH_REPLY,{}\0", self.options().join(","));
-        self.slot.as_mut().unwrap().write(reply.as_bytes());
+        let options = self.options();
+        let parts: Vec<_> = options.chunks(options.len().div_ceil(self.script.parts)).collect();
+        let last = parts.len() - 1;
+        let text = |(at, part): (usize, &&[String])| match (at == last, last) {
+            (_, 0) => format!("PUSH_REPLY,{}\0", part.join(",")),
+            (false, _) => format!("PUSH_REPLY,{},push-continuation 2\0", part.join(",")),
+            (true, _) => format!("PUSH_REPLY,{},push-continuation 1\0", part.join(",")),
+        };
+        let texts: Vec<String> = parts.iter().enumerate().map(text).collect();
+        let slot = self.slot.as_mut().unwrap();
+        if self.script.one_record {
+            slot.write(texts.concat().as_bytes());
+        } else {
+            texts.iter().for_each(|text| slot.write(text.as_bytes()));
+        }
     }
 
     fn options(&self) -> Vec<String> {
@@ -631,11 +686,6 @@ pub(super) fn seal(sealer: &mut DataSealer, content: &[u8]) -> Bytes {
 /// As the header of a datagram says, without a wrapper.
 pub(super) fn header(datagram: &[u8]) -> Header {
     Header::decode(&datagram[..Header::LEN]).unwrap()
-}
-
-/// Seconds since the start of the clock.
-pub(super) fn elapsed(at: Instant) -> f64 {
-    at.duration_since(*START).as_secs_f64()
 }
 
 const PAYLOAD_LIMIT: usize = 1000;
