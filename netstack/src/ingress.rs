@@ -211,6 +211,7 @@ impl Stack {
         let Some(&key) = self.ports.get(&quoted.local.1) else { return false };
         let idle = self.config.udp_idle;
         let is_ours = self.sockets.get(key).is_some_and(|socket| socket.is_associated(now, quoted.remote, idle));
+        let is_ours = is_ours && self.config.addresses.contains(&quoted.local.0);
         let is_final = matches!(error.kind, ErrorKind::Unreachable(_));
         if !is_ours || !is_final || self.udp_errors >= MAX_UDP_ERRORS {
             return false;

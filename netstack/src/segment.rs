@@ -102,7 +102,7 @@ fn bare(
     header[14..16].copy_from_slice(&window.to_be_bytes());
     let sum = packet::transport_checksum(source, destination, TCP, &header);
     header[16..18].copy_from_slice(&sum);
-    packet::build(source, destination, TCP, HEADER, |payload| payload.copy_from_slice(&header))
+    packet::build((source, destination), None, TCP, HEADER, |payload| payload.copy_from_slice(&header))
 }
 
 const HEADER: usize = 20;
