@@ -92,13 +92,7 @@ impl Stack {
             self.counters.implausible += 1;
             return;
         }
-        if packet.extended {
-            // smoltcp does not step over IPv6 extension headers.
-            let Some(plain) = packet.rebuilt() else { return };
-            live.handle(&self.clock, now, &plain, segment, &mut self.outbox);
-        } else {
-            live.handle(&self.clock, now, packet.bytes, segment, &mut self.outbox);
-        }
+        live.handle(&self.clock, now, packet, segment, &mut self.outbox);
         self.settle(key, segment.rst);
         self.make_ready(key);
     }

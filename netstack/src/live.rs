@@ -18,7 +18,8 @@ use crate::{
     demux::{TimeWait, Tuple},
     device::{Device, Track},
     outbox::Outbox,
-    segment::Segment,
+    packet::Packet,
+    segment::{self, Segment},
 };
 
 /// A connection with a socket.
@@ -42,8 +43,12 @@ pub(crate) struct Live {
     released_at: Option<Instant>,
     /// Something was begun without knowing the time.
     waits_for_time: bool,
+    /// The state before the latest segment, see `is_nearly_done`.
+    nearly_done: bool,
     /// When the remote was last heard of, or we began to expect to hear of it.
     heard: Instant,
+    /// When it last acknowledged something new, or we began to wait for that.
+    progressed: Instant,
 }
 
 /// What a new connection needs to know.
@@ -95,7 +100,9 @@ impl Live {
             limit: now.checked_add(connect_timeout),
             released_at: None,
             waits_for_time: false,
+            nearly_done: false,
             heard: now,
+            progressed: now,
         })
     }
 
@@ -163,6 +170,7 @@ impl Live {
     pub(crate) fn on_time(&mut self, now: Instant) {
         if std::mem::take(&mut self.waits_for_time) {
             self.heard = self.heard.max(now);
+            self.progressed = self.progressed.max(now);
             if self.released_at.is_some() {
                 self.released_at = Some(now);
                 self.extend_linger(now);
@@ -189,24 +197,65 @@ impl Live {
         (opens && !self.connected) || self.track.next.is_none()
     }
 
-    /// Hands a packet to smoltcp; what has to be answered at once goes to the outbox.
+    /// Takes a segment; what has to be answered at once goes to the outbox.
     pub(crate) fn handle(
         &mut self,
         clock: &Clock,
         now: Instant,
-        packet: &[u8],
+        packet: &Packet<'_>,
         segment: &Segment,
         outbox: &mut Outbox,
     ) {
         self.on_time(now);
-        let unread_before = self.socket().recv_queue();
-        if self.track.on_received(segment) {
+        self.nearly_done = self.is_nearly_done();
+        self.heard = self.heard.max(now);
+        let is_new = self.track.on_received(segment);
+        if is_new {
+            self.progressed = now;
             self.extend_linger(now);
         }
+        if self.is_late_fin(segment) {
+            // smoltcp 0.14 does not count a FIN as part of its segment: behind data that it has already, it is dropped as
+            // outside of the window. The data is left out here.
+            if let Some(fin) = segment::fin_alone(packet, segment) {
+                self.feed(clock, now, &fin, outbox);
+            }
+        } else if packet.extended {
+            // Nor does it step over IPv6 extension headers.
+            if let Some(plain) = packet.rebuilt() {
+                self.feed(clock, now, &plain, outbox);
+            }
+        } else if is_new || !self.is_futile(segment) {
+            self.feed(clock, now, packet.bytes, outbox);
+        }
+    }
+
+    /// Whether only the remote's acknowledgment of our FIN is missing, or nothing at all.
+    fn is_nearly_done(&self) -> bool {
+        let socket = self.socket();
+        socket.send_queue() == 0 && matches!(socket.state(), State::Closing | State::LastAck | State::TimeWait)
+    }
+
+    /// A FIN whose data was acknowledged before.
+    fn is_late_fin(&self, segment: &Segment) -> bool {
+        segment.fin && segment.data > 0 && self.track.acknowledged == Some(segment.end().wrapping_sub(1))
+    }
+
+    /// An acknowledgment that is not new while only our FIN is unacknowledged. The third of them would make smoltcp 0.14 stop its
+    /// retransmission timer for a fast retransmit of data that is not there, and the FIN would never be repeated.
+    fn is_futile(&self, segment: &Segment) -> bool {
+        let says_nothing = segment.data == 0 && !(segment.syn || segment.fin || segment.rst);
+        let is_duplicate = segment.acknowledgment == Some(self.track.unacknowledged)
+            && Some(segment.sequence) == self.track.acknowledged;
+        says_nothing && is_duplicate && self.is_expecting() && self.socket().send_queue() == 0
+    }
+
+    /// Hands a packet to smoltcp.
+    fn feed(&mut self, clock: &Clock, now: Instant, packet: &[u8], outbox: &mut Outbox) {
+        let unread_before = self.socket().recv_queue();
         let mut device =
             Device { arriving: Some(packet), sink: &mut *outbox, mtu: self.mtu, track: &mut self.track, sent: 0 };
         self.interface.poll_ingress_single(clock.to_smoltcp(now), &mut device, &mut self.sockets);
-        self.heard = self.heard.max(now);
         self.newly_received |= self.socket().recv_queue() > unread_before;
         if !self.connected && self.socket().may_send() {
             self.on_connected(clock, now, outbox);
@@ -263,7 +312,8 @@ impl Live {
         let socket = self.socket();
         match socket.state() {
             State::Closed if !self.connected => Verdict::Ended(CloseReason::Refused),
-            State::Closed if reset => Verdict::Ended(CloseReason::Reset),
+            // The remote has forgotten a connection that was over for it: no error (RFC 9293 §3.10.7.4).
+            State::Closed if reset && !self.nearly_done => Verdict::Ended(CloseReason::Reset),
             State::Closed => Verdict::Ended(CloseReason::Finished),
             _ if released && socket.can_recv() => Verdict::Unwanted,
             State::TimeWait => self.time_wait().map_or(Verdict::Lives, Verdict::Waits),
@@ -321,12 +371,15 @@ impl Live {
 
     /// When the connection is given up unless something happens.
     pub(crate) fn gives_up_at(&self) -> Option<Instant> {
-        let patience = if self.is_expecting() { Some(USER_TIMEOUT) } else { None };
-        let keepalive =
-            self.keepalive.filter(|_| self.connected).map(|interval| interval.saturating_mul(KEEPALIVE_INTERVALS));
-        let silence = [patience, keepalive].into_iter().flatten().min();
-        let silent_until = silence.and_then(|silence| self.heard.checked_add(silence));
-        [silent_until, self.limit].into_iter().flatten().min()
+        let patient_until = self.is_expecting().then(|| {
+            // A remote with a full buffer is alive as long as it says so. Nothing excuses it from taking our FIN.
+            let since = if self.socket().send_queue() > 0 { self.heard } else { self.progressed };
+            since + USER_TIMEOUT
+        });
+        let keepalive = self.keepalive.filter(|_| self.connected);
+        let silent_until =
+            keepalive.and_then(|interval| self.heard.checked_add(interval.saturating_mul(KEEPALIVE_INTERVALS)));
+        [patient_until, silent_until, self.limit].into_iter().flatten().min()
     }
 
     /// When to look at the connection again; it has just had its turn.

@@ -71,6 +71,10 @@ impl Link {
         }
     }
 
+    pub(crate) const fn is_lossy(&self) -> bool {
+        self.quality.loss > 0
+    }
+
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
         self.under_way.keys().next().map(|(at, _)| *at)
     }
