@@ -160,9 +160,13 @@ fn release_with_unread_data_resets_the_remote() {
     client.lazy = true;
     world.host.socket(handle).send_slice(b"unread").unwrap();
     world.run_for(&mut [&mut client], SECOND);
+    world.seen = Some(Vec::new());
     world.stack.release(client.id);
     world.run_for(&mut [&mut client], SECOND);
     assert_eq!(world.host.socket(handle).state(), State::Closed);
+    let seen = world.seen.take().unwrap();
+    let controls = seen.iter().map(|packet| read_tcp(packet).unwrap().tcp.control).collect::<Vec<_>>();
+    assert_eq!(controls, [TcpControl::Rst], "no FIN that would say that all is well");
     assert_eq!(world.stack.memory_used(), 0);
 }
 
@@ -305,8 +309,13 @@ fn reset_instead_of_the_last_acknowledgment_is_no_error() {
 #[test]
 fn fin_is_repeated_however_many_acknowledgments_come_twice() {
     let mut world = World::new();
-    let (mut client, fin) = waiting_for_the_last_acknowledgment(&mut world);
-    let fin = read_tcp(&fin).unwrap();
+    let (mut client, handle) = world.connected(80, 64 << 10);
+    world.stack.shutdown(client.id);
+    world.up.cut = true;
+    world.seen = Some(Vec::new());
+    world.settle(&mut [&mut client]);
+    let seen = world.seen.take().unwrap();
+    let fin = read_tcp(&seen[0]).unwrap();
     let repeated = TcpRepr { seq_number: fin.tcp.ack_number.unwrap(), ack_number: Some(fin.tcp.seq_number), ..SEGMENT };
     for _ in 0..5 {
         world.stack.handle_packet(world.now, &tcp(fin.to, fin.from, repeated));
@@ -314,7 +323,7 @@ fn fin_is_repeated_however_many_acknowledgments_come_twice() {
     }
     world.up.cut = false;
     world.run_for(&mut [&mut client], 5 * SECOND);
-    assert_eq!(client.closed, Some(CloseReason::Finished));
+    assert_eq!(world.host.socket(handle).state(), State::CloseWait);
 }
 
 #[test]
