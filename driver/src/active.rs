@@ -258,7 +258,7 @@ impl<T: Tunnel> Core<T> {
             inner.stats.times_up += 1;
         }
         let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
-        tracing::info!(gateway = %self.path.remote, addresses = addresses.join(" "), mtu = network.mtu, "tunnel is up");
+        tracing::debug!(gateway = %self.path.remote, addresses = addresses.join(" "), mtu = network.mtu, "packets can travel");
         self.network = Some(Arc::clone(&network));
         env.shared.state.send_replace(State::Up(Arc::clone(&network)));
         env.shared.publish(ClientEvent::Up(network));

@@ -1,0 +1,137 @@
+//! Errors of one line, and the exit codes that go with them.
+
+use std::fmt;
+
+use adit_driver::{Failure, FailureKind};
+
+/// How the program ended: its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// It did what it was asked, until SIGTERM.
+    Ok,
+    /// Something else.
+    Other,
+    /// The command line, the profile or a secret cannot be used.
+    Usage,
+    /// A gateway's name has no address, or no gateway answered.
+    Unreachable,
+    /// The gateway could not prove who it is.
+    PeerNotAuthenticated,
+    /// The gateway did not accept our proof.
+    AuthFailed,
+    /// No common algorithm.
+    NoAgreement,
+    /// A local address or port cannot be used.
+    LocalSocket,
+    /// The tunnel was up, was lost and did not come back.
+    Lost,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Exit {
+    /// The exit code of the process.
+    #[must_use]
+    pub const fn code(self) -> i32 {
+        match self {
+            Self::Ok => 0,
+            Self::Other => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::PeerNotAuthenticated => 4,
+            Self::AuthFailed => 5,
+            Self::NoAgreement => 6,
+            Self::LocalSocket => 7,
+            Self::Lost => 8,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// Why the program ended; shown as one line with what can be done about it.
+#[derive(Debug)]
+pub struct Error {
+    exit: Exit,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Error {
+    pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: one_line(&message.to_string()), hint: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The exit code that goes with it.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(crate) fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "; hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let exit = match failure.kind() {
+            FailureKind::Configuration => Exit::Usage,
+            FailureKind::PeerNotAuthenticated => Exit::PeerNotAuthenticated,
+            FailureKind::AuthFailed => Exit::AuthFailed,
+            FailureKind::Closed => Exit::Ok,
+            _ if failure.was_up() => Exit::Lost,
+            FailureKind::Resolve | FailureKind::Unreachable => Exit::Unreachable,
+            FailureKind::NoAgreement => Exit::NoAgreement,
+            FailureKind::LocalSocket => Exit::LocalSocket,
+            FailureKind::PeerClosed | FailureKind::PeerMisbehaved | FailureKind::Internal => Exit::Other,
+        };
+        let message = match (exit, failure.kind()) {
+            (Exit::Lost, _) => format!("the tunnel was lost and did not come back: {failure}"),
+            (_, FailureKind::Resolve) => format!("cannot resolve {failure}"),
+            _ => format!("no tunnel to {failure}"),
+        };
+        let error = Self::new(exit, message);
+        match failure.hint() {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// Whatever a message quotes, it stays on its line.
+fn one_line(text: &str) -> String {
+    text.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_its_hint() {
+        let error = Error::new(Exit::Usage, "bad\n  thing\r\n").hint("do something else");
+        assert_eq!(error.to_string(), "bad; thing; hint: do something else");
+        assert_eq!(error.exit().code(), 2);
+    }
+}

@@ -1,0 +1,93 @@
+//! Forwards: local sockets on one side, the tunnel on the other.
+
+mod tcp;
+mod udp;
+
+use std::{fmt, io, net::SocketAddr, time::Duration};
+
+use adit_driver::{Client, Target};
+use tokio::net::{TcpListener, UdpSocket};
+
+use crate::{
+    error::{Error, Exit},
+    spec::{ForwardSpec, TransportKind},
+};
+
+/// Waiting when the system has no file descriptors left: there is no event for their return.
+const OUT_OF_RESOURCES_WAIT: Duration = Duration::from_millis(100);
+
+/// A bound local port.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    address: SocketAddr,
+    target: Target,
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+impl Listener {
+    /// Binds the local port. What connects to it before [`Self::serve`] waits.
+    pub(crate) fn bind(spec: &ForwardSpec) -> Result<Self, Error> {
+        let failed = |error: io::Error| {
+            let bound =
+                Error::new(Exit::LocalSocket, format!("cannot listen on {}/{}: {error}", spec.bind, spec.transport));
+            let hints = [
+                (io::ErrorKind::AddrInUse, "another program uses that port; choose another one"),
+                (io::ErrorKind::PermissionDenied, "ports below 1024 need rights; choose a higher one"),
+                (io::ErrorKind::AddrNotAvailable, "this machine does not have that address"),
+            ];
+            match hints.iter().find(|(kind, _)| *kind == error.kind()) {
+                Some((_, hint)) => bound.hint(*hint),
+                None => bound,
+            }
+        };
+        let (address, socket) = bind(spec).map_err(failed)?;
+        Ok(Self { address, target: spec.target.clone(), socket })
+    }
+
+    /// Forwards until the program ends.
+    pub(crate) async fn serve(self, client: Client) {
+        match self.socket {
+            Socket::Tcp(listener) => tcp::serve(listener, self.target, client).await,
+            Socket::Udp(socket) => udp::serve(socket, self.target, client).await,
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = match self.socket {
+            Socket::Tcp(_) => TransportKind::Tcp,
+            Socket::Udp(_) => TransportKind::Udp,
+        };
+        write!(f, "{} -> {}/{transport}", self.address, self.target)
+    }
+}
+
+fn bind(spec: &ForwardSpec) -> io::Result<(SocketAddr, Socket)> {
+    match spec.transport {
+        TransportKind::Tcp => {
+            let listener = std::net::TcpListener::bind(spec.bind)?;
+            listener.set_nonblocking(true)?;
+            Ok((listener.local_addr()?, Socket::Tcp(TcpListener::from_std(listener)?)))
+        }
+        TransportKind::Udp => {
+            let socket = std::net::UdpSocket::bind(spec.bind)?;
+            socket.set_nonblocking(true)?;
+            Ok((socket.local_addr()?, Socket::Udp(UdpSocket::from_std(socket)?)))
+        }
+    }
+}
+
+/// Whether the system is short of something that others may give back: then trying again at once would spin.
+fn is_out_of_resources(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,146 @@
+//! What `adit forward` does, from its start to its exit code.
+
+use std::{ffi::OsString, io::Write};
+
+use adit_driver::{Builder, Client, Failure, openvpn::OpenVpn};
+use clap::Parser;
+use openvpn::Config;
+
+use crate::{
+    arguments::{Arguments, Command, Forward, LogFormat},
+    error::{Error, Exit},
+    forward::Listener,
+    log, profile,
+    prompt::Terminal,
+};
+
+/// Runs the program with these arguments, the first of which is its name. `adjust` may change the configuration before it is
+/// used: the program itself leaves it as it is, tests withhold features.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&mut Config)) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for, and go to standard output. A closed one cannot be helped.
+            drop(error.print());
+            return if error.exit_code() == 0 { Exit::Ok } else { Exit::Usage };
+        }
+    };
+    log::start(&arguments);
+    let Command::Forward(forward) = &arguments.command;
+    match prepare_and_forward(forward, adjust) {
+        Ok(exit) => exit,
+        Err(error) => {
+            report(&error, arguments.log_format);
+            error.exit()
+        }
+    }
+}
+
+fn prepare_and_forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) -> Result<Exit, Error> {
+    let mut config = profile::load(arguments)?;
+    adjust(&mut config);
+    // One thread: one tunnel is one task, and waking another core for each packet costs more than its encryption.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(Exit::Other, format!("no runtime: {error}")))?;
+    let result = runtime.block_on(forward(arguments, config));
+    // A name server that does not answer must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn forward(arguments: &Forward, config: Config) -> Result<Exit, Error> {
+    let mut signals = Signals::new()?;
+    // Before connecting: a port in use is said at once.
+    let listeners = arguments.forwards.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
+    let client = Builder::new(OpenVpn::from(config)).prompter(Terminal).start();
+    tokio::select! {
+        biased;
+        exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
+        up = client.up() => up?,
+    };
+    announce(&listeners)?;
+    let mut forwards = tokio::task::JoinSet::new();
+    for listener in listeners {
+        forwards.spawn(listener.serve(client.clone()));
+    }
+    let failure: Failure = tokio::select! {
+        biased;
+        exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
+        failure = client.closed() => failure,
+    };
+    // Whoever is connected gets a reset with the end of the process; those waiting for a tunnel, too.
+    Err(failure.into())
+}
+
+/// Says goodbye to the gateway; a second signal ends the waiting.
+async fn close(client: &Client, exit: Exit, signals: &mut Signals) -> Exit {
+    tracing::info!("closing the tunnel");
+    tokio::select! {
+        () = client.close() => exit,
+        again = signals.next() => again,
+    }
+}
+
+/// One line for each forward, for whoever waits for them.
+fn announce(listeners: &[Listener]) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    let written = listeners.iter().try_for_each(|listener| writeln!(stdout, "{listener}"));
+    written.and_then(|()| stdout.flush()).map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
+}
+
+/// The one line about why the program ends.
+fn report(error: &Error, format: LogFormat) {
+    match format {
+        LogFormat::Text => {
+            // Nowhere left to say that standard error is closed.
+            drop(writeln!(std::io::stderr(), "error: {error}"));
+        }
+        LogFormat::Json => {
+            tracing::error!(exit_code = error.exit().code(), hint = error.hint_text(), "{}", error.message());
+        }
+    }
+}
+
+/// Ctrl-C and, where it exists, SIGTERM.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> Result<Self, Error> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let failed = |error| Error::new(Exit::Other, format!("signals: {error}"));
+        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        Ok(Self { interrupt, terminate })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => Exit::Interrupted,
+            Some(()) = self.terminate.recv() => Exit::Ok,
+            else => std::future::pending().await,
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> Result<Self, Error> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) -> Exit {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Exit::Interrupted,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Every way to fail that needs no gateway: one line that says why, and the exit code that says it to machines.
+
+use std::{
+    fs,
+    io::Read,
+    net::{TcpListener, UdpSocket},
+    path::PathBuf,
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+/// A directory of its own for each test, gone afterwards.
+struct Workplace(PathBuf);
+
+impl Workplace {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("adit-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("login"), "alice\nsecret\n").unwrap();
+        Self(path)
+    }
+
+    /// A profile for this `remote` line, with further lines.
+    fn profile(&self, remote: &str, more: &str) -> PathBuf {
+        let path = self.0.join("office.ovpn");
+        let fingerprint = ["ab"; 32].join(":");
+        let text = format!(
+            "client\ndev tun\nremote {remote}\npeer-fingerprint {fingerprint}\nauth-user-pass\n\
+             connect-timeout 1\nhand-window 2\nresolv-retry 0\n{more}\n"
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// `adit forward` with this profile.
+    fn forward(&self, profile: &PathBuf, arguments: &[&str]) -> Command {
+        let mut command = adit(&["forward", "--config"]);
+        command.arg(profile).arg("--auth-user-pass").arg(self.0.join("login")).args(arguments);
+        command
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn adit(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+    command.args(arguments).stdin(Stdio::null()).env_remove("ADIT_LOG").env("RUST_BACKTRACE", "0");
+    command
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Fails with this code; the last line is the error, and has every one of these texts.
+fn fails(mut command: Command, code: i32, texts: &[&str]) {
+    let output = command.output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(output.stdout.is_empty(), "nothing is announced");
+    let last = said.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: "), "{said}");
+    for text in texts {
+        assert!(last.contains(text), "no {text:?} in {last:?}");
+    }
+}
+
+const FORWARD: [&str; 2] = ["-L", "0:192.168.100.30:80"];
+
+#[test]
+fn a_profile_that_is_not_there_is_named() {
+    let mut command = adit(&["forward", "--config", "/nonexistent/office.ovpn"]);
+    command.args(FORWARD);
+    fails(command, 2, &["/nonexistent/office.ovpn", "No such file"]);
+}
+
+#[test]
+fn a_refused_directive_is_named_with_its_line() {
+    let place = Workplace::new();
+    let profile = place.profile("192.0.2.1 1194", "fragment 1300");
+    fails(place.forward(&profile, &FORWARD), 2, &["line 9", "fragment"]);
+}
+
+#[test]
+fn a_forward_that_makes_no_sense_is_a_usage_error() {
+    let place = Workplace::new();
+    let profile = place.profile("192.0.2.1 1194", "");
+    for wrong in ["80", "80:fd00::1:80", "x:192.168.100.30:80", "80:192.168.100.30:80/sctp"] {
+        let output = place.forward(&profile, &["-L", wrong]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", stderr(&output));
+        assert!(stderr(&output).contains(wrong));
+    }
+    let output = place.forward(&profile, &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "no forward at all");
+}
+
+#[test]
+fn a_port_in_use_is_said_before_anything_is_tried() {
+    let place = Workplace::new();
+    let profile = place.profile("no-such-host.invalid 1194", "");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    fails(place.forward(&profile, &["-L", &format!("{port}:192.168.100.30:80")]), 7, &[&port, "hint:"]);
+
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    fails(place.forward(&profile, &["-L", &format!("{port}:192.168.100.30:53/udp")]), 7, &[&port, "hint:"]);
+}
+
+#[test]
+fn an_unknown_gateway_is_named() {
+    let place = Workplace::new();
+    let profile = place.profile("no-such-host.invalid 1194", "");
+    fails(place.forward(&profile, &FORWARD), 3, &["no-such-host.invalid", "hint:"]);
+}
+
+#[test]
+fn a_gateway_that_does_not_answer_is_given_up() {
+    let place = Workplace::new();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let profile = place.profile(&format!("127.0.0.1 {}", address.port()), "");
+    fails(place.forward(&profile, &FORWARD), 3, &[&address.to_string(), "hint:"]);
+}
+
+#[test]
+fn a_gateway_that_refuses_is_given_up() {
+    let place = Workplace::new();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let profile = place.profile(&format!("127.0.0.1 {} tcp", closed.port()), "");
+    fails(place.forward(&profile, &FORWARD), 3, &[&closed.to_string(), "refused"]);
+}
+
+#[test]
+fn as_many_rounds_as_the_profile_says() {
+    let place = Workplace::new();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let remote = format!("127.0.0.1 {} tcp", closed.port());
+    let profile = place.profile(&remote, "connect-retry 1 1\nconnect-retry-max 2");
+    let output = place.forward(&profile, &FORWARD).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(stderr(&output).matches("connecting to").count(), 2, "{}", stderr(&output));
+}
+
+#[test]
+fn credentials_nobody_can_be_asked_for_are_said_to_be_missing() {
+    let place = Workplace::new();
+    let profile = place.profile("192.0.2.1 1194", "");
+    let mut command = adit(&["forward", "--config"]);
+    command.arg(&profile).args(FORWARD);
+    fails(command, 2, &["password", "--auth-user-pass"]);
+
+    fs::write(place.0.join("login"), "alice\n").unwrap();
+    fails(place.forward(&profile, &FORWARD), 2, &["login", "password"]);
+}
+
+#[test]
+fn secrets_are_never_logged() {
+    let place = Workplace::new();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let profile = place.profile(&format!("127.0.0.1 {}", silent.local_addr().unwrap().port()), "");
+    let output = place.forward(&profile, &["-vv", FORWARD[0], FORWARD[1]]).output().unwrap();
+    assert!(stderr(&output).contains("TRACE"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("secret\n") && !stderr(&output).contains("alice:secret"));
+    assert!(!stderr(&output).contains("\"secret\""));
+}
+
+#[test]
+fn in_json_the_error_is_an_event_with_code_and_hint() {
+    let place = Workplace::new();
+    let profile = place.profile("no-such-host.invalid 1194", "");
+    let output = place.forward(&profile, &["--log-format", "json", FORWARD[0], FORWARD[1]]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = stderr(&output);
+    assert!(said.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{said}");
+    let last = said.lines().last().unwrap();
+    for text in [r#""level":"ERROR""#, r#""exit_code":3"#, r#""hint":"#, "no-such-host.invalid"] {
+        assert!(last.contains(text), "no {text} in {last}");
+    }
+}
+
+#[test]
+fn help_and_version_are_for_standard_output() {
+    for (arguments, text) in [
+        (&["--version"][..], env!("CARGO_PKG_VERSION")),
+        (&["--help"], "Exit codes"),
+        (&["forward", "--help"], "adit forward --config office.ovpn -L 8080:192.168.100.30:80"),
+    ] {
+        let output = adit(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8_lossy(&output.stdout).contains(text));
+        assert!(output.stderr.is_empty());
+    }
+}
+
+/// Starts with a gateway that does not answer, and waits until it has been asked.
+#[cfg(unix)]
+fn connecting() -> (Workplace, UdpSocket, Child) {
+    let place = Workplace::new();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let remote = format!("127.0.0.1 {}", silent.local_addr().unwrap().port());
+    let profile = place.profile(&remote, "connect-timeout 60\nhand-window 60");
+    let child = place.forward(&profile, &FORWARD).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    silent.recv_from(&mut [0; 2000]).unwrap();
+    (place, silent, child)
+}
+
+#[cfg(unix)]
+fn ends_with(signal: &str, code: i32) {
+    let (_place, _silent, mut child) = connecting();
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(code), "{said}");
+    assert!(!said.contains("error:"), "{said}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_while_connecting_ends_at_once() {
+    ends_with("-INT", 130);
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_while_connecting_is_no_failure() {
+    ends_with("-TERM", 0);
+}
