@@ -48,7 +48,9 @@ pub(super) fn soak() -> Vec<Case> {
 /// The server dies thirty times; the client finds back each time and keeps nothing of the old tunnels.
 fn flapping_server(rig: &Rig) -> Result<()> {
     let config = nervous_server(rig, Transport::Udp);
-    let mut session = Session::open(rig, &config, &ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?))?;
+    // A tunnel that lives for seconds only counts as a failed attempt, and failed attempts come ever more slowly.
+    let profile = config::profile(&rig.pki, Transport::Udp)?.with("connect-retry 1 3");
+    let mut session = Session::open(rig, &config, &ClientConfig::new(profile))?;
     let descriptors = format!("/proc/{}/fd", session.client.process.pid());
     let before = fs::read_dir(&descriptors)?.count();
     for _ in 0..30 {
