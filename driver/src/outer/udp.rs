@@ -36,7 +36,10 @@ pub(crate) struct UdpSender {
     pub(super) batch: Batch,
     segment_bytes: usize,
     full: u32,
-    pub(super) trouble: Option<io::Error>,
+    /// Why the last datagram could not be sent.
+    trouble: Option<io::Error>,
+    /// What an ICMP error said last.
+    unreachable: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,9 @@ pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(U
     let socket = StdUdpSocket::from(socket);
     let state = UdpSocketState::new((&socket).into())?;
     allow_fragmentation(&socket, remote);
+    if let Err(error) = state.enable_transport_errors((&socket).into()) {
+        tracing::debug!("ICMP errors stay unseen: {error}");
+    }
     tracing::debug!(
         local = %socket.local_addr()?,
         segments = state.max_gso_segments(),
@@ -99,6 +105,7 @@ pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(U
             segment_bytes,
             full: 0,
             trouble: None,
+            unreachable: None,
         },
     ))
 }
@@ -170,7 +177,11 @@ impl UdpSender {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, remote: SocketAddr) -> Poll<()> {
         while let Some(transmit) = self.control.front() {
             let (remote, bytes) = (transmit.path.remote, transmit.datagram.clone());
-            match ready!(poll_send(&self.io, cx, remote, &bytes, None)) {
+            let sent = ready!(poll_send(&self.io, cx, remote, &bytes, None));
+            if sent.as_ref().is_err_and(is_unreachable) && self.take_icmp_errors() {
+                continue;
+            }
+            match sent {
                 Err(error) if is_full(&error) && self.spin(cx) => return Poll::Pending,
                 outcome => self.note(remote, outcome.err()),
             }
@@ -179,7 +190,11 @@ impl UdpSender {
         while let Some((run, bytes)) = self.batch.next_run() {
             let whole = self.io.state.max_gso_segments() > 1 && bytes.len() > run.segment;
             let length = if whole { bytes.len() } else { run.segment.min(bytes.len()) };
-            match ready!(poll_send(&self.io, cx, remote, &bytes[..length], whole.then_some(run.segment))) {
+            let sent = ready!(poll_send(&self.io, cx, remote, &bytes[..length], whole.then_some(run.segment)));
+            if sent.as_ref().is_err_and(is_unreachable) && self.take_icmp_errors() {
+                continue;
+            }
+            match sent {
                 Ok(()) => self.note(remote, None),
                 Err(error) if is_full(&error) && self.spin(cx) => return Poll::Pending,
                 // The system took segmentation back. Nothing was sent: once more, one by one.
@@ -208,6 +223,26 @@ impl UdpSender {
         }
         self.note(remote, trouble);
         self.batch.sent(length);
+    }
+
+    /// The error of a send may be about an earlier one: an ICMP error, which the system reports once, and which does not
+    /// stop the datagram at hand from being sent. Whether there was such an error.
+    fn take_icmp_errors(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(Some(error)) = self.io.state.recv_transport_error((&self.io.socket).into()) {
+            any = true;
+            let error = io::Error::from_raw_os_error(error.raw_errno);
+            if self.unreachable.as_ref().map(io::Error::kind) != Some(error.kind()) {
+                tracing::debug!("ICMP error: {error}");
+            }
+            self.unreachable = Some(error);
+        }
+        any
+    }
+
+    /// Why the gateway cannot be reached, as far as that is known. Anybody may send ICMP errors: this is no more than a hint.
+    pub(super) fn trouble(&self) -> Option<&io::Error> {
+        self.trouble.as_ref().or(self.unreachable.as_ref())
     }
 
     fn limit_runs(&mut self) {
@@ -255,6 +290,13 @@ fn try_send(io: &Io, remote: SocketAddr, bytes: &[u8], segment: Option<usize>) -
     let transmit =
         quinn_udp::Transmit { destination: remote, ecn: None, contents: bytes, segment_size: segment, src_ip: None };
     io.socket.try_io(Interest::WRITABLE, || io.state.try_send((&io.socket).into(), &transmit))
+}
+
+fn is_unreachable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+    )
 }
 
 /// ENOBUFS: 105 on Linux, 55 on the BSDs.
