@@ -15,7 +15,7 @@ use crate::{
     net,
     rig::Rig,
     runner,
-    tools::{fetch, probe, relay, say, serve, stream},
+    tools::{fetch, probe, relay, say, serve, stream, withholding},
 };
 
 /// Cases of adit with real peers.
@@ -67,15 +67,23 @@ enum Command {
     Probe(probe::Options),
     #[command(hide = true)]
     Relay(relay::Options),
+    #[command(hide = true)]
+    Withholding(withholding::Options),
 }
 
 /// The program `interop`.
 #[must_use]
 pub fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).without_time().with_target(false).init();
-    match dispatch(Cli::parse().command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let command = Cli::parse().command;
+    let log = tracing_subscriber::fmt().with_writer(io::stderr);
+    if matches!(command, Command::Withholding(_)) {
+        // The cases read this one's log as they read that of `adit --log-format json`.
+        log.json().init();
+    } else {
+        log.with_ansi(false).without_time().with_target(false).init();
+    }
+    match dispatch(command) {
+        Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
@@ -83,12 +91,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn dispatch(command: Command) -> Result<bool> {
+fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::List => list()?,
         Command::Run { cases, jobs, keep, reference, soak } => {
             let all = if soak { cases::soak() } else { cases::all() };
-            return runner::run(select(all, &cases)?, &runner::Options { jobs, keep, reference });
+            let passed = runner::run(select(all, &cases)?, &runner::Options { jobs, keep, reference })?;
+            return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Case { name, run_dir, prefix, reference } => {
             end_with_runner(prefix.clone());
@@ -101,8 +110,9 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Stream(options) => stream::main(&options)?,
         Command::Probe(options) => probe::main(&options)?,
         Command::Relay(options) => relay::main(&options)?,
+        Command::Withholding(options) => return withholding::main(&options),
     }
-    Ok(true)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A case must not outlive its runner, not even one that was killed: our standard input ends with it.

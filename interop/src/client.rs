@@ -158,7 +158,7 @@ impl Client {
 
     /// Waits for the end of a client that got SIGINT.
     pub(crate) fn interrupted(&self) -> Result<()> {
-        let status = self.process.wait_exit(Duration::from_secs(10)).context("after SIGINT")?;
+        let status = self.process.wait_end(Duration::from_secs(10)).context("after SIGINT")?;
         if !self.reference {
             ensure!(status.code() == Some(130), "after SIGINT the client ended with {status}, not 130");
         }
@@ -167,7 +167,7 @@ impl Client {
 
     /// Waits until the client gives up by itself, with this exit code and a line on standard error that has this text.
     pub(crate) fn expect_failure(&self, code: i32, text: &str, limit: Duration) -> Result<()> {
-        let status = self.process.wait_exit(limit)?;
+        let status = self.process.wait_end(limit)?;
         let errors = self.process.lines(0, |line| (line.stream == Stream::Err).then(|| line.text.clone()));
         if self.reference {
             return Ok(());
@@ -218,7 +218,7 @@ pub(crate) fn client_file(path: &Path, text: &str) -> Result<PathBuf> {
 fn adit_command(rig: &Rig, profile: &Path, config: &ClientConfig) -> Result<Command> {
     let mut command = unprivileged(rig, config.read_only);
     if config.withhold_iv_proto == 0 && !config.withhold_ncp {
-        command.arg(&rig.adit).args(["--log-format", "json"]);
+        command.arg(&rig.adit).args(["forward", "--log-format", "json"]);
     } else {
         // The program itself has no option for what a user never needs.
         command.arg(&rig.interop).arg("withholding");
@@ -227,7 +227,7 @@ fn adit_command(rig: &Rig, profile: &Path, config: &ClientConfig) -> Result<Comm
             command.arg("--ncp");
         }
     }
-    command.arg("forward").arg("--config").arg(profile);
+    command.arg("--config").arg(profile);
     for (port, target, protocol) in FORWARDS {
         let suffix = if protocol == "udp" { "/udp" } else { "" };
         command.arg("-L").arg(format!("{port}:{}:{}{suffix}", bracketed(target), target.port()));

@@ -143,10 +143,16 @@ impl Process {
         }
     }
 
-    /// Waits until the process has ended well, and returns what it printed.
-    pub(crate) fn wait_output(&self, limit: Duration) -> Result<String> {
+    /// Waits until the process has ended and all it said has been read.
+    pub(crate) fn wait_end(&self, limit: Duration) -> Result<ExitStatus> {
         let status = self.wait_exit(limit)?;
         self.drained(Duration::from_secs(5))?;
+        Ok(status)
+    }
+
+    /// Waits until the process has ended well, and returns what it printed.
+    pub(crate) fn wait_output(&self, limit: Duration) -> Result<String> {
+        let status = self.wait_end(limit)?;
         let of = |wanted| self.lines(0, |line| (line.stream == wanted).then(|| line.text.clone())).join("\n");
         if !status.success() {
             bail!("{} failed ({status}): {}", self.name, of(Stream::Err));

@@ -70,7 +70,8 @@ impl Rig {
 
     /// Starts the host in the lan.
     pub(crate) fn start_lan(&self) -> Result<Process> {
-        let mut command = self.tool(Place::Lan, &["serve", "--web", "[::]:8080", "--echo", "[::]:9000"]);
+        let args = ["serve", "--web", "[::]:8080", "--echo", "[::]:9000", "--dns", "[::]:53"];
+        let mut command = self.tool(Place::Lan, &args);
         let lan = Process::spawn(&self.process_name("lan"), &self.dir, &mut command)?;
         lan.wait_text(0, "ready", Duration::from_secs(10))?;
         Ok(lan)

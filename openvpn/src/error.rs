@@ -68,12 +68,18 @@ pub enum SessionError {
     /// EXIT, or the exit notice of the data channel.
     #[error("the server leaves")]
     ServerExits,
+    /// The TCP connection was lost: to the server, another one is another client.
+    #[error("the connection to the server was lost")]
+    StreamLost,
     /// The server's cipher is none of ours.
     #[error("the server wants the cipher {0}, which `data-ciphers` does not allow")]
     Cipher(String),
     /// The server names no cipher, and no fallback is configured.
     #[error("the server does not negotiate a cipher; set `data-ciphers-fallback` to the cipher it uses")]
     NoCipher,
+    /// AUTH_FAILED, but for want of a cipher.
+    #[error("the server allows none of the ciphers in `data-ciphers`")]
+    NoSharedCipher,
     /// The server demands a feature that we lack.
     #[error("the server demands {0}, which we do not support")]
     Unsupported(String),
@@ -104,6 +110,9 @@ pub enum PeerMisbehaved {
     /// More control messages, or longer ones, than we are willing to hold.
     #[error("its control messages exceed our bounds")]
     ControlMessageTooLong,
+    /// So much waits to be sent that it cannot have acknowledged anything for long.
+    #[error("it makes us answer, but acknowledges nothing")]
+    NothingAcknowledged,
     /// PUSH_REPLY is longer than we are willing to hold.
     #[error("its PUSH_REPLY exceeds our bounds")]
     PushReplyTooLong,
@@ -129,10 +138,14 @@ impl SessionError {
             | Self::TokenRefused(_)
             | Self::AuthFailedTemporarily(_)
             | Self::ChallengeAnswered => CloseKind::AuthFailed,
-            Self::ServerRestarts(_) | Self::ServerHalts(_) | Self::ServerExits => CloseKind::PeerClosed,
-            Self::Cipher(_) | Self::NoCipher | Self::Unsupported(_) | Self::Tls(TlsFailure::NoAgreement(_)) => {
-                CloseKind::NoAgreement
+            Self::ServerRestarts(_) | Self::ServerHalts(_) | Self::ServerExits | Self::StreamLost => {
+                CloseKind::PeerClosed
             }
+            Self::Cipher(_)
+            | Self::NoCipher
+            | Self::NoSharedCipher
+            | Self::Unsupported(_)
+            | Self::Tls(TlsFailure::NoAgreement(_)) => CloseKind::NoAgreement,
             Self::Tls(TlsFailure::Protocol(_)) | Self::Protocol(_) | Self::PushedOption(_) => CloseKind::PeerMisbehaved,
             Self::KeyExchange(_) | Self::DataKeys => CloseKind::Internal,
         }

@@ -1,12 +1,12 @@
 //! Entry points for fuzzers: each takes any bytes and must neither panic nor take long.
 
-use std::sync::Arc;
+use std::{net::Ipv4Addr, sync::Arc};
 
 use adit_tunnel::{Content, Opener, Sealer, Usage, wire::Writer};
 
 use crate::{
     algorithms::{Cipher, Digest},
-    config::{ControlWrap, Framing, KeyDirection},
+    config::{ControlWrap, Credentials, Framing, KeyDirection, Settings},
     control::{
         message::{self, Message, PushAssembler},
         packet::{ControlPacket, EarlyNegotiation},
@@ -15,7 +15,9 @@ use crate::{
     crypto::{self, Crypto},
     data::{DataKeyParams, DataOpener, DataSealer, Role, data_keys},
     key_exchange::ServerMessage,
-    keys::StaticKey,
+    keys::{self, StaticKey},
+    options::PulledOptions,
+    profile::{Profile, Secrets},
 };
 
 /// A datagram of the control channel, under every wrapping. What is read is written again as the same bytes.
@@ -54,6 +56,33 @@ pub fn key_exchange(record: &[u8]) {
     if let Ok(message) = ServerMessage::decode(record) {
         assert!(record.len() >= 5 + 64, "{message:?}");
     }
+}
+
+/// A profile whose files all have the same content as itself, and the configuration made of it.
+pub fn profile(text: &[u8]) {
+    if let Ok(profile) = Profile::parse(text, &mut |_| Ok(text.to_vec())) {
+        assert!(!profile.remotes().is_empty());
+        let credentials = Some(Credentials { username: "user".to_owned(), password: "password".into() });
+        let secrets = Secrets { credentials, key_passphrase: Some("passphrase".into()) };
+        drop((profile.warnings(), profile.into_config(secrets)));
+    }
+}
+
+/// Pushed options, one a line.
+pub fn push_options(text: &[u8]) {
+    let options: Vec<String> = String::from_utf8_lossy(text).lines().map(str::to_owned).collect();
+    let settings = Settings::default();
+    let Ok(mut pulled) = PulledOptions::from_local(&settings) else { return };
+    if pulled.apply(&options, &settings).is_ok() {
+        let config = pulled.network_config(Ipv4Addr::LOCALHOST.into(), 1500, 1400);
+        assert!(config.routes.len() <= options.len());
+    }
+}
+
+/// Private keys, certificates and revocation lists, as PEM and as PKCS#12.
+pub fn key_files(file: &[u8]) {
+    let key = keys::pem::private_key(file, Some(b"passphrase"));
+    drop((key, keys::pem::certificates(file), keys::pem::crls(file), keys::Pkcs12::open(file, None)));
 }
 
 /// The text of a static key, or of a client's key of tls-crypt-v2.
@@ -131,6 +160,9 @@ mod tests {
             key_exchange(&bytes);
             key_exchange(&[&[0, 0, 0, 0, 2], &bytes[..]].concat());
             static_key(&bytes);
+            profile(&bytes);
+            push_options(&bytes);
+            key_files(&bytes);
             openvpn_packet(&[&[opcode << 3], &bytes[..]].concat());
         }
     }

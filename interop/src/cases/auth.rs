@@ -1,6 +1,10 @@
 //! Who may in, and who must not: passwords, challenges, tokens, certificates, keys in every wrapping.
 
-use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 
@@ -19,6 +23,7 @@ const REFUSED: Duration = Duration::from_secs(20);
 /// Exit codes of `adit`.
 const PEER_AUTHENTICATION: i32 = 4;
 const OUR_AUTHENTICATION: i32 = 5;
+const TUNNEL_LOST: i32 = 8;
 
 pub(super) fn cases() -> Vec<Case> {
     let bad_server = |name: &str, file: &'static str| Case::new(name, move |rig| bad_server(rig, file));
@@ -41,6 +46,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("static_challenge", static_challenge),
         Case::new("dynamic_challenge", dynamic_challenge),
         Case::new("auth_pending", auth_pending).takes(4),
+        Case::new("auth_failed_temporarily", auth_failed_temporarily).takes(5),
+        Case::new("server_halt", server_halt),
     ]
 }
 
@@ -72,7 +79,7 @@ fn password(rig: &Rig) -> Result<()> {
 }
 
 /// Starts both ends and expects the client to give up.
-fn refused(rig: &Rig, server: &Lines, client: &ClientConfig, code: i32, text: &str) -> Result<Server> {
+pub(super) fn refused(rig: &Rig, server: &Lines, client: &ClientConfig, code: i32, text: &str) -> Result<Server> {
     let _lan = rig.start_lan()?;
     rig.prove_unreachable()?;
     let server = Server::start(rig, server)?;
@@ -126,6 +133,7 @@ fn revoked_client(rig: &Rig, transport: Transport) -> Result<()> {
         .inline("key", &rig.pki, "mallory.key")?
         .with("hand-window 5\nconnect-retry 1 1\nconnect-retry-max 1");
     let _lan = rig.start_lan()?;
+    rig.prove_unreachable()?;
     let server = Server::start(rig, &server)?;
     let client = Client::start(rig, &ClientConfig::new(profile))?;
     server.wait("certificate revoked", REFUSED)?;
@@ -279,4 +287,47 @@ fn auth_pending(rig: &Rig) -> Result<()> {
     rig.hello(client.web())?;
     ensure!(server.counters()?.sent > before.sent, "the server counted nothing");
     client.interrupt()
+}
+
+/// A refusal that is only temporary: the client waits as told and comes again with the same password.
+fn auth_failed_temporarily(rig: &Rig) -> Result<()> {
+    let client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
+    let _lan = rig.start_lan()?;
+    rig.prove_unreachable()?;
+    let server = Server::start(rig, &management_server(rig))?;
+    let mut management = Management::connect(&rig.dir.join("management"))?;
+    let client = Client::start(rig, &client)?;
+    let first = management.next_client(REFUSED)?;
+    let denied = Instant::now();
+    management.send(&format!("client-deny {} \"busy\" \"TEMP[backoff 2]: come again\"", first.ids))?;
+    let second = management.next_client(REFUSED)?;
+    ensure!(denied.elapsed() >= Duration::from_secs(2), "came again after {:?}, told to wait 2 s", denied.elapsed());
+    ensure!(second.password == "secret", "second password {:?}", second.password);
+    management.send(&format!("client-auth-nt {}", second.ids))?;
+    client.wait_up()?;
+    let before = server.counters()?;
+    rig.hello(client.web())?;
+    ensure!(server.counters()?.sent > before.sent, "the server counted nothing");
+    client.interrupt()
+}
+
+/// The server sends the client away for good.
+fn server_halt(rig: &Rig) -> Result<()> {
+    let client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
+    let _lan = rig.start_lan()?;
+    rig.prove_unreachable()?;
+    let server = Server::start(rig, &management_server(rig))?;
+    let mut management = Management::connect(&rig.dir.join("management"))?;
+    let client = Client::start(rig, &client)?;
+    let asking = management.next_client(REFUSED)?;
+    management.send(&format!("client-auth-nt {}", asking.ids))?;
+    client.wait_up()?;
+    let before = server.counters()?;
+    rig.hello(client.web())?;
+    ensure!(server.counters()?.sent > before.sent, "the server counted nothing");
+    let number = asking.ids.split(' ').next().unwrap_or_default();
+    management.send(&format!("client-kill {number} HALT"))?;
+    client.expect_failure(TUNNEL_LOST, "server", REFUSED)?;
+    ensure!(client.events("tunnel up").len() <= 1, "the client came again");
+    rig.prove_unreachable()
 }

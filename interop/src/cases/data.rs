@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::Case;
+use super::{Case, auth};
 use crate::{
     client::ClientConfig,
     config::{self, Transport},
@@ -12,6 +12,9 @@ use crate::{
     tools::stream,
 };
 
+/// The exit code of `adit`.
+const NO_AGREEMENT: i32 = 6;
+
 /// IV_PROTO's bit for DATA_V2 and peer-ids.
 const IV_PROTO_DATA_V2: u32 = 1 << 1;
 
@@ -20,6 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("data_v1", |rig| data_v1(rig, "AES-256-GCM")),
         Case::new("data_v1_cbc", |rig| data_v1(rig, "AES-128-CBC")),
         Case::new("no_ncp", no_ncp),
+        Case::new("no_common_cipher", no_common_cipher),
         Case::new("lz4_from_server", |rig| lz4(rig, "lz4-v2", "v2")),
         Case::new("lz4_v1_from_server", |rig| lz4(rig, "lz4", "v1-swap")),
         Case::new("framing_comp_lzo_no", |rig| framing(rig, "comp-lzo no", "v1")),
@@ -58,6 +62,7 @@ fn data_v1(rig: &Rig, cipher: &str) -> Result<()> {
 fn no_ncp(rig: &Rig) -> Result<()> {
     let server = config::server(&rig.pki, Transport::Udp)
         .replace("verb 6")
+        .replace("data-ciphers AES-256-GCM:AES-256-CBC")
         .with("cipher AES-256-CBC\nauth SHA256\ndata-ciphers-fallback AES-256-CBC");
     let profile =
         config::profile(&rig.pki, Transport::Udp)?.without("data-ciphers").with("cipher AES-256-CBC\nauth SHA256");
@@ -71,6 +76,14 @@ fn no_ncp(rig: &Rig) -> Result<()> {
     session.server.expect_none("IV_CIPHERS")?;
     ensure!(!session.server.pushed()?.contains("cipher "), "a cipher was pushed");
     session.close()
+}
+
+/// Server and client have no cipher in common: said as such, and not tried again.
+fn no_common_cipher(rig: &Rig) -> Result<()> {
+    let server = config::server(&rig.pki, Transport::Udp).replace("data-ciphers AES-256-GCM");
+    let profile = config::profile(&rig.pki, Transport::Udp)?.replace("data-ciphers CHACHA20-POLY1305");
+    auth::refused(rig, &server, &ClientConfig::new(profile), NO_AGREEMENT, "cipher")?
+        .expect("Data channel cipher negotiation failed")
 }
 
 /// What the server compresses must come out whole, and must have been compressed: fewer bytes on the wire than inside.

@@ -1,6 +1,6 @@
 //! Servers that vanish, stop or come again, networks that lose and lie, and input that cannot work.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -39,6 +39,32 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("bad_profile", bad_profile),
         Case::new("bad_no_server", bad_no_server).takes(5),
     ]
+}
+
+pub(super) fn soak() -> Vec<Case> {
+    vec![Case::new("flapping_server", flapping_server).takes(240)]
+}
+
+/// The server dies thirty times; the client finds back each time and keeps nothing of the old tunnels.
+fn flapping_server(rig: &Rig) -> Result<()> {
+    let config = nervous_server(rig, Transport::Udp);
+    let mut session = Session::open(rig, &config, &ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?))?;
+    let descriptors = format!("/proc/{}/fd", session.client.process.pid());
+    let before = fs::read_dir(&descriptors)?.count();
+    for _ in 0..30 {
+        session.exchange()?;
+        let mark = session.client.process.mark();
+        session.server.process.signal("KILL")?;
+        session.server.process.wait_exit(Duration::from_secs(5))?;
+        session.server = Server::start(rig, &config)?;
+        session.client.wait_up_again(mark, AGAIN)?;
+        session.reconnected()?;
+    }
+    session.exchange()?;
+    let after = fs::read_dir(&descriptors)?.count();
+    rig.note(&format!("open descriptors before {before}, after {after}"))?;
+    ensure!(after <= before + 2, "descriptors were left behind: {before} before, {after} after");
+    session.close()
 }
 
 /// A server with short pings, so that silence is noticed in seconds.
@@ -226,13 +252,18 @@ fn bad_profile(rig: &Rig) -> Result<()> {
     let profile = config::profile(&rig.pki, Transport::Udp)?.with("fragment 1300");
     let client = Client::start(rig, &ClientConfig::new(profile))?;
     client.expect_failure(USAGE, "fragment", UP)?;
-    // And one that is not there at all.
-    let mut command = crate::client::unprivileged(rig, false);
-    command.arg(&rig.adit).args(["forward", "--config", "/nonexistent/office.ovpn", "-L", "33000:192.168.100.30:8080"]);
-    let process = Process::spawn("missing", &rig.dir, &mut command)?;
-    let status = process.wait_exit(UP)?;
-    ensure!(status.code() == Some(USAGE), "a missing profile ended with {status}");
-    ensure!(process.count("office.ovpn") > 0, "the message does not name the file");
+    // One that only root may read, and one that is not there at all.
+    let secret = rig.dir.join("secret.ovpn");
+    fs::write(&secret, "client\n")?;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+    for path in [secret.as_path(), Path::new("/nonexistent/office.ovpn")] {
+        let mut command = crate::client::unprivileged(rig, false);
+        command.arg(&rig.adit).arg("forward").arg("--config").arg(path).args(["-L", "33000:192.168.100.30:8080"]);
+        let process = Process::spawn(&rig.process_name("unreadable"), &rig.dir, &mut command)?;
+        let status = process.wait_end(UP)?;
+        ensure!(status.code() == Some(USAGE), "{} ended with {status}", path.display());
+        ensure!(process.count(&path.display().to_string()) > 0, "the message does not name {}", path.display());
+    }
     Ok(())
 }
 

@@ -1,19 +1,19 @@
 //! Whole server configurations: the customers' own, a modern one, and variations of what they push.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::Case;
+use super::{Case, faults};
 use crate::{
     client::ClientConfig,
     config::{self, Lines, Transport},
     needs::Need,
     net::Place,
     process::run,
-    rig::{Rig, Session},
+    rig::{Rig, Session, check_body},
     server::Server,
-    tools::serve::HELLO,
+    tools::{dns, serve::HELLO},
 };
 
 /// `/etc/openvpn/server.conf` as the customers' documentation has it, byte for byte (facts, servers §2.2).
@@ -23,8 +23,13 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("customers_server_conf", customers_server_conf).takes(4).needs(Need::PamPlugin).needs(Need::Curl),
         Case::new("modern_server", modern_server),
-        Case::new("topology_net30", |rig| topology(rig, "net30", "10.8.0.6")),
-        Case::new("topology_subnet", |rig| topology(rig, "subnet", "10.8.0.2")),
+        Case::new("topology_net30", |rig| topology(rig, "net30", "10.8.0.6", 32)),
+        Case::new("topology_subnet", |rig| topology(rig, "subnet", "10.8.0.2", 24)),
+        Case::new("long_push", long_push),
+        Case::new("small_mtu", small_mtu),
+        Case::new("refused_behind_tunnel", refused_behind_tunnel),
+        Case::new("half_close", half_close),
+        Case::new("name_behind_tunnel", name_behind_tunnel),
         Case::new("ipv6_inside", ipv6_inside),
         Case::new("ipv6_outside_udp", |rig| ipv6_outside(rig, Transport::Udp)),
         Case::new("ipv6_outside_tcp", |rig| ipv6_outside(rig, Transport::Tcp)),
@@ -45,7 +50,7 @@ fn customers_server_conf(rig: &Rig) -> Result<()> {
     let said = run(curl.args(["--silent", "--show-error", "--max-time", "20", &session.client.web().to_string()]))?;
     ensure!(said == HELLO, "curl printed {said:?}");
     session.exchange()?;
-    session.client.expect_event("tunnel up", &[("address", "10.10.20.6")])?;
+    session.client.expect_event("tunnel up", &[("address", "10.10.20.6/32")])?;
     session.client.expect_event(
         "data keys installed",
         &[("cipher", "AES-256-GCM"), ("derivation", "exporter"), ("data", "v2"), ("framing", "v2")],
@@ -69,13 +74,13 @@ fn modern_server(rig: &Rig) -> Result<()> {
     session.close()
 }
 
-fn topology(rig: &Rig, topology: &str, address: &str) -> Result<()> {
+fn topology(rig: &Rig, topology: &str, address: &str, prefix: u8) -> Result<()> {
     let server = config::server(&rig.pki, Transport::Udp).replace(&format!("topology {topology}"));
     let session = Session::open(rig, &server, &ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?))?;
     session.exchange()?;
     let pushed = session.server.pushed()?;
     ensure!(pushed.contains(&format!("ifconfig {address} ")), "pushed: {pushed}");
-    session.client.expect_event("tunnel up", &[("address", address)])?;
+    session.client.expect_event("tunnel up", &[("address", &format!("{address}/{prefix}"))])?;
     session.close()
 }
 
@@ -104,5 +109,66 @@ fn ipv6_outside(rig: &Rig, transport: Transport) -> Result<()> {
     let session = Session::open(rig, &server, &ClientConfig::new(profile))?;
     session.exchange()?;
     session.server.expect("2001:db8::2")?;
+    session.close()
+}
+
+/// More options than fit into one message: the server sends several.
+fn long_push(rig: &Rig) -> Result<()> {
+    let routes: Vec<String> =
+        (1..=90).map(|number| format!("push \"route 172.16.{number}.0 255.255.255.0\"")).collect();
+    let server = config::server(&rig.pki, Transport::Udp).with(&routes.join("\n"));
+    let session = Session::open(rig, &server, &ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?))?;
+    session.exchange()?;
+    session.server.expect("push-continuation 2")?;
+    ensure!(session.server.pushed()?.contains("push-continuation 1"), "the last message is not the last");
+    session.close()
+}
+
+/// A tunnel narrower than an Ethernet: segments and datagrams must fit.
+fn small_mtu(rig: &Rig) -> Result<()> {
+    let server = config::server(&rig.pki, Transport::Udp).with("tun-mtu 1280");
+    let session = Session::open(rig, &server, &ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?))?;
+    session.exchange()?;
+    ensure!(session.server.pushed()?.contains("tun-mtu 1280"), "no MTU was pushed");
+    let report = faults::stream(rig, &session.client, &["--count", "50", "--interval", "5", "--size", "1252"])?;
+    ensure!(report.lost.is_empty() && report.corrupted == 0, "{report:?}");
+    session.close()
+}
+
+/// Nothing listens at the target's port: whoever connects to the forward learns it at once.
+fn refused_behind_tunnel(rig: &Rig) -> Result<()> {
+    let mut client = ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?);
+    client.args = vec!["-L".to_owned(), "33003:192.168.100.30:81".to_owned()];
+    let session = Session::open(rig, &config::server(&rig.pki, Transport::Udp), &client)?;
+    session.exchange()?;
+    let started = Instant::now();
+    let answer = rig.fetch("127.0.0.1:33003".parse()?, "/", &["--patience", "15"]);
+    ensure!(answer.is_err(), "an answer from a closed port: {answer:?}");
+    ensure!(started.elapsed() < Duration::from_secs(5), "the refusal took {:?}", started.elapsed());
+    session.exchange()?;
+    session.close()
+}
+
+/// A client that ends its side of the stream still gets the whole answer.
+fn half_close(rig: &Rig) -> Result<()> {
+    const LENGTH: usize = 300_000;
+    let server = config::server(&rig.pki, Transport::Udp);
+    let session = Session::open(rig, &server, &ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?))?;
+    let answers = rig.fetch(session.client.web(), &format!("/paced/{LENGTH}/1"), &["--half-close"])?;
+    for answer in &answers {
+        check_body(answer, LENGTH)?;
+    }
+    session.check_counters(100, LENGTH as u64)?;
+    session.close()
+}
+
+/// A forward to a name that only the server's DNS knows.
+fn name_behind_tunnel(rig: &Rig) -> Result<()> {
+    let server = config::server(&rig.pki, Transport::Udp).with("push \"dhcp-option DNS 192.168.100.30\"");
+    let mut client = ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?);
+    client.args = vec!["-L".to_owned(), format!("33003:{}:8080", dns::NAME)];
+    let session = Session::open(rig, &server, &client)?;
+    rig.hello("127.0.0.1:33003".parse()?)?;
+    session.exchange()?;
     session.close()
 }

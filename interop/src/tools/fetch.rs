@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     sync::Barrier,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// Sends a body of so many bytes.
     #[arg(long)]
     upload: Option<usize>,
+    /// Ends the sending side after the request.
+    #[arg(long)]
+    half_close: bool,
     /// So many requests at the same time.
     #[arg(long, default_value_t = 1)]
     count: usize,
@@ -77,6 +80,9 @@ fn request(options: &Options) -> Result<Answer> {
     stream.set_write_timeout(Some(patience))?;
     let mut stream = BufReader::new(stream);
     send(stream.get_mut(), options)?;
+    if options.half_close {
+        stream.get_ref().shutdown(Shutdown::Write)?;
+    }
     // The first byte counts, not the head.
     ensure!(!std::io::BufRead::fill_buf(&mut stream)?.is_empty(), "closed without an answer");
     let first_byte = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;

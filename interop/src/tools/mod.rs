@@ -1,5 +1,6 @@
 //! What the cases run inside their namespaces: this very program, called again with a hidden subcommand.
 
+pub(crate) mod dns;
 pub(crate) mod fetch;
 pub(crate) mod http;
 pub(crate) mod pattern;
@@ -7,6 +8,7 @@ pub(crate) mod probe;
 pub(crate) mod relay;
 pub(crate) mod serve;
 pub(crate) mod stream;
+pub(crate) mod withholding;
 
 use std::io::{self, Write};
 

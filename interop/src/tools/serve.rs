@@ -3,7 +3,8 @@
 //! - `GET /` is the Hello World;
 //! - `GET /bytes/N` is a body of N bytes, `GET /paced/N/SECONDS` the same over that time;
 //! - `POST /sink` answers with the SHA-256 of what it got;
-//! - datagrams to the echo come back as they are.
+//! - datagrams to the echo come back as they are;
+//! - the name server knows one name.
 
 use std::{
     io::{Read, Write},
@@ -16,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use ring::digest::{Context, SHA256};
 
-use super::{http, http::Request, pattern::Body, say};
+use super::{dns, http, http::Request, pattern::Body, say};
 
 /// What the Hello World says.
 pub(crate) const HELLO: &str = "<body><h1>Hello world!</h1></body></html>";
@@ -32,12 +33,19 @@ pub(crate) struct Options {
     /// Where the UDP echo listens.
     #[arg(long)]
     echo: SocketAddr,
+    /// Where the name server listens, if there shall be one.
+    #[arg(long)]
+    dns: Option<SocketAddr>,
 }
 
 pub(crate) fn main(options: &Options) -> Result<()> {
     let listener = TcpListener::bind(options.web).with_context(|| format!("bind {}", options.web))?;
     let echo = UdpSocket::bind(options.echo).with_context(|| format!("bind {}", options.echo))?;
     thread::spawn(move || echo_datagrams(&echo));
+    if let Some(address) = options.dns {
+        let socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
+        thread::spawn(move || dns::serve(&socket));
+    }
     say("ready")?;
     http::listen(&listener, handle)
 }

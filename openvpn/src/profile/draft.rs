@@ -65,8 +65,6 @@ pub(super) struct Connection {
     pub(super) mssfix: Mssfix,
     pub(super) max_packet_size: u16,
     pub(super) wrap: Option<Wrap>,
-    /// The wrap was said in this very block, or outside of all.
-    pub(super) own_wrap: bool,
     pub(super) key_direction: Option<KeyDirection>,
 }
 
@@ -196,21 +194,23 @@ impl Connection {
             mssfix: settings.mssfix,
             max_packet_size: settings.max_packet_size,
             wrap: None,
-            own_wrap: false,
             key_direction: None,
         }
     }
 
-    /// What a block starts from: all that was said before it, except for the gateways.
+    /// What a block starts from: all that was said before it, except for the gateways. A wrap is its own, or else the one
+    /// of the profile wherever that stands (OpenVPN 2.6 `options.c`).
     pub(super) fn for_block(&self) -> Self {
-        Self { remotes: Vec::new(), own_wrap: false, ..self.clone() }
+        Self { remotes: Vec::new(), wrap: None, key_direction: None, ..self.clone() }
     }
 
     /// The gateways. Where they differ from `global`, they say so for themselves.
     fn remotes(&self, global: Option<&Self>, auth: Digest) -> Vec<Remote> {
         let differs = |differs: fn(&Self, &Self) -> bool| global.is_some_and(|global| differs(self, global));
-        let same_wrap = |a: &Self, b: &Self| a.wrap == b.wrap && a.key_direction == b.key_direction;
-        let wrap = global.is_some_and(|global| !same_wrap(self, global)).then(|| self.control_wrap(auth));
+        let wrap = global.filter(|_| self.wrap.is_some()).map(|global| {
+            let key_direction = self.key_direction.or(global.key_direction);
+            Self { key_direction, ..self.clone() }.control_wrap(auth)
+        });
         let remote = |line: &RemoteLine| {
             let proto = line.proto.unwrap_or(self.proto);
             Remote {

@@ -130,7 +130,7 @@ impl Reader<'_> {
             self.item(line + item.line, item.content, Some(&mut block));
         }
         let outcome = if block.remotes.is_empty() {
-            refused("it has no `remote`")
+            refused("it has no `remote`; add one, or remove the block")
         } else if self.draft.blocks.len() == MAX_REMOTES {
             refused(format!("there are more than {MAX_REMOTES} gateways"))
         } else {

@@ -23,6 +23,8 @@ pub(super) struct Directive {
 pub(super) enum Rule {
     /// Depends on its values; the text says what else than "applied" there is.
     Apply(Apply, &'static str),
+    /// Depends on its values, and is never more than harmless.
+    ByValue(Apply, &'static str),
     Harmless(&'static str),
     Lossy(&'static str),
     Refused(&'static str),
@@ -34,7 +36,7 @@ pub(super) type Apply = fn(&mut Context<'_>, &[&str]) -> Result<Outcome, Trouble
 impl Rule {
     pub(super) fn outcome(&self, cx: &mut Context<'_>, arguments: &[&str]) -> Outcome {
         match self {
-            Self::Apply(apply, _) => apply(cx, arguments).unwrap_or_else(Outcome::Refused),
+            Self::Apply(apply, _) | Self::ByValue(apply, _) => apply(cx, arguments).unwrap_or_else(Outcome::Refused),
             Self::Harmless(_) => Outcome::Harmless,
             Self::Lossy(loss) => Outcome::Lossy(Cow::Borrowed(loss)),
             Self::Refused(reason) => Outcome::Refused(Cow::Borrowed(reason)),
@@ -44,6 +46,7 @@ impl Rule {
     pub(super) const fn summary(&self) -> (&'static str, &'static str) {
         match self {
             Self::Apply(_, text) => ("applied", text),
+            Self::ByValue(_, text) => ("by value", text),
             Self::Harmless(text) => ("harmless", text),
             Self::Lossy(text) => ("lossy", text),
             Self::Refused(text) => ("refused", text),
@@ -92,6 +95,10 @@ const fn apply(name: &'static str, apply: Apply, text: &'static str) -> Directiv
     plain(name, Rule::Apply(apply, text))
 }
 
+const fn by_value(name: &'static str, apply: Apply, text: &'static str) -> Directive {
+    plain(name, Rule::ByValue(apply, text))
+}
+
 const fn harmless(name: &'static str, why: &'static str) -> Directive {
     plain(name, Rule::Harmless(why))
 }
@@ -135,10 +142,10 @@ pub(super) const TABLE: &[Directive] = &[
     apply("client", session::client, ""),
     apply("tls-client", session::tls_client, ""),
     apply("pull", session::pull, ""),
-    apply("mode", session::mode, "`p2p` is harmless, `server` is refused"),
+    by_value("mode", session::mode, "`p2p` is harmless, `server` is refused"),
     refused("tls-server", SERVER),
-    apply("dev", session::dev, "`tun`, `tunN` and `null` are harmless, `tap` is refused"),
-    apply("dev-type", session::dev_type, "`tun` is harmless, `tap` is refused"),
+    by_value("dev", session::dev, "`tun`, `tunN` and `null` are harmless, `tap` is refused"),
+    by_value("dev-type", session::dev_type, "`tun` is harmless, `tap` is refused"),
     apply(
         "setenv",
         session::setenv,
@@ -157,7 +164,7 @@ pub(super) const TABLE: &[Directive] = &[
     apply("lport", connection::lport, "").in_connection(),
     apply("local", connection::local, "an address; names are refused").in_connection(),
     harmless("bind", "without `lport` the system chooses the port").in_connection(),
-    apply("nobind", connection::nobind, "it is the default").in_connection(),
+    by_value("nobind", connection::nobind, "harmless, for it is the default").in_connection(),
     apply("proto-force", connection::proto_force, ""),
     apply("connect-timeout", connection::connect_timeout, "").in_connection(),
     apply("server-poll-timeout", connection::connect_timeout, "").in_connection(),
@@ -212,7 +219,7 @@ pub(super) const TABLE: &[Directive] = &[
     apply("verify-x509-name", tls::verify_x509_name, ""),
     refused("tls-remote", "write `verify-x509-name NAME name` instead"),
     refused("tls-verify", "scripts are not run, and without it a check would be missing; use `verify-x509-name`"),
-    apply("x509-username-field", tls::x509_username_field, "`CN` is harmless, others are refused"),
+    by_value("x509-username-field", tls::x509_username_field, "`CN` is harmless, others are refused"),
     apply("remote-cert-tls", tls::remote_cert_tls, ""),
     apply("remote-cert-ku", tls::remote_cert_ku, ""),
     apply("remote-cert-eku", tls::remote_cert_eku, ""),
@@ -222,7 +229,7 @@ pub(super) const TABLE: &[Directive] = &[
     apply("tls-cipher", tls::tls_cipher, "lossy where it names suites that are not supported"),
     apply("tls-ciphersuites", tls::tls_ciphersuites, "lossy where it names suites that are not supported"),
     apply("tls-groups", tls::tls_groups, "lossy where it names groups that are not supported"),
-    apply(
+    by_value(
         "tls-cert-profile",
         tls::tls_cert_profile,
         "`preferred` is harmless, `legacy` and `insecure` are lossy, `suiteb` is refused",
@@ -244,7 +251,7 @@ pub(super) const TABLE: &[Directive] = &[
     apply("askpass", identity::askpass, "without a file it is harmless: whoever is needed is asked"),
     apply("auth-user-pass", identity::auth_user_pass, "").inline(),
     apply("auth-nocache", identity::auth_nocache, ""),
-    apply(
+    by_value(
         "auth-retry",
         identity::auth_retry,
         "`none` is harmless, the others are lossy: rejected passwords are not tried again",
@@ -277,7 +284,7 @@ pub(super) const TABLE: &[Directive] = &[
     lossy("ncp-disable", "ciphers are negotiated with servers that do so"),
     apply("auth", session::auth, "`none` and unknown digests are refused"),
     harmless("keysize", "no supported cipher has keys of variable size"),
-    apply("key-method", session::key_method, "`2` is harmless, `1` is refused"),
+    by_value("key-method", session::key_method, "`2` is harmless, `1` is refused"),
     refused("secret", "static keys have no forward secrecy; ask for a profile with TLS (`client`, `ca`)").inline(),
     refused("no-replay", "the protection against replayed packets cannot be switched off; remove it"),
     refused("no-iv", REMOVED),
@@ -287,12 +294,12 @@ pub(super) const TABLE: &[Directive] = &[
     apply("compress", session::compress, "`lzo` is refused"),
     apply("comp-lzo", session::compress, "`no` is applied; everything else is refused"),
     harmless("comp-noadapt", "nothing is compressed"),
-    apply(
+    by_value(
         "allow-compression",
         session::allow_compression,
         "`no` and `asym` are harmless, `yes` is lossy: nothing is compressed",
     ),
-    apply("fragment", session::fragment, "`0` is harmless, everything else is refused").in_connection(),
+    by_value("fragment", session::fragment, "`0` is harmless, everything else is refused").in_connection(),
     refused("mtu-dynamic", "it is an old name of `fragment`, which is not supported; remove it here and on the server"),
     apply("mssfix", connection::mssfix, "").in_connection(),
     apply("tun-mtu", connection::tun_mtu, "").in_connection(),
@@ -327,7 +334,7 @@ pub(super) const TABLE: &[Directive] = &[
     apply("route-ipv6-gateway", network::local_option, ""),
     apply("route-metric", network::local_option, ""),
     apply("redirect-gateway", network::local_option, "`block-local` is lossy"),
-    apply("redirect-private", network::redirect_private, "harmless: it only changes how routes are set"),
+    by_value("redirect-private", network::redirect_private, "it only changes how routes are set"),
     apply("block-ipv6", network::local_option, ""),
     apply("block-outside-dns", network::local_option, ""),
     apply("dhcp-option", network::local_option, "DNS servers and domains; other types are lossy"),

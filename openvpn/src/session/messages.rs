@@ -6,10 +6,7 @@ use adit_tunnel::{Event, Prompt, Retry};
 
 use super::{PUSH_REQUEST_INTERVAL, Phase, Session, Timer};
 use crate::{
-    control::{
-        message::{self, Advance, AuthFailure, DynamicChallenge, Info, Message, MessageError, Push, Restart},
-        packet::KeyId,
-    },
+    control::message::{self, Advance, AuthFailure, DynamicChallenge, Info, Message, MessageError, Push, Restart},
     error::{PeerMisbehaved, SessionError},
 };
 
@@ -21,6 +18,9 @@ impl Session {
                 Ok(message) => self.on_message(now, message)?,
                 Err(MessageError::TooManyMessages) => return Err(PeerMisbehaved::ControlMessageTooLong.into()),
                 Err(error) => tracing::warn!(%error, "control message ignored"),
+            }
+            if !self.listens() {
+                break;
             }
         }
         Ok(())
@@ -35,7 +35,7 @@ impl Session {
                 Ok(())
             }
             Message::AuthPending { timeout } => {
-                self.on_auth_pending(now, timeout);
+                self.on_auth_pending(timeout);
                 Ok(())
             }
             Message::InfoPre(info) | Message::Info(info) => {
@@ -103,6 +103,9 @@ impl Session {
 
     fn on_auth_failed(&mut self, now: Instant, failure: AuthFailure) {
         match failure {
+            AuthFailure::Plain(reason) if reason.starts_with(NO_SHARED_CIPHER) => {
+                self.fail(now, SessionError::NoSharedCipher, Retry::NextRemote);
+            }
             AuthFailure::Plain(reason) | AuthFailure::Session(reason) if self.login.uses_token() => {
                 // The password itself was not judged: it is tried once more, without the token.
                 self.login.drop_token();
@@ -132,14 +135,19 @@ impl Session {
         self.timers.set(Timer::GiveUp, now + super::ANSWER_TIMEOUT);
     }
 
-    /// The server waits for something outside; so do we, within bounds (OpenVPN 2.6 `push.c`).
-    fn on_auth_pending(&mut self, now: Instant, timeout: Option<Duration>) {
+    /// The server waits for something outside; so do we, within bounds that it cannot move by asking again and again
+    /// (OpenVPN 2.6 `push.c`).
+    fn on_auth_pending(&mut self, timeout: Option<Duration>) {
+        if self.phase != Phase::Pulling {
+            return;
+        }
         let settings = &self.config.settings;
         let cap = (settings.reneg_sec / 2).max(settings.hand_window);
         let wait = timeout.unwrap_or(settings.hand_window).min(cap);
         tracing::info!(seconds = wait.as_secs(), "the server waits for a further proof");
-        if self.slot.key_id == KeyId::FIRST && self.phase != Phase::Up {
-            self.timers.set(Timer::HandWindow, now + wait);
+        let until = self.pulling_since + wait;
+        if self.timers.get(Timer::HandWindow).is_none_or(|at| at < until) {
+            self.timers.set(Timer::HandWindow, until);
         }
     }
 
@@ -177,3 +185,6 @@ impl Session {
 
 /// A server that restarts is away for a moment; with `explicit-exit-notify 1` it leaves two seconds after its notice.
 const RESTART_WAIT: Duration = Duration::from_secs(2);
+
+/// How a server begins that has no cipher for us, under the heading of a refused password (OpenVPN 2.6 `push.c`).
+const NO_SHARED_CIPHER: &str = "Data channel cipher negotiation failed";

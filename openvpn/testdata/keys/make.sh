@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes every file of this folder anew, with OpenSSL 3.0 and its legacy provider. The passphrase is always "s3cret pass".
+# Makes every file of this folder anew, with OpenSSL 3.0, its legacy provider, and OpenVPN 2.6. The passphrase is always "s3cret pass".
 set -eu
 cd "$(dirname "$0")"
 P='pass:s3cret pass'
@@ -11,7 +11,10 @@ openssl ecparam -name prime256v1 -genkey -noout -out ec.sec1.key
 printf 'basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n' > client.ext
 req ec.sec1.key '/O=adit tests/CN=client' |
   openssl x509 -req -extfile client.ext -CA ca.crt -CAkey ca.key -set_serial 2 -days 36500 -sha256 -out client.crt 2>/dev/null
-rm ca.key client.ext
+printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=36500\n' > ca.cnf
+: > index.txt
+openssl ca -gencrl -config ca.cnf -keyfile ca.key -cert ca.crt -out crl.pem 2>/dev/null
+rm -f ca.key client.ext ca.cnf index.txt*
 
 # Plain keys in the three forms. The first of ec.params.key is an EC PARAMETERS block, as `openssl ecparam -genkey` writes it.
 openssl pkcs8 -topk8 -nocrypt -in ec.sec1.key -out ec.pkcs8.key
@@ -43,3 +46,11 @@ p12 -certfile ca.crt -passout "$P" -keypbe PBE-SHA1-3DES -certpbe PBE-SHA1-3DES 
 p12 -passout pass: -out no-password.p12
 p12 -passout "$P" -keypbe NONE -certpbe NONE -nomac -out plain.p12
 p12 -passout "$P" -legacy -certpbe PBE-SHA1-RC2-128 -keypbe PBE-SHA1-RC2-128 -out rc2-128.p12
+
+# OpenVPN's own keys.
+openvpn --genkey secret ta.key
+openvpn --genkey tls-crypt-v2-server v2-server.key
+openvpn --tls-crypt-v2 v2-server.key --genkey tls-crypt-v2-client v2-client.key
+rm v2-server.key
+mv ta.key static.txt
+mv v2-client.key tls-crypt-v2.txt

@@ -52,11 +52,7 @@ fn parse_proto(word: &str) -> Result<Proto, Trouble> {
 }
 
 pub(in super::super) fn proto_force(cx: &mut Context<'_>, arguments: &[&str]) -> Applied {
-    cx.draft.proto_force = Some(match one(arguments)? {
-        "udp" => Transport::Udp,
-        "tcp" => Transport::Tcp,
-        _ => return Err("the protocol is unknown; write udp or tcp".into()),
-    });
+    cx.draft.proto_force = Some(parse_proto(one(arguments)?)?.transport);
     APPLIED
 }
 

@@ -38,12 +38,12 @@ pub(in super::super) fn tls_crypt_v2(cx: &mut Context<'_>, arguments: &[&str]) -
 /// One kind alone; a `<connection>` block may have another than the rest.
 fn set_wrap(cx: &mut Context<'_>, wrap: Wrap) -> Applied {
     let connection = &mut *cx.connection;
-    if let Some(other) = connection.wrap.as_ref().filter(|_| connection.own_wrap)
+    if let Some(other) = &connection.wrap
         && std::mem::discriminant(other) != std::mem::discriminant(&wrap)
     {
         return Err("only one of tls-auth, tls-crypt and tls-crypt-v2 is possible; keep that of the server".into());
     }
-    (connection.wrap, connection.own_wrap) = (Some(wrap), true);
+    connection.wrap = Some(wrap);
     APPLIED
 }
 
