@@ -68,6 +68,9 @@ pub enum SessionError {
     /// EXIT, or the exit notice of the data channel.
     #[error("the server leaves")]
     ServerExits,
+    /// The TCP connection was lost: to the server, another one is another client.
+    #[error("the connection to the server was lost")]
+    StreamLost,
     /// The server's cipher is none of ours.
     #[error("the server wants the cipher {0}, which `data-ciphers` does not allow")]
     Cipher(String),
@@ -107,6 +110,9 @@ pub enum PeerMisbehaved {
     /// More control messages, or longer ones, than we are willing to hold.
     #[error("its control messages exceed our bounds")]
     ControlMessageTooLong,
+    /// So much waits to be sent that it cannot have acknowledged anything for long.
+    #[error("it makes us answer, but acknowledges nothing")]
+    NothingAcknowledged,
     /// PUSH_REPLY is longer than we are willing to hold.
     #[error("its PUSH_REPLY exceeds our bounds")]
     PushReplyTooLong,
@@ -132,7 +138,9 @@ impl SessionError {
             | Self::TokenRefused(_)
             | Self::AuthFailedTemporarily(_)
             | Self::ChallengeAnswered => CloseKind::AuthFailed,
-            Self::ServerRestarts(_) | Self::ServerHalts(_) | Self::ServerExits => CloseKind::PeerClosed,
+            Self::ServerRestarts(_) | Self::ServerHalts(_) | Self::ServerExits | Self::StreamLost => {
+                CloseKind::PeerClosed
+            }
             Self::Cipher(_)
             | Self::NoCipher
             | Self::NoSharedCipher

@@ -78,6 +78,9 @@ mod profile;
 mod session;
 mod tls;
 
+#[cfg(test)]
+mod tests;
+
 pub mod crypto;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use adit_tunnel::{Answer, Event, FlowId, Retry, Transport};
+use adit_tunnel::{Answer, Event, FlowId, Path, Retry, Transport};
 use bytes::Bytes;
 
-use super::{Phase, Session, Timer};
+use super::{Phase, Session, Timer, peer_info::iv_proto};
 use crate::{
     control::message::{EXIT, cr_response},
-    data::{EXIT_MESSAGE, OCC_MAGIC},
+    data::{EXIT_MESSAGE, OCC_MAGIC, PING_PAYLOAD},
     error::SessionError,
 };
 
@@ -51,6 +51,20 @@ impl Session {
         }
     }
 
+    /// Our address changed, or the stream was rebuilt.
+    pub(super) fn on_new_path(&mut self, now: Instant, path: Path) {
+        self.path = path;
+        let begun = !matches!(self.phase, Phase::Asking | Phase::Challenged | Phase::Closed);
+        if path.transport == Transport::Tcp && begun {
+            return self.fail(now, SessionError::StreamLost, Retry::After(Duration::ZERO));
+        }
+        if self.phase == Phase::Up {
+            // The server follows a peer id to its new address as soon as an authentic data packet comes from there.
+            self.events.push_back(Event::Path(path));
+            self.events.push_back(Event::Inject { flow: FlowId::default(), packet: Bytes::from_static(&PING_PAYLOAD) });
+        }
+    }
+
     /// Says goodbye. Over TCP the end of the stream is the farewell.
     pub(super) fn leave(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Leaving | Phase::Closed) {
@@ -62,7 +76,7 @@ impl Session {
         }
         self.timers.stop_all();
         self.phase = Phase::Leaving;
-        if self.options.protocol_flags.cc_exit && self.slot.is_ready() {
+        if self.options.protocol_flags.cc_exit && self.announces(iv_proto::CC_EXIT_NOTIFY) && self.slot.is_ready() {
             self.send_control_message(EXIT);
             self.timers.set(Timer::GiveUp, now + FAREWELL_TIMEOUT);
             return;

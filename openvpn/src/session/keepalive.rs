@@ -11,6 +11,7 @@ use crate::{data::PING_PAYLOAD, error::SessionError};
 /// When the data channel was last seen to be alive.
 pub(super) struct Keepalive {
     seen: Totals,
+    looked_at: Instant,
     last_sent: Instant,
     last_received: Instant,
     /// Since when `inactive` counts, and the bytes carried until then.
@@ -23,6 +24,7 @@ impl Keepalive {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             seen: Totals::default(),
+            looked_at: now,
             last_sent: now,
             last_received: now,
             inactive_since: now,
@@ -55,12 +57,13 @@ impl Session {
         let totals = self.keys.totals();
         let keepalive = &mut self.keepalive;
         if totals.sealed_packets != keepalive.seen.sealed_packets {
-            keepalive.last_sent = now;
+            // Perhaps right after the last look: taken so, a ping is never late.
+            keepalive.last_sent = keepalive.looked_at;
         }
         if totals.opened_packets != keepalive.seen.opened_packets {
             keepalive.last_received = now;
         }
-        keepalive.seen = totals;
+        (keepalive.seen, keepalive.looked_at) = (totals, now);
         self.timers.set(Timer::Sample, now + keepalive.interval);
         if self.check_silence(now) || self.check_inactive(now, totals) {
             return;
@@ -114,7 +117,10 @@ impl Session {
         let due = over(packets, PACKET_ID_LIMIT)
             || over(packets, settings.reneg_packets)
             || over(newest.sealed_bytes.max(newest.opened_bytes), settings.reneg_bytes);
-        if due && self.phase == Phase::Up && self.slot.is_ready() {
+        if self.keys.sealing_is_exhausted(PACKET_ID_LIMIT) {
+            self.switch_sealer();
+        }
+        if due && self.phase == Phase::Up && self.slot.is_ready() && !self.keys.sealer_waits() {
             self.renegotiate(now, "us, by volume");
         }
     }

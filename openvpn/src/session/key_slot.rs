@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use adit_tunnel::Secret;
 use bytes::Bytes;
 use rustls::ClientConfig;
 use zeroize::Zeroizing;
@@ -112,13 +113,11 @@ impl KeySlot {
             }
             State::KeySent { mut tls, ours } => {
                 tls.feed(payload);
-                match tls.next_message() {
-                    Ok(None) => State::KeySent { tls, ours },
-                    Ok(Some(record)) => self.on_key_message(tls, *ours, &record, events)?,
-                    Err(failure) => {
-                        self.collect(&mut tls);
-                        return Err(failure.into());
-                    }
+                let received = tls.next_message();
+                self.collect(&mut tls);
+                match received? {
+                    None => State::KeySent { tls, ours },
+                    Some(record) => self.on_key_message(tls, *ours, &record, events)?,
                 }
             }
             State::Ready { mut tls, material } => {
@@ -134,6 +133,10 @@ impl KeySlot {
             let ciphertext = tls.take_ciphertext();
             self.push_unsent(ciphertext);
         }
+        // Only a server that makes us answer and never acknowledges gets here.
+        if self.unsent.iter().map(Bytes::len).sum::<usize>() > MAX_UNSENT_BYTES {
+            return Err(PeerMisbehaved::NothingAcknowledged.into());
+        }
         Ok(())
     }
 
@@ -146,18 +149,21 @@ impl KeySlot {
     ) -> Result<State, SessionError> {
         let theirs = ServerMessage::decode(record).map_err(|_| PeerMisbehaved::KeyExchangeMalformed)?;
         events.push(SlotEvent::Ready { options: theirs.options.clone() });
-        drain(&mut tls, events)?;
+        let drained = drain(&mut tls, events);
         self.collect(&mut tls);
+        drained?;
         Ok(State::Ready { tls, material: Box::new(Material { ours, theirs }) })
     }
 
     /// Sends our key message; only after [`SlotEvent::WantsKeyMessage`], else nothing happens.
-    pub(super) fn send_key_message(&mut self, ours: ClientMessage) -> Result<(), SessionError> {
+    pub(super) fn send_key_message(&mut self, mut ours: ClientMessage) -> Result<(), SessionError> {
         let State::Tls(_) = &self.state else { return Ok(()) };
         let State::Tls(mut tls) = std::mem::replace(&mut self.state, State::Failed) else { return Ok(()) };
         let bytes = ours.encode().map_err(|e| SessionError::KeyExchange(e.to_string()))?;
         tls.write(&bytes)?;
         self.collect(&mut tls);
+        // Keys are made of the random numbers alone; the password need not lie here as long as the key lives.
+        ours.password = Secret::default();
         self.state = State::KeySent { tls, ours: Box::new(ours) };
         Ok(())
     }
@@ -252,6 +258,9 @@ fn drain(tls: &mut TlsSession, events: &mut Vec<SlotEvent>) -> Result<(), TlsFai
     }
     Ok(())
 }
+
+/// A few long certificate chains and all the messages a session ever sends. Our own judgement.
+const MAX_UNSENT_BYTES: usize = 256 * 1024;
 
 /// The opcode of the first packet of a session.
 pub(super) const fn hard_reset(wrap: &ControlWrap) -> Opcode {

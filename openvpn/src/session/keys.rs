@@ -115,6 +115,24 @@ impl DataKeys {
         u16::try_from(fitting).unwrap_or(mtu).max(MIN_TCP_MTU).min(mtu)
     }
 
+    /// When the oldest key goes. The only key stays, however long its renegotiation takes.
+    fn next_retirement(&self) -> Option<Instant> {
+        let oldest = self.live.front().filter(|_| self.live.len() > 1)?;
+        oldest.retire_at
+    }
+
+    /// The newest key does not seal yet.
+    pub(super) fn sealer_waits(&self) -> bool {
+        self.next_sealer.is_some()
+    }
+
+    /// The key that packets are sealed with is about to run out of packet ids.
+    pub(super) fn sealing_is_exhausted(&self, limit: u64) -> bool {
+        let waiting = usize::from(self.next_sealer.is_some());
+        let sealing = self.live.iter().rev().nth(waiting);
+        sealing.is_some_and(|key| key.usage.sealed_packets.load(Relaxed) >= limit)
+    }
+
     fn retire(&mut self, index: usize) -> Option<KeyTag> {
         let key = self.live.remove(index)?;
         self.retired.add(&key.usage);
@@ -128,20 +146,14 @@ impl Session {
         let settings = &self.config.settings;
         let crypto = settings.crypto.as_ref();
         let derivation = if self.options.tls_ekm() { Derivation::Exporter } else { Derivation::Prf };
-        let announced = peer_info::announced(settings);
-        if derivation == Derivation::Exporter && announced & iv_proto::TLS_KEY_EXPORT == 0 {
-            return Err(SessionError::Unsupported("tls-ekm, although we did not announce it".to_owned()));
-        }
-        if self.options.protocol_flags.aead_epoch {
-            return Err(SessionError::Unsupported("aead-epoch, although we did not announce it".to_owned()));
-        }
+        self.check_agreed()?;
         let cipher = self.choose_cipher()?;
         let server = self.peer_session_id.ok_or(SessionError::DataKeys)?;
         let material = KeyMaterial { crypto, client: self.session_id, server };
         let keys = self.slot.key_material(derivation, material).ok_or(SessionError::DataKeys)?;
         let key_id = self.slot.key_id.value();
         let framing = self.options.framing.unwrap_or(settings.framing);
-        let peer_id = self.options.peer_id.filter(|_| announced & iv_proto::DATA_V2 != 0);
+        let peer_id = self.options.peer_id.filter(|_| self.announces(iv_proto::DATA_V2));
         let params = DataKeyParams {
             cipher,
             auth: settings.auth,
@@ -176,7 +188,7 @@ impl Session {
         if first {
             self.switch_sealer();
         } else {
-            self.timers.set(Timer::SwitchSealer, self.slot.started.max(now) + self.deferral());
+            self.timers.set(Timer::SwitchSealer, now + self.deferral());
         }
         self.timers.stop(Timer::HandWindow);
         let reneg = self.config.settings.reneg_sec;
@@ -187,9 +199,29 @@ impl Session {
         Ok(())
     }
 
-    /// How long to go on sealing with the old key: the peer may make its own keys only after our acknowledgement has
-    /// reached it (OpenVPN 2.6 `ssl.c`, tls_select_encryption_key). With a peer that renegotiates faster than we do, half
-    /// of its interval, so that the old key is not gone before.
+    /// Whether IV_PROTO has this bit.
+    pub(super) fn announces(&self, bit: u32) -> bool {
+        peer_info::announced(&self.config.settings) & bit != 0
+    }
+
+    /// A server may only switch on what we announced: anything else changes the wire format under our feet.
+    fn check_agreed(&self) -> Result<(), SessionError> {
+        let flags = &self.options.protocol_flags;
+        let wanted = [
+            (self.options.tls_ekm(), iv_proto::TLS_KEY_EXPORT, "tls-ekm"),
+            (flags.dyn_tls_crypt, iv_proto::DYN_TLS_CRYPT, "dyn-tls-crypt"),
+            (flags.aead_epoch, iv_proto::DATA_EPOCH, "aead-epoch"),
+        ];
+        match wanted.into_iter().find(|(on, bit, _)| *on && !self.announces(*bit)) {
+            Some((_, _, name)) => Err(SessionError::Unsupported(format!("{name}, although we did not announce it"))),
+            None => Ok(()),
+        }
+    }
+
+    /// How long after a renegotiation to go on sealing with the old key: the peer may make its own keys only
+    /// after our acknowledgement has reached it, or after somebody has judged our credentials (OpenVPN 2.6 `ssl.c`,
+    /// tls_select_encryption_key; it counts from the start of the handshake, which is too early on a slow line). With a peer that renegotiates faster than we do, half of its interval, so that the old
+    /// key is not gone before.
     fn deferral(&self) -> Duration {
         let ours = self.config.settings.reneg_sec;
         let interval = self.keys.interval.unwrap_or(Duration::MAX);
@@ -208,10 +240,10 @@ impl Session {
 
     /// Drops keys whose time is over.
     pub(super) fn retire_keys(&mut self, now: Instant) {
-        while let Some(index) = self.keys.live.iter().position(|key| key.retire_at.is_some_and(|at| at <= now)) {
-            // The newest key is never among them. Its sealer must be in use before the old opener goes.
+        while self.keys.next_retirement().is_some_and(|at| at <= now) {
+            // The newest sealer must be in use before the old opener goes.
             self.switch_sealer();
-            if let Some(tag) = self.keys.retire(index) {
+            if let Some(tag) = self.keys.retire(0) {
                 self.events.push_back(Event::Keys(KeyChange::RemoveOpener { tag }));
             }
         }
@@ -219,7 +251,7 @@ impl Session {
     }
 
     pub(super) fn schedule_retirement(&mut self) {
-        match self.keys.live.iter().filter_map(|key| key.retire_at).min() {
+        match self.keys.next_retirement() {
             Some(at) => self.timers.set(Timer::RetireKey, at),
             None => self.timers.stop(Timer::RetireKey),
         }

@@ -66,6 +66,11 @@ impl Login {
         self.token = None;
     }
 
+    /// The answer to a challenge has been accepted; it is good for one login, not for renegotiations.
+    pub(super) fn on_up(&mut self) {
+        self.challenge = None;
+    }
+
     /// The server asks a question whose answer goes into the next session.
     pub(super) fn on_dynamic_challenge(&mut self, challenge: DynamicChallenge) -> Prompt {
         let text = challenge.text.clone();

@@ -6,10 +6,7 @@ use adit_tunnel::{Event, Prompt, Retry};
 
 use super::{PUSH_REQUEST_INTERVAL, Phase, Session, Timer};
 use crate::{
-    control::{
-        message::{self, Advance, AuthFailure, DynamicChallenge, Info, Message, MessageError, Push, Restart},
-        packet::KeyId,
-    },
+    control::message::{self, Advance, AuthFailure, DynamicChallenge, Info, Message, MessageError, Push, Restart},
     error::{PeerMisbehaved, SessionError},
 };
 
@@ -21,6 +18,9 @@ impl Session {
                 Ok(message) => self.on_message(now, message)?,
                 Err(MessageError::TooManyMessages) => return Err(PeerMisbehaved::ControlMessageTooLong.into()),
                 Err(error) => tracing::warn!(%error, "control message ignored"),
+            }
+            if !self.listens() {
+                break;
             }
         }
         Ok(())
@@ -35,7 +35,7 @@ impl Session {
                 Ok(())
             }
             Message::AuthPending { timeout } => {
-                self.on_auth_pending(now, timeout);
+                self.on_auth_pending(timeout);
                 Ok(())
             }
             Message::InfoPre(info) | Message::Info(info) => {
@@ -135,14 +135,19 @@ impl Session {
         self.timers.set(Timer::GiveUp, now + super::ANSWER_TIMEOUT);
     }
 
-    /// The server waits for something outside; so do we, within bounds (OpenVPN 2.6 `push.c`).
-    fn on_auth_pending(&mut self, now: Instant, timeout: Option<Duration>) {
+    /// The server waits for something outside; so do we, within bounds that it cannot move by asking again and again
+    /// (OpenVPN 2.6 `push.c`).
+    fn on_auth_pending(&mut self, timeout: Option<Duration>) {
+        if self.phase != Phase::Pulling {
+            return;
+        }
         let settings = &self.config.settings;
         let cap = (settings.reneg_sec / 2).max(settings.hand_window);
         let wait = timeout.unwrap_or(settings.hand_window).min(cap);
         tracing::info!(seconds = wait.as_secs(), "the server waits for a further proof");
-        if self.slot.key_id == KeyId::FIRST && self.phase != Phase::Up {
-            self.timers.set(Timer::HandWindow, now + wait);
+        let until = self.pulling_since + wait;
+        if self.timers.get(Timer::HandWindow).is_none_or(|at| at < until) {
+            self.timers.set(Timer::HandWindow, until);
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Session {
     options: PulledOptions,
     /// The server's options string, for servers that cannot negotiate.
     server_options: String,
+    /// Since when options are asked for.
+    pulling_since: Instant,
     push_reply: PushAssembler,
     keepalive: Keepalive,
 
@@ -177,6 +179,7 @@ impl Session {
             login,
             options,
             server_options: String::new(),
+            pulling_since: now,
             push_reply: PushAssembler::default(),
             keepalive: Keepalive::new(now),
             timers: Timers::new(),
@@ -210,6 +213,7 @@ impl Session {
             return;
         }
         self.phase = Phase::Handshaking;
+        self.started = now;
         self.slot.started = now;
         let answer = self.connect_timeout();
         self.timers.set(Timer::Connect, now + answer);
@@ -257,7 +261,7 @@ impl Session {
 
     /// Whether the packet belongs to this session and to its newest key; starts a renegotiation the server asks for.
     fn accepts(&mut self, now: Instant, packet: &ControlPacket) -> bool {
-        if packet.peer_session_id.is_some_and(|ours| ours != self.session_id) {
+        if packet.peer_session_id.is_some_and(|ours| ours != self.session_id) || !is_from_server(packet) {
             return false;
         }
         match self.peer_session_id {
@@ -295,12 +299,25 @@ impl Session {
             }
         }
         self.check_farewell();
+        if !self.listens() {
+            return;
+        }
         let mut slot_events = Vec::new();
         let result = self.slot.advance(&mut slot_events);
         let handled = slot_events.into_iter().try_for_each(|event| self.on_slot_event(now, event));
-        if let Err(error) = handled.and(result) {
+        if let Err(error) = handled.and(result)
+            && self.listens()
+        {
             let retry = retry_after(&error);
             self.fail(now, error, retry);
+        }
+    }
+
+    /// Whether what the server says still matters: not after the last word of either side.
+    fn listens(&self) -> bool {
+        match self.phase {
+            Phase::Handshaking | Phase::Pulling | Phase::Up => true,
+            Phase::Asking | Phase::Challenged | Phase::Leaving | Phase::Closed => false,
         }
     }
 
@@ -318,7 +335,8 @@ impl Session {
 
     fn send_key_message(&mut self) -> Result<(), SessionError> {
         let transport = self.path.transport;
-        let options = peer_info::options_string(self.settings(), transport, self.path.remote.is_ipv6());
+        let (wrap, ipv6) = (self.control_wrap(), self.path.remote.is_ipv6());
+        let options = peer_info::options_string(self.settings(), wrap, self.tun_mtu(), transport, ipv6);
         let peer_info = peer_info::peer_info(self.settings());
         let message = self.login.key_message(self.random.as_mut(), options, peer_info);
         self.slot.send_key_message(message)
@@ -336,6 +354,7 @@ impl Session {
             return self.go_up(now);
         }
         self.phase = Phase::Pulling;
+        self.pulling_since = now;
         // A server that knows REQUEST_PUSH speaks first; others wait to be asked.
         let announced = peer_info::announced(self.settings()) & iv_proto::REQUEST_PUSH != 0;
         let wait = if announced { PUSH_REQUEST_FIRST } else { Duration::ZERO };
@@ -349,8 +368,8 @@ impl Session {
         self.timers.stop(Timer::HandWindow);
         self.phase = Phase::Up;
         self.install_keys(now)?;
-        let flags = &self.options.protocol_flags;
-        if flags.dyn_tls_crypt
+        self.login.on_up();
+        if self.options.protocol_flags.dyn_tls_crypt
             && let Some(exported) = self.slot.export_dynamic_tls_crypt()
         {
             let wrapper = Wrapper::dynamic(&exported, self.control_wrap(), Role::Client, &self.settings().crypto);
@@ -384,6 +403,9 @@ impl Session {
         tracing::debug!(key_id = key_id.value(), by, "renegotiation starts");
         let settings = &self.config.settings;
         self.keys.on_renegotiation(now, self.slot.started, settings.tran_window);
+        // Nobody renegotiates without having the last key, and the server is about to forget the one before.
+        self.switch_sealer();
+        let settings = &self.config.settings;
         self.slot =
             KeySlot::new(key_id, Opcode::SOFT_RESET_V1, Arc::clone(&self.tls_config), settings.tls_timeout, now);
         self.timers.stop(Timer::Renegotiate);
@@ -407,7 +429,7 @@ impl Session {
             self.slot.fill_window(limit, wrapped_key_len);
         }
         while self.slot.reliable.has_pending_acks() && self.peer_session_id.is_some() {
-            let acks = self.take_acks(AckList::MAX);
+            let acks = self.take_acks(ACKS_PER_PACKET);
             if acks.is_empty() {
                 break;
             }
@@ -463,7 +485,8 @@ impl Session {
                 self.fail(now, error, Retry::NextAddress);
             }
             Timer::HandWindow => {
-                let window = self.settings().hand_window;
+                // AUTH_PENDING may have made it longer than `hand-window`.
+                let window = now.duration_since(self.slot.started);
                 let error = SessionError::HandshakeTimeout { window, stage: self.slot.stage() };
                 self.fail(now, error, Retry::NextAddress);
             }
@@ -505,6 +528,7 @@ impl Tunnel for Session {
 
     fn handle_datagram(&mut self, now: Instant, path: &Path, datagram: &mut [u8]) {
         if matches!(self.phase, Phase::Asking | Phase::Closed) || path.remote != self.path.remote {
+            self.dropped_datagrams += 1;
             return;
         }
         self.clock.tell(self.epoch.unix_time(now));
@@ -513,11 +537,10 @@ impl Tunnel for Session {
     }
 
     fn handle_message(&mut self, now: Instant, message: &[u8]) {
-        if self.phase == Phase::Closed {
-            return;
+        if self.listens() {
+            self.on_data_message(now, message);
+            self.flush(now);
         }
-        self.on_data_message(now, message);
-        self.flush(now);
     }
 
     fn handle_peer_path(&mut self, _: Instant, path: &Path) {
@@ -527,11 +550,12 @@ impl Tunnel for Session {
     }
 
     fn handle_path(&mut self, now: Instant, path: &Path) {
-        self.path = *path;
+        self.on_new_path(now, *path);
         self.flush(now);
     }
 
     fn handle_answer(&mut self, now: Instant, answer: Answer) {
+        self.clock.tell(self.epoch.unix_time(now));
         self.on_answer(now, answer);
         self.flush(now);
     }
@@ -569,6 +593,18 @@ impl std::fmt::Debug for Session {
             .field("phase", &self.phase)
             .field("key_id", &self.slot.key_id)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether a server sends such packets: resets begin the numbering of a key, and nothing else does.
+fn is_from_server(packet: &ControlPacket) -> bool {
+    let (first_key, first_packet) = (packet.key_id == KeyId::FIRST, packet.packet_id == Some(0));
+    match packet.opcode {
+        Opcode::ACK_V1 => true,
+        Opcode::CONTROL_V1 => !first_packet,
+        Opcode::HARD_RESET_SERVER_V2 => first_packet && first_key,
+        Opcode::SOFT_RESET_V1 => first_packet && !first_key,
+        _ => false,
     }
 }
 

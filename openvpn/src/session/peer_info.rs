@@ -23,6 +23,8 @@ pub mod iv_proto {
     pub const AUTH_FAILED_TEMP: u32 = 1 << 8;
     /// Dynamic tls-crypt.
     pub const DYN_TLS_CRYPT: u32 = 1 << 9;
+    /// The epoch format of the data channel (OpenVPN 2.7).
+    pub const DATA_EPOCH: u32 = 1 << 10;
     /// The `dns` option, second form.
     pub const DNS_OPTION_V2: u32 = 1 << 11;
     /// Everything we support.
@@ -75,7 +77,13 @@ pub(crate) fn peer_info(settings: &Settings) -> String {
 
 /// The options string of key method 2, which servers compare with their own and warn about; a server without cipher
 /// negotiation takes our cipher from it (OpenVPN 2.6 `options.c`, "occ").
-pub(crate) fn options_string(settings: &Settings, transport: Transport, remote_is_ipv6: bool) -> String {
+pub(crate) fn options_string(
+    settings: &Settings,
+    wrap: &ControlWrap,
+    tun_mtu: u16,
+    transport: Transport,
+    remote_is_ipv6: bool,
+) -> String {
     let cipher =
         settings.data_ciphers_fallback.or_else(|| settings.data_ciphers.first().copied()).unwrap_or(Cipher::Aes256Gcm);
     let proto = match (transport, remote_is_ipv6) {
@@ -86,8 +94,8 @@ pub(crate) fn options_string(settings: &Settings, transport: Transport, remote_i
     };
     let compression = if settings.framing == Framing::None { "" } else { ",comp-lzo" };
     let auth = if cipher.is_aead() { "[null-digest]" } else { settings.auth.name() };
-    let tls_auth = if matches!(settings.control_wrap, ControlWrap::TlsAuth { .. }) { ",tls-auth" } else { "" };
-    let (tun_mtu, key_bits) = (settings.tun_mtu, cipher.key_len() * 8);
+    let tls_auth = if matches!(wrap, ControlWrap::TlsAuth { .. }) { ",tls-auth" } else { "" };
+    let key_bits = cipher.key_len() * 8;
     let link_mtu = usize::from(tun_mtu) + LINK_OVERHEAD;
     format!(
         "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {tun_mtu},proto {proto}{compression},cipher {cipher},auth {auth},\

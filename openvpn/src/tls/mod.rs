@@ -86,7 +86,10 @@ impl TlsSession {
             while !rest.is_empty() {
                 let read = self.connection.read_tls(&mut rest);
                 let state = self.connection.process_new_packets().map_err(failure)?;
-                if read.is_err() {
+                if state.peer_has_closed() {
+                    return Err(TlsFailure::Protocol("the server ended it (close_notify)".to_owned()));
+                }
+                if !read.is_ok_and(|count| count > 0) {
                     return Err(TlsFailure::Protocol("a record was not taken in".to_owned()));
                 }
                 let size = state.plaintext_bytes_to_read();
@@ -168,7 +171,9 @@ fn failure(error: RustlsError) -> TlsFailure {
                 None => TlsFailure::Protocol(error.to_string()),
             }
         }
-        RustlsError::InvalidCertificate(_) => TlsFailure::ServerCertificate(ServerCertificateError::Unreadable),
+        RustlsError::InvalidCertificate(CertificateError::BadEncoding) => {
+            TlsFailure::ServerCertificate(ServerCertificateError::Unreadable)
+        }
         RustlsError::AlertReceived(alert) => match alert {
             AlertDescription::BadCertificate
             | AlertDescription::UnsupportedCertificate

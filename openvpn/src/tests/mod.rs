@@ -1,0 +1,32 @@
+//! The session against a server written for these tests, over a link that loses and reorders, on a virtual clock. One
+//! behaviour a file.
+
+#![allow(dead_code, reason = "more tests are being written")]
+
+mod handshake;
+mod link;
+mod lossy;
+mod pair;
+mod pki;
+mod renegotiation;
+mod server;
+
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+/// Where every virtual clock starts.
+#[expect(clippy::disallowed_methods, reason = "tests need one instant to count from")]
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The unix time at [`START`]: 2026-06-01.
+const UNIX_START: Duration = Duration::from_secs(1_780_272_000);
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}

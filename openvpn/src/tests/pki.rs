@@ -1,0 +1,114 @@
+//! Certificates, made once per test run.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+use rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion, crypto::CryptoProvider, server::WebPkiClientVerifier,
+    time_provider::TimeProvider,
+};
+
+use super::UNIX_START;
+use crate::config::ClientIdentity;
+
+pub(super) type Ca = CertifiedIssuer<'static, KeyPair>;
+
+/// A certificate and its key.
+pub(super) struct Leaf {
+    pub(super) certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Leaf {
+    fn new(certificate: &rcgen::Certificate, key: &KeyPair) -> Self {
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        Self { certificate: certificate.der().clone(), key }
+    }
+
+    pub(super) fn identity(&self) -> ClientIdentity {
+        ClientIdentity { chain: vec![self.certificate.clone()], key: self.key.clone_key() }
+    }
+
+    /// A TLS server that shows this certificate, and asks for one of ours.
+    pub(super) fn server_config(&self) -> Arc<ServerConfig> {
+        self.server_config_with(rustls::ALL_VERSIONS, rustls::crypto::ring::default_provider())
+    }
+
+    pub(super) fn server_config_with(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        provider: CryptoProvider,
+    ) -> Arc<ServerConfig> {
+        let provider = Arc::new(provider);
+        let mut roots = RootCertStore::empty();
+        roots.add(CA.as_ref().der().clone()).unwrap();
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let config = ServerConfig::builder_with_details(provider, Arc::new(FixedTime))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_client_cert_verifier(clients.allow_unauthenticated().build().unwrap())
+            .with_single_cert(vec![self.certificate.clone()], self.key.clone_key());
+        Arc::new(config.unwrap())
+    }
+}
+
+pub(super) static CA: LazyLock<Ca> = LazyLock::new(|| ca("Test CA"));
+/// The usual server: `CN=server`, with the usages that `remote-cert-tls server` wants.
+pub(super) static SERVER: LazyLock<Leaf> = LazyLock::new(|| leaf(&CA, |_| {}));
+pub(super) static SERVER_TLS: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| SERVER.server_config());
+pub(super) static CLIENT: LazyLock<Leaf> = LazyLock::new(|| {
+    leaf(&CA, |params| {
+        params.distinguished_name.push(DnType::CommonName, "client");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    })
+});
+
+pub(super) fn ca(name: &str) -> Ca {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A server's certificate, with whatever is changed.
+pub(super) fn leaf(ca: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+    let key = KeyPair::generate().unwrap();
+    Leaf::new(&params(change).signed_by(&key, ca).unwrap(), &key)
+}
+
+/// The same, of no CA.
+pub(super) fn self_signed(change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+    let key = KeyPair::generate().unwrap();
+    Leaf::new(&params(change).self_signed(&key).unwrap(), &key)
+}
+
+fn params(change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2040, 1, 1));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CountryName, "DE");
+    params.distinguished_name.push(DnType::OrganizationName, "Example");
+    params.distinguished_name.push(DnType::CommonName, "server");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    change(&mut params);
+    params
+}
+
+#[derive(Debug)]
+struct FixedTime;
+
+impl TimeProvider for FixedTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(UNIX_START + Duration::from_secs(1)))
+    }
+}

@@ -1,0 +1,114 @@
+//! New keys while traffic flows.
+
+use super::{
+    handshake::wraps,
+    link::LinkSettings,
+    millis,
+    pair::{Pair, Setup},
+    secs,
+};
+
+/// Lets the server start a renegotiation, and waits until both ends have the new keys.
+fn by_server(pair: &mut Pair) {
+    pair.server.renegotiate(pair.now);
+    await_key(pair);
+}
+
+fn await_key(pair: &mut Pair) {
+    let wanted = format!("+{}", pair.server.key_id());
+    assert!(pair.run_until(secs(30), |pair| pair.server.is_ready() && pair.log.keys.iter().any(|(_, k)| *k == wanted)));
+    pair.run(millis(200));
+}
+
+#[test]
+fn a_renegotiation_by_the_server_makes_new_keys() {
+    for (name, ours, theirs) in wraps() {
+        let mut pair = Setup::new(|setup| {
+            setup.settings.control_wrap = ours;
+            setup.script.wrap = theirs;
+        })
+        .up();
+        pair.run(secs(200));
+        by_server(&mut pair);
+        assert_eq!(pair.key_changes(), ["+0", "seal 0", "+1"], "{name}");
+        pair.assert_traffic_flows();
+        pair.run(secs(61));
+        assert_eq!(pair.key_changes(), ["+0", "seal 0", "+1", "seal 1"], "{name}");
+        pair.assert_traffic_flows();
+        assert_eq!((pair.log.unopened, pair.server.unopened), (0, 0), "{name}");
+    }
+}
+
+#[test]
+fn we_renegotiate_after_reneg_sec() {
+    let mut pair = Setup::new(|setup| setup.settings.reneg_sec = secs(100)).up();
+    let first = pair.key_change_at("+0");
+    pair.run(secs(101));
+    assert_eq!(pair.server.key_id(), 1);
+    let second = pair.key_change_at("+1").duration_since(first);
+    assert!(second >= secs(100) && second < secs(101), "{second:?}");
+    pair.assert_traffic_flows();
+}
+
+#[test]
+fn reneg_sec_0_leaves_it_to_the_server() {
+    let mut pair = Setup::new(|setup| setup.settings.reneg_sec = secs(0)).up();
+    pair.run(secs(100_000));
+    assert_eq!(pair.server.key_id(), 0);
+    by_server(&mut pair);
+    assert_eq!(pair.server.key_id(), 1);
+}
+
+#[test]
+fn both_ends_may_start_at_once() {
+    let mut pair = Setup::new(|setup| setup.settings.reneg_sec = secs(100)).up();
+    let ours = pair.key_change_at("+0") + secs(100);
+    // Their resets cross on the way.
+    pair.run(ours.duration_since(pair.now) - millis(1));
+    pair.server.renegotiate(pair.now);
+    await_key(&mut pair);
+    assert_eq!((pair.server.key_id(), pair.key_changes().len()), (1, 3), "{:?}", pair.key_changes());
+    pair.assert_traffic_flows();
+}
+
+#[test]
+fn key_ids_go_from_7_to_1() {
+    let mut pair = Setup::default().up();
+    for key_id in [1, 2, 3, 4, 5, 6, 7, 1, 2] {
+        by_server(&mut pair);
+        assert_eq!(pair.server.key_id(), key_id);
+        pair.run(secs(70));
+        pair.assert_traffic_flows();
+    }
+    assert_eq!((pair.log.unopened, pair.server.unopened), (0, 0));
+}
+
+/// Traffic all the time, renegotiations one after the other, by either side or both.
+fn loses_nothing(seed: u64, ours: u64) {
+    let mut pair = Setup::new(|setup| {
+        setup.link = LinkSettings::REORDERING;
+        setup.seed = seed;
+        setup.settings.reneg_sec = secs(ours);
+    })
+    .up();
+    pair.start_traffic(millis(7));
+    for round in 0..12 {
+        pair.run(millis(2000 + 100 * (seed + round) % 900));
+        if !(seed + round).is_multiple_of(3) && pair.server.is_ready() {
+            pair.server.renegotiate(pair.now);
+        }
+    }
+    pair.stop_traffic();
+    let renewed = pair.key_changes().iter().filter(|change| change.starts_with('+')).count();
+    assert!(renewed > 5, "seed {seed}: {:?}", pair.key_changes());
+    assert!(pair.log.closed.is_none(), "seed {seed}");
+    pair.assert_nothing_lost();
+}
+
+#[test]
+fn no_packet_is_lost_while_both_renegotiate_on_a_reordering_link() {
+    match std::env::var("TUNNEL_TEST_SEED") {
+        Ok(seed) => loses_nothing(seed.parse().unwrap(), 3),
+        Err(_) => (0..16).for_each(|seed| loses_nothing(seed, [0, 2, 3][seed as usize % 3])),
+    }
+}
