@@ -304,3 +304,86 @@ fn is_full(error: &io::Error) -> bool {
     let number = if cfg!(target_os = "linux") { 105 } else { 55 };
     cfg!(unix) && error.raw_os_error() == Some(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use super::*;
+
+    /// A socket on the loopback interface, and its address.
+    fn endpoint(address: &str) -> (UdpReceiver, UdpSender, SocketAddr) {
+        let address: SocketAddr = address.parse().unwrap();
+        let options = SocketOptions { address: Some(address.ip()), ..SocketOptions::default() };
+        let (receiver, sender) = open(address, &options).unwrap();
+        let local = receiver.io.socket.local_addr().unwrap();
+        (receiver, sender, local)
+    }
+
+    async fn receive(receiver: &mut UdpReceiver, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let filled = poll_fn(|cx| receiver.poll_fill(cx));
+            tokio::time::timeout(Duration::from_secs(10), filled).await.expect("in time");
+            receiver.for_each(|source, datagram| all.push((source, datagram.to_vec())));
+        }
+        all
+    }
+
+    /// Lengths that make runs, end them, and stand alone.
+    const LENGTHS: [usize; 8] = [1400, 1400, 1400, 200, 1400, 90, 1400, 4000];
+
+    fn fill(batch: &mut Batch) -> Vec<Vec<u8>> {
+        let datagrams: Vec<_> = (0u8..40).map(|n| vec![n; LENGTHS[usize::from(n) % LENGTHS.len()]]).collect();
+        datagrams.iter().for_each(|datagram| batch.copy(datagram));
+        datagrams
+    }
+
+    async fn arrives_in_order(address: &str) {
+        let (mut receiver, _, there) = endpoint(address);
+        let (_, mut sender, here) = endpoint(address);
+        let sent = fill(&mut sender.batch);
+        poll_fn(|cx| sender.poll_flush(cx, there)).await;
+        let received = receive(&mut receiver, sent.len()).await;
+        assert!(received.iter().all(|(source, _)| *source == here));
+        assert!(received.into_iter().map(|(_, datagram)| datagram).eq(sent));
+        assert!(sender.batch.next_run().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_batch_arrives_whole_and_in_order() {
+        arrives_in_order("127.0.0.1:0").await;
+        arrives_in_order("[::1]:0").await;
+    }
+
+    #[tokio::test]
+    async fn a_run_the_system_does_not_segment_is_sent_one_by_one() {
+        let (mut receiver, _, there) = endpoint("127.0.0.1:0");
+        let (_, mut sender, _) = endpoint("127.0.0.1:0");
+        sender.batch.set_limit(RunLimit { segments: 64, segment_bytes: 1472 });
+        let sent: Vec<_> = (0u8..20).map(|n| vec![n; 1000]).collect();
+        sent.iter().for_each(|datagram| sender.batch.copy(datagram));
+        let (run, bytes) = sender.batch.next_run().unwrap();
+        let length = bytes.len();
+        assert_eq!(length, 20_000, "one run");
+        poll_fn(|cx| sender.io.socket.poll_send_ready(cx)).await.unwrap();
+        sender.send_one_by_one(there, run.segment, length);
+        let received = receive(&mut receiver, sent.len()).await;
+        assert!(received.into_iter().map(|(_, datagram)| datagram).eq(sent));
+        assert!(sender.batch.next_run().is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_port_nobody_listens_on_is_known_after_the_second_datagram_which_is_sent_nevertheless() {
+        let (receiver, _, there) = endpoint("127.0.0.1:0");
+        drop(receiver);
+        let (_, mut sender, _) = endpoint("127.0.0.1:0");
+        for _ in 0..2 {
+            sender.batch.copy(b"anybody?");
+            poll_fn(|cx| sender.poll_flush(cx, there)).await;
+        }
+        assert_eq!(sender.trouble().map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused));
+        assert!(sender.trouble.is_none(), "the second was sent");
+    }
+}
