@@ -55,6 +55,10 @@ mod udp_socket;
 
 pub mod openvpn;
 
+// The toy protocol of the tests names this crate as others do, for those use it, too.
+#[cfg(test)]
+extern crate self as adit_driver;
+
 #[cfg(test)]
 mod tests;
 

@@ -483,8 +483,6 @@ pub struct Settings {
     pub local_options: Vec<String>,
     /// One more question to the user.
     pub static_challenge: Option<StaticChallenge>,
-    /// Forget the password once used, and ask again (`auth-nocache`).
-    pub auth_nocache: bool,
     /// Tell the server more about us (`push-peer-info`).
     pub push_peer_info: bool,
     /// Further lines of the peer-info, such as `UV_*` variables.
@@ -539,7 +537,6 @@ impl Default for Settings {
             route_nopull: false,
             local_options: Vec::new(),
             static_challenge: None,
-            auth_nocache: false,
             push_peer_info: false,
             peer_info: Vec::new(),
             connect_timeout: Duration::from_secs(120),
