@@ -34,7 +34,7 @@ pub(crate) enum Command {
 }
 
 /// Options of `adit forward`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Forward {
     /// The profile: an OpenVPN .ovpn or .conf file. Files it names are looked for beside it
     #[arg(long, short, value_name = "FILE.ovpn")]

@@ -14,6 +14,7 @@ mod profile;
 mod prompt;
 mod run;
 mod spec;
+mod terminal;
 
 pub use error::{Error, Exit};
 pub use run::run;

@@ -30,9 +30,9 @@ pub(crate) fn ask_secret(question: &str) -> io::Result<Secret> {
 /// Shows the gateway's questions on standard error. Answers come from the terminal, or else from standard input, a line
 /// each.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terminal;
+pub(crate) struct Person;
 
-impl Prompter for Terminal {
+impl Prompter for Person {
     fn prompt(&self, prompt: Prompt) -> PromptFuture {
         match prompt {
             Prompt::Challenge { text, echo } => Box::pin(async move {

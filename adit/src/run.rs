@@ -11,7 +11,8 @@ use crate::{
     error::{Error, Exit},
     forward::Listener,
     log, profile,
-    prompt::Terminal,
+    prompt::Person,
+    terminal::Terminal,
 };
 
 /// Runs the program with these arguments, the first of which is its name. `adjust` may change the configuration before it is
@@ -28,6 +29,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     };
     log::start(&arguments);
     let Command::Forward(forward) = &arguments.command;
+    // A question may be open when the program ends.
+    let _terminal = Terminal::save();
     match prepare_and_forward(forward, adjust) {
         Ok(exit) => exit,
         Err(error) => {
@@ -38,24 +41,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
 }
 
 fn prepare_and_forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) -> Result<Exit, Error> {
-    let mut config = profile::load(arguments)?;
-    adjust(&mut config);
     // One thread: one tunnel is one task, and waking another core for each packet costs more than its encryption.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::new(Exit::Other, format!("no runtime: {error}")))?;
-    let result = runtime.block_on(forward(arguments, config));
-    // A name server that does not answer must not hold up the end.
+    let result = runtime.block_on(forward(arguments, adjust));
+    // Neither a name server that does not answer nor an open question may hold up the end.
     runtime.shutdown_background();
     result
 }
 
-async fn forward(arguments: &Forward, config: Config) -> Result<Exit, Error> {
+async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
+    let mut config = tokio::select! {
+        biased;
+        exit = signals.next() => return Ok(exit),
+        config = load(arguments.clone()) => config?,
+    };
+    adjust(&mut config);
     // Before connecting: a port in use is said at once.
     let listeners = arguments.forwards.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
-    let client = Builder::new(OpenVpn::from(config)).prompter(Terminal).start();
+    let client = Builder::new(OpenVpn::from(config)).prompter(Person).start();
     tokio::select! {
         biased;
         exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
@@ -73,6 +80,14 @@ async fn forward(arguments: &Forward, config: Config) -> Result<Exit, Error> {
     };
     // Whoever is connected gets a reset with the end of the process; those waiting for a tunnel, too.
     Err(failure.into())
+}
+
+/// On a thread of its own: it may ask for secrets.
+async fn load(arguments: Forward) -> Result<Config, Error> {
+    match tokio::task::spawn_blocking(move || profile::load(&arguments)).await {
+        Ok(config) => config,
+        Err(error) => Err(Error::new(Exit::Other, error)),
+    }
 }
 
 /// Says goodbye to the gateway; a second signal ends the waiting.

@@ -55,15 +55,20 @@ mod udp_socket;
 
 pub mod openvpn;
 
+// The toy protocol of the tests names this crate as others do, for those use it, too.
+#[cfg(test)]
+extern crate self as adit_driver;
+
 #[cfg(test)]
 mod tests;
 
+pub use adit_tunnel::Family;
 pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind};
 pub use openvpn::connect;
 pub use options::{NoPrompts, Options, PromptFuture, Prompter};
-pub use protocol::{Family, Protocol, Remote, RetryPolicy, SocketOptions};
+pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
 pub use shared::Stats;
 pub use udp_socket::UdpSocket;

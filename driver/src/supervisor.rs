@@ -56,7 +56,8 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
         let Some(wait) = wait.filter(|_| ended.failure.kind() != FailureKind::Closed) else {
             return ended.failure.after_up(itinerary.was_up());
         };
-        tracing::warn!(retry_in_ms = wait.as_millis() as u64, "no tunnel: {}", ended.failure);
+        let what = if up_for.is_some() { "tunnel lost" } else { "no tunnel" };
+        tracing::warn!(retry_in_ms = wait.as_millis() as u64, "{what}: {}", ended.failure);
         env.shared.publish(ClientEvent::Down { cause: ended.failure, retry_in: wait });
         if unless_closed(env, tokio::time::sleep(wait)).await.is_none() {
             return closed_by_us().failure;

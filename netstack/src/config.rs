@@ -8,7 +8,8 @@ use crate::packet::is_unicast;
 ///
 /// Values that cannot work are corrected rather than refused: an MTU below the minimum of its family is raised to it
 /// (68 bytes would be legal for IPv4, but 576 is what every host must accept, RFC 791 §3.1; 1280 for IPv6, RFC 8200
-/// §5), buffers are at least 4 KiB and at most 1 GiB.
+/// §5), buffers are at least 4 KiB and at most 1 GiB, keep-alive intervals at least a second; addresses that are not unicast
+/// are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StackConfig {
     /// Our addresses inside the tunnel. The first of each family is the source of new connections.
@@ -59,6 +60,7 @@ impl StackConfig {
         self.addresses.retain(|address| is_unicast(*address));
         self.mtu = self.mtu.clamp(MIN_MTU_V4, MAX_MTU);
         self.tcp_mtu = self.tcp_mtu.clamp(MIN_MTU_V4, self.mtu);
+        self.keepalive = self.keepalive.map(|interval| interval.max(MIN_KEEPALIVE));
         self.buffer = self.buffer.clamp(MIN_BUFFER, MAX_BUFFER);
         self.small_buffer = self.small_buffer.clamp(MIN_BUFFER, self.buffer);
         self
@@ -88,6 +90,8 @@ pub(crate) const MIN_MTU_V4: usize = 576;
 pub(crate) const MIN_MTU_V6: usize = 1280;
 /// The largest value of IPv4's total length.
 pub(crate) const MAX_MTU: usize = 65535;
+/// A probe needs time to be answered; our own judgement.
+const MIN_KEEPALIVE: Duration = Duration::from_secs(1);
 /// Below this a window is smaller than a few segments and TCP crawls; our own judgement.
 const MIN_BUFFER: usize = 4 << 10;
 /// The largest window of RFC 7323 §2.3.

@@ -61,7 +61,9 @@ impl Stack {
         if payload.len() > limit {
             return Err(UdpError::TooLarge { limit });
         }
-        let packet = udp::packet((local, socket.port), remote, payload).ok_or(UdpError::TooLarge { limit })?;
+        self.identification = self.identification.wrapping_add(1);
+        let packet = udp::packet((local, socket.port), remote, self.identification, payload)
+            .ok_or(UdpError::TooLarge { limit })?;
         let cost = udp::cost(packet.len());
         if !socket.may_send(cost) {
             self.counters.udp_dropped += 1;

@@ -1,7 +1,7 @@
 //! Which connection a segment belongs to: one look-up by its 5-tuple, however many connections there are.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map},
+    collections::{HashMap, VecDeque},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -78,11 +78,9 @@ impl Demux {
     }
 
     fn expire_first(&mut self) {
-        if let Some((_, tuple)) = self.time_waits.pop_front()
-            && let hash_map::Entry::Occupied(entry) = self.owners.entry(tuple)
-            && matches!(entry.get(), Owner::TimeWait(_))
-        {
-            entry.remove();
+        // Until now it was nobody else's: only free 5-tuples are given away.
+        if let Some((_, tuple)) = self.time_waits.pop_front() {
+            self.owners.remove(&tuple);
         }
     }
 }

@@ -166,7 +166,7 @@ pub(crate) fn port_unreachable(packet: &Packet<'_>) -> Option<Vec<u8>> {
 /// A message whose `rest` starts after the checksum.
 fn message(source: IpAddr, destination: IpAddr, type_and_code: [u8; 2], rest: &[u8]) -> Option<Vec<u8>> {
     let protocol = if source.is_ipv4() { ICMP } else { ICMPV6 };
-    packet::build(source, destination, protocol, 4 + rest.len(), |payload| {
+    packet::build((source, destination), None, protocol, 4 + rest.len(), |payload| {
         let Some((head, tail)) = payload.split_first_chunk_mut::<4>() else { return };
         *head = [type_and_code[0], type_and_code[1], 0, 0];
         tail.copy_from_slice(rest);

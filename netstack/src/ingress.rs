@@ -92,13 +92,7 @@ impl Stack {
             self.counters.implausible += 1;
             return;
         }
-        if packet.extended {
-            // smoltcp does not step over IPv6 extension headers.
-            let Some(plain) = packet.rebuilt() else { return };
-            live.handle(&self.clock, now, &plain, segment, &mut self.outbox);
-        } else {
-            live.handle(&self.clock, now, packet.bytes, segment, &mut self.outbox);
-        }
+        live.handle(&self.clock, now, packet, segment, &mut self.outbox);
         self.settle(key, segment.rst);
         self.make_ready(key);
     }
@@ -211,6 +205,7 @@ impl Stack {
         let Some(&key) = self.ports.get(&quoted.local.1) else { return false };
         let idle = self.config.udp_idle;
         let is_ours = self.sockets.get(key).is_some_and(|socket| socket.is_associated(now, quoted.remote, idle));
+        let is_ours = is_ours && self.config.addresses.contains(&quoted.local.0);
         let is_final = matches!(error.kind, ErrorKind::Unreachable(_));
         if !is_ours || !is_final || self.udp_errors >= MAX_UDP_ERRORS {
             return false;

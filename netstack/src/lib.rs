@@ -121,6 +121,7 @@ mod device;
 mod error;
 mod icmp;
 mod ingress;
+mod live;
 mod outbox;
 mod packet;
 mod random;

@@ -139,19 +139,18 @@ impl Packet<'_> {
 
     /// The same packet without IPv6 extension headers, in a buffer of its own.
     pub(crate) fn rebuilt(&self) -> Option<Vec<u8>> {
-        build(self.source, self.destination, self.protocol, self.payload.len(), |payload| {
+        build((self.source, self.destination), None, self.protocol, self.payload.len(), |payload| {
             payload.copy_from_slice(self.payload);
         })
     }
 }
 
-/// A packet from us with that payload; `None` if it would be longer than a packet can be.
+/// A packet with that payload; `None` if it would be longer than a packet can be. Addresses: from, to.
 ///
-/// IPv4 packets carry no identification and may be fragmented on the way: the values for datagrams. Routers fragment
-/// packets with identification 0 all the same; what a receiver mixes up then has a wrong UDP checksum.
+/// An IPv4 packet with an identification may be fragmented on the way, one without may not (RFC 6864 §4).
 pub(crate) fn build(
-    source: IpAddr,
-    destination: IpAddr,
+    (source, destination): (IpAddr, IpAddr),
+    identification: Option<u16>,
     protocol: u8,
     payload_len: usize,
     fill: impl FnOnce(&mut [u8]),
@@ -159,7 +158,7 @@ pub(crate) fn build(
     let mut packet = match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let total = u16::try_from(V4_HEADER.checked_add(payload_len)?).ok()?;
-            v4_header(source, destination, protocol, total).to_vec()
+            v4_header(source, destination, identification, protocol, total).to_vec()
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
             let payload_len = u16::try_from(payload_len).ok()?;
@@ -173,9 +172,17 @@ pub(crate) fn build(
     Some(packet)
 }
 
-fn v4_header(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, total: u16) -> [u8; V4_HEADER] {
+fn v4_header(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    identification: Option<u16>,
+    protocol: u8,
+    total: u16,
+) -> [u8; V4_HEADER] {
+    let [i0, i1] = identification.unwrap_or(0).to_be_bytes();
+    let flags = if identification.is_some() { 0 } else { DONT_FRAGMENT };
     let ([t0, t1], [a, b, c, d], [e, f, g, h]) = (total.to_be_bytes(), source.octets(), destination.octets());
-    let mut header = [0x45, 0, t0, t1, 0, 0, 0, 0, HOP_LIMIT, protocol, 0, 0, a, b, c, d, e, f, g, h];
+    let mut header = [0x45, 0, t0, t1, i0, i1, flags, 0, HOP_LIMIT, protocol, 0, 0, a, b, c, d, e, f, g, h];
     let [high, low] = (!checksum::data(&header)).to_be_bytes();
     (header[10], header[11]) = (high, low);
     header
@@ -232,6 +239,7 @@ pub(crate) fn is_unicast(address: IpAddr) -> bool {
 
 pub(crate) const V4_HEADER: usize = 20;
 pub(crate) const V6_HEADER: usize = 40;
+const DONT_FRAGMENT: u8 = 0x40;
 /// The default of RFC 1700, what every stack uses.
 const HOP_LIMIT: u8 = 64;
 

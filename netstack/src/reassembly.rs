@@ -125,7 +125,7 @@ impl Partial {
 
     fn assemble(self) -> Option<Vec<u8>> {
         let FragmentOf { source, destination, protocol, .. } = self.of;
-        packet::build(source, destination, protocol, self.total?, |payload| {
+        packet::build((source, destination), None, protocol, self.total?, |payload| {
             for (at, part) in &self.parts {
                 if let Some(space) = payload.get_mut(*at..at + part.len()) {
                     space.copy_from_slice(part);

@@ -62,6 +62,16 @@ pub(crate) fn set_sequence(segment: &mut [u8], sequence: u32) {
     header[16..18].copy_from_slice(&(!sum).to_be_bytes());
 }
 
+/// The FIN at the end of a segment, without the data in front of it. Its checksum is not right: it stays in the house.
+pub(crate) fn fin_alone(packet: &Packet<'_>, segment: &Segment) -> Option<Vec<u8>> {
+    let header_len = packet.payload.len().checked_sub(segment.data)?;
+    let header = packet.payload.get(..header_len)?;
+    packet::build((packet.source, packet.destination), None, TCP, header_len, |payload| {
+        payload.copy_from_slice(header);
+        set_sequence(payload, segment.end().wrapping_sub(1));
+    })
+}
+
 /// The RST that answers a segment of no connection (RFC 9293 §3.10.7.1).
 pub(crate) fn reset_for(packet: &Packet<'_>, segment: &Segment) -> Option<Vec<u8>> {
     let (sequence, acknowledgment) = match segment.acknowledgment {
@@ -102,7 +112,7 @@ fn bare(
     header[14..16].copy_from_slice(&window.to_be_bytes());
     let sum = packet::transport_checksum(source, destination, TCP, &header);
     header[16..18].copy_from_slice(&sum);
-    packet::build(source, destination, TCP, HEADER, |payload| payload.copy_from_slice(&header))
+    packet::build((source, destination), None, TCP, HEADER, |payload| payload.copy_from_slice(&header))
 }
 
 const HEADER: usize = 20;

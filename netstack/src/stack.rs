@@ -11,8 +11,9 @@ use crate::{
     CloseReason, ConnectError, ConnectionError, ConnectionId, Counters, PacketSink, StackConfig, UdpId,
     budget::Budget,
     clock::Clock,
-    connection::{CONNECTION_COST, Connection, Live, Opening, Phase, Turn, Verdict},
+    connection::{Connection, Phase, Turn, Verdict},
     demux::{Demux, TimeWait, Tuple},
+    live::{CONNECTION_COST, Live, Opening},
     outbox::{self, Outbox, RateLimit},
     packet,
     random::Random,
@@ -32,6 +33,8 @@ pub struct Stack {
     pub(crate) sockets: Slots<UdpSocket>,
     /// Local UDP ports.
     pub(crate) ports: HashMap<u16, Key>,
+    /// Of the last IPv4 packet that may be fragmented.
+    pub(crate) identification: u16,
     /// Who may have something to send, in turn.
     ready: VecDeque<Ready>,
     deadlines: BTreeSet<(Instant, Key)>,
@@ -55,7 +58,7 @@ pub enum StackEvent {
     /// There is something to receive, or the remote ended its direction: call [`Stack::receive`] until it returns
     /// `Ok(None)`, the end, or an error. Only then is the next such event sure to come.
     Readable(ConnectionId),
-    /// After [`Stack::send`] took less than it was given: a quarter of the buffer is free again.
+    /// After [`Stack::send`] took less than it was given: 16 KiB, or a quarter of a small buffer, are free again.
     Writable(ConnectionId),
     /// The connection ended, with [`CloseReason::Finished`] if both directions did so in order. What was received before
     /// can still be read. It is kept until [`Stack::release`].
@@ -86,6 +89,7 @@ impl Stack {
             connections: Slots::new(),
             sockets: Slots::new(),
             ports: HashMap::new(),
+            identification: 0,
             ready: VecDeque::new(),
             deadlines: BTreeSet::new(),
             orphans: VecDeque::new(),

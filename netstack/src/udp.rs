@@ -40,10 +40,15 @@ impl<'a> Datagram<'a> {
 }
 
 /// A whole packet with one datagram; `None` if it is too long for any packet.
-pub(crate) fn packet(local: (IpAddr, u16), remote: (IpAddr, u16), payload: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn packet(
+    local: (IpAddr, u16),
+    remote: (IpAddr, u16),
+    identification: u16,
+    payload: &[u8],
+) -> Option<Vec<u8>> {
     let len = HEADER.checked_add(payload.len())?;
     let len_field = u16::try_from(len).ok()?;
-    packet::build(local.0, remote.0, UDP, len, |datagram| {
+    packet::build((local.0, remote.0), Some(identification), UDP, len, |datagram| {
         let Some((header, body)) = datagram.split_first_chunk_mut::<HEADER>() else { return };
         let ([s0, s1], [d0, d1], [l0, l1]) = (local.1.to_be_bytes(), remote.1.to_be_bytes(), len_field.to_be_bytes());
         *header = [s0, s1, d0, d1, l0, l1, 0, 0];

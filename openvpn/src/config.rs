@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+pub use adit_tunnel::Family;
 use adit_tunnel::{Secret, Transport};
 use bytes::Bytes;
 use pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -177,26 +178,6 @@ pub enum ConfigError {
     /// A line that a server could push as well cannot be used.
     #[error("{0}")]
     Option(String),
-}
-
-/// Which family of outer addresses a gateway is reached by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// IPv4 only (`udp4`, `tcp4`).
-    V4,
-    /// IPv6 only (`udp6`, `tcp6`).
-    V6,
-}
-
-impl Family {
-    /// Whether the address is of this family.
-    #[must_use]
-    pub const fn matches(self, address: IpAddr) -> bool {
-        match self {
-            Self::V4 => address.is_ipv4(),
-            Self::V6 => address.is_ipv6(),
-        }
-    }
 }
 
 /// One gateway: a `remote` line, or a `<connection>` block.
@@ -483,8 +464,6 @@ pub struct Settings {
     pub local_options: Vec<String>,
     /// One more question to the user.
     pub static_challenge: Option<StaticChallenge>,
-    /// Forget the password once used, and ask again (`auth-nocache`).
-    pub auth_nocache: bool,
     /// Tell the server more about us (`push-peer-info`).
     pub push_peer_info: bool,
     /// Further lines of the peer-info, such as `UV_*` variables.
@@ -539,7 +518,6 @@ impl Default for Settings {
             route_nopull: false,
             local_options: Vec::new(),
             static_challenge: None,
-            auth_nocache: false,
             push_peer_info: false,
             peer_info: Vec::new(),
             connect_timeout: Duration::from_secs(120),

@@ -276,6 +276,14 @@ fn secrets_are_in_no_message() {
 }
 
 #[test]
+fn a_key_without_its_tags_is_not_shown() {
+    let key = String::from_utf8(load("ec.sec1.key").unwrap()).unwrap();
+    let error = parse(&format!("client\n{key}\n\"{}\n", key.lines().nth(1).unwrap())).unwrap_err();
+    let shown = format!("{error} {:?}", error.refusals());
+    assert!(key.lines().filter(|line| !line.starts_with('-')).all(|line| !shown.contains(&line[..8])), "{shown}");
+}
+
+#[test]
 fn wrong_passphrases_are_told_from_damaged_keys() {
     let text = "client\nremote h\nca ca.crt\ncert client.crt\nkey ec.dek-aes-256-cbc.key\n";
     let with = |passphrase: &str| {
@@ -312,6 +320,14 @@ fn what_is_missing_as_a_whole_is_said_without_a_line() {
     assert!(reason("client\nremote h\nca ca.crt\n").contains("who we are"));
     assert!(reason("client\nremote h\nca ca.crt\nkey ec.sec1.key\n").contains("`cert`"));
     assert!(Profile::parse(vec![b'#'; 2 << 20], &mut load).is_err());
+}
+
+#[test]
+fn something_else_than_a_profile_is_not_read_to_its_end() {
+    let error = parse(&"remot x\n".repeat(100_000)).unwrap_err();
+    assert_eq!(error.refusals().len(), 50);
+    let text = format!("client\nremote h\nca ca.crt\nauth-user-pass\n{}", "remote h\n".repeat(1000));
+    assert!(parse(&text).unwrap_err().to_string().contains("more than 512 gateways"));
 }
 
 #[test]

@@ -3,6 +3,9 @@
 mod tcp;
 mod udp;
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use adit_driver::{Client, Target};

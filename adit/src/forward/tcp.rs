@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use adit_driver::{Client, Connection, Target};
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -35,20 +36,27 @@ pub(super) async fn serve(listener: TcpListener, target: Target, client: Client)
 }
 
 async fn carry(mut outside: TcpStream, peer: SocketAddr, target: Target, client: Client) {
+    // Whatever ends this early, also the end of the program, must not look like an orderly end of the data.
+    if let Err(error) = outside.set_zero_linger() {
+        tracing::debug!(%peer, "no reset in case of failure: {error}");
+    }
     let inside = match client.dial(target.clone()).await {
         Ok(inside) => inside,
         Err(error) => {
             tracing::warn!(%peer, "cannot connect to {target}: {error}");
-            reset(&outside);
             return;
         }
     };
     tracing::debug!(%peer, %target, "connected");
     match copy_both(&mut outside, &inside).await {
-        Ok((up, down)) => tracing::debug!(%peer, %target, up, down, "finished"),
+        Ok((up, down)) => {
+            tracing::debug!(%peer, %target, up, down, "finished");
+            if let Err(error) = SockRef::from(&outside).set_linger(None) {
+                tracing::warn!(%peer, "the last bytes may be lost: {error}");
+            }
+        }
         Err(error) => {
             tracing::debug!(%peer, %target, "ended by {error}");
-            reset(&outside);
             inside.abort();
         }
     }
@@ -72,12 +80,5 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin)
         }
         to.write_all(&buffer[..count]).await?;
         total += count as u64;
-    }
-}
-
-/// Dropped after this, the stream sends a reset.
-fn reset(stream: &TcpStream) {
-    if let Err(error) = stream.set_zero_linger() {
-        tracing::debug!("no reset: {error}");
     }
 }

@@ -99,10 +99,10 @@ impl Sender {
         }
     }
 
-    /// Why the last UDP datagram could not be sent, if it could not: no route, no permission.
+    /// Why UDP datagrams do not arrive, if that is known: no route, no permission, nobody listens.
     pub(crate) fn trouble(&self) -> Option<&io::Error> {
         match self {
-            Self::Udp(udp) => udp.trouble.as_ref(),
+            Self::Udp(udp) => udp.trouble(),
             Self::Tcp(_) => None,
         }
     }

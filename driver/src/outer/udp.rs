@@ -36,7 +36,10 @@ pub(crate) struct UdpSender {
     pub(super) batch: Batch,
     segment_bytes: usize,
     full: u32,
-    pub(super) trouble: Option<io::Error>,
+    /// Why the last datagram could not be sent.
+    trouble: Option<io::Error>,
+    /// What an ICMP error said last.
+    unreachable: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,9 @@ pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(U
     let socket = StdUdpSocket::from(socket);
     let state = UdpSocketState::new((&socket).into())?;
     allow_fragmentation(&socket, remote);
+    if let Err(error) = state.enable_transport_errors((&socket).into()) {
+        tracing::debug!("ICMP errors stay unseen: {error}");
+    }
     tracing::debug!(
         local = %socket.local_addr()?,
         segments = state.max_gso_segments(),
@@ -99,6 +105,7 @@ pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(U
             segment_bytes,
             full: 0,
             trouble: None,
+            unreachable: None,
         },
     ))
 }
@@ -170,7 +177,11 @@ impl UdpSender {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, remote: SocketAddr) -> Poll<()> {
         while let Some(transmit) = self.control.front() {
             let (remote, bytes) = (transmit.path.remote, transmit.datagram.clone());
-            match ready!(poll_send(&self.io, cx, remote, &bytes, None)) {
+            let sent = ready!(poll_send(&self.io, cx, remote, &bytes, None));
+            if sent.as_ref().is_err_and(is_unreachable) && self.take_icmp_errors() {
+                continue;
+            }
+            match sent {
                 Err(error) if is_full(&error) && self.spin(cx) => return Poll::Pending,
                 outcome => self.note(remote, outcome.err()),
             }
@@ -179,7 +190,11 @@ impl UdpSender {
         while let Some((run, bytes)) = self.batch.next_run() {
             let whole = self.io.state.max_gso_segments() > 1 && bytes.len() > run.segment;
             let length = if whole { bytes.len() } else { run.segment.min(bytes.len()) };
-            match ready!(poll_send(&self.io, cx, remote, &bytes[..length], whole.then_some(run.segment))) {
+            let sent = ready!(poll_send(&self.io, cx, remote, &bytes[..length], whole.then_some(run.segment)));
+            if sent.as_ref().is_err_and(is_unreachable) && self.take_icmp_errors() {
+                continue;
+            }
+            match sent {
                 Ok(()) => self.note(remote, None),
                 Err(error) if is_full(&error) && self.spin(cx) => return Poll::Pending,
                 // The system took segmentation back. Nothing was sent: once more, one by one.
@@ -208,6 +223,26 @@ impl UdpSender {
         }
         self.note(remote, trouble);
         self.batch.sent(length);
+    }
+
+    /// The error of a send may be about an earlier one: an ICMP error, which the system reports once, and which does not
+    /// stop the datagram at hand from being sent. Whether there was such an error.
+    fn take_icmp_errors(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(Some(error)) = self.io.state.recv_transport_error((&self.io.socket).into()) {
+            any = true;
+            let error = io::Error::from_raw_os_error(error.raw_errno);
+            if self.unreachable.as_ref().map(io::Error::kind) != Some(error.kind()) {
+                tracing::debug!("ICMP error: {error}");
+            }
+            self.unreachable = Some(error);
+        }
+        any
+    }
+
+    /// Why the gateway cannot be reached, as far as that is known. Anybody may send ICMP errors: this is no more than a hint.
+    pub(super) fn trouble(&self) -> Option<&io::Error> {
+        self.trouble.as_ref().or(self.unreachable.as_ref())
     }
 
     fn limit_runs(&mut self) {
@@ -257,8 +292,98 @@ fn try_send(io: &Io, remote: SocketAddr, bytes: &[u8], segment: Option<usize>) -
     io.socket.try_io(Interest::WRITABLE, || io.state.try_send((&io.socket).into(), &transmit))
 }
 
+fn is_unreachable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable
+    )
+}
+
 /// ENOBUFS: 105 on Linux, 55 on the BSDs.
 fn is_full(error: &io::Error) -> bool {
     let number = if cfg!(target_os = "linux") { 105 } else { 55 };
     cfg!(unix) && error.raw_os_error() == Some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use super::*;
+
+    /// A socket on the loopback interface, and its address.
+    fn endpoint(address: &str) -> (UdpReceiver, UdpSender, SocketAddr) {
+        let address: SocketAddr = address.parse().unwrap();
+        let options = SocketOptions { address: Some(address.ip()), ..SocketOptions::default() };
+        let (receiver, sender) = open(address, &options).unwrap();
+        let local = receiver.io.socket.local_addr().unwrap();
+        (receiver, sender, local)
+    }
+
+    async fn receive(receiver: &mut UdpReceiver, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let filled = poll_fn(|cx| receiver.poll_fill(cx));
+            tokio::time::timeout(Duration::from_secs(10), filled).await.expect("in time");
+            receiver.for_each(|source, datagram| all.push((source, datagram.to_vec())));
+        }
+        all
+    }
+
+    /// Lengths that make runs, end them, and stand alone.
+    const LENGTHS: [usize; 8] = [1400, 1400, 1400, 200, 1400, 90, 1400, 4000];
+
+    fn fill(batch: &mut Batch) -> Vec<Vec<u8>> {
+        let datagrams: Vec<_> = (0u8..40).map(|n| vec![n; LENGTHS[usize::from(n) % LENGTHS.len()]]).collect();
+        datagrams.iter().for_each(|datagram| batch.copy(datagram));
+        datagrams
+    }
+
+    async fn arrives_in_order(address: &str) {
+        let (mut receiver, _, there) = endpoint(address);
+        let (_, mut sender, here) = endpoint(address);
+        let sent = fill(&mut sender.batch);
+        poll_fn(|cx| sender.poll_flush(cx, there)).await;
+        let received = receive(&mut receiver, sent.len()).await;
+        assert!(received.iter().all(|(source, _)| *source == here));
+        assert!(received.into_iter().map(|(_, datagram)| datagram).eq(sent));
+        assert!(sender.batch.next_run().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_batch_arrives_whole_and_in_order() {
+        arrives_in_order("127.0.0.1:0").await;
+        arrives_in_order("[::1]:0").await;
+    }
+
+    #[tokio::test]
+    async fn a_run_the_system_does_not_segment_is_sent_one_by_one() {
+        let (mut receiver, _, there) = endpoint("127.0.0.1:0");
+        let (_, mut sender, _) = endpoint("127.0.0.1:0");
+        sender.batch.set_limit(RunLimit { segments: 64, segment_bytes: 1472 });
+        let sent: Vec<_> = (0u8..20).map(|n| vec![n; 1000]).collect();
+        sent.iter().for_each(|datagram| sender.batch.copy(datagram));
+        let (run, bytes) = sender.batch.next_run().unwrap();
+        let length = bytes.len();
+        assert_eq!(length, 20_000, "one run");
+        poll_fn(|cx| sender.io.socket.poll_send_ready(cx)).await.unwrap();
+        sender.send_one_by_one(there, run.segment, length);
+        let received = receive(&mut receiver, sent.len()).await;
+        assert!(received.into_iter().map(|(_, datagram)| datagram).eq(sent));
+        assert!(sender.batch.next_run().is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_port_nobody_listens_on_is_known_after_the_second_datagram_which_is_sent_nevertheless() {
+        let (receiver, _, there) = endpoint("127.0.0.1:0");
+        drop(receiver);
+        let (_, mut sender, _) = endpoint("127.0.0.1:0");
+        for _ in 0..2 {
+            sender.batch.copy(b"anybody?");
+            poll_fn(|cx| sender.poll_flush(cx, there)).await;
+        }
+        assert_eq!(sender.trouble().map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused));
+        assert!(sender.trouble.is_none(), "the second was sent");
+    }
 }

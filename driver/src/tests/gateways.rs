@@ -90,6 +90,15 @@ async fn a_redirect_is_followed() {
     drop(client);
 }
 
+#[tokio::test]
+async fn a_gateway_may_have_an_ipv6_address() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let far = Far::on("[::1]:0".parse().unwrap(), transport, Manner::Welcome).await;
+        let client = soon(Builder::new(Toy::new([remote(&far)])).options(options()).connect()).await.unwrap();
+        assert!(client.network().is_some());
+    }
+}
+
 /// Which of these addresses wins, and after how long.
 async fn winner(transport: Transport, addresses: &[SocketAddr], template: &Far) -> (SocketAddr, Duration, usize) {
     let mut toy = Toy::new([remote(template)]);
@@ -117,6 +126,18 @@ async fn an_address_that_answers_in_time_stays_alone() {
     let (address, _, started) = winner(Transport::Udp, &[far.address, other.address], &far).await;
     assert_eq!((address, started), (far.address, 1));
     assert_eq!(other.seen.borrow().hellos, 0);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_gateway_where_nobody_listens_is_not_waited_for() {
+    let far = Far::start(Transport::Udp).await;
+    let dead = Remote { port: nobody(Transport::Udp).await.port(), ..remote(&far) };
+    let before = std::time::Instant::now();
+    let failure = soon(Builder::new(Toy::new([dead])).options(options()).connect()).await.unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Unreachable);
+    assert!(failure.to_string().contains("refused"), "{failure}");
+    assert!(before.elapsed() < Duration::from_millis(1400), "it did not wait for the timeout");
 }
 
 #[tokio::test]

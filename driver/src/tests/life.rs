@@ -14,9 +14,9 @@ use super::{
     connect,
     far::{ECHO, Far, HOST, Manner},
     options, remote, soon,
-    toy::{BUSY, CHALLENGE, REJECT, Toy},
+    toy::{BUSY, CHALLENGE, REJECT, Toy, WELCOME},
 };
-use crate::{Builder, Client, ClientEvent, FailureKind, Options, PromptFuture, Prompter};
+use crate::{Builder, Client, ClientEvent, FailureKind, Options, PromptFuture, Prompter, Remote};
 
 fn echo() -> SocketAddr {
     (HOST, ECHO).into()
@@ -131,6 +131,40 @@ async fn closing_while_connecting_is_prompt() {
     soon(client.close()).await;
     assert!(before.elapsed() < Duration::from_millis(1400), "it did not wait for the gateway");
     assert_eq!(soon(client.closed()).await.kind(), FailureKind::Closed);
+}
+
+#[tokio::test]
+async fn closing_over_a_stream_nobody_reads_takes_no_longer_than_it_may() {
+    // A gateway that welcomes, and then reads no more.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let welcomed = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[0, 1, WELCOME]).await.unwrap();
+        stream
+    });
+    let remote = Remote {
+        host: address.ip().to_string(),
+        port: address.port(),
+        transport: Transport::Tcp,
+        family: None,
+        timeout: Duration::from_secs(5),
+    };
+    let options = Options { close_timeout: Duration::from_millis(200), ..options() };
+    let client = soon(Builder::new(Toy::new([remote])).options(options).connect()).await.unwrap();
+    let stream = soon(welcomed).await.unwrap();
+    let socket = client.bind_udp().await.unwrap();
+    // Until what the system buffers is full, the tunnel seals; then it seals no more.
+    let (mut sealed, mut unchanged) = (0, 0);
+    while sealed < 1000 || unchanged < 100 {
+        socket.send_to(&[0; 1300], echo()).unwrap();
+        tokio::task::yield_now().await;
+        let now = client.stats().sealed_packets;
+        unchanged = if now == sealed { unchanged + 1 } else { 0 };
+        sealed = now;
+    }
+    soon(client.close()).await;
+    drop(stream);
 }
 
 #[tokio::test]

@@ -11,13 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adit_driver::{Protocol, Remote, RetryPolicy, SocketOptions};
 use adit_tunnel::{
     Answer, Class, CloseKind, Closed, Content, Dns, Epoch, Event, FlowId, IpNet, KeyChange, KeyTag, NetworkConfig,
     OpenError, Opened, Opener, Path, Prompt, Random, Retry, SealError, Sealer, Transmit, Tunnel,
 };
 use bytes::Bytes;
-
-use crate::{Protocol, Remote, RetryPolicy, SocketOptions};
 
 pub(super) const HELLO: u8 = 1;
 pub(super) const WELCOME: u8 = 2;

@@ -133,6 +133,7 @@ fn revoked_client(rig: &Rig, transport: Transport) -> Result<()> {
         .inline("key", &rig.pki, "mallory.key")?
         .with("hand-window 5\nconnect-retry 1 1\nconnect-retry-max 1");
     let _lan = rig.start_lan()?;
+    rig.prove_unreachable()?;
     let server = Server::start(rig, &server)?;
     let client = Client::start(rig, &ClientConfig::new(profile))?;
     server.wait("certificate revoked", REFUSED)?;
@@ -315,13 +316,15 @@ fn server_halt(rig: &Rig) -> Result<()> {
     let client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
     let _lan = rig.start_lan()?;
     rig.prove_unreachable()?;
-    let _server = Server::start(rig, &management_server(rig))?;
+    let server = Server::start(rig, &management_server(rig))?;
     let mut management = Management::connect(&rig.dir.join("management"))?;
     let client = Client::start(rig, &client)?;
     let asking = management.next_client(REFUSED)?;
     management.send(&format!("client-auth-nt {}", asking.ids))?;
     client.wait_up()?;
+    let before = server.counters()?;
     rig.hello(client.web())?;
+    ensure!(server.counters()?.sent > before.sent, "the server counted nothing");
     let number = asking.ids.split(' ').next().unwrap_or_default();
     management.send(&format!("client-kill {number} HALT"))?;
     client.expect_failure(TUNNEL_LOST, "server", REFUSED)?;

@@ -41,6 +41,34 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
+pub(super) fn soak() -> Vec<Case> {
+    vec![Case::new("flapping_server", flapping_server).takes(240)]
+}
+
+/// The server dies thirty times; the client finds back each time and keeps nothing of the old tunnels.
+fn flapping_server(rig: &Rig) -> Result<()> {
+    let config = nervous_server(rig, Transport::Udp);
+    // A tunnel that lives for seconds only counts as a failed attempt, and failed attempts come ever more slowly.
+    let profile = config::profile(&rig.pki, Transport::Udp)?.with("connect-retry 1 3");
+    let mut session = Session::open(rig, &config, &ClientConfig::new(profile))?;
+    let descriptors = format!("/proc/{}/fd", session.client.process.pid());
+    let before = fs::read_dir(&descriptors)?.count();
+    for _ in 0..30 {
+        session.exchange()?;
+        let mark = session.client.process.mark();
+        session.server.process.signal("KILL")?;
+        session.server.process.wait_exit(Duration::from_secs(5))?;
+        session.server = Server::start(rig, &config)?;
+        session.client.wait_up_again(mark, AGAIN)?;
+        session.reconnected()?;
+    }
+    session.exchange()?;
+    let after = fs::read_dir(&descriptors)?.count();
+    rig.note(&format!("open descriptors before {before}, after {after}"))?;
+    ensure!(after <= before + 2, "descriptors were left behind: {before} before, {after} after");
+    session.close()
+}
+
 /// A server with short pings, so that silence is noticed in seconds.
 fn nervous_server(rig: &Rig, transport: Transport) -> Lines {
     config::server(&rig.pki, transport).replace("keepalive 1 4")

@@ -1,12 +1,15 @@
 //! From start to the first byte, next to `openvpn`'s own time in the same network.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result};
 
 use super::Case;
 use crate::{
-    client::{Client, ClientConfig},
+    client::{Client, ClientConfig, UP},
     config::{self, Transport},
     net::{Place, WEB},
     process::{Process, run},
@@ -20,6 +23,37 @@ const ROUNDS: usize = 5;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![Case::new("first_byte_time", first_byte_time).takes(8)]
+}
+
+pub(super) fn soak() -> Vec<Case> {
+    vec![Case::new("bulk", bulk).takes(120)]
+}
+
+/// A large transfer each way, and `openvpn`'s time for the same; prints what it came to.
+fn bulk(rig: &Rig) -> Result<()> {
+    const LENGTH: usize = 512 << 20;
+    let server = config::server(&rig.pki, Transport::Udp);
+    let profile = config::profile(&rig.pki, Transport::Udp)?;
+    let session = Session::open(rig, &server, &ClientConfig::new(profile.clone()))?;
+    transfer(rig, "adit", session.client.web(), LENGTH)?;
+    session.check_counters(LENGTH as u64, LENGTH as u64)?;
+    let Session { client, lan, server, .. } = session;
+    client.interrupt()?;
+    let reference = start_openvpn(rig, &profile)?;
+    reference.wait_text(0, "Initialization Sequence Completed", UP)?;
+    transfer(rig, "openvpn", WEB, LENGTH)?;
+    drop((reference, server, lan));
+    Ok(())
+}
+
+fn transfer(rig: &Rig, who: &str, web: SocketAddr, length: usize) -> Result<()> {
+    let rate = |started: Instant| length as f64 * 8.0 / 1e6 / started.elapsed().as_secs_f64();
+    let started = Instant::now();
+    rig.download(web, length)?;
+    let down = rate(started);
+    let started = Instant::now();
+    rig.upload(web, length)?;
+    rig.note(&format!("{who}: {down:.0} Mbit/s down, {:.0} Mbit/s up, {} MiB each", rate(started), length >> 20))
 }
 
 /// Asserts that both work, and prints the times: they depend on the machine.
@@ -59,21 +93,25 @@ fn adit(rig: &Rig, server: &Server, profile: &config::Lines) -> Result<Duration>
 }
 
 fn openvpn(rig: &Rig, server: &Server, profile: &config::Lines) -> Result<Duration> {
-    let path = rig.dir.join("reference.ovpn");
-    std::fs::write(&path, profile.text())?;
     let found: Found = serde_json::from_str(&run(&mut rig.tool(Place::Client, &["probe", &WEB.to_string()]))?)?;
     anyhow::ensure!(!found.open, "{WEB} answers without a tunnel");
     let before = server.process.mark();
     let request = request(rig, &WEB.to_string())?;
-    let mut command = rig.net.command(Place::Client, "openvpn");
-    command.current_dir(&rig.dir).arg("--config").arg(path);
     let started = SystemTime::now();
-    let client = Process::spawn(&rig.process_name("openvpn"), &rig.dir, &mut command)?;
+    let client = start_openvpn(rig, profile)?;
     let time = first_byte(&request, started)?;
     server.process.wait_text(before, "PUSH_REPLY", Duration::from_secs(5))?;
     client.signal("INT")?;
     client.wait_exit(Duration::from_secs(10))?;
     Ok(time)
+}
+
+fn start_openvpn(rig: &Rig, profile: &config::Lines) -> Result<Process> {
+    let path = rig.dir.join("reference.ovpn");
+    std::fs::write(&path, profile.text())?;
+    let mut command = rig.net.command(Place::Client, "openvpn");
+    command.current_dir(&rig.dir).arg("--config").arg(path);
+    Process::spawn(&rig.process_name("openvpn"), &rig.dir, &mut command)
 }
 
 /// Starts to ask before there is anything to answer, and asks until something does.

@@ -293,3 +293,12 @@ fn stack_can_move_between_threads() {
     let client = Client::new(World::new().connect(SocketAddr::new(HOST_V4, 80)));
     assert!(!client.connected);
 }
+
+#[test]
+fn idle_connections_need_no_wake_up() {
+    let mut world = World::with(StackConfig { keepalive: None, ..config() }, Quality::PERFECT, seed());
+    let (mut client, _) = world.connected(80, 64 << 10);
+    client.send(b"done");
+    world.run_for(&mut [&mut client], Duration::from_secs(60));
+    assert_eq!(world.stack.poll_timeout(), None);
+}

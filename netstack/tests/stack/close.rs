@@ -160,9 +160,13 @@ fn release_with_unread_data_resets_the_remote() {
     client.lazy = true;
     world.host.socket(handle).send_slice(b"unread").unwrap();
     world.run_for(&mut [&mut client], SECOND);
+    world.seen = Some(Vec::new());
     world.stack.release(client.id);
     world.run_for(&mut [&mut client], SECOND);
     assert_eq!(world.host.socket(handle).state(), State::Closed);
+    let seen = world.seen.take().unwrap();
+    let controls = seen.iter().map(|packet| read_tcp(packet).unwrap().tcp.control).collect::<Vec<_>>();
+    assert_eq!(controls, [TcpControl::Rst], "no FIN that would say that all is well");
     assert_eq!(world.stack.memory_used(), 0);
 }
 
@@ -275,4 +279,86 @@ fn segment_of_no_connection_is_answered_by_rst() {
     let rst = TcpRepr { control: TcpControl::Rst, ..SEGMENT };
     world.stack.handle_packet(world.now, &tcp(from, to, rst));
     assert!(world.take_packets().is_empty(), "a RST is never answered");
+}
+
+/// A connection that has received the host's FIN and sent its own: the local and remote sequence numbers after them.
+fn waiting_for_the_last_acknowledgment(world: &mut World) -> (Client, Vec<u8>) {
+    let (mut client, handle) = world.connected(80, 64 << 10);
+    world.host.socket(handle).close();
+    world.run_for(&mut [&mut client], SECOND);
+    world.stack.shutdown(client.id);
+    world.up.cut = true;
+    world.seen = Some(Vec::new());
+    world.settle(&mut [&mut client]);
+    let fin = world.seen.take().unwrap().remove(0);
+    assert_eq!(read_tcp(&fin).unwrap().tcp.control, TcpControl::Fin);
+    (client, fin)
+}
+
+#[test]
+fn reset_instead_of_the_last_acknowledgment_is_no_error() {
+    let mut world = World::new();
+    let (mut client, fin) = waiting_for_the_last_acknowledgment(&mut world);
+    let fin = read_tcp(&fin).unwrap();
+    let rst = TcpRepr { control: TcpControl::Rst, seq_number: fin.tcp.ack_number.unwrap(), ..SEGMENT };
+    world.stack.handle_packet(world.now, &tcp(fin.to, fin.from, rst));
+    world.settle(&mut [&mut client]);
+    assert_eq!((client.closed, client.error), (Some(CloseReason::Finished), None));
+}
+
+#[test]
+fn fin_is_repeated_however_many_acknowledgments_come_twice() {
+    let mut world = World::new();
+    let (mut client, handle) = world.connected(80, 64 << 10);
+    world.stack.shutdown(client.id);
+    world.up.cut = true;
+    world.seen = Some(Vec::new());
+    world.settle(&mut [&mut client]);
+    let seen = world.seen.take().unwrap();
+    let fin = read_tcp(&seen[0]).unwrap();
+    let repeated = TcpRepr { seq_number: fin.tcp.ack_number.unwrap(), ack_number: Some(fin.tcp.seq_number), ..SEGMENT };
+    for _ in 0..5 {
+        world.stack.handle_packet(world.now, &tcp(fin.to, fin.from, repeated));
+        world.settle(&mut [&mut client]);
+    }
+    world.up.cut = false;
+    world.run_for(&mut [&mut client], 5 * SECOND);
+    assert_eq!(world.host.socket(handle).state(), State::CloseWait);
+}
+
+#[test]
+fn fin_that_nobody_acknowledges_times_out_even_if_the_remote_keeps_talking() {
+    let mut world = World::new();
+    let (mut client, fin) = waiting_for_the_last_acknowledgment(&mut world);
+    let fin = read_tcp(&fin).unwrap();
+    let repeated = TcpRepr { seq_number: fin.tcp.ack_number.unwrap(), ack_number: Some(fin.tcp.seq_number), ..SEGMENT };
+    let start = world.now;
+    while client.closed.is_none() && world.now < start + Duration::from_secs(400) {
+        world.stack.handle_packet(world.now, &tcp(fin.to, fin.from, repeated));
+        world.run_for(&mut [&mut client], 10 * SECOND);
+    }
+    assert_eq!(client.closed, Some(CloseReason::TimedOut));
+    assert!(world.now - start <= Duration::from_secs(310));
+}
+
+#[test]
+fn fin_behind_data_that_arrived_before_is_understood() {
+    let mut world = World::new();
+    world.seen = Some(Vec::new());
+    let (mut client, _) = world.connected(80, 64 << 10);
+    let seen = world.seen.take().unwrap();
+    let last = read_tcp(seen.last().unwrap()).unwrap();
+    let data = TcpRepr {
+        seq_number: last.tcp.ack_number.unwrap(),
+        ack_number: Some(last.tcp.seq_number),
+        payload: b"the end",
+        ..SEGMENT
+    };
+    world.stack.handle_packet(world.now, &tcp(last.to, last.from, data));
+    world.run_for(&mut [&mut client], Duration::from_millis(20));
+    assert_eq!((client.received.as_slice(), client.end), (&b"the end"[..], false));
+    let fin = TcpRepr { control: TcpControl::Fin, ..data };
+    world.stack.handle_packet(world.now, &tcp(last.to, last.from, fin));
+    world.settle(&mut [&mut client]);
+    assert_eq!((client.received.as_slice(), client.end), (&b"the end"[..], true));
 }

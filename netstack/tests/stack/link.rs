@@ -15,11 +15,18 @@ pub(crate) struct Quality {
     pub(crate) jitter: Duration,
     pub(crate) loss: u32,
     pub(crate) duplication: u32,
+    /// How long the wire is busy with each packet.
+    pub(crate) service: Duration,
 }
 
 impl Quality {
-    pub(crate) const PERFECT: Self =
-        Self { latency: Duration::from_millis(5), jitter: Duration::ZERO, loss: 0, duplication: 0 };
+    pub(crate) const PERFECT: Self = Self {
+        latency: Duration::from_millis(5),
+        jitter: Duration::ZERO,
+        loss: 0,
+        duplication: 0,
+        service: Duration::ZERO,
+    };
 }
 
 pub(crate) struct Link {
@@ -28,12 +35,20 @@ pub(crate) struct Link {
     /// By arrival, then by order of sending.
     under_way: BTreeMap<(Instant, u64), Vec<u8>>,
     sent: u64,
+    busy_until: Option<Instant>,
     pub(crate) cut: bool,
 }
 
 impl Link {
     pub(crate) fn new(quality: Quality, seed: u64) -> Self {
-        Self { quality, random: SeededRandom::new(seed), under_way: BTreeMap::new(), sent: 0, cut: false }
+        Self {
+            quality,
+            random: SeededRandom::new(seed),
+            under_way: BTreeMap::new(),
+            sent: 0,
+            busy_until: None,
+            cut: false,
+        }
     }
 
     fn chance(&mut self, permille: u32) -> bool {
@@ -49,9 +64,15 @@ impl Link {
             let jitter = u64::try_from(self.quality.jitter.as_micros()).unwrap();
             let extra = if jitter == 0 { 0 } else { self.random.next_u64() % jitter };
             self.sent += 1;
-            let at = now + self.quality.latency + Duration::from_micros(extra);
+            let free_at = self.busy_until.map_or(now, |until| until.max(now)) + self.quality.service;
+            self.busy_until = Some(free_at);
+            let at = free_at + self.quality.latency + Duration::from_micros(extra);
             self.under_way.insert((at, self.sent), packet.to_vec());
         }
+    }
+
+    pub(crate) const fn is_lossy(&self) -> bool {
+        self.quality.loss > 0
     }
 
     pub(crate) fn next_arrival(&self) -> Option<Instant> {

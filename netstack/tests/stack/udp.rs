@@ -28,11 +28,12 @@ fn datagrams_go_there_and_come_back_in_both_families() {
             world.stack.send_udp(world.now, id, host, payload).unwrap();
             let packet = world.take_packets().remove(0);
             assert_eq!(&packet[packet.len() - payload.len()..], payload);
-            // Ours is byte for byte what smoltcp would have sent, but for "don't fragment" of IPv4.
+            // Ours is byte for byte what smoltcp would have sent, but that IPv4 may be fragmented.
             let mut expected = udp(ours, host, payload);
             if ours.is_ipv4() {
                 let mut header = Ipv4Packet::new_unchecked(&mut expected);
                 header.set_dont_frag(false);
+                header.set_ident(Ipv4Packet::new_unchecked(&packet).ident());
                 header.fill_checksum();
             }
             assert_eq!(packet, expected);
@@ -204,4 +205,34 @@ fn udp_over_ipv6_extension_headers_is_understood() {
     header.set_payload_len(u16::try_from(plain.len() - 40 + 8).unwrap());
     world.stack.handle_packet(world.now, &packet);
     assert_eq!(world.stack.receive_udp(id, &mut [0; 10]), Some((host, 6)));
+}
+
+#[test]
+fn identifications_of_datagrams_that_may_be_fragmented_differ() {
+    let mut world = World::new();
+    let id = world.stack.bind_udp().unwrap();
+    let (_, host) = addresses(&world, id);
+    for _ in 0..100 {
+        world.stack.send_udp(world.now, id, host, b"x").unwrap();
+    }
+    let idents =
+        world.take_packets().iter().map(|packet| Ipv4Packet::new_unchecked(packet).ident()).collect::<Vec<_>>();
+    assert_eq!(idents.iter().collect::<std::collections::HashSet<_>>().len(), 100);
+}
+
+#[test]
+fn socket_that_talks_to_too_many_remotes_forgets_the_first() {
+    let mut world = World::new();
+    let id = world.stack.bind_udp().unwrap();
+    let (ours, _) = addresses(&world, id);
+    let remote = |port| SocketAddr::new(HOST_V4, port);
+    for port in 1..=1025 {
+        world.now += Duration::from_millis(1);
+        world.stack.send_udp(world.now, id, remote(port), b"x").unwrap();
+        world.take_packets();
+    }
+    for (port, taken) in [(1, false), (2, true), (1025, true)] {
+        world.stack.handle_packet(world.now, &udp(remote(port), ours, b"answer"));
+        assert_eq!(world.stack.receive_udp(id, &mut [0; 10]).is_some(), taken, "port {port}");
+    }
 }

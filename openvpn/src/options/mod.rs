@@ -53,10 +53,6 @@ pub(crate) struct PulledOptions {
     pub(crate) protocol_flags: ProtocolFlags,
     /// `key-derivation tls-ekm`, the older way to say `protocol-flags tls-ekm`.
     pub(crate) key_derivation_tls_ekm: bool,
-    /// Send buffer of the outer socket in bytes.
-    pub(crate) sndbuf: Option<u32>,
-    /// Receive buffer of the outer socket in bytes.
-    pub(crate) rcvbuf: Option<u32>,
     network: Network,
 }
 
@@ -183,8 +179,8 @@ impl PulledOptions {
             "inactive" => self.inactive = parse::inactive(arguments)?,
             "session-timeout" => self.session_timeout = parse::seconds(parse::one(arguments)?)?,
             "explicit-exit-notify" => self.explicit_exit_notify = Some(parse::exit_notify(arguments)?),
-            "sndbuf" => self.sndbuf = parse::socket_buffer(parse::one(arguments)?)?,
-            "rcvbuf" => self.rcvbuf = parse::socket_buffer(parse::one(arguments)?)?,
+            // Zero leaves the buffers as they are.
+            "sndbuf" | "rcvbuf" if arguments == ["0"] => {}
             "auth-token" => self.auth_token = Some(Secret::from(parse::one(arguments)?)),
             "auth-token-user" => self.auth_token_user = Some(parse::base64_text(parse::one(arguments)?)?),
             name if HARMLESS.contains(&name) => {}
@@ -294,8 +290,9 @@ const HARMLESS: [&str; 22] = [
     "socket-flags",
 ];
 
-/// Pushable, and without effect here although somebody might expect one.
-const UNUSED: [&str; 2] = ["client-nat", "lladdr"];
+/// Pushable, and without effect here although somebody might expect one. The outer socket is the driver's, and made before
+/// anything is pushed.
+const UNUSED: [&str; 4] = ["client-nat", "lladdr", "sndbuf", "rcvbuf"];
 
 #[cfg(test)]
 mod tests;

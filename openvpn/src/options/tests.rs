@@ -169,7 +169,6 @@ fn session_options_are_typed() {
         "comp-lzo no",
         "tun-mtu 1400",
         "sndbuf 0",
-        "rcvbuf 393216",
         "auth-token SESS_ID_AbC+/=",
         "auth-token-user dXNlcg==",
     ])
@@ -186,7 +185,6 @@ fn session_options_are_typed() {
     assert_eq!(pulled.explicit_exit_notify, Some(1));
     assert_eq!(pulled.framing, Some(Framing::V1));
     assert_eq!(pulled.tun_mtu, Some(1400));
-    assert_eq!((pulled.sndbuf, pulled.rcvbuf), (None, Some(393_216)));
     assert_eq!(pulled.auth_token.unwrap().expose(), b"SESS_ID_AbC+/=");
     assert_eq!(pulled.auth_token_user.as_deref(), Some("user"));
     assert!(push(&["key-derivation tls-ekm"]).unwrap().0.tls_ekm());
@@ -247,6 +245,7 @@ fn other_malformed_options_are_noted_as_openvpn_does() {
 fn a_server_may_not_push_what_is_the_clients_own() {
     assert_eq!(reasons(&["up /bin/evil", "reneg-sec 1", "remote evil.example"]), vec![NoteReason::NotPushable; 3]);
     assert_eq!(reasons(&["fly-me to-the-moon"]), [NoteReason::Unknown]);
+    assert!(matches!(reasons(&["rcvbuf 393216"])[..], [NoteReason::Unsupported(_)]));
     assert_eq!(reasons(&["verb 9", "echo hello", "persist-tun", "setenv-safe A b", ""]), []);
 }
 

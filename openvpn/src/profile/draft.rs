@@ -158,8 +158,9 @@ impl Draft {
     fn missing(&self, remotes: &[Remote], global: &Connection) -> Vec<Refusal> {
         let identity = self.key.is_some() || self.pkcs12.is_some();
         let no_ca = self.server.ca.is_empty() && self.server.fingerprints.is_empty() && self.pkcs12.is_none();
-        let checks: [(bool, &'static str); 7] = [
+        let checks: [(bool, &'static str); 8] = [
             (!self.tls, "neither `client` nor `tls-client` stands in the profile; add `client`"),
+            (remotes.len() > super::MAX_REMOTES, "there are more than 512 gateways; remove some"),
             (remotes.is_empty(), "no gateway to connect to; add `remote HOST PORT`"),
             (no_ca, "nothing to verify the server by; add `ca` or `peer-fingerprint`"),
             (

@@ -59,6 +59,7 @@ impl Profile {
             load,
             push_peer_info,
             files: 0,
+            refusals: 0,
         };
         for item in items {
             reader.item(item.line, item.content, None);
@@ -98,11 +99,16 @@ struct Reader<'a> {
     push_peer_info: bool,
     /// Files loaded so far.
     files: usize,
+    /// Lines refused so far.
+    refusals: usize,
 }
 
 impl Reader<'_> {
     /// Reads one item; `block` is the `<connection>` block it stands in.
     fn item(&mut self, line: usize, content: Content<'_>, block: Option<&mut Connection>) {
+        if self.refusals >= MAX_REFUSALS {
+            return;
+        }
         match content {
             Content::Words(words) => {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -137,6 +143,7 @@ impl Reader<'_> {
             self.draft.blocks.push(block);
             Outcome::Applied
         };
+        self.refusals += usize::from(matches!(outcome, Outcome::Refused(_)));
         self.outcomes.insert(before, DirectiveOutcome { line, directive: "connection".to_owned(), outcome });
     }
 
@@ -191,6 +198,7 @@ impl Reader<'_> {
     }
 
     fn record(&mut self, line: usize, directive: String, outcome: Outcome) {
+        self.refusals += usize::from(matches!(outcome, Outcome::Refused(_)));
         self.outcomes.push(DirectiveOutcome { line, directive, outcome });
     }
 
@@ -233,9 +241,10 @@ fn refused(reason: impl Into<Trouble>) -> Outcome {
     Outcome::Refused(reason.into())
 }
 
-/// A name fit to be shown. What stands where a name should be may be anything.
+/// A name fit to be shown; nothing, if it cannot be a name: it may be a line of a key whose block is not marked.
 fn shown_name(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(40).collect()
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_' | '<' | '>' | '/');
+    if name.len() <= 40 && name.chars().all(fine) { name.to_owned() } else { String::new() }
 }
 
 impl From<Trouble> for Outcome {
@@ -246,6 +255,9 @@ impl From<Trouble> for Outcome {
 
 /// Largest profile in bytes. The largest of 7310 profiles of providers has 11 kB; OpenVPN 3 allows 256 KiB. Our judgement.
 const MAX_PROFILE_BYTES: usize = 1024 * 1024;
+
+/// Lines after so many refused ones are not read: it is something else than a profile.
+const MAX_REFUSALS: usize = 50;
 
 /// Most gateways. The most that were seen in a profile are 63; our judgement.
 const MAX_REMOTES: usize = 512;

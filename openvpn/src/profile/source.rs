@@ -18,7 +18,7 @@ pub(super) enum Content<'a> {
     Block { name: String, content: &'a [u8] },
     /// A line nobody can read.
     Unreadable(&'static str),
-    /// A line that cannot be split into words; the first word is shown.
+    /// A line that cannot be split into words; the first word is kept.
     Unsplit { name: String, error: LexError },
 }
 
@@ -43,7 +43,7 @@ pub(super) fn items(text: &[u8]) -> Vec<Item<'_>> {
                 None => Content::Words(without_dashes(words)),
             },
             Err(error) => {
-                let name: String = text.split_ascii_whitespace().next().unwrap_or_default().chars().take(40).collect();
+                let name = text.split_ascii_whitespace().next().unwrap_or_default().to_owned();
                 Content::Unsplit { name, error }
             }
         };

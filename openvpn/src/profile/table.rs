@@ -250,7 +250,7 @@ pub(super) const TABLE: &[Directive] = &[
     apply("pkcs12", identity::pkcs12, "").inline(),
     apply("askpass", identity::askpass, "without a file it is harmless: whoever is needed is asked"),
     apply("auth-user-pass", identity::auth_user_pass, "").inline(),
-    apply("auth-nocache", identity::auth_nocache, ""),
+    lossy("auth-nocache", "the password is kept, for renegotiations need it; it is wiped at the end"),
     by_value(
         "auth-retry",
         identity::auth_retry,

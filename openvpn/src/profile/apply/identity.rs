@@ -4,7 +4,7 @@ use adit_tunnel::Secret;
 
 use super::{
     super::{draft::Login, source::text_lines},
-    APPLIED, Applied, Context, HARMLESS, lossy, no_arguments, one, wrong_count,
+    APPLIED, Applied, Context, HARMLESS, lossy, one, wrong_count,
 };
 use crate::{config::StaticChallenge, keys::pem};
 
@@ -63,12 +63,6 @@ pub(in super::super) fn auth_user_pass(cx: &mut Context<'_>, arguments: &[&str])
     let username = lines.next().filter(|line| !line.is_empty()).ok_or("the user is missing in the first line")?;
     let password = lines.next().filter(|line| !line.is_empty());
     cx.draft.login = Some(Login { username: Some(username.to_owned()), password: password.map(Secret::from) });
-    APPLIED
-}
-
-pub(in super::super) fn auth_nocache(cx: &mut Context<'_>, arguments: &[&str]) -> Applied {
-    no_arguments(arguments)?;
-    cx.draft.settings.auth_nocache = true;
     APPLIED
 }
 

@@ -1,0 +1,124 @@
+//! Forwards over the toy protocol of the driver's own tests.
+
+#[path = "../../../driver/src/tests/far.rs"]
+#[expect(dead_code, reason = "made for other tests, which use all of it")]
+mod far;
+#[path = "../../../driver/src/tests/toy.rs"]
+mod toy;
+
+use std::{future::Future, io::ErrorKind, net::SocketAddr, time::Duration};
+
+use adit_driver::{Builder, Client, Remote};
+use adit_tunnel::Transport;
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, UdpSocket},
+};
+
+use self::{
+    far::{ECHO, Far, HOST, RESETS},
+    toy::Toy,
+};
+use super::Listener;
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
+}
+
+/// A gateway, a tunnel to it, and a forward to this port of its host.
+async fn forward(spec: &str) -> (Far, Client, SocketAddr) {
+    let far = Far::start(Transport::Udp).await;
+    let remote = Remote {
+        host: far.address.ip().to_string(),
+        port: far.address.port(),
+        transport: far.transport,
+        family: None,
+        timeout: Duration::from_secs(5),
+    };
+    let client = soon(Builder::new(Toy::new([remote])).connect()).await.unwrap();
+    let listener = Listener::bind(&spec.parse().unwrap()).unwrap();
+    let address = listener.address;
+    tokio::spawn(listener.serve(client.clone()));
+    (far, client, address)
+}
+
+fn to(port: u16) -> String {
+    format!("0:{HOST}:{port}")
+}
+
+#[tokio::test]
+async fn the_announcement_names_both_ends() {
+    let spec = format!("0:{HOST}:7/udp").parse().unwrap();
+    let listener = Listener::bind(&spec).unwrap();
+    assert_eq!(listener.to_string(), format!("{} -> 10.9.0.1:7/udp", listener.address));
+    assert_ne!(listener.address.port(), 0);
+}
+
+#[tokio::test]
+async fn the_end_of_one_direction_leaves_the_other_open() {
+    let (_far, _client, address) = forward(&to(ECHO)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let sent = vec![7; 1_000_000];
+    let (mut reader, mut writer) = stream.split();
+    let mut received = Vec::new();
+    let sending = async {
+        writer.write_all(&sent).await.unwrap();
+        writer.shutdown().await.unwrap();
+    };
+    let (read, ()) = soon(async { tokio::join!(reader.read_to_end(&mut received), sending) }).await;
+    assert_eq!(read.unwrap(), sent.len());
+    assert!(received == sent);
+}
+
+#[tokio::test]
+async fn a_reset_inside_is_a_reset_outside() {
+    let (_far, _client, address) = forward(&to(RESETS)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    assert_eq!(soon(stream.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_reset_outside_is_a_reset_inside() {
+    let (far, _client, address) = forward(&to(ECHO)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    assert_eq!(soon(stream.read_u8()).await.unwrap(), b'x');
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    far.saw(|seen| seen.resets == 1).await;
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_resets() {
+    let (_far, _client, address) = forward(&to(1)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    assert_eq!(soon(stream.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_tunnel_that_closes_resets_and_does_not_pretend_the_data_ended() {
+    let (_far, client, address) = forward(&to(ECHO)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    assert_eq!(soon(stream.read_u8()).await.unwrap(), b'x');
+    soon(client.close()).await;
+    assert_eq!(soon(stream.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn each_sender_of_datagrams_gets_its_own_answers() {
+    let (_far, client, address) = forward(&format!("{}/udp", to(ECHO))).await;
+    let one = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let two = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    one.send_to(b"one", address).await.unwrap();
+    two.send_to(b"two", address).await.unwrap();
+    let mut buffer = [0; 10];
+    assert_eq!(soon(two.recv_from(&mut buffer)).await.unwrap(), (3, address));
+    assert_eq!(&buffer[..3], b"two");
+    soon(one.recv_from(&mut buffer)).await.unwrap();
+    assert_eq!(&buffer[..3], b"one");
+    one.send_to(b"again", address).await.unwrap();
+    soon(one.recv_from(&mut buffer)).await.unwrap();
+    assert_eq!(client.stats().udp_sockets, 2, "one association for each sender");
+}
