@@ -62,12 +62,13 @@ extern crate self as adit_driver;
 #[cfg(test)]
 mod tests;
 
+pub use adit_tunnel::Family;
 pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind};
 pub use openvpn::connect;
 pub use options::{NoPrompts, Options, PromptFuture, Prompter};
-pub use protocol::{Family, Protocol, Remote, RetryPolicy, SocketOptions};
+pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
 pub use shared::Stats;
 pub use udp_socket::UdpSocket;

@@ -12,7 +12,7 @@ use openvpn::{Carry, Config, Session};
 use crate::{
     client::{Builder, Client},
     error::Failure,
-    protocol::{Family, Protocol, Remote, RetryPolicy, SocketOptions},
+    protocol::{Protocol, Remote, RetryPolicy, SocketOptions},
 };
 
 /// Connects with default options.
@@ -57,10 +57,7 @@ impl Protocol for OpenVpn {
             host: r.host.clone(),
             port: r.port,
             transport: r.transport,
-            family: r.family.map(|family| match family {
-                openvpn::Family::V4 => Family::V4,
-                openvpn::Family::V6 => Family::V6,
-            }),
+            family: r.family,
             timeout: Some(r.connect_timeout.unwrap_or(default)).filter(|t| !t.is_zero()).unwrap_or(LONGEST_TIMEOUT),
         };
         self.config.remotes().iter().map(remote).collect()
@@ -110,7 +107,7 @@ mod tests {
     #[test]
     fn the_profile_decides_about_gateways_and_waits() {
         let mut second = openvpn::Remote::new("b.example", 443, Transport::Tcp);
-        second.family = Some(openvpn::Family::V6);
+        second.family = Some(adit_tunnel::Family::V6);
         second.connect_timeout = Some(Duration::from_secs(7));
         let credentials = Credentials { username: "u".to_owned(), password: "p".into() };
         let config = Config::builder(vec![openvpn::Remote::new("a.example", 1194, Transport::Udp), second])
@@ -128,7 +125,10 @@ mod tests {
         let protocol = OpenVpn::from(config);
         let remotes = protocol.remotes();
         assert_eq!((remotes[0].timeout, remotes[1].timeout), (Duration::from_secs(120), Duration::from_secs(7)));
-        assert_eq!((remotes[1].port, remotes[1].transport, remotes[1].family), (443, Transport::Tcp, Some(Family::V6)));
+        assert_eq!(
+            (remotes[1].port, remotes[1].transport, remotes[1].family),
+            (443, Transport::Tcp, Some(adit_tunnel::Family::V6))
+        );
         let policy = protocol.retry_policy();
         assert_eq!((policy.first_wait, policy.longest_wait), (Duration::from_secs(3), Duration::from_secs(300)));
         assert_eq!((policy.rounds, policy.shuffle), (Some(4), true));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_tunnel::{Epoch, Path, Random, Transport, Tunnel};
+use adit_tunnel::{Epoch, Family, Path, Random, Transport, Tunnel};
 
 /// Makes tunnels of one protocol and one configuration.
 pub trait Protocol: Send + 'static {
@@ -55,26 +55,6 @@ pub struct Remote {
     pub family: Option<Family>,
     /// Longest time until the gateway answers at all; also bounds name resolution and the TCP handshake.
     pub timeout: Duration,
-}
-
-/// A family of outer addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// IPv4 only.
-    V4,
-    /// IPv6 only.
-    V6,
-}
-
-impl Family {
-    /// Whether the address is of this family.
-    #[must_use]
-    pub const fn matches(self, address: IpAddr) -> bool {
-        match self {
-            Self::V4 => address.is_ipv4(),
-            Self::V6 => address.is_ipv6(),
-        }
-    }
 }
 
 /// When to try again, and for how long.

@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    error::{Failure, FailureKind},
-    protocol::Family,
-};
+use adit_tunnel::Family;
+
+use crate::error::{Failure, FailureKind};
 
 /// All addresses of `host`, IPv6 and IPv4 taking turns, IPv6 first (RFC 8305 §4).
 pub(crate) async fn resolve(

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+pub use adit_tunnel::Family;
 use adit_tunnel::{Secret, Transport};
 use bytes::Bytes;
 use pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -177,26 +178,6 @@ pub enum ConfigError {
     /// A line that a server could push as well cannot be used.
     #[error("{0}")]
     Option(String),
-}
-
-/// Which family of outer addresses a gateway is reached by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// IPv4 only (`udp4`, `tcp4`).
-    V4,
-    /// IPv6 only (`udp6`, `tcp6`).
-    V6,
-}
-
-impl Family {
-    /// Whether the address is of this family.
-    #[must_use]
-    pub const fn matches(self, address: IpAddr) -> bool {
-        match self {
-            Self::V4 => address.is_ipv4(),
-            Self::V6 => address.is_ipv6(),
-        }
-    }
 }
 
 /// One gateway: a `remote` line, or a `<connection>` block.

@@ -59,4 +59,4 @@ pub use random::Random;
 pub use replay::ReplayWindow;
 pub use secret::Secret;
 pub use timers::Timers;
-pub use tunnel::{Answer, Class, Event, KeyChange, Path, Prompt, Transmit, Transport, Tunnel};
+pub use tunnel::{Answer, Class, Event, Family, KeyChange, Path, Prompt, Transmit, Transport, Tunnel};

@@ -1,6 +1,9 @@
 //! The shape every VPN tunnel of this project has: datagrams, time and answers in; datagrams, events and a deadline out.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use bytes::Bytes;
 
@@ -18,6 +21,26 @@ pub enum Transport {
     Udp,
     /// Datagrams follow each other on a byte stream, each behind its length (see [`crate::stream`]).
     Tcp,
+}
+
+/// Which family of outer addresses a gateway is reached by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+impl Family {
+    /// Whether the address is of this family.
+    #[must_use]
+    pub const fn matches(self, address: IpAddr) -> bool {
+        match self {
+            Self::V4 => address.is_ipv4(),
+            Self::V6 => address.is_ipv6(),
+        }
+    }
 }
 
 /// Where a datagram came from, or goes to.
