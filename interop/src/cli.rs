@@ -156,3 +156,28 @@ fn all_names(all: &[Case], name: &str) -> bool {
 fn default_jobs() -> usize {
     thread::available_parallelism().map_or(4, |cores| 2 * cores.get() + 2)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(wanted: &[&str]) -> Vec<String> {
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        select(cases::all(), &wanted).unwrap().into_iter().map(|case| case.name).collect()
+    }
+
+    #[test]
+    fn a_full_name_is_one_case_and_a_beginning_is_many() {
+        assert_eq!(names(&["pkcs12"]), ["pkcs12"]);
+        assert_eq!(names(&["matrix_tls_crypt_v2_udp"]).len(), 6);
+        assert_eq!(names(&["matrix_"]).len(), 48);
+        assert!(select(cases::all(), &["nothing".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        let names: Vec<String> = cases::all().into_iter().chain(cases::soak()).map(|case| case.name).collect();
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), names.len());
+    }
+}

@@ -274,3 +274,18 @@ fn reference_command(rig: &Rig, profile: &Path, config: &ClientConfig) -> Result
     }
     Ok(command)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_lines_with_a_message_are_events() {
+        let line = r#"{"level":"INFO","fields":{"message":"data keys installed","key_id":1,"data":"v2"}}"#;
+        let event = Event::parse(line).unwrap();
+        assert_eq!(event.message, "data keys installed");
+        assert_eq!((event.field("key_id"), event.field("data"), event.field("other")), (Some("1"), Some("v2"), None));
+        assert!(Event::parse("127.0.0.1:33000 -> 192.168.100.30:8080/tcp").is_none());
+        assert!(Event::parse(r#"{"fields":{}}"#).is_none());
+    }
+}

@@ -103,3 +103,15 @@ pub(crate) fn profile(pki: &Pki, transport: Transport) -> Result<Lines> {
 pub(crate) fn password_profile(pki: &Pki, transport: Transport) -> Result<Lines> {
     Ok(profile(pki, transport)?.without("cert").without("key").with("auth-user-pass"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directive_goes_with_its_block_and_leaves_the_others() {
+        let lines = Lines::new("ca x\n<ca>\nline of the block\n</ca>\ncache y\nverb 4");
+        assert_eq!(lines.clone().without("ca").text(), "cache y\nverb 4\n");
+        assert_eq!(lines.without("ca").replace("verb 6").text(), "cache y\nverb 6\n");
+    }
+}

@@ -62,3 +62,18 @@ impl Body {
         hex::encode(hash.finish())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_of_a_body_is_that_of_its_pieces() {
+        let (mut body, mut bytes) = (Body::new(), vec![0; 40_000]);
+        let (first, second) = bytes.split_at_mut(24);
+        body.fill(first);
+        body.fill(second);
+        assert_eq!(Body::sha256(40_000), hex::encode(ring::digest::digest(&SHA256, &bytes)));
+        assert_ne!(Body::sha256(40_000), Body::sha256(39_999));
+    }
+}
