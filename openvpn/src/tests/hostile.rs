@@ -104,6 +104,11 @@ proptest! {
     }
 
     #[test]
+    fn the_fuzz_target_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        crate::fuzzing::session(&bytes);
+    }
+
+    #[test]
     fn any_record_of_the_server_is_borne(
         up in any::<bool>(),
         records in prop::collection::vec((0usize..12, "[ -~]{0,40}", prop::collection::vec(any::<u8>(), 0..40)), 1..10),
