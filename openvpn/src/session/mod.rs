@@ -331,7 +331,8 @@ impl Session {
                 self.timers.stop(Timer::Connect);
                 Ok(())
             }
-            SlotEvent::WantsKeyMessage => match self.login.question() {
+            // A renegotiation cannot wait for a person; it says what is known.
+            SlotEvent::WantsKeyMessage => match self.login.question().filter(|_| self.slot.key_id == KeyId::FIRST) {
                 Some(prompt) => {
                     self.ask(now, prompt);
                     Ok(())
