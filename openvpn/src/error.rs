@@ -127,14 +127,19 @@ impl SessionError {
 
     fn kind(&self) -> CloseKind {
         match self {
-            Self::ClosedLocally | Self::Inactive | Self::SessionTimeout | Self::ChallengeUnanswered => CloseKind::Local,
-            Self::NoAnswer(_) | Self::HandshakeTimeout { .. } | Self::Silence { .. } => CloseKind::TimedOut,
+            Self::ClosedLocally => CloseKind::Local,
+            Self::NoAnswer(_)
+            | Self::HandshakeTimeout { .. }
+            | Self::Silence { .. }
+            | Self::Inactive
+            | Self::SessionTimeout => CloseKind::TimedOut,
             Self::Tls(TlsFailure::ServerCertificate(_)) => CloseKind::PeerNotAuthenticated,
             Self::Tls(TlsFailure::OurCertificate(_))
             | Self::AuthFailed(_)
             | Self::TokenRefused(_)
             | Self::AuthFailedTemporarily(_)
-            | Self::ChallengeAnswered => CloseKind::AuthFailed,
+            | Self::ChallengeAnswered
+            | Self::ChallengeUnanswered => CloseKind::AuthFailed,
             Self::ServerRestarts(_) | Self::ServerHalts(_) | Self::ServerExits | Self::StreamLost => {
                 CloseKind::PeerClosed
             }

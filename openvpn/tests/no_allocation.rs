@@ -1,11 +1,8 @@
 //! Sealing and opening allocate nothing, whatever the cipher, the framing, the data version and the outcome.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    sync::Arc,
-};
+use std::sync::Arc;
 
+use adit_testing::{CountingAllocator, allocations_of};
 use adit_tunnel::{Content, OpenError, Opener, SealError, Sealer, Usage};
 use openvpn::{
     Cipher, DataOpener, DataSealer, Digest, Framing, StaticKey,
@@ -13,51 +10,8 @@ use openvpn::{
     internals::{DataKeyParams, PING_PAYLOAD, Role, data_keys},
 };
 
-/// Counts what this thread asks for; the test harness allocates on others.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    ALLOCATIONS.with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: everything is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise is the same.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promise is the same.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is the same.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations_of(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 const PACKETS: u32 = 1000;
 const FRAMINGS: [Framing; 4] = [Framing::None, Framing::V1, Framing::V1Swap, Framing::V2];

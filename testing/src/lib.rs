@@ -1,4 +1,6 @@
-//! What the tests of several crates share: seeded randomness, and vectors read from files.
+//! What the tests of several crates share: seeded randomness, vectors read from files, counted allocations.
+
+mod allocations;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -7,6 +9,8 @@ use rand_chacha::{
     ChaCha12Rng,
     rand_core::{Rng, SeedableRng},
 };
+
+pub use allocations::{CountingAllocator, allocations_of};
 
 /// Randomness that is the same for the same seed.
 #[derive(Debug, Clone)]

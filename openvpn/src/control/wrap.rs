@@ -123,11 +123,13 @@ impl Wrapper {
         Ok(w.finish())
     }
 
-    /// Verifies a datagram and reads its packet. Nothing that fails before it proved authentic changes our state.
-    pub(crate) fn unwrap(&mut self, datagram: &[u8]) -> Result<ControlPacket, WrapError> {
+    /// Verifies a datagram and reads its packet. It counts as seen only with [`Self::mark`], once it has turned out to
+    /// belong to this session: all clients may share the key, so an authentic packet can be one of another session, and
+    /// its larger time would shut out everything of ours.
+    pub(crate) fn verify(&self, datagram: &[u8]) -> Result<(ControlPacket, Seen), WrapError> {
         let header = finish_header(datagram)?;
         if matches!(self.method, Method::Plain) {
-            return Ok(ControlPacket::decode(datagram)?);
+            return Ok((ControlPacket::decode(datagram)?, Seen(None)));
         }
         let datagram = self.without_wrapped_key(header, datagram)?;
         let parts = self.method.split(datagram).ok_or(DecodeError::Truncated)?;
@@ -136,8 +138,31 @@ impl Wrapper {
             return Err(WrapError::Replayed);
         }
         let rest = self.method.open(&parts).ok_or(WrapError::Forged)?;
-        self.mark(id, time);
-        Ok(finish(ControlPacket::parse_after(header, &rest))?)
+        Ok((finish(ControlPacket::parse_after(header, &rest))?, Seen(Some((id, time)))))
+    }
+
+    /// Verifies, and marks at once.
+    #[cfg(test)]
+    pub(crate) fn unwrap(&mut self, datagram: &[u8]) -> Result<ControlPacket, WrapError> {
+        let (packet, seen) = self.verify(datagram)?;
+        self.mark(seen);
+        Ok(packet)
+    }
+
+    /// The packet belongs to this session: none with its wrapping id is accepted again. A larger time opens a new window
+    /// (2.6 `packet_id.c`).
+    pub(crate) fn mark(&mut self, Seen(ids): Seen) {
+        let Some((id, time)) = ids else { return };
+        match &mut self.received {
+            Some((newest, window)) if time == *newest => {
+                window.mark(id.into());
+            }
+            Some(_) | None => {
+                let mut window = ReplayWindow::new(REPLAY_WINDOW);
+                window.mark(id.into());
+                self.received = Some((time, window));
+            }
+        }
     }
 
     /// Bytes a wrapped packet is longer, not counting a wrapped client key.
@@ -182,20 +207,6 @@ impl Wrapper {
             None => id != 0,
         }
     }
-
-    /// A larger time opens a new window (2.6 `packet_id.c`).
-    fn mark(&mut self, id: u32, time: u32) {
-        match &mut self.received {
-            Some((newest, window)) if time == *newest => {
-                window.mark(id.into());
-            }
-            Some(_) | None => {
-                let mut window = ReplayWindow::new(REPLAY_WINDOW);
-                window.mark(id.into());
-                self.received = Some((time, window));
-            }
-        }
-    }
 }
 
 impl fmt::Debug for Wrapper {
@@ -208,6 +219,11 @@ impl fmt::Debug for Wrapper {
         write!(f, "Wrapper({method})")
     }
 }
+
+/// The wrapping id and time of a packet that proved authentic.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "without `mark` the packet can be replayed"]
+pub(crate) struct Seen(Option<(u32, u32)>);
 
 /// A wrapped datagram, cut at its fields.
 struct Parts<'a> {

@@ -10,6 +10,8 @@ pub struct Carry {
     pub(crate) token: Option<AuthToken>,
     /// The answer to a dynamic challenge: used once in place of the password.
     pub(crate) challenge: Option<ChallengeAnswer>,
+    /// The answer to `static-challenge`, if it has not been sent yet.
+    pub(crate) response: Option<Secret>,
 }
 
 /// A token the server gave us.

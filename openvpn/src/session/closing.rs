@@ -17,8 +17,7 @@ impl Session {
         match (self.phase, answer) {
             (Phase::Asking, Answer::Response(response)) => {
                 self.login.on_response(response);
-                self.timers.stop(Timer::GiveUp);
-                self.start(now);
+                self.on_challenge_answered(now);
             }
             (Phase::Challenged, Answer::Response(response)) => {
                 self.login.answer_dynamic_challenge(&response);
@@ -42,6 +41,20 @@ impl Session {
         }
     }
 
+    /// Goes on with the handshake, or starts over if the server will have given it up meanwhile.
+    fn on_challenge_answered(&mut self, now: Instant) {
+        let (started, window) = (self.slot.started, self.config.settings.hand_window);
+        if now.duration_since(started) > window * 3 / 4 {
+            return self.end(SessionError::ChallengeAnswered, Retry::After(Duration::ZERO));
+        }
+        self.timers.stop(Timer::GiveUp);
+        self.timers.set(Timer::HandWindow, started + window);
+        self.phase = Phase::Handshaking;
+        if let Err(error) = self.send_key_message() {
+            self.fail(now, error, Retry::NextRemote);
+        }
+    }
+
     /// A message of the data channel: pings only count, and they are counted by the opener.
     pub(super) fn on_data_message(&mut self, now: Instant, message: &[u8]) {
         if message == EXIT_MESSAGE {
@@ -54,7 +67,7 @@ impl Session {
     /// Our address changed, or the stream was rebuilt.
     pub(super) fn on_new_path(&mut self, now: Instant, path: Path) {
         self.path = path;
-        let begun = !matches!(self.phase, Phase::Asking | Phase::Challenged | Phase::Closed);
+        let begun = !matches!(self.phase, Phase::Challenged | Phase::Closed);
         if path.transport == Transport::Tcp && begun {
             return self.fail(now, SessionError::StreamLost, Retry::After(Duration::ZERO));
         }

@@ -21,6 +21,7 @@ pub(super) struct Login {
     challenge: Option<ChallengeAnswer>,
     /// The answer to `static-challenge`.
     response: Option<Secret>,
+    response_sent: bool,
     /// AUTH_FAILED asked for this.
     asked: Option<DynamicChallenge>,
     /// INFO_PRE asked for a CR_RESPONSE.
@@ -35,7 +36,8 @@ impl Login {
             config: Arc::clone(config),
             token: carry.token,
             challenge: carry.challenge,
-            response: None,
+            response: carry.response,
+            response_sent: false,
             asked: None,
             cr_response_wanted: false,
             next_challenge: None,
@@ -43,7 +45,9 @@ impl Login {
     }
 
     pub(super) fn into_carry(self) -> Carry {
-        Carry { token: self.token, challenge: self.next_challenge }
+        // An answer that was never sent need not be asked for again; one that was may have been for one use.
+        let response = self.response.filter(|_| !self.response_sent);
+        Carry { token: self.token, challenge: self.next_challenge, response }
     }
 
     /// What must be asked before the first message can be sent.
@@ -94,7 +98,8 @@ impl Login {
     }
 
     /// Our key message with fresh random numbers.
-    pub(super) fn key_message(&self, random: &mut dyn Random, options: String, peer_info: String) -> ClientMessage {
+    pub(super) fn key_message(&mut self, random: &mut dyn Random, options: String, peer_info: String) -> ClientMessage {
+        self.response_sent |= self.response.is_some();
         ClientMessage::new(random, options, Some(self.user_and_password()), peer_info)
     }
 

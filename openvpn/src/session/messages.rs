@@ -152,6 +152,11 @@ impl Session {
     }
 
     fn on_info(&mut self, info: Info) {
+        self.prompts = self.prompts.saturating_add(1);
+        if self.prompts > MAX_PROMPTS {
+            tracing::debug!("the server asks too much of a person; ignored");
+            return;
+        }
         let prompt = match info {
             Info::OpenUrl(url) | Info::WebAuth { url, .. } => Prompt::OpenUrl { url },
             Info::CrText { text, echo, response: true } => {
@@ -183,6 +188,8 @@ impl Session {
     }
 }
 
+/// What a person can be shown and asked in one session; our own judgement.
+const MAX_PROMPTS: u32 = 16;
 /// A server that restarts is away for a moment; with `explicit-exit-notify 1` it leaves two seconds after its notice.
 const RESTART_WAIT: Duration = Duration::from_secs(2);
 

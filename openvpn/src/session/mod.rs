@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_tunnel::{Answer, Class, Closed, Epoch, Event, KeyTag, Path, Random, Retry, Timers, Transmit, Tunnel};
+use adit_tunnel::{Answer, Class, Closed, Epoch, Event, KeyTag, Path, Prompt, Random, Retry, Timers, Transmit, Tunnel};
 use bytes::Bytes;
 use rustls::ClientConfig;
 
@@ -81,15 +81,17 @@ pub struct Session {
     events: VecDeque<Event<DataSealer, DataOpener>>,
     transmits: VecDeque<Transmit>,
     dropped_datagrams: u64,
+    /// Prompts the server has caused.
+    prompts: u32,
 }
 
 /// How far the session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// A question must be answered before anything is sent.
-    Asking,
     /// The first handshake runs.
     Handshaking,
+    /// The server has proved who it is; a question must be answered before we prove who we are.
+    Asking,
     /// The server is being asked for its options.
     Pulling,
     /// Traffic flows.
@@ -186,6 +188,7 @@ impl Session {
             events: VecDeque::new(),
             transmits: VecDeque::new(),
             dropped_datagrams: 0,
+            prompts: 0,
             remote,
             config,
         };
@@ -206,15 +209,6 @@ impl Session {
     }
 
     fn start(&mut self, now: Instant) {
-        if let Some(prompt) = self.login.question() {
-            self.phase = Phase::Asking;
-            self.events.push_back(Event::Prompt(prompt));
-            self.timers.set(Timer::GiveUp, now + ANSWER_TIMEOUT);
-            return;
-        }
-        self.phase = Phase::Handshaking;
-        self.started = now;
-        self.slot.started = now;
         let answer = self.connect_timeout();
         self.timers.set(Timer::Connect, now + answer);
         self.timers.set(Timer::HandWindow, now + self.settings().hand_window);
@@ -237,12 +231,8 @@ impl Session {
     fn on_control_datagram(&mut self, now: Instant, datagram: &[u8]) {
         let Some(&first) = datagram.first() else { return };
         let (opcode, key_id) = Opcode::split(first);
-        let wrapper = match &mut self.dynamic_wrapper {
-            Some(dynamic) if key_id != KeyId::FIRST => dynamic,
-            Some(_) | None => &mut self.wrapper,
-        };
-        let packet = match wrapper.unwrap(datagram) {
-            Ok(packet) => packet,
+        let (packet, seen) = match self.wrapper_of(key_id).verify(datagram) {
+            Ok(verified) => verified,
             Err(error) => {
                 tracing::debug!(%error, ?opcode, ?key_id, length = datagram.len(), "control datagram dropped");
                 self.dropped_datagrams += 1;
@@ -250,6 +240,12 @@ impl Session {
             }
         };
         tracing::trace!(?packet, "received");
+        if !self.belongs_to_us(&packet) {
+            tracing::debug!(?packet, "control packet of another session");
+            self.dropped_datagrams += 1;
+            return;
+        }
+        self.wrapper_mut_of(key_id).mark(seen);
         if !self.accepts(now, &packet) {
             tracing::debug!(?packet, "control packet out of place");
             self.dropped_datagrams += 1;
@@ -259,21 +255,29 @@ impl Session {
         self.on_packet(now, packet);
     }
 
-    /// Whether the packet belongs to this session and to its newest key; starts a renegotiation the server asks for.
+    /// Whether both session ids are those of this session, as far as they are known.
+    fn belongs_to_us(&self, packet: &ControlPacket) -> bool {
+        let ours = packet.peer_session_id.is_none_or(|ours| ours == self.session_id);
+        match self.peer_session_id {
+            Some(peer) => ours && peer == packet.session_id,
+            // The server's first answer must repeat our session id: an attacker off the path does not know it.
+            None => ours && packet.peer_session_id.is_some(),
+        }
+    }
+
+    /// Whether the packet belongs to the newest key; starts a renegotiation the server asks for.
     fn accepts(&mut self, now: Instant, packet: &ControlPacket) -> bool {
-        if packet.peer_session_id.is_some_and(|ours| ours != self.session_id) || !is_from_server(packet) {
+        if !is_from_server(packet) {
             return false;
         }
         match self.peer_session_id {
             None => {
-                // The server's first answer must repeat our session id: an attacker off the path does not know it.
-                let answers = packet.opcode == Opcode::HARD_RESET_SERVER_V2 && packet.peer_session_id.is_some();
+                let answers = packet.opcode == Opcode::HARD_RESET_SERVER_V2;
                 if answers {
                     self.peer_session_id = Some(packet.session_id);
                 }
                 answers
             }
-            Some(peer) if peer != packet.session_id => false,
             Some(_) if packet.key_id == self.slot.key_id => true,
             Some(_) => {
                 let asks = packet.opcode == Opcode::SOFT_RESET_V1
@@ -316,8 +320,8 @@ impl Session {
     /// Whether what the server says still matters: not after the last word of either side.
     fn listens(&self) -> bool {
         match self.phase {
-            Phase::Handshaking | Phase::Pulling | Phase::Up => true,
-            Phase::Asking | Phase::Challenged | Phase::Leaving | Phase::Closed => false,
+            Phase::Handshaking | Phase::Asking | Phase::Pulling | Phase::Up => true,
+            Phase::Challenged | Phase::Leaving | Phase::Closed => false,
         }
     }
 
@@ -327,9 +331,25 @@ impl Session {
                 self.timers.stop(Timer::Connect);
                 Ok(())
             }
-            SlotEvent::WantsKeyMessage => self.send_key_message(),
+            SlotEvent::WantsKeyMessage => match self.login.question() {
+                Some(prompt) => {
+                    self.ask(now, prompt);
+                    Ok(())
+                }
+                None => self.send_key_message(),
+            },
             SlotEvent::Ready { options } => self.on_key_ready(now, options),
             SlotEvent::Record(record) => self.on_record(now, &record),
+        }
+    }
+
+    /// Asks only now that the server has answered and proved who it is: of several addresses tried side by side, one asks.
+    fn ask(&mut self, now: Instant, prompt: Prompt) {
+        if self.phase == Phase::Handshaking {
+            self.phase = Phase::Asking;
+            self.timers.stop(Timer::HandWindow);
+            self.timers.set(Timer::GiveUp, now + ANSWER_TIMEOUT);
+            self.events.push_back(Event::Prompt(prompt));
         }
     }
 
@@ -415,12 +435,13 @@ impl Session {
 
     /// Puts into `transmits` whatever the newest slot has to send.
     fn flush(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Asking | Phase::Closed) {
+        if self.phase == Phase::Closed {
             return;
         }
         let header = ControlPacket::len_without_payload(ACKS_PER_PACKET);
         let outer = if self.path.remote.is_ipv6() { 40 } else { 20 } + 8;
-        let (overhead, wrapped_key_len) = (self.current_wrapper().overhead(), self.wrapper.wrapped_key_len());
+        let (overhead, wrapped_key_len) =
+            (self.wrapper_of(self.slot.key_id).overhead(), self.wrapper.wrapped_key_len());
         let limit = usize::from(self.settings().max_packet_size).saturating_sub(outer + header + overhead);
         self.slot.fill_window(limit, wrapped_key_len);
         while let Some(outgoing) = self.slot.reliable.poll_send(now) {
@@ -457,22 +478,22 @@ impl Session {
         };
         tracing::trace!(?packet, "sent");
         let unix = u32::try_from(self.epoch.unix_time(now).as_secs()).unwrap_or(u32::MAX);
-        match self.current_wrapper_mut().wrap(&packet, unix) {
+        match self.wrapper_mut_of(packet.key_id).wrap(&packet, unix) {
             Ok(datagram) => self.transmits.push_back(Transmit { path: self.path, datagram }),
             Err(error) => tracing::warn!(%error, "a control packet could not be wrapped"),
         }
     }
 
-    fn current_wrapper(&self) -> &Wrapper {
+    fn wrapper_of(&self, key_id: KeyId) -> &Wrapper {
         match &self.dynamic_wrapper {
-            Some(dynamic) if self.slot.key_id != KeyId::FIRST => dynamic,
+            Some(dynamic) if key_id != KeyId::FIRST => dynamic,
             Some(_) | None => &self.wrapper,
         }
     }
 
-    fn current_wrapper_mut(&mut self) -> &mut Wrapper {
+    fn wrapper_mut_of(&mut self, key_id: KeyId) -> &mut Wrapper {
         match &mut self.dynamic_wrapper {
-            Some(dynamic) if self.slot.key_id != KeyId::FIRST => dynamic,
+            Some(dynamic) if key_id != KeyId::FIRST => dynamic,
             Some(_) | None => &mut self.wrapper,
         }
     }
@@ -527,7 +548,7 @@ impl Tunnel for Session {
     }
 
     fn handle_datagram(&mut self, now: Instant, path: &Path, datagram: &mut [u8]) {
-        if matches!(self.phase, Phase::Asking | Phase::Closed) || path.remote != self.path.remote {
+        if self.phase == Phase::Closed || path.remote != self.path.remote {
             self.dropped_datagrams += 1;
             return;
         }

@@ -140,6 +140,7 @@ fn forged_resets_do_not_disturb_an_established_session() {
         let mut pair = Setup::new(|setup| {
             setup.settings.control_wrap = ours;
             setup.script.wrap = theirs.clone();
+            setup.script.dyn_tls_crypt = false;
         })
         .up();
         // Whoever has the shared key can wrap, but does not know the session ids.
@@ -165,7 +166,48 @@ fn forged_resets_do_not_disturb_an_established_session() {
         assert_eq!(pair.client.dropped_datagrams(), count, "{name}");
         assert_eq!(pair.log.sent.len(), sent, "{name}: nothing was answered");
         assert!(pair.log.closed.is_none(), "{name}");
+        // Their time is far ahead: had it counted, the genuine server's packets would be too old now.
+        pair.server.renegotiate(pair.now);
+        pair.run(secs(2));
+        assert_eq!(pair.server.client_messages.len(), 2, "{name}: renegotiated");
+        pair.assert_traffic_flows();
     }
+}
+
+#[test]
+fn an_authentic_answer_to_another_client_does_not_shut_the_server_out() {
+    for (name, ours, theirs) in wraps() {
+        let mut pair = Setup::new(|setup| {
+            setup.settings.control_wrap = ours;
+            setup.script.wrap = theirs.clone();
+        })
+        .start();
+        let mut recorded = Wrapper::new(&theirs, Role::Server, &pair.config.settings.crypto);
+        let (other_client, server) = (SessionId::new([7; 8]).unwrap(), SessionId::new([8; 8]).unwrap());
+        let answer = ControlPacket {
+            opcode: Opcode::HARD_RESET_SERVER_V2,
+            key_id: KeyId::FIRST,
+            session_id: server,
+            acks: AckList::from_iter([0]),
+            peer_session_id: Some(other_client),
+            packet_id: Some(0),
+            payload: Bytes::new(),
+        };
+        pair.inject(&recorded.wrap(&answer, 4_000_000_000).unwrap());
+        assert_eq!(pair.client.dropped_datagrams(), 1, "{name}");
+        pair.come_up();
+    }
+}
+
+#[test]
+fn a_server_cannot_ask_without_end() {
+    let mut pair = Setup::default().up();
+    for _ in 0..100 {
+        pair.server_says(b"INFO,OPEN_URL:https://vpn.example/\0INFO,CR_TEXT:R:Code?\0");
+    }
+    pair.run(secs(5));
+    assert_eq!(pair.log.prompts.len(), 16);
+    pair.assert_traffic_flows();
 }
 
 #[test]

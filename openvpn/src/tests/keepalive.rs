@@ -148,7 +148,7 @@ fn inactive_ends_a_session_with_too_little_traffic() {
     pair.run(secs(500));
     // Pings are not traffic.
     assert_eq!(*pair.error(), SessionError::Inactive);
-    assert_eq!((pair.closed().kind, &pair.closed().retry), (CloseKind::Local, &Retry::Never));
+    assert_eq!((pair.closed().kind, &pair.closed().retry), (CloseKind::TimedOut, &Retry::Never));
     assert!(pair.closed_after() >= secs(100) && pair.closed_after() <= secs(106));
 
     // 120 bytes every 20 s are 600 in 100 s.

@@ -112,15 +112,39 @@ fn with_static_challenge(concat: bool) -> Pair {
 }
 
 #[test]
-fn a_static_challenge_is_asked_before_anything_is_sent() {
+fn a_static_challenge_is_asked_when_the_server_has_proved_itself() {
     let mut pair = with_static_challenge(false);
-    pair.run(secs(200));
+    pair.to_client.cut = true;
+    pair.run(secs(10));
+    assert!(pair.log.prompts.is_empty(), "nobody has answered yet");
+    pair.to_client.cut = false;
+    pair.run(secs(30));
     assert_eq!(pair.log.prompts, [Prompt::Challenge { text: "Code".to_owned(), echo: false }]);
-    assert!(pair.log.sent.is_empty());
+    assert!(pair.server.client_messages.is_empty());
     pair.answer("123456");
     pair.come_up();
-    // The handshake's own time counts from the answer on.
     assert_eq!(login(&pair, 0), ("user", "SCRV1:cGFzc3dvcmQ=:MTIzNDU2"));
+}
+
+#[test]
+fn an_answer_that_comes_too_late_for_the_server_is_sent_by_the_next_session() {
+    let mut pair = with_static_challenge(false);
+    pair.run(secs(200));
+    pair.answer("123456");
+    assert_eq!(*pair.error(), SessionError::ChallengeAnswered);
+    assert_eq!(pair.closed().retry, Retry::After(secs(0)));
+    assert!(pair.server.client_messages.is_empty());
+    let carry = carry_of(pair);
+    let mut pair = Setup::new(|setup| {
+        setup.carry = carry;
+        setup.settings.static_challenge = Some(StaticChallenge { text: "Code".to_owned(), echo: true, concat: true });
+    })
+    .up();
+    assert!(pair.log.prompts.is_empty());
+    assert_eq!(login(&pair, 0), ("user", "password123456"));
+    pair.close();
+    pair.run(secs(1));
+    assert!(carry_of(pair).response.is_none(), "it has been used");
 }
 
 #[test]
@@ -138,12 +162,13 @@ fn nobody_answering_ends_the_session() {
     pair.run(secs(1));
     pair.cancel();
     assert_eq!(*pair.error(), SessionError::ChallengeUnanswered);
-    assert_eq!((pair.closed().kind, &pair.closed().retry), (CloseKind::Local, &Retry::Never));
+    assert_eq!((pair.closed().kind, &pair.closed().retry), (CloseKind::AuthFailed, &Retry::Never));
 
     let mut pair = with_static_challenge(false);
     pair.run(secs(1000));
-    assert_eq!((pair.closed_after(), pair.error()), (secs(300), &SessionError::ChallengeUnanswered));
-    assert!(pair.log.sent.is_empty());
+    assert_eq!(*pair.error(), SessionError::ChallengeUnanswered);
+    assert!(pair.closed_after() >= secs(300) && pair.closed_after() < secs(301));
+    assert!(pair.server.client_messages.is_empty());
 }
 
 /// Asks `user` "PIN?" with the state `STATE`.

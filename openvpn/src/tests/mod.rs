@@ -1,6 +1,7 @@
 //! The session against a server written for these tests, over a link that loses and reorders, on a virtual clock. One
 //! behaviour a file.
 
+mod allocation;
 mod certificates;
 mod closing;
 mod dynamic_tls_crypt;
