@@ -318,7 +318,7 @@ fn what_makes_no_configuration_names_line_directive_and_cure() {
         ("auth-user-pass\nca ca.crt\n", "line 3: `auth-user-pass`: "),
         ("ca ca.crt\nkey rsa.pkcs1.key\ncert client.crt\n", "line 4: `key` does not belong to `cert`; use the two"),
         (
-            "ca ca.crt\nkey rsa.1024.key\ncert rsa.1024.crt\n",
+            "ca ca.crt\nkey rsa.1024.pem\ncert rsa.1024.pem\n",
             "line 4: `key` is an RSA key of 1024 bits, and only 2048 to 4096 bits can be used; make a new key",
         ),
         (&format!("{wrong_ca}auth-user-pass login.txt\n"), "line 3: certificate 1 of `ca` cannot be used"),

@@ -22,8 +22,10 @@ openssl pkcs8 -topk8 -nocrypt -in ec.sec1.key -out ec.pkcs8.key
 { openssl ecparam -name prime256v1; cat ec.sec1.key; } > ec.params.key
 openssl genrsa -traditional -out rsa.pkcs1.key 2048 2>/dev/null
 
-# Too small for ring.
-openssl req -x509 -newkey rsa:1024 -nodes -keyout rsa.1024.key -subj '/O=adit tests/CN=old client' -sha256 -days 36500 -out rsa.1024.crt 2>/dev/null
+# Too small for ring; key and certificate in one file.
+openssl req -x509 -newkey rsa:1024 -nodes -keyout rsa.1024.pem -subj '/O=adit tests/CN=old client' -sha256 -days 36500 -out rsa.1024.crt 2>/dev/null
+cat rsa.1024.crt >> rsa.1024.pem
+rm rsa.1024.crt
 
 # Encrypted PKCS#8: PBES2 with several ciphers and key derivations, PBES1.
 for c in aes-128-cbc aes-256-cbc des3; do
