@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Forwards local ports to hosts behind the gateway
-    #[command(after_help = EXAMPLES)]
+    #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
     Forward(Forward),
 }
 
@@ -85,11 +85,16 @@ never tried again. Ctrl-C and SIGTERM close the tunnel politely.
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  ended by SIGTERM              5  our credentials were rejected
-  1  something else                6  no algorithm in common with the gateway
-  2  bad usage, profile, secret    7  a local port cannot be used
-  3  gateway cannot be reached     8  the tunnel was lost and did not come back
-  4  gateway not authentic       130  ended by Ctrl-C
+    0  ended by SIGTERM
+    1  something else
+    2  the command line, the profile or a secret cannot be used
+    3  no tunnel: no gateway was reached, none answered, or it broke off
+    4  no tunnel: the gateway could not prove who it is
+    5  our credentials were rejected, or a question of the gateway was not answered
+    6  no tunnel: no algorithm in common with the gateway
+    7  a local address or port cannot be used
+    8  the tunnel was up and has ended for good, or did not come back
+  130  ended by Ctrl-C
 ";
 
 #[cfg(test)]

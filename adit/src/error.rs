@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use adit_driver::{Failure, FailureKind};
+use adit_driver::{Failure, FailureKind, Stage};
 
 /// How the program ended: its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,17 +13,17 @@ pub enum Exit {
     Other,
     /// The command line, the profile or a secret cannot be used.
     Usage,
-    /// A gateway's name has no address, or no gateway answered.
+    /// A gateway's name has no address, no gateway answered, or it broke off before the tunnel was up.
     Unreachable,
     /// The gateway could not prove who it is.
     PeerNotAuthenticated,
-    /// The gateway did not accept our proof.
+    /// The gateway did not accept our proof, or its question was not answered.
     AuthFailed,
     /// No common algorithm.
     NoAgreement,
     /// A local address or port cannot be used.
     LocalSocket,
-    /// The tunnel was up, was lost and did not come back.
+    /// The tunnel was up and has ended for good, or was lost and did not come back.
     Lost,
     /// Ctrl-C.
     Interrupted,
@@ -101,15 +101,24 @@ impl From<Failure> for Error {
             FailureKind::AuthFailed => Exit::AuthFailed,
             FailureKind::Closed => Exit::Ok,
             _ if failure.was_up() => Exit::Lost,
-            FailureKind::Resolve | FailureKind::Unreachable => Exit::Unreachable,
+            FailureKind::Resolve
+            | FailureKind::Unreachable
+            | FailureKind::Disconnected
+            | FailureKind::PeerClosed
+            | FailureKind::PeerMisbehaved => Exit::Unreachable,
             FailureKind::NoAgreement => Exit::NoAgreement,
             FailureKind::LocalSocket => Exit::LocalSocket,
-            FailureKind::PeerClosed | FailureKind::PeerMisbehaved | FailureKind::Internal => Exit::Other,
+            FailureKind::Internal => Exit::Other,
         };
-        let message = match (exit, failure.kind()) {
-            (Exit::Lost, _) => format!("the tunnel was lost and did not come back: {failure}"),
-            (_, FailureKind::Resolve) => format!("cannot resolve {failure}"),
-            _ => format!("no tunnel to {failure}"),
+        let reason = failure.reason();
+        let to = failure.remote().map_or(String::new(), |remote| format!(" to {remote}"));
+        let message = match (failure.kind(), failure.stage()) {
+            (FailureKind::Configuration, _) => format!("this configuration cannot work: {reason}"),
+            (FailureKind::Closed, _) => format!("the tunnel{to} was closed"),
+            (_, Stage::Up) => format!("the tunnel{to} ended: {reason}"),
+            (_, Stage::Reconnecting) => format!("the tunnel was lost and did not come back: {failure}"),
+            (FailureKind::Resolve, Stage::Connecting) => format!("cannot resolve {failure}"),
+            (_, Stage::Connecting) => format!("no tunnel{to}: {reason}"),
         };
         let error = Self::new(exit, message);
         match failure.hint() {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
     net::{TcpListener, UdpSocket},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
@@ -137,6 +137,32 @@ fn a_gateway_that_refuses_is_given_up() {
     fails(place.forward(&profile, &FORWARD), 3, &[&closed.to_string(), "refused"]);
 }
 
+/// The port of a server that accepts one connection, reads a little, says this and hangs up.
+fn server_that_says(said: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // OpenVPN's first packet, behind its length.
+        stream.read_exact(&mut [0; 16]).unwrap();
+        stream.write_all(said).unwrap();
+    });
+    port
+}
+
+#[test]
+fn a_gateway_that_hangs_up_or_talks_nonsense_leads_to_a_hint() {
+    let place = Workplace::new();
+    let profile = place.profile(&format!("127.0.0.1 {} tcp", server_that_says(b"")), "");
+    fails(
+        place.forward(&profile, &FORWARD),
+        3,
+        &["no tunnel to 127.0.0.1:", "closed the connection", "hint:", "tls-crypt"],
+    );
+    let profile = place.profile(&format!("127.0.0.1 {} tcp", server_that_says(&[0; 20])), "");
+    fails(place.forward(&profile, &FORWARD), 3, &["no tunnel to 127.0.0.1:", "hint:", "proto"]);
+}
+
 #[test]
 fn as_many_rounds_as_the_profile_says() {
     let place = Workplace::new();
@@ -191,6 +217,7 @@ fn help_and_version_are_for_standard_output() {
         (&["--version"][..], env!("CARGO_PKG_VERSION")),
         (&["--help"], "Exit codes"),
         (&["forward", "--help"], "adit forward --config office.ovpn -L 8080:192.168.100.30:80"),
+        (&["forward", "--help"], "\n  130  ended by Ctrl-C"),
     ] {
         let output = adit(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(0));

@@ -1,7 +1,6 @@
 //! The loop of one tunnel: sockets, state machine, keys and stack, driven by one task.
 
 use std::{
-    collections::VecDeque,
     future::Future,
     io,
     net::SocketAddr,
@@ -13,17 +12,18 @@ use std::{
 
 use adit_netstack::PacketSink;
 use adit_tunnel::{
-    Class, CloseKind, Closed, Content, Event, FlowId, NetworkConfig, Opener, Path, Prompt, Retry, SealError, Sealer,
-    Tunnel,
+    Class, CloseKind, Closed, Content, Event, FlowId, NetworkConfig, Opener, Path, Retry, SealError, Sealer, Tunnel,
 };
 use tokio::time::Sleep;
 
 use crate::{
     batch::Batch,
     client::ClientEvent,
-    options::{PromptFuture, Prompter},
+    error::StreamEnded,
+    options::Prompter,
     outer::{Receiver, Sender},
     plane::{Plane, Sealers},
+    prompts::{Prompts, is_challenge},
     shared::{Inner, Shared, State, Stats},
 };
 
@@ -50,8 +50,9 @@ struct Core<T: Tunnel> {
     network: Option<Arc<NetworkConfig>>,
     up_since: Option<Instant>,
     started: bool,
+    /// The gateway said something that matters, or wants a person to be asked: no other address needs to be tried.
     answered: bool,
-    prompts: VecDeque<(bool, PromptFuture)>,
+    prompts: Prompts,
     stream_error: Option<io::Error>,
     closed: Option<Closed>,
     closing: Option<Instant>,
@@ -63,6 +64,8 @@ enum Turn {
     Again,
     /// Nothing to do until then, or until something wakes us.
     Idle(Option<Instant>),
+    /// In a race: this one has won.
+    Answered,
     Ended(Closed),
 }
 
@@ -90,7 +93,7 @@ impl<T: Tunnel> Active<T> {
             up_since: None,
             started: false,
             answered: false,
-            prompts: VecDeque::new(),
+            prompts: Prompts::default(),
             stream_error: None,
             closed: None,
             closing: None,
@@ -103,14 +106,14 @@ impl<T: Tunnel> Active<T> {
         self.core.path.remote
     }
 
-    /// Whether the tunnel reacted to a datagram: the gateway is there, and it was no garbage.
-    pub(crate) fn answered(&self) -> bool {
-        self.core.answered
-    }
-
     /// Why nothing can be sent, if so.
     pub(crate) fn trouble(&self) -> Option<&io::Error> {
         self.core.sender.trouble()
+    }
+
+    /// What an ICMP error said about the gateway, if there was one: no more than a hint.
+    pub(crate) fn icmp_error(&self) -> Option<&io::Error> {
+        self.core.sender.icmp_error()
     }
 
     /// Since when the tunnel is up.
@@ -124,31 +127,45 @@ impl<T: Tunnel> Active<T> {
 
     /// Runs the tunnel until it ends.
     pub(crate) async fn run(&mut self, env: &Env) -> Closed {
-        std::future::poll_fn(|cx| self.poll(cx, env)).await
+        loop {
+            if let Some(closed) = std::future::poll_fn(|cx| self.poll(cx, env, false)).await {
+                return closed;
+            }
+        }
+    }
+
+    /// In a race with others: ready with `None` as soon as the gateway has said anything that matters, be it a refusal, or a
+    /// person is to be asked, which is not done yet. Ready with `Some` when the tunnel has ended without either.
+    pub(crate) fn poll_answered(&mut self, cx: &mut Context<'_>, env: &Env) -> Poll<Option<Closed>> {
+        self.poll(cx, env, true)
     }
 
     /// Does what there is to do, for a bounded time.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, env: &Env) -> Poll<Closed> {
+    fn poll(&mut self, cx: &mut Context<'_>, env: &Env, racing: bool) -> Poll<Option<Closed>> {
         for _ in 0..MAX_TURNS {
-            match self.turn(cx, env) {
+            match self.turn(cx, env, racing) {
                 Turn::Again => {}
                 Turn::Idle(deadline) => {
                     if self.timer.poll(cx, deadline).is_pending() {
                         return Poll::Pending;
                     }
                 }
-                Turn::Ended(closed) => return Poll::Ready(closed),
+                Turn::Answered => return Poll::Ready(None),
+                Turn::Ended(closed) => return Poll::Ready(Some(closed)),
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>, env: &Env) -> Turn {
+    fn turn(&mut self, cx: &mut Context<'_>, env: &Env, racing: bool) -> Turn {
         let now = now();
-        self.core.answer_prompts(cx, now, env);
         self.core.expire(cx, now, env);
         let received = self.receive(cx, now, env);
+        if racing && self.core.answered {
+            return Turn::Answered;
+        }
+        self.core.answer_prompts(cx, now, env);
         if let Some(closed) = self.core.ended(cx, now) {
             return Turn::Ended(closed);
         }
@@ -227,14 +244,19 @@ impl<T: Tunnel> Core<T> {
         }
     }
 
-    /// What must follow every input of the tunnel. Returns how many datagrams it wants sent.
+    /// What must follow every input of the tunnel. Returns how many events and datagrams it led to.
     fn drain(&mut self, now: Instant, inner: &mut Inner, env: &Env) -> usize {
+        let mut count = 0;
         while let Some(event) = self.tunnel.poll_event() {
+            count += 1;
             match event {
                 Event::Up(network) => self.on_up(now, inner, env, network),
                 Event::Keys(change) => self.plane.apply(change),
                 Event::Inject { flow, packet } => self.inject(inner, flow, &packet),
-                Event::Prompt(prompt) => self.on_prompt(env, prompt),
+                Event::Prompt(prompt) => {
+                    self.answered |= is_challenge(&prompt);
+                    self.prompts.raise(prompt);
+                }
                 Event::Path(path) => {
                     tracing::info!("the gateway moved from {} to {}", self.path.remote, path.remote);
                     self.path = path;
@@ -242,7 +264,6 @@ impl<T: Tunnel> Core<T> {
                 Event::Closed(closed) => self.closed = Some(closed),
             }
         }
-        let mut count = 0;
         while let Some(transmit) = self.tunnel.poll_transmit() {
             self.sender.control(transmit);
             count += 1;
@@ -264,12 +285,6 @@ impl<T: Tunnel> Core<T> {
         env.shared.publish(ClientEvent::Up(network));
     }
 
-    fn on_prompt(&mut self, env: &Env, prompt: Prompt) {
-        env.shared.publish(ClientEvent::Prompt(prompt.clone()));
-        let wants_answer = matches!(prompt, Prompt::Challenge { .. });
-        self.prompts.push_back((wants_answer, env.prompter.prompt(prompt)));
-    }
-
     fn inject(&mut self, inner: &mut Inner, flow: FlowId, packet: &[u8]) {
         let Some(sealer) = self.plane.sealers.of_flow(flow) else {
             inner.stats.dropped_unsealed += 1;
@@ -283,13 +298,12 @@ impl<T: Tunnel> Core<T> {
     }
 
     fn answer_prompts(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) {
-        while let Some((wants_answer, future)) = self.prompts.front_mut() {
-            let Poll::Ready(answer) = future.as_mut().poll(cx) else { return };
-            if *wants_answer {
-                self.tunnel.handle_answer(now, answer);
-                self.drain(now, &mut env.shared.lock(), env);
-            }
-            self.prompts.pop_front();
+        if self.closed.is_some() {
+            self.prompts.withdraw();
+        }
+        while let Some(answer) = self.prompts.poll(cx, env) {
+            self.tunnel.handle_answer(now, answer);
+            self.drain(now, &mut env.shared.lock(), env);
         }
     }
 
@@ -400,11 +414,7 @@ fn stream_ended(error: io::Error, was_up: bool, closing: bool) -> Closed {
     } else {
         (CloseKind::PeerClosed, Retry::NextAddress)
     };
-    let source = if error.kind() == io::ErrorKind::UnexpectedEof {
-        "the gateway closed the connection".into()
-    } else {
-        error.into()
-    };
+    let source = if kind == CloseKind::PeerClosed { StreamEnded(error).into() } else { error.into() };
     Closed { kind, source, retry }
 }
 

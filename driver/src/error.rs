@@ -10,8 +10,23 @@ pub struct Failure {
     kind: FailureKind,
     remote: Option<Arc<str>>,
     source: Arc<dyn Error + Send + Sync>,
-    lost: bool,
+    stage: Stage,
 }
+
+/// How far the tunnel was when something failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// It was never up.
+    Connecting,
+    /// It was up until then.
+    Up,
+    /// It had been up, and was to be brought back.
+    Reconnecting,
+}
+
+/// The gateway's byte stream ended, or broke, without a farewell.
+#[derive(Debug)]
+pub(crate) struct StreamEnded(pub(crate) io::Error);
 
 /// What kind of failure it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +47,8 @@ pub enum FailureKind {
     LocalSocket,
     /// The gateway said goodbye.
     PeerClosed,
+    /// The gateway's stream ended without a farewell.
+    Disconnected,
     /// The gateway broke the protocol.
     PeerMisbehaved,
     /// We closed the tunnel.
@@ -42,7 +59,7 @@ pub enum FailureKind {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, remote: None, source: Arc::from(source.into()), lost: false }
+        Self { kind, remote: None, source: Arc::from(source.into()), stage: Stage::Connecting }
     }
 
     pub(crate) fn io(kind: FailureKind, source: io::Error) -> Self {
@@ -52,6 +69,7 @@ impl Failure {
     pub(crate) fn from_closed(closed: Closed) -> Self {
         let kind = match closed.kind {
             CloseKind::Local => FailureKind::Closed,
+            CloseKind::PeerClosed if closed.source.is::<StreamEnded>() => FailureKind::Disconnected,
             CloseKind::PeerClosed => FailureKind::PeerClosed,
             CloseKind::TimedOut => FailureKind::Unreachable,
             CloseKind::PeerNotAuthenticated => FailureKind::PeerNotAuthenticated,
@@ -69,9 +87,9 @@ impl Failure {
         self
     }
 
-    /// The tunnel had been up before.
-    pub(crate) fn after_up(mut self, was_up: bool) -> Self {
-        self.lost = was_up;
+    /// Says how far the tunnel was.
+    pub(crate) fn in_stage(mut self, stage: Stage) -> Self {
+        self.stage = stage;
         self
     }
 
@@ -87,22 +105,47 @@ impl Failure {
         self.remote.as_deref()
     }
 
-    /// Whether the tunnel had been up before: it was lost, and the attempts to bring it back are exhausted.
+    /// Why, without the gateway.
+    #[must_use]
+    pub fn reason(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.source
+    }
+
+    /// How far the tunnel was.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Whether the tunnel had been up before, in this attempt or an earlier one.
     #[must_use]
     pub fn was_up(&self) -> bool {
-        self.lost
+        self.stage != Stage::Connecting
     }
 
     /// What a person can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self.kind {
+            // The profile fitted a moment ago.
+            FailureKind::Resolve
+            | FailureKind::Unreachable
+            | FailureKind::PeerClosed
+            | FailureKind::Disconnected
+            | FailureKind::PeerMisbehaved
+                if self.stage == Stage::Up =>
+            {
+                return None;
+            }
             FailureKind::Resolve => "check the name in the profile's `remote` line, and this machine's DNS",
             FailureKind::Unreachable => {
                 "check address, port and protocol of the profile's `remote` line, and that a firewall lets them pass"
             }
             FailureKind::PeerNotAuthenticated => {
                 "the server is not the one the profile names, or its certificate was changed or has expired"
+            }
+            FailureKind::AuthFailed if self.is_unanswered() => {
+                "run it at a terminal, or give the answer on standard input"
             }
             FailureKind::AuthFailed => {
                 "check user name, password and certificate; not trying again, to spare the account"
@@ -111,12 +154,21 @@ impl Failure {
                 "client and server have no algorithm in common; see the profile's `data-ciphers`"
             }
             FailureKind::LocalSocket => "check the profile's `local` and `lport`, and this user's permissions",
-            FailureKind::Configuration
-            | FailureKind::PeerClosed
-            | FailureKind::PeerMisbehaved
-            | FailureKind::Closed
-            | FailureKind::Internal => return None,
+            FailureKind::PeerClosed => "the server's log, or whoever runs it, knows why",
+            FailureKind::Disconnected => {
+                "is that the port of an OpenVPN server over TCP, is the profile's tls-auth or tls-crypt key the server's, \
+                 and does the server accept our certificate? its log tells"
+            }
+            FailureKind::PeerMisbehaved => {
+                "is that the port of an OpenVPN server, and the profile's `proto` the server's?"
+            }
+            FailureKind::Configuration | FailureKind::Closed | FailureKind::Internal => return None,
         })
+    }
+
+    /// Whether only an answer was missing.
+    fn is_unanswered(&self) -> bool {
+        matches!(self.source.downcast_ref(), Some(::openvpn::SessionError::ChallengeUnanswered))
     }
 }
 
@@ -135,7 +187,7 @@ impl fmt::Debug for Failure {
             .field("kind", &self.kind)
             .field("remote", &self.remote)
             .field("source", &self.source.to_string())
-            .field("lost", &self.lost)
+            .field("stage", &self.stage)
             .finish()
     }
 }
@@ -146,6 +198,17 @@ impl Error for Failure {
     }
 }
 
+impl fmt::Display for StreamEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.kind() {
+            io::ErrorKind::UnexpectedEof => f.write_str("the gateway closed the connection"),
+            _ => write!(f, "the connection broke: {}", self.0),
+        }
+    }
+}
+
+impl Error for StreamEnded {}
+
 impl From<Failure> for io::Error {
     fn from(failure: Failure) -> Self {
         let kind = match failure.kind {
@@ -153,7 +216,7 @@ impl From<Failure> for io::Error {
             FailureKind::Unreachable => io::ErrorKind::TimedOut,
             FailureKind::PeerNotAuthenticated | FailureKind::AuthFailed => io::ErrorKind::PermissionDenied,
             FailureKind::Configuration => io::ErrorKind::InvalidInput,
-            FailureKind::PeerClosed | FailureKind::Closed => io::ErrorKind::NotConnected,
+            FailureKind::PeerClosed | FailureKind::Disconnected | FailureKind::Closed => io::ErrorKind::NotConnected,
             FailureKind::NoAgreement
             | FailureKind::LocalSocket
             | FailureKind::PeerMisbehaved

@@ -28,6 +28,10 @@ pub struct Options {
     pub first_rounds: Option<u32>,
     /// How long an address of a gateway is tried before the next one joins in (RFC 8305 §5: 250 ms).
     pub stagger: Duration,
+    /// How long a gateway is asked on over UDP when ICMP errors say of all its addresses that nobody is there: long enough
+    /// for one that restarts, short enough for a person who mistyped its port. The gateway's own
+    /// [`crate::Remote::timeout`] may end it sooner.
+    pub refused_patience: Duration,
     /// How long [`crate::Client::close`] waits for the farewells to be sent.
     pub close_timeout: Duration,
 }
@@ -46,6 +50,7 @@ impl Default for Options {
             wait_for_tunnel: Duration::from_secs(30),
             first_rounds: Some(1),
             stagger: Duration::from_millis(250),
+            refused_patience: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
         }
     }
@@ -75,6 +80,7 @@ pub type PromptFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// Shows the gateway's questions to a person.
 pub trait Prompter: Send + Sync + 'static {
     /// Shows the prompt, and asks where it is a [`Prompt::Challenge`]; the result of other prompts is not looked at.
+    /// The future is dropped when the question needs no answer any more: because a newer one has come, or the tunnel has ended.
     fn prompt(&self, prompt: Prompt) -> PromptFuture;
 }
 

@@ -1,5 +1,5 @@
 //! All addresses of one gateway, a stagger apart (RFC 8305): the first that answers is used, the others are dropped before
-//! they could authenticate.
+//! they could authenticate, or ask a person anything.
 
 use std::{
     collections::VecDeque,
@@ -68,6 +68,23 @@ pub(crate) async fn race<P: Protocol>(
     }
 }
 
+/// A tunnel in the race.
+struct Runner<T: Tunnel> {
+    active: Active<T>,
+    /// An ICMP error came.
+    refused: bool,
+}
+
+/// What became of a runner.
+enum Progress {
+    /// It has won.
+    Answered,
+    /// An ICMP error came, for the first time. It runs on.
+    Refused,
+    /// It is out of the race.
+    Failed(Ended),
+}
+
 /// Each address has a socket and a tunnel of its own.
 async fn race_udp<P: Protocol>(
     protocol: &mut P,
@@ -77,9 +94,10 @@ async fn race_udp<P: Protocol>(
 ) -> Result<Active<P::Tunnel>, Ended> {
     let options = protocol.socket_options();
     let mut waiting = VecDeque::from_iter(addresses.iter().copied());
-    let mut running: Vec<Active<P::Tunnel>> = Vec::new();
+    let mut running: Vec<Runner<P::Tunnel>> = Vec::new();
     let mut last = None;
     let mut next_start = Instant::now();
+    let mut give_up = None;
     loop {
         if running.is_empty() || Instant::now() >= next_start {
             match waiting.pop_front() {
@@ -89,56 +107,82 @@ async fn race_udp<P: Protocol>(
                     next_start = Instant::now() + env.shared.options.stagger;
                     tracing::debug!("trying {} over UDP", gateway.label(Some(address)));
                     match outer::open_udp(address, &options) {
-                        Ok((receiver, sender)) => running.push(start(protocol, gateway, address, receiver, sender)?),
+                        Ok((receiver, sender)) => {
+                            let active = start(protocol, gateway, address, receiver, sender)?;
+                            running.push(Runner { active, refused: false });
+                        }
                         Err(error) => last = Some(socket_failed(gateway, address, error)),
                     }
                     continue;
                 }
             }
         }
+        if waiting.is_empty() && running.iter().all(|runner| runner.refused) {
+            give_up.get_or_insert_with(|| Instant::now() + env.shared.options.refused_patience);
+        }
         let first = poll_fn(|cx| poll_first(cx, &mut running, gateway, env));
         tokio::select! {
             biased;
-            (index, ended) = first => {
-                let active = running.swap_remove(index);
-                match ended {
-                    None => return Ok(active),
-                    Some(ended) if ended.failure.kind() == FailureKind::Closed => return Err(ended),
-                    Some(ended) => {
-                        tracing::debug!("{}", ended.failure);
-                        last = Some(ended);
-                        next_start = Instant::now();
+            (index, progress) = first => match progress {
+                Progress::Answered => return Ok(running.swap_remove(index).active),
+                Progress::Refused => next_start = Instant::now(),
+                Progress::Failed(ended) => {
+                    running.swap_remove(index);
+                    if ended.failure.kind() == FailureKind::Closed {
+                        return Err(ended);
                     }
+                    tracing::debug!("{}", ended.failure);
+                    last = Some(ended);
+                    next_start = Instant::now();
                 }
-            }
+            },
             () = sleep_until(next_start), if !waiting.is_empty() => {}
+            () = sleep_until(give_up.unwrap_or(next_start)), if give_up.is_some() => {
+                let refused = running.first().and_then(|runner| refused(gateway, &runner.active));
+                return Err(refused.or(last).unwrap_or_else(nothing_to_try));
+            }
         }
     }
 }
 
-/// The first tunnel that was answered, or failed.
+/// The first tunnel that came forward, or fell back.
 fn poll_first<T: Tunnel>(
     cx: &mut Context<'_>,
-    running: &mut [Active<T>],
+    running: &mut [Runner<T>],
     gateway: &Gateway,
     env: &Env,
-) -> Poll<(usize, Option<Ended>)> {
-    for (index, active) in running.iter_mut().enumerate() {
-        let label = gateway.label(Some(active.remote()));
-        if let Poll::Ready(closed) = active.poll(cx, env) {
-            let retry = closed.retry.clone();
-            return Poll::Ready((index, Some(Ended { failure: Failure::from_closed(closed).at(&label), retry })));
+) -> Poll<(usize, Progress)> {
+    for (index, runner) in running.iter_mut().enumerate() {
+        let label = gateway.label(Some(runner.active.remote()));
+        match runner.active.poll_answered(cx, env) {
+            Poll::Ready(None) => return Poll::Ready((index, Progress::Answered)),
+            Poll::Ready(Some(closed)) => {
+                // Nobody answered: what an ICMP error said tells more.
+                let refused = refused(gateway, &runner.active).filter(|_| closed.kind == CloseKind::TimedOut);
+                let retry = closed.retry.clone();
+                let ended = Ended { failure: Failure::from_closed(closed).at(&label), retry };
+                return Poll::Ready((index, Progress::Failed(refused.unwrap_or(ended))));
+            }
+            Poll::Pending => {}
         }
-        if active.answered() {
-            return Poll::Ready((index, None));
-        }
-        if let Some(trouble) = active.trouble() {
+        if let Some(trouble) = runner.active.trouble() {
             let text = io::Error::new(trouble.kind(), trouble.to_string());
             let failure = Failure::io(FailureKind::Unreachable, text).at(&label);
-            return Poll::Ready((index, Some(Ended { failure, retry: Retry::NextAddress })));
+            return Poll::Ready((index, Progress::Failed(Ended { failure, retry: Retry::NextAddress })));
+        }
+        if !runner.refused && runner.active.icmp_error().is_some() {
+            runner.refused = true;
+            return Poll::Ready((index, Progress::Refused));
         }
     }
     Poll::Pending
+}
+
+/// The failure an ICMP error tells of.
+fn refused<T: Tunnel>(gateway: &Gateway, active: &Active<T>) -> Option<Ended> {
+    let kind = active.icmp_error()?.kind();
+    let failure = Failure::io(FailureKind::Unreachable, io::Error::new(kind, format!("{kind} (ICMP)")));
+    Some(Ended { failure: failure.at(&gateway.label(Some(active.remote()))), retry: Retry::NextAddress })
 }
 
 /// Only the connects race; the tunnel is started on the stream that was there first.

@@ -7,7 +7,7 @@ use adit_tunnel::Retry;
 use crate::{
     active::{Env, now},
     client::ClientEvent,
-    error::{Failure, FailureKind},
+    error::{Failure, FailureKind, Stage},
     protocol::Protocol,
     race::{Ended, Gateway, closed_by_us, race},
     random::OsRandom,
@@ -45,16 +45,22 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
         }
         let gateway = Gateway { index, remote };
         env.shared.publish(ClientEvent::Connecting { remote: gateway.label(None) });
-        tracing::info!("connecting to {} over {:?}", gateway.label(None), gateway.remote.transport);
+        tracing::info!("connecting to {} over {}", gateway.label(None), gateway.remote.transport);
         let mut up_for = None;
-        let ended = attempt(protocol, &gateway, env, &mut up_for).await;
+        let mut ended = attempt(protocol, &gateway, env, &mut up_for).await;
         env.shared.state.send_replace(State::Down);
+        let stage = match up_for {
+            Some(_) => Stage::Up,
+            None if itinerary.was_up() => Stage::Reconnecting,
+            None => Stage::Connecting,
+        };
+        ended.failure = ended.failure.in_stage(stage);
         if let Some(duration) = up_for {
             itinerary.on_up(duration >= STEADY);
         }
         let wait = itinerary.on_failure(&ended.retry, &mut OsRandom);
         let Some(wait) = wait.filter(|_| ended.failure.kind() != FailureKind::Closed) else {
-            return ended.failure.after_up(itinerary.was_up());
+            return ended.failure;
         };
         let what = if up_for.is_some() { "tunnel lost" } else { "no tunnel" };
         tracing::warn!(retry_in_ms = wait.as_millis() as u64, "{what}: {}", ended.failure);
@@ -74,6 +80,10 @@ async fn attempt<P: Protocol>(protocol: &mut P, gateway: &Gateway, env: &Env, up
         Some(Err(failure)) => return Ended { failure, retry: Retry::NextRemote },
         Some(Ok(addresses)) => of_local_family(addresses, protocol.socket_options().address),
     };
+    if addresses.is_empty() {
+        let failure = Failure::new(FailureKind::Resolve, "no address in the family of the local address to bind to");
+        return Ended { failure: failure.at(&remote.host), retry: Retry::NextRemote };
+    }
     let mut failed = HashSet::new();
     loop {
         let left: Vec<SocketAddr> = addresses.iter().copied().filter(|a| !failed.contains(a)).collect();

@@ -1,5 +1,7 @@
 //! Entry points for fuzzers: each takes any bytes and must neither panic nor take long.
 
+mod session;
+
 use std::{net::Ipv4Addr, sync::Arc};
 
 use adit_tunnel::{Content, Opener, Sealer, Usage, wire::Writer};
@@ -19,6 +21,8 @@ use crate::{
     options::PulledOptions,
     profile::{Profile, Secrets},
 };
+
+pub use self::session::session;
 
 /// A datagram of the control channel, under every wrapping. What is read is written again as the same bytes.
 pub fn openvpn_packet(datagram: &[u8]) {

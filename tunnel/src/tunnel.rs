@@ -1,6 +1,7 @@
 //! The shape every VPN tunnel of this project has: datagrams, time and answers in; datagrams, events and a deadline out.
 
 use std::{
+    fmt,
     net::{IpAddr, SocketAddr},
     time::Instant,
 };
@@ -21,6 +22,15 @@ pub enum Transport {
     Udp,
     /// Datagrams follow each other on a byte stream, each behind its length (see [`crate::stream`]).
     Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        })
+    }
 }
 
 /// Which family of outer addresses a gateway is reached by.

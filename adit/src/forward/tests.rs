@@ -17,18 +17,19 @@ use tokio::{
 };
 
 use self::{
-    far::{ECHO, Far, HOST, RESETS},
-    toy::Toy,
+    far::{ECHO, Far, HOST, Manner, RESETS},
+    toy::{EXPIRE, Toy},
 };
 use super::Listener;
+use crate::error::{Error, Exit};
 
 async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
 }
 
-/// A gateway, a tunnel to it, and a forward to this port of its host.
-async fn forward(spec: &str) -> (Far, Client, SocketAddr) {
-    let far = Far::start(Transport::Udp).await;
+/// A gateway of this manner, and a tunnel to it.
+async fn connect(manner: Manner) -> (Far, Client) {
+    let far = Far::with_manner(Transport::Udp, manner).await;
     let remote = Remote {
         host: far.address.ip().to_string(),
         port: far.address.port(),
@@ -37,6 +38,12 @@ async fn forward(spec: &str) -> (Far, Client, SocketAddr) {
         timeout: Duration::from_secs(5),
     };
     let client = soon(Builder::new(Toy::new([remote])).connect()).await.unwrap();
+    (far, client)
+}
+
+/// A gateway, a tunnel to it, and a forward to this port of its host.
+async fn forward(spec: &str) -> (Far, Client, SocketAddr) {
+    let (far, client) = connect(Manner::Welcome).await;
     let listener = Listener::bind(&spec.parse().unwrap()).unwrap();
     let address = listener.address;
     tokio::spawn(listener.serve(client.clone()));
@@ -121,4 +128,12 @@ async fn each_sender_of_datagrams_gets_its_own_answers() {
     one.send_to(b"again", address).await.unwrap();
     soon(one.recv_from(&mut buffer)).await.unwrap();
     assert_eq!(client.stats().udp_sockets, 2, "one association for each sender");
+}
+
+#[tokio::test]
+async fn a_tunnel_that_ends_for_good_is_said_to_have_ended() {
+    let (far, client) = connect(Manner::Interrupt(vec![EXPIRE])).await;
+    let error = Error::from(soon(client.closed()).await);
+    assert_eq!(error.exit(), Exit::Lost);
+    assert_eq!(error.to_string(), format!("the tunnel to {} ended: the session is over", far.address));
 }

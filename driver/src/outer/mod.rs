@@ -99,10 +99,18 @@ impl Sender {
         }
     }
 
-    /// Why UDP datagrams do not arrive, if that is known: no route, no permission, nobody listens.
+    /// Why UDP datagrams do not even leave this machine, if so: no route, no permission.
     pub(crate) fn trouble(&self) -> Option<&io::Error> {
         match self {
             Self::Udp(udp) => udp.trouble(),
+            Self::Tcp(_) => None,
+        }
+    }
+
+    /// Why UDP datagrams do not arrive, as an ICMP error has it. Anybody may send those: this is no more than a hint.
+    pub(crate) fn icmp_error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Udp(udp) => udp.icmp_error(),
             Self::Tcp(_) => None,
         }
     }

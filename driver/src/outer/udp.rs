@@ -56,6 +56,8 @@ const SLOT_BYTES: usize = 65535;
 const MAX_SEGMENTS: usize = 32;
 /// Enough for 1 Gbit/s while this task is held up for 16 ms; the system may grant less.
 const DEFAULT_BUFFER: u32 = 2 << 20;
+/// Errors in a row before other tasks have their turn: whoever sends ICMP errors must not hold up the rest.
+const MAX_RECEIVE_ERRORS: usize = 16;
 /// How often a full send buffer of the network card is tried again before the datagrams are given up.
 const MAX_FULL: u32 = 32;
 
@@ -134,7 +136,7 @@ fn allow_fragmentation(_: &StdUdpSocket, _: SocketAddr) {}
 impl UdpReceiver {
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.filled = 0;
-        loop {
+        for _ in 0..MAX_RECEIVE_ERRORS {
             // An error of readiness means that the runtime shuts down: nothing more will come.
             if ready!(self.io.socket.poll_recv_ready(cx)).is_err() {
                 return Poll::Pending;
@@ -156,6 +158,9 @@ impl UdpReceiver {
                 Err(error) => tracing::debug!("receive: {error}"),
             }
         }
+        // Others have their turn first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     pub(super) fn for_each(&mut self, mut f: impl FnMut(SocketAddr, &mut [u8])) {
@@ -240,9 +245,14 @@ impl UdpSender {
         any
     }
 
-    /// Why the gateway cannot be reached, as far as that is known. Anybody may send ICMP errors: this is no more than a hint.
+    /// Why the last datagram could not be sent, if so.
     pub(super) fn trouble(&self) -> Option<&io::Error> {
-        self.trouble.as_ref().or(self.unreachable.as_ref())
+        self.trouble.as_ref()
+    }
+
+    /// What an ICMP error said last.
+    pub(super) fn icmp_error(&self) -> Option<&io::Error> {
+        self.unreachable.as_ref()
     }
 
     fn limit_runs(&mut self) {
@@ -383,7 +393,7 @@ mod tests {
             sender.batch.copy(b"anybody?");
             poll_fn(|cx| sender.poll_flush(cx, there)).await;
         }
-        assert_eq!(sender.trouble().map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused));
-        assert!(sender.trouble.is_none(), "the second was sent");
+        assert_eq!(sender.icmp_error().map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused));
+        assert!(sender.trouble().is_none(), "the second was sent");
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Manner {
     Welcome,
     Silent,
     Say(Vec<u8>),
+    /// Welcomes, and answers data with this.
+    Interrupt(Vec<u8>),
 }
 
 /// What the gateway has seen.
@@ -191,7 +193,7 @@ impl Gateway {
                 (self.sealer, self.opener) = (ToySealer::new(), ToyOpener::new());
                 match manner {
                     Manner::Silent => {}
-                    Manner::Welcome => self.out.push(vec![WELCOME]),
+                    Manner::Welcome | Manner::Interrupt(_) => self.out.push(vec![WELCOME]),
                     Manner::Say(what) => self.out.push(what),
                 }
             }
@@ -201,7 +203,11 @@ impl Gateway {
                 self.seen.send_modify(|seen| seen.answers.push(text));
                 self.out.push(vec![WELCOME]);
             }
-            [DATA, ..] if manner != Manner::Silent => self.on_data(source, datagram),
+            [DATA, ..] => match manner {
+                Manner::Silent => {}
+                Manner::Interrupt(what) => self.out.push(what),
+                Manner::Welcome | Manner::Say(_) => self.on_data(source, datagram),
+            },
             _ => {}
         }
         let client = self.client;

@@ -2,19 +2,23 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use adit_tunnel::Transport;
+use adit_tunnel::{CloseKind, Prompt, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     far::{Far, Manner},
     options, remote, soon,
-    toy::{BUSY, REDIRECT, Toy},
+    toy::{BUSY, CHALLENGE, REDIRECT, REJECT, Toy},
 };
 use crate::{
-    Builder, FailureKind, Family, NoPrompts, Remote,
+    Builder, Failure, FailureKind, Family, NoPrompts, Options, PromptFuture, Prompter, Remote, Stage,
     active::Env,
     race::{Gateway, race},
     shared::Shared,
@@ -130,14 +134,127 @@ async fn an_address_that_answers_in_time_stays_alone() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_gateway_where_nobody_listens_is_not_waited_for() {
+async fn a_gateway_that_refuses_for_good_is_given_up_after_a_while() {
     let far = Far::start(Transport::Udp).await;
     let dead = Remote { port: nobody(Transport::Udp).await.port(), ..remote(&far) };
+    let mut toy = Toy::new([dead]);
+    toy.patience = Duration::from_secs(60);
+    let options = Options { refused_patience: Duration::from_millis(500), ..options() };
     let before = std::time::Instant::now();
-    let failure = soon(Builder::new(Toy::new([dead])).options(options()).connect()).await.unwrap_err();
+    let failure = soon(Builder::new(toy).options(options).connect()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Unreachable);
-    assert!(failure.to_string().contains("refused"), "{failure}");
-    assert!(before.elapsed() < Duration::from_millis(1400), "it did not wait for the timeout");
+    assert!(failure.to_string().ends_with(": connection refused (ICMP)"), "{failure}");
+    assert!(before.elapsed() >= Duration::from_millis(500), "it may be restarting");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_gateway_that_times_out_sooner_is_still_said_to_refuse() {
+    let far = Far::start(Transport::Udp).await;
+    let dead = Remote { port: nobody(Transport::Udp).await.port(), ..remote(&far) };
+    let failure = soon(Builder::new(Toy::new([dead])).options(options()).connect()).await.unwrap_err();
+    assert!(failure.to_string().ends_with(": connection refused (ICMP)"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_refuses_for_a_moment_is_not_left() {
+    let far = Far::start(Transport::Udp).await;
+    let address = nobody(Transport::Udp).await;
+    let mut toy = Toy::new([Remote { port: address.port(), ..remote(&far) }]);
+    toy.patience = Duration::from_secs(20);
+    let started = Arc::clone(&toy.started);
+    let client = Builder::new(toy).options(options()).start();
+    // Several datagrams long: the refusal is known from the second on.
+    tokio::time::timeout(Duration::from_millis(400), client.up()).await.expect_err("it waits");
+    let _back = Far::on(address, Transport::Udp, Manner::Welcome).await;
+    soon(client.up()).await.unwrap();
+    assert_eq!(started.load(Relaxed), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_address_that_refuses_is_joined_by_the_next_at_once() {
+    let far = Far::start(Transport::Udp).await;
+    let mut toy = Toy::new([remote(&far)]);
+    toy.patience = Duration::from_secs(20);
+    let gateway = Gateway { index: 0, remote: remote(&far) };
+    let mut env = env();
+    env.shared = Arc::new(Shared::new(Options { stagger: Duration::from_secs(20), ..options() }, 1));
+    let addresses = [nobody(Transport::Udp).await, far.address];
+    let before = std::time::Instant::now();
+    let active = soon(race(&mut toy, &gateway, &addresses, &env)).await.unwrap();
+    assert_eq!(active.remote(), far.address);
+    assert!(before.elapsed() < Duration::from_secs(10), "it did not wait for the stagger");
+}
+
+/// Notes what it is asked, and never answers.
+#[derive(Clone, Default)]
+struct Mute(Arc<AtomicUsize>);
+
+impl Prompter for Mute {
+    fn prompt(&self, _: Prompt) -> PromptFuture {
+        self.0.fetch_add(1, Relaxed);
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_with_a_question_wins_before_it_is_asked_and_no_other_is_started() {
+    let asks = Far::with_manner(Transport::Udp, Manner::Say(vec![CHALLENGE])).await;
+    let other = Far::start(Transport::Udp).await;
+    let mute = Mute::default();
+    let env = Env { prompter: Arc::new(mute.clone()), ..env() };
+    let gateway = Gateway { index: 0, remote: remote(&asks) };
+    let mut toy = Toy::new([remote(&asks)]);
+    let mut active = soon(race(&mut toy, &gateway, &[asks.address, other.address], &env)).await.unwrap();
+    assert_eq!((active.remote(), mute.0.load(Relaxed)), (asks.address, 0));
+    tokio::time::timeout(options().stagger * 2, active.run(&env)).await.expect_err("it waits for the person");
+    assert!(mute.0.load(Relaxed) > 0);
+    assert_eq!((toy.started.load(Relaxed), other.seen.borrow().hellos), (1, 0));
+}
+
+#[tokio::test]
+async fn a_rejection_by_one_address_is_not_tried_at_the_next() {
+    let rejects = Far::with_manner(Transport::Udp, Manner::Say(vec![REJECT])).await;
+    let other = Far::start(Transport::Udp).await;
+    let gateway = Gateway { index: 0, remote: remote(&rejects) };
+    let mut toy = Toy::new([remote(&rejects)]);
+    let env = env();
+    let mut active = soon(race(&mut toy, &gateway, &[rejects.address, other.address], &env)).await.unwrap();
+    assert_eq!(soon(active.run(&env)).await.kind, CloseKind::AuthFailed);
+    assert_eq!(other.seen.borrow().hellos, 0);
+}
+
+/// What becomes of a gateway that accepts a connection, says this and hangs up.
+async fn hangs_up_after(said: &'static [u8]) -> Failure {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // The hello, so that closing is no reset.
+        stream.read_exact(&mut [0; 3]).await.unwrap();
+        stream.write_all(said).await.unwrap();
+    });
+    let remote = Remote {
+        host: address.ip().to_string(),
+        port: address.port(),
+        transport: Transport::Tcp,
+        family: None,
+        timeout: Duration::from_secs(5),
+    };
+    soon(Builder::new(Toy::new([remote])).options(options()).connect()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_gateway_that_hangs_up_or_talks_nonsense_is_said_to() {
+    let failure = hangs_up_after(b"").await;
+    assert_eq!((failure.kind(), failure.stage()), (FailureKind::Disconnected, Stage::Connecting));
+    assert!(failure.to_string().ends_with(": the gateway closed the connection"), "{failure}");
+    assert!(failure.hint().is_some_and(|hint| hint.contains("tls-crypt")));
+
+    let failure = hangs_up_after(&[0, 0, 7]).await;
+    assert_eq!(failure.kind(), FailureKind::PeerMisbehaved, "{failure}");
+    assert!(failure.hint().is_some());
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use std::{
     io::ErrorKind,
     net::SocketAddr,
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -14,9 +17,9 @@ use super::{
     connect,
     far::{ECHO, Far, HOST, Manner},
     options, remote, soon,
-    toy::{BUSY, CHALLENGE, REJECT, Toy, WELCOME},
+    toy::{BUSY, CHALLENGE, EXPIRE, REJECT, Toy, WELCOME},
 };
-use crate::{Builder, Client, ClientEvent, FailureKind, Options, PromptFuture, Prompter, Remote};
+use crate::{Builder, Client, ClientEvent, FailureKind, Options, PromptFuture, Prompter, Remote, Stage};
 
 fn echo() -> SocketAddr {
     (HOST, ECHO).into()
@@ -88,7 +91,7 @@ async fn a_stream_that_breaks_is_connected_anew() {
     drop(far);
     loop {
         if let Some(ClientEvent::Down { cause, .. }) = soon(events.next()).await {
-            assert_eq!(cause.kind(), FailureKind::PeerClosed, "{cause}");
+            assert_eq!((cause.kind(), cause.stage()), (FailureKind::Disconnected, Stage::Up), "{cause}");
             break;
         }
     }
@@ -176,8 +179,18 @@ async fn a_lost_tunnel_that_does_not_come_back_within_its_rounds_is_said_to_be_l
     far.set(Manner::Say(vec![BUSY]));
     drop(far);
     let failure = soon(client.closed()).await;
-    assert!(failure.was_up());
-    assert_eq!(failure.kind(), FailureKind::Unreachable);
+    assert_eq!((failure.kind(), failure.stage()), (FailureKind::Unreachable, Stage::Reconnecting));
+}
+
+#[tokio::test]
+async fn a_tunnel_that_ends_for_good_is_not_brought_back() {
+    let far = Far::with_manner(Transport::Udp, Manner::Interrupt(vec![EXPIRE])).await;
+    let client = soon(Builder::new(Toy::new([remote(&far)])).options(options()).connect()).await.unwrap();
+    let failure = soon(client.closed()).await;
+    assert_eq!((failure.kind(), failure.stage()), (FailureKind::Unreachable, Stage::Up));
+    assert_eq!(failure.reason().to_string(), "the session is over");
+    assert_eq!(failure.hint(), None, "the profile is not to blame");
+    assert_eq!(far.seen.borrow().hellos, 1);
 }
 
 /// Answers with a fixed text.
@@ -209,4 +222,29 @@ async fn a_challenge_nobody_answers_ends_the_attempt() {
     let far = Far::with_manner(Transport::Udp, Manner::Say(vec![CHALLENGE])).await;
     let failure = soon(Builder::new(Toy::new([remote(&far)])).options(options()).connect()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::AuthFailed);
+}
+
+/// Looks at the client while it is asked.
+#[derive(Clone, Default)]
+struct Curious(Arc<Mutex<Option<Client>>>, Arc<AtomicU64>);
+
+impl Prompter for Curious {
+    fn prompt(&self, _: Prompt) -> PromptFuture {
+        let stats = self.0.lock().unwrap().as_ref().map(Client::stats);
+        self.1.store(stats.map_or(0, |stats| stats.received_datagrams), Relaxed);
+        Box::pin(std::future::ready(Answer::Response("1".into())))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_asked_may_use_the_client() {
+    let far = Far::with_manner(Transport::Udp, Manner::Say(vec![CHALLENGE])).await;
+    let curious = Curious::default();
+    let mut holder = curious.0.lock().unwrap();
+    let client = Builder::new(Toy::new([remote(&far)])).options(options()).prompter(curious.clone()).start();
+    *holder = Some(client.clone());
+    drop(holder);
+    soon(client.up()).await.unwrap();
+    assert!(curious.1.load(Relaxed) > 0);
+    *curious.0.lock().unwrap() = None;
 }

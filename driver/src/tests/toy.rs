@@ -26,6 +26,7 @@ pub(super) const BUSY: u8 = 5;
 pub(super) const REDIRECT: u8 = 6;
 pub(super) const CHALLENGE: u8 = 7;
 pub(super) const ANSWER: u8 = 8;
+pub(super) const EXPIRE: u8 = 9;
 pub(super) const DATA: u8 = 16;
 /// The first byte of a message among packets.
 pub(super) const PING: u8 = 0xfe;
@@ -34,13 +35,14 @@ const HEADER: usize = 6;
 const TRAILER: usize = 4;
 const RESEND: Duration = Duration::from_millis(100);
 const PING_EVERY: Duration = Duration::from_millis(50);
-/// Until a gateway that never answered counts as dead, and until one that was up does.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Makes toy tunnels.
 pub(super) struct Toy {
     remotes: Vec<Remote>,
     pub(super) policy: RetryPolicy,
+    /// Until a gateway that never answered counts as dead, and until one that was up does.
+    pub(super) patience: Duration,
     pub(super) started: Arc<AtomicUsize>,
     pub(super) finished: Arc<AtomicUsize>,
 }
@@ -56,6 +58,7 @@ impl Toy {
                 rounds: None,
                 shuffle: false,
             },
+            patience: PATIENCE,
             started: Arc::default(),
             finished: Arc::default(),
         }
@@ -86,7 +89,7 @@ impl Protocol for Toy {
         now: Instant,
     ) -> Result<ToyTunnel, Box<dyn Error + Send + Sync>> {
         self.started.fetch_add(1, Relaxed);
-        Ok(ToyTunnel::new(path, now))
+        Ok(ToyTunnel::new(path, self.patience, now))
     }
 
     fn finished(&mut self, _: ToyTunnel) {
@@ -98,6 +101,7 @@ pub(super) struct ToyTunnel {
     path: Path,
     up: bool,
     closed: bool,
+    patience: Duration,
     heard: Instant,
     next: Instant,
     events: VecDeque<Event<ToySealer, ToyOpener>>,
@@ -105,11 +109,12 @@ pub(super) struct ToyTunnel {
 }
 
 impl ToyTunnel {
-    fn new(path: Path, now: Instant) -> Self {
+    fn new(path: Path, patience: Duration, now: Instant) -> Self {
         let mut tunnel = Self {
             path,
             up: false,
             closed: false,
+            patience,
             heard: now,
             next: now + RESEND,
             events: VecDeque::new(),
@@ -163,7 +168,7 @@ impl Tunnel for ToyTunnel {
     fn classify(_: &Path, datagram: &[u8]) -> Class {
         match datagram {
             [DATA, key, ..] => Class::Data(KeyTag((*key).into())),
-            [HELLO..=ANSWER, ..] => Class::Control,
+            [HELLO..=EXPIRE, ..] => Class::Control,
             _ => Class::Ignore,
         }
     }
@@ -177,6 +182,7 @@ impl Tunnel for ToyTunnel {
             [REJECT] => self.end(CloseKind::AuthFailed, "wrong password", Retry::FreshCredentials),
             [BUSY] => self.end(CloseKind::PeerClosed, "the gateway is full", Retry::NextRemote),
             [BYE] => self.end(CloseKind::PeerClosed, "the gateway left", Retry::After(Duration::ZERO)),
+            [EXPIRE] => self.end(CloseKind::TimedOut, "the session is over", Retry::Never),
             [CHALLENGE] => {
                 self.events.push_back(Event::Prompt(Prompt::Challenge { text: "code?".into(), echo: false }));
             }
@@ -213,7 +219,7 @@ impl Tunnel for ToyTunnel {
         if self.closed {
             return;
         }
-        if now >= self.heard + PATIENCE {
+        if now >= self.heard + self.patience {
             self.end(CloseKind::TimedOut, "the gateway does not answer", Retry::NextRemote);
         } else if now >= self.next && self.up {
             self.next = now + PING_EVERY;
@@ -240,7 +246,7 @@ impl Tunnel for ToyTunnel {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        (!self.closed).then(|| self.next.min(self.heard + PATIENCE))
+        (!self.closed).then(|| self.next.min(self.heard + self.patience))
     }
 }
 

@@ -7,6 +7,7 @@ mod closing;
 mod dynamic_tls_crypt;
 mod endings;
 mod handshake;
+mod histories;
 mod hostile;
 mod keepalive;
 mod key_lifetime;
