@@ -200,10 +200,10 @@ impl Error for Failure {
 
 impl fmt::Display for StreamEnded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.kind() {
-            io::ErrorKind::UnexpectedEof => f.write_str("the gateway closed the connection"),
-            _ => write!(f, "the connection broke: {}", self.0),
+        if self.0.kind() == io::ErrorKind::UnexpectedEof {
+            return f.write_str("the gateway closed the connection");
         }
+        write!(f, "the connection broke: {}", self.0)
     }
 }
 

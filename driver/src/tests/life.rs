@@ -240,10 +240,11 @@ impl Prompter for Curious {
 async fn whoever_is_asked_may_use_the_client() {
     let far = Far::with_manner(Transport::Udp, Manner::Say(vec![CHALLENGE])).await;
     let curious = Curious::default();
-    let mut holder = curious.0.lock().unwrap();
-    let client = Builder::new(Toy::new([remote(&far)])).options(options()).prompter(curious.clone()).start();
-    *holder = Some(client.clone());
-    drop(holder);
+    let client = {
+        let mut holder = curious.0.lock().unwrap();
+        let client = Builder::new(Toy::new([remote(&far)])).options(options()).prompter(curious.clone()).start();
+        holder.insert(client).clone()
+    };
     soon(client.up()).await.unwrap();
     assert!(curious.1.load(Relaxed) > 0);
     *curious.0.lock().unwrap() = None;
