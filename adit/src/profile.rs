@@ -75,7 +75,9 @@ fn configure(profile: Profile, arguments: &Forward) -> Result<Config, Error> {
             Err(error) if asks && error.is_wrong_passphrase() && attempts < PASSPHRASE_ATTEMPTS => {
                 tracing::warn!("{error}");
             }
-            Err(error) => return Err(Error::new(Exit::Usage, error)),
+            Err(error) => {
+                return Err(Error::new(Exit::Usage, format!("profile {}: {error}", arguments.config.display())));
+            }
         }
     }
 }

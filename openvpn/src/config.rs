@@ -11,6 +11,8 @@ use crate::{
     algorithms::{Cipher, Digest},
     crypto::{self, Crypto},
     keys::StaticKey,
+    options::PulledOptions,
+    tls::TlsTemplate,
 };
 
 /// Everything a [`crate::Session`] needs to know; made by [`Config::builder`] or from a [`crate::Profile`].
@@ -18,9 +20,11 @@ use crate::{
 pub struct Config {
     pub(crate) remotes: Vec<Remote>,
     pub(crate) server: ServerCheck,
-    pub(crate) identity: Option<ClientIdentity>,
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) settings: Settings,
+    /// Made once; the sessions' own differ in their clocks alone.
+    pub(crate) tls: TlsTemplate,
 }
 
 impl Config {
@@ -34,6 +38,12 @@ impl Config {
     #[must_use]
     pub fn remotes(&self) -> &[Remote] {
         &self.remotes
+    }
+
+    /// The certificates we show, our own first; none where a user name and password are enough.
+    #[must_use]
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
     }
 
     /// Everything that has a default.
@@ -118,18 +128,16 @@ impl ConfigBuilder<Complete> {
         self
     }
 
-    /// Checks everything together.
+    /// Checks everything together, and makes of it what all sessions share.
     ///
     /// # Errors
-    /// [`ConfigError`] names what is missing or contradictory.
+    /// [`ConfigError`] names what is missing, contradictory or unusable.
     pub fn build(self) -> Result<Config, ConfigError> {
         let Complete { server, identity, credentials, settings } = self.state;
         if self.remotes.is_empty() {
             return Err(ConfigError::NoRemote);
         }
-        if server.ca.is_empty() && server.fingerprints.is_empty() {
-            return Err(ConfigError::NoServerCheck);
-        }
+        server.validate()?;
         if identity.is_none() && credentials.is_none() {
             return Err(ConfigError::NoIdentity);
         }
@@ -141,11 +149,14 @@ impl ConfigBuilder<Complete> {
         {
             return Err(ConfigError::TlsVersions);
         }
-        Ok(Config { remotes: self.remotes, server, identity, credentials, settings })
+        PulledOptions::from_local(&settings).map_err(|e| ConfigError::Option(e.to_string()))?;
+        let tls = TlsTemplate::new(&server, identity.as_ref(), &settings.tls)?;
+        let certificates = identity.map(|identity| identity.chain).unwrap_or_default();
+        Ok(Config { remotes: self.remotes, server, certificates, credentials, settings, tls })
     }
 }
 
-/// Why a configuration cannot work.
+/// Why a configuration cannot work, and the cure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// No gateway.
@@ -161,23 +172,94 @@ pub enum ConfigError {
     #[error("no cipher is left for the data channel; add one to `data-ciphers`")]
     NoCipher,
     /// The TLS versions contradict each other.
-    #[error("`tls-version-min` is above `tls-version-max`")]
+    #[error("`tls-version-min` is above `tls-version-max`; remove one of them")]
     TlsVersions,
-    /// rustls does not accept certificate and key.
-    #[error("the client certificate and its key do not work together: {0}")]
-    Identity(String),
+    /// A key without its certificate.
+    #[error("`key` has no certificate; add its `cert`")]
+    NoCertificate,
+    /// A certificate of ours makes no sense.
+    #[error("certificate {number} of `cert` cannot be read; copy it again from whoever issued it")]
+    Certificate {
+        /// Counted from 1, in the order in which they are sent.
+        number: usize,
+    },
+    /// The private key is another's.
+    #[error("`key` does not belong to `cert`; use the two that were made together")]
+    KeyMismatch,
+    /// ring cannot sign with an RSA key of this size.
+    #[error(
+        "`key` is an RSA key of {bits} bits, and only 2048 to 4096 bits can be used; make a new key and certificate, or \
+         ask whoever issued them"
+    )]
+    RsaKeySize {
+        /// Bits of its modulus, as its certificate says.
+        bits: usize,
+    },
+    /// ring cannot sign with this key.
+    #[error(
+        "`key` cannot be used ({0}): RSA of 2048 to 4096 bits, ECDSA on P-256 and P-384, and Ed25519 can; make a new key \
+         and certificate"
+    )]
+    Key(String),
     /// A certificate of `ca` cannot be read as a trust anchor.
-    #[error("a certificate of `ca` cannot be used: {0}")]
-    Ca(String),
+    #[error("certificate {number} of `ca` cannot be used ({reason}); copy it again from the server's administrator")]
+    Ca {
+        /// Counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A list of `crl-verify` cannot be read.
-    #[error("the list of `crl-verify` cannot be used: {0}")]
-    Crl(String),
-    /// Versions, suites or groups of TLS cannot be used.
-    #[error("TLS cannot be set up: {0}")]
+    #[error(
+        "list {number} of `crl-verify` cannot be used ({reason}); make it anew, for example with `openssl ca -gencrl \
+         -crlexts SECTION`"
+    )]
+    Crl {
+        /// Counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `crl-verify`, but no chain to look for in the lists.
+    #[error(
+        "`crl-verify` needs `ca`: by `peer-fingerprint` alone nobody's chain is looked at; add `ca`, or remove \
+         `crl-verify` and the fingerprints that are no longer good"
+    )]
+    CrlWithoutCa,
+    /// A mask that every certificate fulfils.
+    #[error("a value 0 of `remote-cert-ku` would accept every certificate; write `remote-cert-tls server`")]
+    EmptyKeyUsage,
+    /// A list of groups or suites without any we have.
+    #[error("`{directive}` names nothing that is supported: {names}; remove it")]
+    TlsNames {
+        /// The directive of the list.
+        directive: &'static str,
+        /// The list.
+        names: String,
+    },
+    /// rustls refuses the choice of versions and suites.
+    #[error("versions, suites and groups of TLS do not fit together: {0}")]
     Tls(String),
     /// A line that a server could push as well cannot be used.
     #[error("{0}")]
     Option(String),
+}
+
+impl ConfigError {
+    /// The directives one of which is to be changed, the likeliest first.
+    pub(crate) const fn directives(&self) -> &'static [&'static str] {
+        match self {
+            Self::TlsVersions => &["tls-version-min", "tls-version-max"],
+            Self::NoCertificate | Self::KeyMismatch | Self::RsaKeySize { .. } | Self::Key(_) => &["pkcs12", "key"],
+            Self::Certificate { .. } => &["pkcs12", "cert"],
+            Self::Ca { .. } => &["ca", "pkcs12"],
+            Self::Crl { .. } | Self::CrlWithoutCa => &["crl-verify"],
+            Self::EmptyKeyUsage => &["remote-cert-ku"],
+            Self::NoCipher => &["data-ciphers", "ncp-ciphers"],
+            Self::TlsNames { .. } | Self::Tls(_) => &["tls-cipher", "tls-ciphersuites", "tls-groups"],
+            Self::NoRemote | Self::NoServerCheck | Self::NoIdentity | Self::Option(_) => &[],
+        }
+    }
 }
 
 /// One gateway: a `remote` line, or a `<connection>` block.
@@ -243,6 +325,19 @@ pub struct ServerCheck {
 }
 
 impl ServerCheck {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.ca.is_empty() && self.fingerprints.is_empty() {
+            return Err(ConfigError::NoServerCheck);
+        }
+        if self.ca.is_empty() && !self.crls.is_empty() {
+            return Err(ConfigError::CrlWithoutCa);
+        }
+        if self.key_usage.as_ref().is_some_and(|masks| masks.contains(&0)) {
+            return Err(ConfigError::EmptyKeyUsage);
+        }
+        Ok(())
+    }
+
     /// Whether anything tells the server from other holders of certificates of the same CA.
     #[must_use]
     pub fn checks_role(&self) -> bool {

@@ -302,6 +302,84 @@ fn wrong_passphrases_are_told_from_damaged_keys() {
     assert!(profile.into_config(secrets).is_ok());
 }
 
+/// Why a profile that can be read makes no configuration.
+fn config_error(text: &str) -> String {
+    let secrets = Secrets { key_passphrase: Some("wrong".into()), ..Secrets::default() };
+    parse(&format!("client\nremote h\n{text}")).unwrap().into_config(secrets).unwrap_err().to_string()
+}
+
+#[test]
+fn what_makes_no_configuration_names_line_directive_and_cure() {
+    let wrong_ca = "<ca>\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n</ca>\n";
+    let fingerprint = format!("peer-fingerprint {}\n", ["ab"; 32].join(":"));
+    for (text, expected) in [
+        ("ca ca.crt\ncert client.crt\nkey ec.dek-aes-256-cbc.key\n", "line 5: `key`: the passphrase"),
+        ("ca ca.crt\npkcs12 modern.p12\n", "line 4: `pkcs12`: the passphrase"),
+        ("auth-user-pass\nca ca.crt\n", "line 3: `auth-user-pass`: "),
+        ("ca ca.crt\nkey rsa.pkcs1.key\ncert client.crt\n", "line 4: `key` does not belong to `cert`; use the two"),
+        (
+            "ca ca.crt\nkey rsa.1024.pem\ncert rsa.1024.pem\n",
+            "line 4: `key` is an RSA key of 1024 bits, and only 2048 to 4096 bits can be used; make a new key",
+        ),
+        (&format!("{wrong_ca}auth-user-pass login.txt\n"), "line 3: certificate 1 of `ca` cannot be used"),
+        (&format!("auth-user-pass login.txt\ncrl-verify crl.pem\n{fingerprint}"), "line 4: `crl-verify` needs `ca`: "),
+        (
+            "ca ca.crt\nauth-user-pass login.txt\ntls-version-max 1.2\ntls-version-min 1.3\n",
+            "line 6: `tls-version-min` is above `tls-version-max`; remove",
+        ),
+    ] {
+        let error = config_error(text);
+        assert!(error.starts_with(expected) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn lists_as_openssl_makes_them_by_default_are_read() {
+    let text = "client\nremote h\nca ca.crt\nauth-user-pass login.txt\ncrl-verify crl.pem\n";
+    assert!(parse(text).unwrap().into_config(Secrets::default()).is_ok());
+}
+
+#[test]
+fn numbers_out_of_range_are_told_the_range() {
+    for (line, range) in [
+        ("tun-mtu 20", "a number from 100 to 65535"),
+        ("ping 9999999999", "a number from 0 to 2147483647"),
+        ("ping often", "a number from 0 to 2147483647"),
+        ("hand-window 0", "a number from 1 to 2147483647"),
+        ("connect-timeout 0", "a number from 1 to 2147483647"),
+        ("replay-window 100000", "a number from 0 to 65536"),
+        ("max-packet-size 10", "a number from 154 to 2048"),
+        ("mssfix 9", "0, or a number from 200 to 65535"),
+        ("reneg-bytes many", "a number from 0 to 18446744073709551615"),
+        ("remote h 70000", "a number from 1 to 65535"),
+    ] {
+        let error = parse(&format!("client\n{line}\n")).unwrap_err().to_string();
+        assert!(error.starts_with("line 2: `") && error.ends_with(range), "{error}");
+    }
+}
+
+#[test]
+fn what_is_no_text_is_said_to_be_no_profile_in_one_line() {
+    let mut state = 1u32;
+    let mut byte = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let noise: Vec<u8> = (0..20_000).map(|_| byte()).collect();
+    let only_line = |text: &[u8]| {
+        let error = Profile::parse(text, &mut load).unwrap_err();
+        assert_eq!(error.refusals().len(), 1, "{:?}", error.refusals());
+        error.to_string()
+    };
+    let no_profile = "it is not text, so this is no profile; give the `.ovpn` file";
+    assert_eq!(only_line(&noise), format!("line 1: {no_profile}"));
+    // Wherever it begins: what can be read before it hardly was meant.
+    let text = [b"frobnicate\nremote h\n".as_slice(), &noise].concat();
+    assert_eq!(only_line(&text), format!("line 3: {no_profile}"));
+    let utf16: Vec<u8> = "\u{feff}client\nremote h\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(only_line(&utf16), "line 1: it is UTF-16; save the profile as UTF-8");
+}
+
 #[test]
 fn pkcs12_brings_its_ca_along() {
     let text = "client\nremote h\npkcs12 3des.p12\naskpass passphrase.txt\n";
@@ -325,7 +403,11 @@ fn what_is_missing_as_a_whole_is_said_without_a_line() {
 #[test]
 fn something_else_than_a_profile_is_not_read_to_its_end() {
     let error = parse(&"remot x\n".repeat(100_000)).unwrap_err();
-    assert_eq!(error.refusals().len(), 50);
+    let last = error.refusals().last().unwrap().to_string();
+    assert_eq!(
+        (error.refusals().len(), last.as_str()),
+        (11, "line 11: nothing is read from here on, for 10 lines were refused")
+    );
     let text = format!("client\nremote h\nca ca.crt\nauth-user-pass\n{}", "remote h\n".repeat(1000));
     assert!(parse(&text).unwrap_err().to_string().contains("more than 512 gateways"));
 }

@@ -20,12 +20,8 @@ pub(crate) fn one<'a>(arguments: &[&'a str]) -> Result<&'a str, Malformed> {
 
 /// A decimal number within bounds.
 pub(crate) fn number(text: &str, range: RangeInclusive<u32>) -> Result<u32, Malformed> {
-    let value = text.parse().map_err(|_| Malformed::Borrowed("its value is not a number, or too large"))?;
-    if range.contains(&value) {
-        Ok(value)
-    } else {
-        Err(format!("its value is not within {} and {}", range.start(), range.end()).into())
-    }
+    let value = text.parse().ok().filter(|value| range.contains(value));
+    value.ok_or_else(|| format!("its value must be a number from {} to {}", range.start(), range.end()).into())
 }
 
 /// Seconds; zero switches off.
@@ -69,7 +65,10 @@ pub(super) fn tun_mtu(arguments: &[&str], max: u16) -> Result<u16, Malformed> {
 pub(crate) fn inactive(arguments: &[&str]) -> Result<Option<(Duration, u64)>, Malformed> {
     let (time, bytes) = match arguments {
         [time] => (time, 0),
-        [time, bytes] => (time, bytes.parse().map_err(|_| "the number of bytes makes no sense")?),
+        [time, bytes] => (
+            time,
+            bytes.parse().map_err(|_| "its second value, bytes, must be a number from 0 to 18446744073709551615")?,
+        ),
         _ => return Err("it has the wrong number of values".into()),
     };
     Ok(seconds(time)?.map(|time| (time, bytes)))

@@ -50,7 +50,7 @@ impl Profile {
         let items = source::items(text);
         let push_peer_info = items.iter().any(|item| match &item.content {
             Content::Words(words) => words.first().is_some_and(|word| word == "push-peer-info"),
-            Content::Block { .. } | Content::Unreadable(_) | Content::Unsplit { .. } => false,
+            Content::Block { .. } | Content::Unreadable(_) | Content::NotText(_) | Content::Unsplit { .. } => false,
         });
         let mut reader = Reader {
             draft: Draft::new(),
@@ -60,6 +60,7 @@ impl Profile {
             push_peer_info,
             files: 0,
             refusals: 0,
+            not_text: None,
         };
         for item in items {
             reader.item(item.line, item.content, None);
@@ -101,12 +102,19 @@ struct Reader<'a> {
     files: usize,
     /// Lines refused so far.
     refusals: usize,
+    /// A line that is no text, and what it is.
+    not_text: Option<(usize, &'static str)>,
 }
 
 impl Reader<'_> {
     /// Reads one item; `block` is the `<connection>` block it stands in.
     fn item(&mut self, line: usize, content: Content<'_>, block: Option<&mut Connection>) {
-        if self.refusals >= MAX_REFUSALS {
+        if self.refusals > MAX_REFUSALS || self.not_text.is_some() {
+            return;
+        }
+        if self.refusals == MAX_REFUSALS {
+            let reason = format!("nothing is read from here on, for {MAX_REFUSALS} lines were refused");
+            self.record(line, String::new(), refused(reason));
             return;
         }
         match content {
@@ -125,6 +133,7 @@ impl Reader<'_> {
                 self.record(line, shown_name(&name), outcome);
             }
             Content::Unreadable(reason) => self.record(line, String::new(), refused(reason)),
+            Content::NotText(what) => self.not_text = Some((line, what)),
             Content::Unsplit { name, error } => self.record(line, shown_name(&name), refused(error.to_string())),
         }
     }
@@ -203,6 +212,11 @@ impl Reader<'_> {
     }
 
     fn finish(mut self) -> Result<Profile, ProfileError> {
+        // What was refused before it was hardly meant as a directive.
+        if let Some((line, what)) = self.not_text {
+            let refusal = Refusal { line: Some(line), directive: String::new(), reason: what.into() };
+            return Err(ProfileError::new(vec![refusal]));
+        }
         let refusal = |outcome: &DirectiveOutcome| match &outcome.outcome {
             Outcome::Refused(reason) => {
                 Some(Refusal { line: Some(outcome.line), directive: outcome.directive.clone(), reason: reason.clone() })
@@ -256,8 +270,8 @@ impl From<Trouble> for Outcome {
 /// Largest profile in bytes. The largest of 7310 profiles of providers has 11 kB; OpenVPN 3 allows 256 KiB. Our judgement.
 const MAX_PROFILE_BYTES: usize = 1024 * 1024;
 
-/// Lines after so many refused ones are not read: it is something else than a profile.
-const MAX_REFUSALS: usize = 50;
+/// Lines after so many refused ones are not read: who has to mend more starts elsewhere; our judgement.
+const MAX_REFUSALS: usize = 10;
 
 /// Most gateways. The most that were seen in a profile are 63; our judgement.
 const MAX_REMOTES: usize = 512;

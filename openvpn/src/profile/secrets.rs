@@ -2,7 +2,7 @@
 
 use adit_tunnel::Secret;
 
-use super::Profile;
+use super::{DirectiveOutcome, Profile};
 use crate::{
     config::{ClientIdentity, Config, ConfigError, Credentials},
     keys::{KeyError, Pkcs12, pem},
@@ -24,28 +24,50 @@ pub struct CredentialsWanted {
     pub username: Option<String>,
 }
 
-/// Why a profile and secrets do not make a configuration.
+/// Why a profile and secrets do not make a configuration: the line where one can be named, the directive, the cure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IntoConfigError {
     /// The key of `key`.
-    #[error("`key`: {0}")]
-    Key(KeyError),
+    #[error("{}`key`: {error}", at(.line))]
+    Key {
+        /// The line of `key`, counted from 1; `None` if it stands behind `setenv opt`.
+        line: Option<usize>,
+        /// What is wrong with the key.
+        error: KeyError,
+    },
     /// The key and certificates of `pkcs12`.
-    #[error("`pkcs12`: {0}")]
-    Pkcs12(KeyError),
+    #[error("{}`pkcs12`: {error}", at(.line))]
+    Pkcs12 {
+        /// The line of `pkcs12`, counted from 1; `None` if it stands behind `setenv opt`.
+        line: Option<usize>,
+        /// What is wrong with the file.
+        error: KeyError,
+    },
     /// Nobody said who we are.
-    #[error("the profile wants a user name and a password")]
-    CredentialsMissing,
+    #[error("{}`auth-user-pass`: the profile wants a user name and a password, and they were not given", at(.line))]
+    CredentialsMissing {
+        /// The line of `auth-user-pass`, counted from 1; `None` if it stands behind `setenv opt`.
+        line: Option<usize>,
+    },
     /// Together it does not work.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+    #[error("{}{error}", at(.line))]
+    Config {
+        /// The line of the directive to change, counted from 1; `None` when something is missing as a whole.
+        line: Option<usize>,
+        /// What is wrong.
+        error: ConfigError,
+    },
+}
+
+fn at(line: &Option<usize>) -> String {
+    line.map(|line| format!("line {line}: ")).unwrap_or_default()
 }
 
 impl IntoConfigError {
     /// Whether asking for the passphrase again may help.
     #[must_use]
     pub fn is_wrong_passphrase(&self) -> bool {
-        matches!(self, Self::Key(KeyError::WrongPassphrase) | Self::Pkcs12(KeyError::WrongPassphrase))
+        matches!(self, Self::Key { error, .. } | Self::Pkcs12 { error, .. } if *error == KeyError::WrongPassphrase)
     }
 }
 
@@ -77,19 +99,22 @@ impl Profile {
     /// [`IntoConfigError`] when a secret is missing or wrong, a key cannot be read, or the whole makes no sense.
     pub fn into_config(self, secrets: Secrets) -> Result<Config, IntoConfigError> {
         let credentials = self.credentials(secrets.credentials)?;
+        // What is below takes the profile apart.
+        let (key_line, pkcs12_line) = (self.line(&["key"]), self.line(&["pkcs12"]));
+        let outcomes = self.outcomes;
         let passphrase = secrets.key_passphrase.or_else(|| self.draft.key_passphrase.clone());
         let mut server = self.draft.server;
         let mut identity = None;
         if let Some(file) = &self.draft.pkcs12 {
             let opened = Pkcs12::open(file.expose(), passphrase.as_ref().map(Secret::expose));
-            let opened = opened.map_err(IntoConfigError::Pkcs12)?;
+            let opened = opened.map_err(|error| IntoConfigError::Pkcs12 { line: pkcs12_line, error })?;
             if server.ca.is_empty() && server.fingerprints.is_empty() {
                 server.ca = opened.ca;
             }
             identity = Some(opened.identity);
         } else if let Some(key) = &self.draft.key {
             let key = pem::private_key(key.expose(), passphrase.as_ref().map(Secret::expose));
-            let key = key.map_err(IntoConfigError::Key)?;
+            let key = key.map_err(|error| IntoConfigError::Key { line: key_line, error })?;
             identity = Some(ClientIdentity { chain: self.draft.certificates, key });
         }
         if let Some(identity) = &mut identity {
@@ -97,7 +122,12 @@ impl Profile {
         }
         let settings = self.draft.settings;
         let builder = Config::builder(self.remotes).server_check(server).identity(identity, credentials);
-        Ok(builder.settings(|s| *s = settings).build()?)
+        let config = builder.settings(|s| *s = settings).build();
+        config.map_err(|error| IntoConfigError::Config { line: line(&outcomes, error.directives()), error })
+    }
+
+    fn line(&self, directives: &[&str]) -> Option<usize> {
+        line(&self.outcomes, directives)
     }
 
     fn credentials(&self, given: Option<Credentials>) -> Result<Option<Credentials>, IntoConfigError> {
@@ -109,7 +139,13 @@ impl Profile {
             (Some(username), Some(password)) => {
                 Ok(Some(Credentials { username: username.clone(), password: password.clone() }))
             }
-            _ => Err(IntoConfigError::CredentialsMissing),
+            _ => Err(IntoConfigError::CredentialsMissing { line: self.line(&["auth-user-pass"]) }),
         }
     }
+}
+
+/// Where the first of these directives that the profile has was said last.
+fn line(outcomes: &[DirectiveOutcome], directives: &[&str]) -> Option<usize> {
+    let of = |name: &&str| outcomes.iter().rev().find(|outcome| outcome.directive == *name);
+    directives.iter().find_map(of).map(|outcome| outcome.line)
 }

@@ -18,6 +18,8 @@ pub(super) enum Content<'a> {
     Block { name: String, content: &'a [u8] },
     /// A line nobody can read.
     Unreadable(&'static str),
+    /// A line that is no text. Nothing behind it was looked at.
+    NotText(&'static str),
     /// A line that cannot be split into words; the first word is kept.
     Unsplit { name: String, error: LexError },
 }
@@ -33,9 +35,12 @@ pub(super) fn items(text: &[u8]) -> Vec<Item<'_>> {
         if matches!(trimmed.first(), None | Some(b'#' | b';')) {
             continue;
         }
-        let Ok(text) = str::from_utf8(trimmed) else {
-            items.push(Item { line, content: Content::Unreadable("it is not UTF-8; save the profile as UTF-8") });
-            continue;
+        let text = match text_line(trimmed) {
+            Ok(text) => text,
+            Err(reason) => {
+                items.push(Item { line, content: Content::NotText(reason) });
+                break;
+            }
         };
         let content = match lexer::words(text, lexer::MAX_WORD_BYTES) {
             Ok(words) => match block_name(&words) {
@@ -50,6 +55,18 @@ pub(super) fn items(text: &[u8]) -> Vec<Item<'_>> {
         items.push(Item { line, content });
     }
     items
+}
+
+/// The line as text, or what it is instead.
+fn text_line(line: &[u8]) -> Result<&str, &'static str> {
+    let is_binary = |&byte: &u8| byte < b' ' && !matches!(byte, b'\t' | b'\r' | 0x0b | 0x0c);
+    if line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") {
+        return Err("it is UTF-16; save the profile as UTF-8");
+    }
+    if line.iter().any(is_binary) {
+        return Err("it is not text, so this is no profile; give the `.ovpn` file");
+    }
+    str::from_utf8(line).map_err(|_| "it is not UTF-8; save the profile as UTF-8")
 }
 
 /// `<name>` alone on a line.

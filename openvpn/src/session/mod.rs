@@ -143,7 +143,7 @@ impl Session {
     /// The randomness of TLS itself comes from `ring`; everything else from `random`.
     ///
     /// # Errors
-    /// [`ConfigError`] when certificates, keys or names of suites in `config` cannot be used.
+    /// [`ConfigError::NoRemote`] when there is no such gateway.
     pub fn new(
         config: Arc<Config>,
         remote: usize,
@@ -157,7 +157,7 @@ impl Session {
         let settings = &config.settings;
         let clock = Arc::new(ToldClock::default());
         clock.tell(epoch.unix_time(now));
-        let tls_config = tls::client_config(&config, Arc::clone(&clock))?;
+        let tls_config = config.tls.with_clock(Arc::clone(&clock));
         let wrap = remote.control_wrap.as_ref().unwrap_or(&settings.control_wrap);
         let wrapper = Wrapper::new(wrap, Role::Client, &settings.crypto);
         let options = PulledOptions::from_local(settings).map_err(|e| ConfigError::Option(e.to_string()))?;
@@ -331,7 +331,8 @@ impl Session {
                 self.timers.stop(Timer::Connect);
                 Ok(())
             }
-            SlotEvent::WantsKeyMessage => match self.login.question() {
+            // A renegotiation cannot wait for a person; it says what is known.
+            SlotEvent::WantsKeyMessage => match self.login.question().filter(|_| self.slot.key_id == KeyId::FIRST) {
                 Some(prompt) => {
                     self.ask(now, prompt);
                     Ok(())

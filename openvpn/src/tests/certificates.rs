@@ -1,10 +1,9 @@
 //! The server's certificate, and ours.
 
 use adit_tunnel::{CloseKind, Retry};
-use pki_types::CertificateRevocationListDer;
 use rcgen::{
-    CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, KeyIdMethod, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyUsagePurpose,
+    date_time_ymd,
 };
 
 use super::{
@@ -13,12 +12,12 @@ use super::{
     pki,
 };
 use crate::{
-    config::{ClientIdentity, ConfigError, NameCheck},
+    config::{ClientIdentity, ConfigError, NameCheck, TlsVersion},
     error::SessionError,
     tls::{ServerCertificateError, TlsFailure},
 };
 
-fn with_server(leaf: &pki::Leaf, change: impl FnOnce(&mut Setup)) -> Setup {
+pub(super) fn with_server(leaf: &pki::Leaf, change: impl FnOnce(&mut Setup)) -> Setup {
     Setup::new(|setup| {
         setup.script.tls = leaf.server_config();
         change(setup);
@@ -26,7 +25,7 @@ fn with_server(leaf: &pki::Leaf, change: impl FnOnce(&mut Setup)) -> Setup {
 }
 
 /// Why the certificate is refused. The server learns of it too.
-fn refusal(setup: Setup) -> ServerCertificateError {
+pub(super) fn refusal(setup: Setup) -> ServerCertificateError {
     let mut pair = setup.fails();
     let SessionError::Tls(TlsFailure::ServerCertificate(error)) = pair.error().clone() else {
         panic!("{:?}", pair.error())
@@ -43,7 +42,7 @@ fn refused(leaf: &pki::Leaf) -> ServerCertificateError {
     refusal(with_server(leaf, |_| {}))
 }
 
-fn changed(change: impl FnOnce(&mut CertificateParams)) -> pki::Leaf {
+pub(super) fn changed(change: impl FnOnce(&mut CertificateParams)) -> pki::Leaf {
     pki::leaf(&pki::CA, change)
 }
 
@@ -221,48 +220,18 @@ fn the_key_must_belong_to_the_pinned_certificate() {
         intermediates: Vec::new(),
         key: pki::self_signed(|_| {}).key.clone_key(),
     };
-    let pair = Setup::new(|setup| {
-        setup.check.ca = Vec::new();
-        setup.check.fingerprints = vec![fingerprint(&ours)];
-        setup.script.tls = thief.server_config_of_a_thief();
-    })
-    .fails();
-    assert!(matches!(pair.error(), SessionError::Tls(TlsFailure::Protocol(_))), "{:?}", pair.error());
-    assert!(pair.server.client_messages.is_empty());
-}
-
-fn crl(ca: &pki::Ca, revoked: &[u8], until: i32) -> CertificateRevocationListDer<'static> {
-    let entry = |serial: u8| RevokedCertParams {
-        serial_number: SerialNumber::from(vec![serial]),
-        revocation_time: date_time_ymd(2026, 1, 1),
-        reason_code: None,
-        invalidity_date: None,
-    };
-    let list = CertificateRevocationListParams {
-        this_update: date_time_ymd(2025, 1, 1),
-        next_update: date_time_ymd(until, 1, 1),
-        crl_number: SerialNumber::from(vec![1]),
-        issuing_distribution_point: None,
-        revoked_certs: revoked.iter().map(|serial| entry(*serial)).collect(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    list.signed_by(ca).unwrap().der().clone()
-}
-
-#[test]
-fn a_revoked_certificate_is_refused() {
-    let leaf = changed(|params| params.serial_number = Some(SerialNumber::from(vec![5])));
-    let listed = |list| with_server(&leaf, |setup| setup.check.crls = vec![list]);
-    assert_eq!(refusal(listed(crl(&pki::CA, &[4, 5, 6], 2030))), ServerCertificateError::Revoked);
-    listed(crl(&pki::CA, &[4, 6], 2030)).up();
-    listed(crl(&pki::CA, &[], 2030)).up();
-}
-
-#[test]
-fn an_expired_list_is_refused() {
-    let setup = with_server(&pki::SERVER, |setup| setup.check.crls = vec![crl(&pki::CA, &[], 2026)]);
-    // It was good until 2026-01-01.
-    assert_eq!(refusal(setup), ServerCertificateError::ExpiredRevocationList);
+    for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let pair = Setup::new(|setup| {
+            (setup.settings.tls.min, setup.settings.tls.max) = (Some(version), Some(version));
+            setup.check.ca = Vec::new();
+            setup.check.fingerprints = vec![fingerprint(&ours)];
+            setup.script.tls = thief.server_config_of_a_thief();
+        })
+        .fails();
+        let SessionError::Tls(TlsFailure::Protocol(text)) = pair.error() else { panic!("{:?}", pair.error()) };
+        assert!(text.contains("BadSignature"), "{version:?}: {text}");
+        assert!(pair.server.client_messages.is_empty());
+    }
 }
 
 #[test]
@@ -275,19 +244,37 @@ fn an_intermediate_ca_comes_with_the_servers_certificate() {
     pair.assert_traffic_flows();
 }
 
-#[test]
-fn the_key_must_belong_to_our_certificate() {
-    let identity = ClientIdentity { chain: pki::CLIENT.identity().chain, key: pki::SERVER.identity().key };
-    let result = Setup::new(|setup| setup.identity = Some(identity)).try_start();
-    assert!(matches!(result.map(drop), Err(ConfigError::Identity(_))));
+/// What is wrong before anything is sent.
+fn config_error(change: impl FnOnce(&mut Setup)) -> ConfigError {
+    Setup::new(change).config().map(drop).unwrap_err()
 }
 
 #[test]
-fn unreadable_certificates_and_lists_are_refused_before_the_start() {
-    let result = Setup::new(|setup| setup.check.ca = vec![vec![0x30, 0].into()]).try_start();
-    assert!(matches!(result.map(drop), Err(ConfigError::Ca(_))));
-    let result = Setup::new(|setup| setup.check.crls = vec![vec![0x30, 0].into()]).try_start();
-    assert!(matches!(result.map(drop), Err(ConfigError::Crl(_))));
+fn the_key_must_belong_to_our_certificate() {
+    let identity = ClientIdentity { chain: pki::CLIENT.identity().chain, key: pki::SERVER.identity().key };
+    let error = config_error(|setup| setup.identity = Some(identity));
+    assert_eq!(error, ConfigError::KeyMismatch);
+    let without = ClientIdentity { chain: Vec::new(), key: pki::SERVER.identity().key };
+    assert_eq!(config_error(|setup| setup.identity = Some(without)), ConfigError::NoCertificate);
+}
+
+#[test]
+fn unreadable_certificates_and_lists_make_no_configuration() {
+    let good = || pki::CA.as_ref().der().clone();
+    let error = config_error(|setup| setup.check.ca = vec![good(), vec![0x30, 0].into()]);
+    assert!(matches!(error, ConfigError::Ca { number: 2, .. }), "{error}");
+    let error = config_error(|setup| setup.check.crls = vec![vec![0x30, 0].into()]);
+    assert!(matches!(error, ConfigError::Crl { number: 1, .. }), "{error}");
+    let mut identity = pki::CLIENT.identity();
+    identity.chain.push(vec![0x30, 0].into());
+    let error = config_error(|setup| setup.identity = Some(identity));
+    assert_eq!(error, ConfigError::Certificate { number: 2 });
+}
+
+#[test]
+fn a_key_usage_that_all_certificates_have_is_refused() {
+    let error = config_error(|setup| setup.check.key_usage = Some(vec![0xa0, 0]));
+    assert_eq!(error, ConfigError::EmptyKeyUsage);
 }
 
 #[test]

@@ -204,6 +204,22 @@ fn a_dynamic_challenge_is_answered_in_the_next_session() {
 }
 
 #[test]
+fn a_renegotiation_asks_no_question() {
+    let mut pair = challenged();
+    pair.answer("42");
+    let carry = carry_of(pair);
+    let mut pair = Setup::new(|setup| {
+        setup.carry = carry;
+        setup.settings.static_challenge = Some(StaticChallenge { text: "Code".to_owned(), echo: true, concat: false });
+    })
+    .up();
+    renew(&mut pair);
+    assert_eq!((pair.server.key_id(), pair.server.is_ready()), (1, true));
+    assert!(pair.log.prompts.is_empty());
+    assert_eq!(login(&pair, 1), ("user", "password"));
+}
+
+#[test]
 fn what_the_server_says_after_its_challenge_does_not_take_the_question_away() {
     let mut pair = challenged();
     for text in ["RESTART\0", "EXIT\0", "HALT\0", "AUTH_FAILED\0", "PUSH_REPLY,ping 1\0"] {

@@ -21,6 +21,7 @@ mod pending;
 mod pki;
 mod pushed;
 mod renegotiation;
+mod revocation;
 mod server;
 mod timing;
 mod tls_settings;

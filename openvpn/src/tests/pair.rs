@@ -68,24 +68,23 @@ impl Setup {
         setup
     }
 
-    /// Starts both ends; nothing has travelled yet.
-    pub(super) fn start(self) -> Pair {
-        self.try_start().unwrap()
+    /// The configuration alone.
+    pub(super) fn config(&self) -> Result<Config, ConfigError> {
+        Config::builder(vec![self.remote.clone()])
+            .server_check(self.check.clone())
+            .identity(self.identity.clone(), self.credentials.clone())
+            .settings(|settings| *settings = self.settings.clone())
+            .build()
     }
 
-    pub(super) fn try_start(self) -> Result<Pair, ConfigError> {
+    /// Starts both ends; nothing has travelled yet.
+    pub(super) fn start(self) -> Pair {
         let remote = if self.remote.transport == Transport::Tcp { "192.0.2.1:443" } else { "192.0.2.1:1194" };
         let path = Path { transport: self.remote.transport, local: None, remote: remote.parse().unwrap() };
-        let mut config = Config::builder(vec![self.remote])
-            .server_check(self.check)
-            .identity(self.identity, self.credentials)
-            .settings(|settings| *settings = self.settings)
-            .build()?;
-        let _ = config.dangerous();
-        let (config, epoch) = (Arc::new(config), Epoch::new(*START, UNIX_START));
+        let (config, epoch) = (Arc::new(self.config().unwrap()), Epoch::new(*START, UNIX_START));
         let random = Box::new(SeededRandom::new(self.seed));
-        let client = Session::new(Arc::clone(&config), 0, self.carry, path, random, epoch, *START)?;
-        Ok(Pair {
+        let client = Session::new(Arc::clone(&config), 0, self.carry, path, random, epoch, *START).unwrap();
+        Pair {
             now: *START,
             client,
             server: ScriptedServer::new(self.script, self.seed),
@@ -96,7 +95,7 @@ impl Setup {
             plane: Plane::default(),
             traffic: None,
             log: Log::default(),
-        })
+        }
     }
 
     /// Starts both ends, and runs until the tunnel is up.

@@ -8,7 +8,7 @@ use std::{
 use pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, date_time_ymd,
+    KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
 use rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion,
@@ -98,7 +98,14 @@ pub(super) fn ca(name: &str) -> Ca {
 
 /// A CA below another.
 pub(super) fn intermediate(name: &str, above: &Ca) -> Ca {
-    CertifiedIssuer::signed_by(ca_params(name), KeyPair::generate().unwrap(), above).unwrap()
+    numbered_intermediate(name, above, 1)
+}
+
+/// The same, with a serial number.
+pub(super) fn numbered_intermediate(name: &str, above: &Ca, serial: u8) -> Ca {
+    let mut params = ca_params(name);
+    params.serial_number = Some(SerialNumber::from(vec![serial]));
+    CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), above).unwrap()
 }
 
 fn ca_params(name: &str) -> CertificateParams {

@@ -77,14 +77,18 @@ fn names_we_do_not_know_are_passed_over_if_one_is_left() {
 }
 
 #[test]
-fn lists_without_anything_we_know_are_refused_before_the_start() {
+fn lists_without_anything_we_know_make_no_configuration() {
     let only = |field: fn(&mut TlsSettings) -> &mut Vec<String>| {
         let mut tls = TlsSettings::default();
         *field(&mut tls) = names(&["brainpoolP256r1"]);
-        with(tls).try_start().map(drop)
+        with(tls).config().map(drop)
     };
-    for result in [only(|tls| &mut tls.groups), only(|tls| &mut tls.ciphers), only(|tls| &mut tls.ciphersuites)] {
-        assert!(matches!(result, Err(ConfigError::Tls(_))));
+    for (result, expected) in [
+        (only(|tls| &mut tls.groups), "tls-groups"),
+        (only(|tls| &mut tls.ciphers), "tls-cipher"),
+        (only(|tls| &mut tls.ciphersuites), "tls-ciphersuites"),
+    ] {
+        assert!(matches!(result, Err(ConfigError::TlsNames { directive, .. }) if directive == expected));
     }
 }
 

@@ -1,5 +1,6 @@
 //! TLS by rustls: buffered connections, fed and drained one record at a time.
 
+mod revocation;
 mod settings;
 mod verify;
 
@@ -21,7 +22,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-pub(crate) use settings::client_config;
+pub(crate) use settings::TlsTemplate;
 pub use verify::ServerCertificateError;
 
 /// One TLS connection over the control channel.

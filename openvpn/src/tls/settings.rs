@@ -1,6 +1,6 @@
 //! From [`TlsSettings`] to rustls's configuration.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use rustls::{
     CipherSuite, ClientConfig, NamedGroup, SupportedProtocolVersion,
@@ -9,30 +9,52 @@ use rustls::{
     sign::CertifiedKey,
     version,
 };
+use x509_parser::{certificate::X509Certificate, prelude::FromDer, public_key::PublicKey};
 
 use super::{ToldClock, verify::ServerVerifier};
-use crate::config::{ClientIdentity, Config, ConfigError, TlsSettings, TlsVersion};
+use crate::config::{ClientIdentity, ConfigError, ServerCheck, TlsSettings, TlsVersion};
 
-/// rustls's configuration for the sessions of `config`; `clock` is asked for the time of certificates.
-///
-/// # Errors
-/// [`ConfigError`] when a CA, a list, the client certificate, or a choice of versions or suites cannot be used.
-pub(crate) fn client_config(config: &Config, clock: Arc<ToldClock>) -> Result<Arc<ClientConfig>, ConfigError> {
-    let provider = Arc::new(provider(&config.settings.tls)?);
-    let verifier = ServerVerifier::new(config.server.clone(), provider.signature_verification_algorithms)?;
-    let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock)
-        .with_protocol_versions(&versions(&config.settings.tls))
-        .map_err(|e| ConfigError::Tls(e.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut tls = match &config.identity {
-        Some(identity) => builder.with_client_cert_resolver(Arc::new(certified_key(identity, &provider)?)),
-        None => builder.with_no_client_auth(),
-    };
-    // Each renegotiation is a handshake of its own, and OpenVPN servers neither want names nor resume.
-    tls.enable_sni = false;
-    tls.resumption = Resumption::disabled();
-    Ok(Arc::new(tls))
+/// rustls's configuration without a clock, with everything in it that can be wrong.
+pub(crate) struct TlsTemplate(ClientConfig);
+
+impl TlsTemplate {
+    /// # Errors
+    /// [`ConfigError`] when a CA, a list, the client certificate, or a choice of versions or suites cannot be used.
+    pub(crate) fn new(
+        server: &ServerCheck,
+        identity: Option<&ClientIdentity>,
+        settings: &TlsSettings,
+    ) -> Result<Self, ConfigError> {
+        let provider = Arc::new(provider(settings)?);
+        let verifier = ServerVerifier::new(server.clone(), provider.signature_verification_algorithms)?;
+        let clock = Arc::new(ToldClock::default());
+        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock)
+            .with_protocol_versions(&versions(settings))
+            .map_err(|e| ConfigError::Tls(e.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match identity {
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(certified_key(identity, &provider)?)),
+            None => builder.with_no_client_auth(),
+        };
+        // Each renegotiation is a handshake of its own, and OpenVPN servers neither want names nor resume.
+        config.enable_sni = false;
+        config.resumption = Resumption::disabled();
+        Ok(Self(config))
+    }
+
+    /// The configuration of one session, whose `clock` is asked for the time of certificates.
+    pub(crate) fn with_clock(&self, clock: Arc<ToldClock>) -> Arc<ClientConfig> {
+        let mut config = self.0.clone();
+        config.time_provider = clock;
+        Arc::new(config)
+    }
+}
+
+impl fmt::Debug for TlsTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsTemplate").finish_non_exhaustive()
+    }
 }
 
 /// Always answers with the one certificate we have: servers' lists of acceptable issuers are often wrong.
@@ -50,17 +72,28 @@ impl ResolvesClientCert for OnlyKey {
 }
 
 fn certified_key(identity: &ClientIdentity, provider: &CryptoProvider) -> Result<OnlyKey, ConfigError> {
-    let key = provider
-        .key_provider
-        .load_private_key(identity.key.clone_key())
-        .map_err(|e| ConfigError::Identity(e.to_string()))?;
-    let certified = CertifiedKey::new(identity.chain.clone(), key);
-    // A certificate that rustls cannot read (version 1, say) may still suit the server; a key that differs never does.
-    if let Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) = certified.keys_match() {
-        return Err(ConfigError::Identity("the key does not belong to the certificate".to_owned()));
+    let mut leaf = None;
+    for (index, der) in identity.chain.iter().enumerate() {
+        let parsed = X509Certificate::from_der(der).map_err(|_| ConfigError::Certificate { number: index + 1 });
+        leaf = leaf.or(Some(parsed?.1));
     }
-    Ok(OnlyKey(Arc::new(certified)))
+    let leaf = leaf.ok_or(ConfigError::NoCertificate)?;
+    let key = provider.key_provider.load_private_key(identity.key.clone_key());
+    let key = key.map_err(|error| match leaf.public_key().parsed() {
+        Ok(PublicKey::RSA(rsa)) if !RSA_BITS.contains(&rsa.key_size()) => {
+            ConfigError::RsaKeySize { bits: rsa.key_size() }
+        }
+        Ok(_) | Err(_) => ConfigError::Key(error.to_string()),
+    })?;
+    // Not rustls's own comparison: it does not read certificates of version 1, which may still suit the server.
+    if key.public_key().is_some_and(|public| public.as_ref() != leaf.public_key().raw) {
+        return Err(ConfigError::KeyMismatch);
+    }
+    Ok(OnlyKey(Arc::new(CertifiedKey::new(identity.chain.clone(), key))))
 }
+
+/// What ring signs with (`RsaKeyPair::from_der`).
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 
 fn versions(tls: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {
     let allowed = |version| tls.min.is_none_or(|min| version >= min) && tls.max.is_none_or(|max| version <= max);
@@ -92,7 +125,7 @@ fn choose<T: Copy>(
     }
     let chosen: Vec<T> = names.iter().filter_map(|name| all.iter().find(|item| is(item, name)).copied()).collect();
     if chosen.is_empty() {
-        return Err(ConfigError::Tls(format!("`{directive}` names nothing we support: {}", names.join(":"))));
+        return Err(ConfigError::TlsNames { directive, names: names.join(":") });
     }
     *all = chosen;
     Ok(())

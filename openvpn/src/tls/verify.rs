@@ -12,19 +12,17 @@ use rustls::{
     crypto::WebPkiSupportedAlgorithms,
 };
 use subtle::ConstantTimeEq;
-use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationCheckDepth,
-    RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
-};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer, x509::X509Name};
 
+use super::revocation::RevocationLists;
 use crate::config::{ConfigError, NameCheck, ServerCheck};
 
 /// Checks the server's certificate as a [`ServerCheck`] says.
 pub(crate) struct ServerVerifier {
     check: ServerCheck,
     anchors: Vec<TrustAnchor<'static>>,
-    crls: Vec<CertRevocationList<'static>>,
+    lists: RevocationLists,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -81,17 +79,13 @@ impl ServerVerifier {
     /// # Errors
     /// [`ConfigError::Ca`] or [`ConfigError::Crl`] when a certificate or list cannot be read.
     pub(crate) fn new(check: ServerCheck, algorithms: WebPkiSupportedAlgorithms) -> Result<Self, ConfigError> {
-        let anchor = |ca: &CertificateDer<'static>| {
-            anchor_from_trusted_cert(ca).map(|anchor| anchor.to_owned()).map_err(|e| ConfigError::Ca(e.to_string()))
+        let anchor = |(index, ca): (usize, &CertificateDer<'static>)| {
+            let anchor = anchor_from_trusted_cert(ca).map(|anchor| anchor.to_owned());
+            anchor.map_err(|e| ConfigError::Ca { number: index + 1, reason: e.to_string() })
         };
-        let anchors = check.ca.iter().map(anchor).collect::<Result<_, _>>()?;
-        let crl = |der: &pki_types::CertificateRevocationListDer<'_>| {
-            OwnedCertRevocationList::from_der(der)
-                .map(CertRevocationList::Owned)
-                .map_err(|e| ConfigError::Crl(e.to_string()))
-        };
-        let crls = check.crls.iter().map(crl).collect::<Result<_, _>>()?;
-        Ok(Self { check, anchors, crls, algorithms })
+        let anchors = check.ca.iter().enumerate().map(anchor).collect::<Result<_, _>>()?;
+        let lists = RevocationLists::new(&check.crls)?;
+        Ok(Self { check, anchors, lists, algorithms })
     }
 
     fn verify(
@@ -130,21 +124,13 @@ impl ServerVerifier {
         now: UnixTime,
     ) -> Result<(), ServerCertificateError> {
         let end_entity = EndEntityCert::try_from(leaf).map_err(chain_error)?;
-        let crls: Vec<_> = self.crls.iter().collect();
-        // A chain element no list speaks about is accepted, as OpenVPN does; a list that has expired is not.
-        let revocation = RevocationOptionsBuilder::new(&crls).ok().map(|options| {
-            options
-                .with_depth(RevocationCheckDepth::Chain)
-                .with_status_policy(UnknownStatusPolicy::Allow)
-                .with_expiration_policy(ExpirationPolicy::Enforce)
-                .build()
-        });
+        let readable = self.lists.readable();
         let algorithms: &[&dyn SignatureVerificationAlgorithm] = self.algorithms.all;
-        let usage = KeyUsage::server_auth();
-        end_entity
-            .verify_for_usage(algorithms, &self.anchors, intermediates, now, usage, revocation, None)
-            .map(|_| ())
-            .map_err(chain_error)
+        let (usage, options) = (KeyUsage::server_auth(), RevocationLists::options(&readable));
+        let path = end_entity
+            .verify_for_usage(algorithms, &self.anchors, intermediates, now, usage, options, None)
+            .map_err(chain_error)?;
+        self.lists.verify_old(&path, now)
     }
 
     fn verify_key_usage(&self, certificate: &X509Certificate<'_>) -> Result<(), ServerCertificateError> {

@@ -13,6 +13,7 @@ req ec.sec1.key '/O=adit tests/CN=client' |
   openssl x509 -req -extfile client.ext -CA ca.crt -CAkey ca.key -set_serial 2 -days 36500 -sha256 -out client.crt 2>/dev/null
 printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=36500\n' > ca.cnf
 : > index.txt
+# Without `crl_extensions` OpenSSL makes a list of version 1.
 openssl ca -gencrl -config ca.cnf -keyfile ca.key -cert ca.crt -out crl.pem 2>/dev/null
 rm -f ca.key client.ext ca.cnf index.txt*
 
@@ -20,6 +21,11 @@ rm -f ca.key client.ext ca.cnf index.txt*
 openssl pkcs8 -topk8 -nocrypt -in ec.sec1.key -out ec.pkcs8.key
 { openssl ecparam -name prime256v1; cat ec.sec1.key; } > ec.params.key
 openssl genrsa -traditional -out rsa.pkcs1.key 2048 2>/dev/null
+
+# Too small for ring; key and certificate in one file.
+openssl req -x509 -newkey rsa:1024 -nodes -keyout rsa.1024.pem -subj '/O=adit tests/CN=old client' -sha256 -days 36500 -out rsa.1024.crt 2>/dev/null
+cat rsa.1024.crt >> rsa.1024.pem
+rm rsa.1024.crt
 
 # Encrypted PKCS#8: PBES2 with several ciphers and key derivations, PBES1.
 for c in aes-128-cbc aes-256-cbc des3; do

@@ -6,7 +6,7 @@ use adit_tunnel::Transport;
 
 use super::{
     super::draft::{Proto, RemoteLine, Trouble},
-    APPLIED, Applied, Context, HARMLESS, lossy, no_arguments, one, seconds, wrong_count,
+    APPLIED, Applied, Context, HARMLESS, lossy, no_arguments, one, wrong_count,
 };
 use crate::{
     config::{Family, Mssfix},
@@ -88,11 +88,8 @@ pub(in super::super) fn nobind(cx: &mut Context<'_>, arguments: &[&str]) -> Appl
 }
 
 pub(in super::super) fn connect_timeout(cx: &mut Context<'_>, arguments: &[&str]) -> Applied {
-    let timeout = seconds(arguments)?;
-    if timeout.is_zero() {
-        return Err("zero would give up at once; write seconds".into());
-    }
-    cx.connection.connect_timeout = timeout;
+    // Zero would give up at once.
+    cx.connection.connect_timeout = Duration::from_secs(number(one(arguments)?, 1..=i32::MAX as u32)?.into());
     APPLIED
 }
 
@@ -153,7 +150,7 @@ pub(in super::super) fn mssfix(cx: &mut Context<'_>, arguments: &[&str]) -> Appl
     let size = |word| -> Result<u16, Trouble> {
         let size = number(word, 0..=u16::MAX.into())?;
         if (1..MIN_MSSFIX).contains(&size) {
-            return Err(format!("no TCP fits into less than {MIN_MSSFIX} bytes").into());
+            return Err(format!("no TCP fits into it; write 0, or a number from {MIN_MSSFIX} to {}", u16::MAX).into());
         }
         u16::try_from(size).map_err(|_| "its value is too large".into())
     };

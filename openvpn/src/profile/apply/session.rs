@@ -273,12 +273,11 @@ pub(in super::super) fn tun_mtu_max(cx: &mut Context<'_>, arguments: &[&str]) ->
 }
 
 fn positive(arguments: &[&str]) -> Result<Duration, Trouble> {
-    let time = seconds(arguments)?;
-    if time.is_zero() { Err("its value must be at least 1".into()) } else { Ok(time) }
+    Ok(Duration::from_secs(number(one(arguments)?, 1..=i32::MAX as u32)?.into()))
 }
 
 fn count(arguments: &[&str]) -> Result<u64, Trouble> {
-    one(arguments)?.parse().map_err(|_| "its value is not a number".into())
+    one(arguments)?.parse().map_err(|_| format!("its value must be a number from 0 to {}", u64::MAX).into())
 }
 
 const TAP: &str = "the tunnel carries IP packets, not Ethernet frames; write `dev tun` here and on the server";

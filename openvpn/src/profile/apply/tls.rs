@@ -146,7 +146,11 @@ pub(in super::super) fn remote_cert_tls(cx: &mut Context<'_>, arguments: &[&str]
 pub(in super::super) fn remote_cert_ku(cx: &mut Context<'_>, arguments: &[&str]) -> Applied {
     let mask = |word: &&str| u16::from_str_radix(word.strip_prefix("0x").unwrap_or(word), 16);
     let masks: Result<Vec<u16>, _> = arguments.iter().map(mask).collect();
-    cx.draft.server.key_usage = Some(masks.map_err(|_| "its values are hexadecimal numbers such as a0")?);
+    let masks = masks.map_err(|_| "its values are hexadecimal numbers such as a0")?;
+    if masks.contains(&0) {
+        return Err("0 would accept every certificate; write `remote-cert-tls server`".into());
+    }
+    cx.draft.server.key_usage = Some(masks);
     APPLIED
 }
 

@@ -1,0 +1,158 @@
+//! `crl-verify`: revocation lists (RFC 5280 §5).
+//!
+//! Lists of version 2 are webpki's. Those of version 1, which `openssl ca -gencrl` makes unless its configuration says
+//! otherwise and which webpki does not read, are looked through here.
+
+use std::collections::BTreeSet;
+
+use pki_types::{CertificateRevocationListDer, UnixTime};
+use webpki::{
+    CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+};
+use x509_parser::{
+    certificate::X509Certificate, prelude::FromDer, revocation_list::CertificateRevocationList,
+    x509::SubjectPublicKeyInfo, x509::X509Version,
+};
+
+use super::verify::ServerCertificateError;
+use crate::config::ConfigError;
+
+/// The lists of one configuration, read once.
+pub(super) struct RevocationLists {
+    lists: Vec<CertRevocationList<'static>>,
+    old: Vec<OldList>,
+}
+
+impl RevocationLists {
+    /// # Errors
+    /// [`ConfigError::Crl`] names the list that cannot be read.
+    pub(super) fn new(ders: &[CertificateRevocationListDer<'static>]) -> Result<Self, ConfigError> {
+        let mut read = Self { lists: Vec::new(), old: Vec::new() };
+        for (index, der) in ders.iter().enumerate() {
+            read.add(der).map_err(|reason| ConfigError::Crl { number: index + 1, reason })?;
+        }
+        Ok(read)
+    }
+
+    fn add(&mut self, der: &CertificateRevocationListDer<'static>) -> Result<(), String> {
+        let parsed = CertificateRevocationList::from_der(der).map_err(|_| "it is damaged".to_owned())?.1;
+        match parsed.version() {
+            None | Some(X509Version::V1) => self.old.push(OldList::new(der, &parsed)?),
+            Some(_) => {
+                let list = OwnedCertRevocationList::from_der(der).map_err(|e| e.to_string())?;
+                self.lists.push(CertRevocationList::Owned(list));
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that webpki reads.
+    pub(super) fn readable(&self) -> Vec<&CertRevocationList<'static>> {
+        self.lists.iter().collect()
+    }
+
+    /// A chain element no list speaks about is accepted, as OpenVPN does; a list that has expired is not.
+    pub(super) fn options<'a>(readable: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+        let options = RevocationOptionsBuilder::new(readable).ok()?;
+        let options = options.with_depth(RevocationCheckDepth::Chain).with_status_policy(UnknownStatusPolicy::Allow);
+        Some(options.with_expiration_policy(ExpirationPolicy::Enforce).build())
+    }
+
+    /// Looks for the leaf and the certificates above it, as far as the anchor, in the lists of version 1.
+    pub(super) fn verify_old(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), ServerCertificateError> {
+        if self.old.is_empty() {
+            return Ok(());
+        }
+        let above: Vec<_> = path.intermediate_certificates().collect();
+        let issuers = above.iter().map(|certificate| certificate.subject_public_key_info().to_vec());
+        let issuers = issuers.chain([sequence(&path.anchor().subject_public_key_info)]);
+        let subjects = [path.end_entity().der()].into_iter().chain(above.iter().map(|certificate| certificate.der()));
+        for (subject, issuer) in subjects.zip(issuers) {
+            let (_, subject) = X509Certificate::from_der(&subject).map_err(|_| ServerCertificateError::Unreadable)?;
+            self.old.iter().try_for_each(|list| list.verify(&subject, &issuer, now))?;
+        }
+        Ok(())
+    }
+}
+
+/// A list of version 1: without any extensions, so it holds for all certificates of its issuer.
+struct OldList {
+    der: CertificateRevocationListDer<'static>,
+    /// Serial numbers without leading zeros.
+    revoked: BTreeSet<Vec<u8>>,
+    /// Unix time; without one the list is good for ever.
+    next_update: Option<i64>,
+    issuer: Vec<u8>,
+}
+
+impl OldList {
+    fn new(
+        der: &CertificateRevocationListDer<'static>,
+        parsed: &CertificateRevocationList<'_>,
+    ) -> Result<Self, String> {
+        let mut entries = parsed.iter_revoked_certificates();
+        if !parsed.extensions().is_empty() || entries.any(|entry| !entry.extensions().is_empty()) {
+            return Err("it has extensions, but its version is 1".to_owned());
+        }
+        Ok(Self {
+            der: der.clone(),
+            revoked: parsed.iter_revoked_certificates().map(|entry| number(entry.raw_serial())).collect(),
+            next_update: parsed.next_update().map(|time| time.timestamp()),
+            issuer: parsed.issuer().as_raw().to_vec(),
+        })
+    }
+
+    /// `issuer` is the public key that `subject` is signed with.
+    fn verify(
+        &self,
+        subject: &X509Certificate<'_>,
+        issuer: &[u8],
+        now: UnixTime,
+    ) -> Result<(), ServerCertificateError> {
+        if subject.issuer().as_raw() != self.issuer {
+            return Ok(());
+        }
+        // Two CAs may have one name: only the signature tells whose list this is.
+        let forged = ServerCertificateError::Chain(webpki::Error::InvalidCrlSignatureForPublicKey);
+        let signed = CertificateRevocationList::from_der(&self.der)
+            .is_ok_and(|(_, list)| key(issuer).is_some_and(|key| list.verify_signature(&key).is_ok()));
+        if !signed {
+            return Err(forged);
+        }
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if self.next_update.is_some_and(|next_update| next_update < now) {
+            return Err(ServerCertificateError::ExpiredRevocationList);
+        }
+        if self.revoked.contains(&number(subject.raw_serial())) {
+            return Err(ServerCertificateError::Revoked);
+        }
+        Ok(())
+    }
+}
+
+fn key(der: &[u8]) -> Option<SubjectPublicKeyInfo<'_>> {
+    SubjectPublicKeyInfo::from_der(der).ok().map(|(_, key)| key)
+}
+
+/// A serial number as it is compared: some tools write a zero more than DER wants.
+fn number(serial: &[u8]) -> Vec<u8> {
+    serial.iter().copied().skip_while(|&byte| byte == 0).collect()
+}
+
+/// Wraps what webpki keeps without its tag and length in a DER SEQUENCE.
+fn sequence(content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let length: Vec<u8> = length.into_iter().skip_while(|&byte| byte == 0).collect();
+    let mut der = vec![0x30];
+    match length[..] {
+        [] => der.push(0),
+        [short @ ..=0x7f] => der.push(short),
+        _ => {
+            der.push(0x80 | u8::try_from(length.len()).unwrap_or_default());
+            der.extend_from_slice(&length);
+        }
+    }
+    der.extend_from_slice(content);
+    der
+}
