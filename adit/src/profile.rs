@@ -27,7 +27,7 @@ pub(crate) fn load(arguments: &Forward) -> Result<Config, Error> {
     let text =
         read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {name}: {error}")))?;
     let beside = path.parent().unwrap_or_else(|| Path::new(""));
-    let mut load = |file: &str| read(&beside.join(file)).map_err(|error| format!("{file}: {error}"));
+    let mut load = |file: &str| read(&beside.join(file)).map_err(|error| error.to_string());
     let profile = Profile::parse(&text, &mut load).map_err(|error| {
         for refusal in error.refusals().iter().skip(1) {
             tracing::error!("profile {name}: {refusal}");
@@ -41,13 +41,25 @@ pub(crate) fn load(arguments: &Forward) -> Result<Config, Error> {
     for warning in config.warnings() {
         tracing::warn!("profile {name}: {warning}");
     }
-    Ok(config)
+    match &config.settings().static_challenge {
+        Some(challenge) if prompt::is_at_end() => {
+            let text = format!(
+                "the server will ask for `{}` (`static-challenge`), and nobody is there to answer",
+                challenge.text
+            );
+            Err(Error::new(Exit::Usage, text).hint("run it at a terminal, or write the answer to its standard input"))
+        }
+        _ => Ok(config),
+    }
 }
 
 fn configure(profile: Profile, arguments: &Forward) -> Result<Config, Error> {
     let credentials = credentials(&profile, arguments)?;
     let mut key_passphrase = match &arguments.askpass {
-        Some(file) => Some(Secret::new(lines(file)?.next_line("a passphrase")?)),
+        Some(file) => {
+            let hint = "its first line has to be the passphrase";
+            Some(Secret::new(lines(file)?.next_line("a passphrase", hint)?))
+        }
         None => None,
     };
     let asks = key_passphrase.is_none() && profile.needs_key_passphrase();
@@ -73,8 +85,9 @@ fn configure(profile: Profile, arguments: &Forward) -> Result<Config, Error> {
 fn credentials(profile: &Profile, arguments: &Forward) -> Result<Option<Credentials>, Error> {
     if let Some(file) = &arguments.auth_user_pass {
         let mut lines = lines(file)?;
-        let username = String::from_utf8_lossy(&lines.next_line("a user name")?).into_owned();
-        return Ok(Some(Credentials { username, password: Secret::new(lines.next_line("a password")?) }));
+        let hint = "its first line has to be the user name, its second the password";
+        let username = String::from_utf8_lossy(&lines.next_line("a user name", hint)?).into_owned();
+        return Ok(Some(Credentials { username, password: Secret::new(lines.next_line("a password", hint)?) }));
     }
     let Some(wanted) = profile.needs_credentials() else { return Ok(None) };
     if !prompt::is_interactive() {
@@ -116,13 +129,14 @@ fn lines(file: &Path) -> Result<Lines<'_>, Error> {
 }
 
 impl Lines<'_> {
-    fn next_line(&mut self, what: &str) -> Result<Vec<u8>, Error> {
+    fn next_line(&mut self, what: &str, hint: &str) -> Result<Vec<u8>, Error> {
         let rest = self.content.expose().get(self.at..).unwrap_or_default();
         let length = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
         self.at += length + 1;
         let line = rest[..length].strip_suffix(b"\r").unwrap_or(&rest[..length]);
         if line.is_empty() {
-            return Err(Error::new(Exit::Usage, format!("{} lacks a line with {what}", self.file.display())));
+            let error = Error::new(Exit::Usage, format!("{} lacks a line with {what}", self.file.display()));
+            return Err(error.hint(hint));
         }
         Ok(line.to_vec())
     }

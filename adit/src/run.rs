@@ -61,14 +61,17 @@ async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) -> Resul
     };
     adjust(&mut config);
     // Before connecting: a port in use is said at once.
-    let listeners = arguments.forwards.iter().map(Listener::bind).collect::<Result<Vec<_>, _>>()?;
-    let client = Builder::new(OpenVpn::from(config)).prompter(Person).start();
+    let listeners = Listener::bind_all(&arguments.forwards)?;
+    let client = Builder::new(OpenVpn::from(config)).prompter(Person::new()).start();
     tokio::select! {
         biased;
         exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
         up = client.up() => up?,
     };
-    announce(&listeners)?;
+    if let Err(error) = announce(&listeners) {
+        client.close().await;
+        return Err(error);
+    }
     let mut forwards = tokio::task::JoinSet::new();
     for listener in listeners {
         forwards.spawn(listener.serve(client.clone()));

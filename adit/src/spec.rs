@@ -19,6 +19,17 @@ pub struct ForwardSpec {
     pub transport: TransportKind,
 }
 
+impl ForwardSpec {
+    /// Whether both want the same port, on an address they share.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let (a, b) = (self.bind, other.bind);
+        self.transport == other.transport
+            && a.port() == b.port()
+            && a.port() != 0
+            && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+    }
+}
+
 /// What is forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TransportKind {

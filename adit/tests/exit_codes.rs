@@ -114,6 +114,18 @@ fn a_port_in_use_is_said_before_anything_is_tried() {
 }
 
 #[test]
+fn a_port_taken_by_the_command_itself_is_not_blamed_on_others() {
+    let place = Workplace::new();
+    let profile = place.profile("no-such-host.invalid 1194", "");
+    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (first, second) in [("", ""), ("*:", ""), ("", "*:")] {
+        let port = free();
+        let [first, second] = [first, second].map(|bind| format!("{bind}{port}:192.168.100.30:80"));
+        fails(place.forward(&profile, &["-L", &first, "-L", &second]), 7, &["another -L"]);
+    }
+}
+
+#[test]
 fn an_unknown_gateway_is_named() {
     let place = Workplace::new();
     let profile = place.profile("no-such-host.invalid 1194", "");
@@ -183,7 +195,39 @@ fn credentials_nobody_can_be_asked_for_are_said_to_be_missing() {
     fails(command, 2, &["password", "--auth-user-pass"]);
 
     fs::write(place.0.join("login"), "alice\n").unwrap();
-    fails(place.forward(&profile, &FORWARD), 2, &["login", "password"]);
+    fails(place.forward(&profile, &FORWARD), 2, &["login", "password", "hint: its first line has to be the user name"]);
+}
+
+#[test]
+fn a_question_nobody_can_answer_is_said_before_connecting() {
+    let place = Workplace::new();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let remote = format!("127.0.0.1 {}", silent.local_addr().unwrap().port());
+    let profile = place.profile(&remote, "static-challenge \"Your PIN\" 1");
+    fails(place.forward(&profile, &FORWARD), 2, &["Your PIN", "static-challenge", "hint:"]);
+    let mut closed = place.forward(&profile, &FORWARD);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(writer);
+    closed.stdin(reader);
+    fails(closed, 2, &["Your PIN"]);
+
+    // Somebody may still write into this one.
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut open = place.forward(&profile, &FORWARD);
+    open.stdin(reader);
+    fails(open, 3, &["no answer"]);
+    drop(writer);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_once() {
+    let place = Workplace::new();
+    let profile = place.profile("192.0.2.1 1194", "ca nofile.pem");
+    let output = place.forward(&profile, &FORWARD).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(said.matches("nofile.pem").count(), 1, "{said}");
+    assert!(said.contains("No such file"), "{said}");
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::{
 };
 
 use adit_tunnel::{NetworkConfig, Random};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{random::OsRandom, shared::Shared, udp_socket::UdpSocket};
+use crate::{connection::Connection, random::OsRandom, shared::Shared, udp_socket::UdpSocket};
 
 /// How long one server has to answer, and how often each is asked: 2 s and twice, quicker than glibc's 5 s as the
 /// servers are near.
@@ -19,7 +20,12 @@ const DNS_PORT: u16 = 53;
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
 const CLASS_IN: u16 = 1;
-/// RFC 1035 §4.1.1: the answer is no error.
+/// RFC 1035 §4.1.1.
+const HEADER_BYTES: usize = 12;
+const FLAG_RESPONSE: u16 = 0x8000;
+/// There is more than fits.
+const FLAG_TRUNCATED: u16 = 0x0200;
+/// The answer is no error.
 const NO_ERROR: u8 = 0;
 /// The name does not exist.
 const NAME_ERROR: u8 = 3;
@@ -75,24 +81,52 @@ async fn ask_all(shared: &Arc<Shared>, servers: &[IpAddr], name: &str, kind: u16
 }
 
 async fn ask(shared: &Arc<Shared>, server: SocketAddr, name: &str, kind: u16) -> io::Result<Vec<IpAddr>> {
-    let socket = UdpSocket::bind(Arc::clone(shared))?;
     // Unpredictable, and from a port of its own: RFC 5452.
     let id = OsRandom.next_u32() as u16;
     let invalid = || io::Error::new(io::ErrorKind::InvalidInput, format!("{name} is no host name"));
-    socket.send_to(&query(id, name, kind).ok_or_else(invalid)?, server)?;
+    let query = query(id, name, kind).ok_or_else(invalid)?;
+    let mut response = ask_udp(shared, server, &query).await?;
+    if response.truncated {
+        tracing::debug!("the answer of {server} about {name} is too long for UDP");
+        response = ask_tcp(shared, server, &query).await?;
+    }
+    match response.code {
+        NO_ERROR | NAME_ERROR => Ok(response.addresses),
+        code => Err(io::Error::other(format!("the DNS server {server} answers with error {code}"))),
+    }
+}
+
+async fn ask_udp(shared: &Arc<Shared>, server: SocketAddr, query: &[u8]) -> io::Result<Response> {
+    let socket = UdpSocket::bind(Arc::clone(shared))?;
+    socket.send_to(query, server)?;
     let mut buffer = [0; 1500];
     loop {
         let (length, source) = socket.recv_from(&mut buffer).await?;
         let message = buffer.get(..length).unwrap_or_default();
         if source == server
-            && let Some(answer) = parse(message, id, kind)
+            && let Some(response) = parse(message, query)
         {
-            return match answer {
-                (NO_ERROR | NAME_ERROR, addresses) => Ok(addresses),
-                (code, _) => Err(io::Error::other(format!("the DNS server {server} answers with error {code}"))),
-            };
+            return Ok(response);
         }
     }
+}
+
+/// Messages behind their length (RFC 1035 §4.2.2).
+async fn ask_tcp(shared: &Arc<Shared>, server: SocketAddr, query: &[u8]) -> io::Result<Response> {
+    let mut connection = Connection::open(Arc::clone(shared), server).await?;
+    connection.write_all(&[&(query.len() as u16).to_be_bytes(), query].concat()).await?;
+    let mut message = vec![0; connection.read_u16().await?.into()];
+    connection.read_exact(&mut message).await?;
+    let foreign = || io::Error::new(io::ErrorKind::InvalidData, format!("the DNS server {server} answers nonsense"));
+    parse(&message, query).ok_or_else(foreign)
+}
+
+/// What a server said.
+#[derive(Debug, PartialEq, Eq)]
+struct Response {
+    code: u8,
+    truncated: bool,
+    addresses: Vec<IpAddr>,
 }
 
 /// A query with recursion; `None` when the name cannot be one.
@@ -113,34 +147,44 @@ fn query(id: u16, name: &str, kind: u16) -> Option<Vec<u8>> {
     (message.len() <= 12 + 255 + 4).then_some(message)
 }
 
-/// Response code and addresses; `None` for anything but the response to our query. Names are not compared: aliases make
-/// them differ, and id, port and server do what comparing would.
-fn parse(message: &[u8], id: u16, kind: u16) -> Option<(u8, Vec<IpAddr>)> {
+/// `None` for anything but the response to our query, whose question it repeats. The names of the records are not compared:
+/// aliases make them differ.
+fn parse(message: &[u8], query: &[u8]) -> Option<Response> {
     let field = |at: usize| Some(u16::from_be_bytes(*message.get(at..)?.first_chunk()?));
+    let question = query.get(HEADER_BYTES..)?;
     let flags = field(2)?;
-    if field(0)? != id || flags & 0x8000 == 0 {
+    // Servers may change the case of letters; everything else of a question is below them (RFC 4343).
+    let ours = message.get(..2)? == query.get(..2)?
+        && flags & FLAG_RESPONSE != 0
+        && field(4)? == 1
+        && message.get(HEADER_BYTES..HEADER_BYTES + question.len())?.eq_ignore_ascii_case(question);
+    if !ours {
         return None;
     }
-    let (questions, answers) = (field(4)?, field(6)?);
-    let mut at = 12;
-    for _ in 0..questions {
-        at = skip_name(message, at)? + 4;
-    }
+    let kind = u16::from_be_bytes(*question.get(question.len().checked_sub(4)?..)?.first_chunk()?);
     let mut addresses = Vec::new();
-    for _ in 0..answers {
+    let mut at = HEADER_BYTES + question.len();
+    for _ in 0..field(6)? {
         let Some(record) = skip_name(message, at) else { break };
         let (Some(record_kind), Some(class), Some(length)) = (field(record), field(record + 2), field(record + 8))
         else {
             break;
         };
-        let data = message.get(record + 10..record + 10 + usize::from(length)).unwrap_or_default();
-        if (record_kind, class) == (kind, CLASS_IN) {
-            let v4 = <[u8; 4]>::try_from(data).map(IpAddr::from);
-            addresses.extend(v4.or_else(|_| <[u8; 16]>::try_from(data).map(IpAddr::from)));
-        }
         at = record + 10 + usize::from(length);
+        if (record_kind, class) == (kind, CLASS_IN) {
+            addresses.extend(message.get(record + 10..at).and_then(|data| address(kind, data)));
+        }
     }
-    Some(((flags & 0x000f) as u8, addresses))
+    Some(Response { code: (flags & 0x000f) as u8, truncated: flags & FLAG_TRUNCATED != 0, addresses })
+}
+
+/// The content of an A or AAAA record, which has the length of its type.
+fn address(kind: u16, data: &[u8]) -> Option<IpAddr> {
+    match kind {
+        TYPE_A => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
+        TYPE_AAAA => <[u8; 16]>::try_from(data).ok().map(IpAddr::from),
+        _ => None,
+    }
 }
 
 /// Where the name at `at` ends: after its final zero, or after a pointer (RFC 1035 §4.1.4).
@@ -176,18 +220,52 @@ mod tests {
         message
     }
 
-    #[test]
-    fn addresses_are_found_behind_aliases() {
-        assert_eq!(parse(&answer(), 7, TYPE_A), Some((0, vec![IpAddr::from([10, 1, 2, 3])])));
-        assert_eq!(parse(&answer(), 8, TYPE_A), None);
+    fn www() -> Vec<u8> {
+        query(7, "www.example.com", TYPE_A).unwrap()
     }
 
     #[test]
-    fn a_truncated_answer_is_no_panic() {
+    fn addresses_are_found_behind_aliases() {
+        let expected = Response { code: NO_ERROR, truncated: false, addresses: vec![[10, 1, 2, 3].into()] };
+        assert_eq!(parse(&answer(), &www()).as_ref(), Some(&expected));
+        let mut cased = answer();
+        cased[13..16].copy_from_slice(b"WwW");
+        assert_eq!(parse(&cased, &www()), Some(expected), "letters may change their case");
+    }
+
+    #[test]
+    fn the_answer_to_another_question_is_none() {
+        for other in [
+            query(8, "www.example.com", TYPE_A),
+            query(7, "www.example.org", TYPE_A),
+            query(7, "example.com", TYPE_A),
+            query(7, "www.example.com", TYPE_AAAA),
+        ] {
+            assert_eq!(parse(&answer(), &other.unwrap()), None);
+        }
+        assert_eq!(parse(&www(), &www()), None, "a query is no response");
+        let mut no_question = answer();
+        no_question[5] = 0;
+        assert_eq!(parse(&no_question, &www()), None);
+    }
+
+    #[test]
+    fn a_record_has_the_length_of_its_type() {
+        let mut wrong = www();
+        wrong[2..4].copy_from_slice(&[0x81, 0x80]);
+        wrong[7] = 2;
+        wrong.extend_from_slice(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x10");
+        wrong.extend_from_slice(&[0xfd; 16]);
+        wrong.extend_from_slice(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x0a\x01\x02\x03");
+        assert_eq!(parse(&wrong, &www()).unwrap().addresses, [IpAddr::from([10, 1, 2, 3])]);
+    }
+
+    #[test]
+    fn an_answer_cut_short_is_no_panic() {
         let whole = answer();
         for length in 0..whole.len() {
-            if let Some((_, addresses)) = parse(&whole[..length], 7, TYPE_A) {
-                assert!(addresses.is_empty());
+            if let Some(response) = parse(&whole[..length], &www()) {
+                assert!(response.addresses.is_empty());
             }
         }
     }

@@ -34,13 +34,29 @@ enum Socket {
 }
 
 impl Listener {
-    /// Binds the local port. What connects to it before [`Self::serve`] waits.
-    pub(crate) fn bind(spec: &ForwardSpec) -> Result<Self, Error> {
+    /// Binds all local ports.
+    pub(crate) fn bind_all(specs: &[ForwardSpec]) -> Result<Vec<Self>, Error> {
+        let mut listeners = Vec::new();
+        for (index, spec) in specs.iter().enumerate() {
+            let ours = specs.iter().take(index).any(|earlier| earlier.overlaps(spec));
+            listeners.push(Self::bind(spec, ours)?);
+        }
+        Ok(listeners)
+    }
+
+    /// Binds the local port. What connects to it before [`Self::serve`] waits. `ours` says whether an earlier forward takes
+    /// that port.
+    fn bind(spec: &ForwardSpec, ours: bool) -> Result<Self, Error> {
         let failed = |error: io::Error| {
             let bound =
                 Error::new(Exit::LocalSocket, format!("cannot listen on {}/{}: {error}", spec.bind, spec.transport));
+            let user = if ours {
+                "another -L of this command takes that port; give each its own"
+            } else {
+                "another program uses that port; choose another one"
+            };
             let hints = [
-                (io::ErrorKind::AddrInUse, "another program uses that port; choose another one"),
+                (io::ErrorKind::AddrInUse, user),
                 (io::ErrorKind::PermissionDenied, "ports below 1024 need rights; choose a higher one"),
                 (io::ErrorKind::AddrNotAvailable, "this machine does not have that address"),
             ];

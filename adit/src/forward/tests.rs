@@ -44,7 +44,7 @@ async fn connect(manner: Manner) -> (Far, Client) {
 /// A gateway, a tunnel to it, and a forward to this port of its host.
 async fn forward(spec: &str) -> (Far, Client, SocketAddr) {
     let (far, client) = connect(Manner::Welcome).await;
-    let listener = Listener::bind(&spec.parse().unwrap()).unwrap();
+    let listener = Listener::bind(&spec.parse().unwrap(), false).unwrap();
     let address = listener.address;
     tokio::spawn(listener.serve(client.clone()));
     (far, client, address)
@@ -57,7 +57,7 @@ fn to(port: u16) -> String {
 #[tokio::test]
 async fn the_announcement_names_both_ends() {
     let spec = format!("0:{HOST}:7/udp").parse().unwrap();
-    let listener = Listener::bind(&spec).unwrap();
+    let listener = Listener::bind(&spec, false).unwrap();
     assert_eq!(listener.to_string(), format!("{} -> 10.9.0.1:7/udp", listener.address));
     assert_ne!(listener.address.port(), 0);
 }

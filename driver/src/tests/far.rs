@@ -33,6 +33,10 @@ pub(super) const ECHO: u16 = 7;
 pub(super) const RESETS: u16 = 19;
 /// Never reads.
 pub(super) const DEAF: u16 = 9;
+/// A name server that knows everything, but over UDP says no more than that there is more.
+pub(super) const DNS: u16 = 53;
+/// What it answers.
+pub(super) const ANSWER_ADDRESS: [u8; 4] = [10, 9, 0, 77];
 
 /// How the gateway takes a hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,7 +280,7 @@ impl Host {
         });
         let mut sockets = SocketSet::new(Vec::new());
         let mut services = Vec::new();
-        for port in [ECHO, RESETS, DEAF] {
+        for port in [ECHO, RESETS, DEAF, DNS] {
             for _ in 0..LISTENERS {
                 let mut socket = Socket::new(SocketBuffer::new(vec![0; BUFFER]), SocketBuffer::new(vec![0; BUFFER]));
                 socket.listen(port).expect("a port");
@@ -335,9 +339,25 @@ impl Service {
                 socket.abort();
             }
             ECHO => self.echo(socket),
+            DNS => self.resolve(socket),
             _ => {}
         }
         0
+    }
+
+    /// One query, whole in its segment.
+    fn resolve(&mut self, socket: &mut Socket<'_>) {
+        if let Ok(Some(query)) = socket.recv(|bytes| (bytes.len(), bytes.get(2..).map(<[u8]>::to_vec))) {
+            let mut answer = query;
+            answer[2..4].copy_from_slice(&[0x81, 0x80]);
+            answer[7] = 1;
+            answer.extend_from_slice(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04");
+            answer.extend_from_slice(&ANSWER_ADDRESS);
+            socket.send_slice(&(answer.len() as u16).to_be_bytes()).expect("it can");
+            socket.send_slice(&answer).expect("it can");
+            self.closing = true;
+            socket.close();
+        }
     }
 
     fn echo(&mut self, socket: &mut Socket<'_>) {
@@ -356,10 +376,18 @@ impl Service {
     }
 }
 
-/// The answer to a UDP datagram for the echo port: the same with both ends swapped, which leaves every checksum as it is.
+/// The answer to a UDP datagram for the echo port: the same with both ends swapped, which leaves every checksum as it is. To
+/// one for the name server: the same, truncated.
 fn echo_udp(packet: &[u8]) -> Option<Vec<u8>> {
     let mut answer = packet.to_vec();
-    if packet.len() < 28 || packet[9] != 17 || packet[22..24] != ECHO.to_be_bytes() {
+    if packet.len() < 28 || packet[9] != 17 {
+        return None;
+    }
+    if packet.len() >= 40 && packet[22..24] == DNS.to_be_bytes() {
+        answer[30..32].copy_from_slice(&[0x83, 0x80]);
+        // No checksum.
+        answer[26..28].fill(0);
+    } else if packet[22..24] != ECHO.to_be_bytes() {
         return None;
     }
     let (source, destination) = answer[12..20].split_at_mut(4);

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     connect,
-    far::{DEAF, ECHO, HOST, Manner, RESETS},
+    far::{ANSWER_ADDRESS, DEAF, ECHO, HOST, Manner, RESETS},
     soon,
     toy::{DATA, WELCOME},
 };
@@ -195,4 +195,11 @@ async fn names_need_a_dns_server_that_answers() {
     let (_far, client) = connect(Transport::Udp).await;
     let error = soon(client.dial(("no such name", 80))).await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::ConnectionRefused), "{error}");
+}
+
+#[tokio::test]
+async fn a_name_whose_answer_is_too_long_for_udp_is_asked_for_over_tcp() {
+    let (_far, client) = connect(Transport::Udp).await;
+    let found = soon(client.resolve("db.corp.example")).await.unwrap();
+    assert_eq!(found, [std::net::IpAddr::from(ANSWER_ADDRESS)]);
 }
