@@ -6,7 +6,7 @@ use adit_tunnel::{Event, FlowId, Retry};
 use bytes::Bytes;
 
 use super::{Phase, Session, Timer, keys::Totals};
-use crate::{data::PING_PAYLOAD, error::SessionError};
+use crate::{config::Settings, data::PING_PAYLOAD, error::SessionError};
 
 /// When the data channel was last seen to be alive.
 pub(super) struct Keepalive {
@@ -128,6 +128,13 @@ impl Session {
 
 /// 2.x renegotiates there (`packet_id.h`): 16 million packets before the last.
 const PACKET_ID_LIMIT: u64 = 0xff00_0000;
+/// Whether the profile leaves it to the server how long silence may last; 0 would say "for ever".
+pub(super) fn is_unsaid(settings: &Settings) -> bool {
+    settings.ping_restart.is_none() && settings.ping_exit.is_none()
+}
+
+/// What 2.x clients take over UDP until a server pushes something else (openvpn.8, `--ping-restart`; seen with 2.6.14).
+pub(super) const PULL_PING_RESTART: Duration = Duration::from_secs(120);
 /// A short `ping` must not make us busy.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 /// At a million packets a second, packet ids last 16 s from the limit above.

@@ -20,7 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_tunnel::{Answer, Class, Closed, Epoch, Event, KeyTag, Path, Prompt, Random, Retry, Timers, Transmit, Tunnel};
+use adit_tunnel::{
+    Answer, Class, Closed, Epoch, Event, KeyTag, Path, Prompt, Random, Retry, Timers, Transmit, Transport, Tunnel,
+};
 use bytes::Bytes;
 use rustls::ClientConfig;
 
@@ -160,7 +162,10 @@ impl Session {
         let tls_config = config.tls.with_clock(Arc::clone(&clock));
         let wrap = remote.control_wrap.as_ref().unwrap_or(&settings.control_wrap);
         let wrapper = Wrapper::new(wrap, Role::Client, &settings.crypto);
-        let options = PulledOptions::from_local(settings).map_err(|e| ConfigError::Option(e.to_string()))?;
+        let mut options = PulledOptions::from_local(settings).map_err(|e| ConfigError::Option(e.to_string()))?;
+        if settings.pull && remote.transport == Transport::Udp && keepalive::is_unsaid(settings) {
+            options.ping_restart = Some(keepalive::PULL_PING_RESTART);
+        }
         let session_id = SessionId::random(random.as_mut());
         let slot = KeySlot::new(KeyId::FIRST, hard_reset(wrap), Arc::clone(&tls_config), settings.tls_timeout, now);
         let login = Login::new(&config, carry);

@@ -77,6 +77,31 @@ fn our_own_ping_counts_unless_the_server_pushes_another() {
 }
 
 #[test]
+fn over_udp_silence_ends_a_session_after_two_minutes_unless_somebody_said_otherwise() {
+    let silent_for = |setup: Setup| {
+        let mut pair = setup.up();
+        pair.run(secs(1000));
+        pair.log.closed.is_some().then(|| pair.closed_after())
+    };
+    let unsaid = |setup: &mut Setup| {
+        setup.settings.ping_restart = None;
+        setup.settings.reneg_sec = secs(0);
+    };
+    let udp = silent_for(Setup::new(unsaid)).unwrap();
+    assert!(udp >= secs(120) && udp <= secs(126), "{udp:?}");
+    let pushed = Setup::new(|setup| {
+        unsaid(setup);
+        setup.script.push.push("ping-restart 0".to_owned());
+    });
+    assert_eq!(silent_for(pushed), None);
+    let tcp = Setup::new(|setup| {
+        unsaid(setup);
+        setup.remote.transport = adit_tunnel::Transport::Tcp;
+    });
+    assert_eq!(silent_for(tcp), None);
+}
+
+#[test]
 fn ping_restart_ends_a_silent_session_and_tries_the_next_address() {
     let mut pair = pushed(&["ping-restart 60"]);
     pair.run(secs(1000));

@@ -50,7 +50,8 @@ impl Default for Setup {
             ..ServerCheck::default()
         };
         Self {
-            settings: Settings::default(),
+            // Silence ends no session, unless a test is about that.
+            settings: Settings { ping_restart: Some(Duration::ZERO), ..Settings::default() },
             check,
             identity: None,
             credentials: Some(Credentials { username: "user".to_owned(), password: Secret::from("password") }),
