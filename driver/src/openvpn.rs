@@ -135,4 +135,43 @@ mod tests {
         let sockets = protocol.socket_options();
         assert_eq!((sockets.address, sockets.port, sockets.receive_buffer), (None, Some(1194), Some(1000)));
     }
+
+    fn of_profile(lines: &str) -> OpenVpn {
+        let text = format!(
+            "client\npeer-fingerprint {}\n<auth-user-pass>\nuser\npassword\n</auth-user-pass>\n{lines}\n",
+            ["ab"; 32].join(":")
+        );
+        let profile = openvpn::Profile::parse(text, &mut |_| Err("no file".to_owned())).unwrap();
+        OpenVpn::from(profile.into_config(openvpn::Secrets::default()).unwrap())
+    }
+
+    /// `testdata/profile/behaviour.txt` of the protocol's crate names this test.
+    #[test]
+    fn profile_lines_are_gateways_waits_and_sockets() {
+        let gateway = |lines: &str| of_profile(lines).remotes().swap_remove(0);
+        let usual = gateway("remote a.example");
+        assert_eq!((usual.host.as_str(), usual.port, usual.family), ("a.example", 1194, None));
+        assert_eq!(gateway("remote a.example 443").port, 443);
+        assert_eq!(gateway("remote a.example\nport 443").port, 443);
+        assert_eq!(gateway("remote a.example\nrport 443").port, 443);
+        let tcp6 = gateway("remote a.example\nproto tcp6");
+        assert_eq!((tcp6.transport, tcp6.family), (Transport::Tcp, Some(adit_tunnel::Family::V6)));
+        assert_eq!(gateway("remote a.example\nconnect-timeout 7").timeout, Duration::from_secs(7));
+        assert_eq!(gateway("remote a.example\nserver-poll-timeout 7").timeout, Duration::from_secs(7));
+        let forced = of_profile("remote a.example\nremote b.example 443 tcp\nproto-force tcp").remotes();
+        assert_eq!((forced.len(), forced[0].host.as_str()), (1, "b.example"));
+
+        let policy = of_profile("remote a.example").retry_policy();
+        assert_eq!((policy.first_wait, policy.longest_wait), (Duration::from_secs(1), Duration::from_secs(300)));
+        assert_eq!((policy.rounds, policy.shuffle), (None, false));
+        let lines = "remote a.example\nconnect-retry 3 40\nconnect-retry-max 4\nremote-random";
+        let policy = of_profile(lines).retry_policy();
+        assert_eq!((policy.first_wait, policy.longest_wait), (Duration::from_secs(3), Duration::from_secs(40)));
+        assert_eq!((policy.rounds, policy.shuffle), (Some(4), true));
+
+        let sockets =
+            of_profile("remote a.example\nlocal 127.0.0.3\nlport 1194\nrcvbuf 1000\nsndbuf 2000").socket_options();
+        assert_eq!((sockets.address, sockets.port), (Some([127, 0, 0, 3].into()), Some(1194)));
+        assert_eq!((sockets.receive_buffer, sockets.send_buffer), (Some(1000), Some(2000)));
+    }
 }

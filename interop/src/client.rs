@@ -41,6 +41,8 @@ pub(crate) struct ClientConfig {
     pub(crate) withhold_iv_proto: u32,
     /// Announce no ciphers.
     pub(crate) withhold_ncp: bool,
+    /// Logs the details, too.
+    pub(crate) verbose: bool,
     /// Runs with the whole file system read-only.
     pub(crate) read_only: bool,
 }
@@ -175,6 +177,8 @@ impl Client {
         ensure!(status.code() == Some(code), "ended with {status} instead of exit code {code}; it said {errors:?}");
         let said = errors.iter().any(|line| line.to_lowercase().contains(&text.to_lowercase()));
         ensure!(said, "ended with {code} as it should, but nothing it said has {text:?}: {errors:?}");
+        let reasons = errors.iter().filter(|line| is_error(line)).count();
+        ensure!(reasons == 1, "{reasons} lines say why it ended, not one: {errors:?}");
         self.check_sane()
     }
 
@@ -207,6 +211,12 @@ impl Event {
     }
 }
 
+/// Whether a line of the log, as JSON or for people, says why the program ends.
+pub(crate) fn is_error(line: &str) -> bool {
+    let level = |line| serde_json::from_str::<Value>(line).ok()?.get("level")?.as_str().map(|level| level == "ERROR");
+    level(line).unwrap_or_else(|| line.starts_with("error: "))
+}
+
 /// Writes a file that only the client's user can read.
 pub(crate) fn client_file(path: &Path, text: &str) -> Result<PathBuf> {
     fs::write(path, text)?;
@@ -219,6 +229,9 @@ fn adit_command(rig: &Rig, profile: &Path, config: &ClientConfig) -> Result<Comm
     let mut command = unprivileged(rig, config.read_only);
     if config.withhold_iv_proto == 0 && !config.withhold_ncp {
         command.arg(&rig.adit).args(["forward", "--log-format", "json"]);
+        if config.verbose {
+            command.arg("--verbose");
+        }
     } else {
         // The program itself has no option for what a user never needs.
         command.arg(&rig.interop).arg("withholding");
@@ -287,5 +300,7 @@ mod tests {
         assert_eq!((event.field("key_id"), event.field("data"), event.field("other")), (Some("1"), Some("v2"), None));
         assert!(Event::parse("127.0.0.1:33000 -> 192.168.100.30:8080/tcp").is_none());
         assert!(Event::parse(r#"{"fields":{}}"#).is_none());
+        assert!(is_error(r#"{"level":"ERROR","fields":{}}"#) && is_error("error: no such file"));
+        assert!(!is_error(line) && !is_error("no error"));
     }
 }

@@ -4,6 +4,7 @@
 //!  client                    gateway                      lan
 //!  203.0.113.2   --- veth --- 203.0.113.1
 //!  2001:db8::2                2001:db8::1
+//!                             203.0.113.9 (a stranger)
 //!                             192.168.100.1  --- veth --- 192.168.100.30
 //!                             fd00:64::1                  fd00:64::30
 //! ```
@@ -40,6 +41,7 @@ link add lan type veth peer name eth0 netns @L
 link set client up
 link set lan up
 addr add 203.0.113.1/24 dev client
+addr add 203.0.113.9/24 dev client
 addr add 2001:db8::1/64 dev client nodad
 addr add 192.168.100.1/24 dev lan
 addr add fd00:64::1/64 dev lan nodad
@@ -100,6 +102,25 @@ impl Net {
         command.args(["netns", "exec", &name]).arg(program);
         command
     }
+
+    /// The processes that run at the client's place.
+    pub(crate) fn client_pids(&self) -> Result<Vec<u32>> {
+        pids(&names(&self.prefix)[0])
+    }
+
+    /// The ports at the client's place that somebody listens at, or receives datagrams at.
+    pub(crate) fn client_ports(&self) -> Result<Vec<u16>> {
+        let tables = ["tcp", "tcp6", "udp", "udp6"].map(|name| format!("/proc/net/{name}"));
+        Ok(run(self.command(Place::Client, "cat").args(&tables))?.lines().filter_map(open_port).collect())
+    }
+}
+
+/// The port of a line of `/proc/net/{tcp,udp}` whose socket is open: TCP's 0A is "listening", UDP has 07 and 01 only.
+fn open_port(line: &str) -> Option<u16> {
+    let mut fields = line.split_whitespace().skip(1);
+    let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
+    let port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
+    ["0A", "07", "01"].contains(&state).then_some(port)
 }
 
 /// Ends what still runs in the namespaces of a case, and removes them.
@@ -121,8 +142,7 @@ pub(crate) fn remove(prefix: &str) -> Result<()> {
 fn end_processes(namespace: &str) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let listed = run(Command::new("ip").args(["netns", "pids", namespace]))?;
-        let pids: Vec<u32> = listed.lines().filter_map(|line| line.trim().parse().ok()).collect();
+        let pids = pids(namespace)?;
         if pids.is_empty() {
             return Ok(());
         }
@@ -133,6 +153,11 @@ fn end_processes(namespace: &str) -> Result<()> {
         // There is no event for the end of a process that is not a child of ours.
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+fn pids(namespace: &str) -> Result<Vec<u32>> {
+    let listed = run(Command::new("ip").args(["netns", "pids", namespace]))?;
+    Ok(listed.lines().filter_map(|line| line.trim().parse().ok()).collect())
 }
 
 fn names(prefix: &str) -> [String; 3] {
@@ -154,4 +179,17 @@ fn batch(namespace: Option<&str>, text: &str) -> Result<()> {
         bail!("ip -batch in {namespace:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listening_socket_is_open_and_one_that_waits_for_its_end_is_not() {
+        let line = |state: &str| format!("   0: 0100007F:80E8 00000000:0000 {state} 00000000:00000000 00:00000000");
+        assert_eq!(open_port(&line("0A")), Some(33000));
+        assert_eq!(open_port(&line("06")), None);
+        assert_eq!(open_port("  sl  local_address rem_address   st tx_queue rx_queue"), None);
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) const PASSPHRASE: &str = "open sesame";
 /// - `ca.crt`, `other-ca.crt`: the CA of all the others, and one that signed nothing;
 /// - `server`, `server-plain` (no key usages), `server-expired`, `server-revoked`: `.crt` and `.key`;
 /// - `alice`, `mallory` (revoked): client certificates; `crl.pem`: the list that revokes `mallory` and `server-revoked`;
-/// - `ta.key`: a static key; `v2-server.key`, `v2-client.key`: tls-crypt-v2;
+/// - `ta.key`, `other-ta.key`: static keys; `v2-server.key`, `v2-client.key`: tls-crypt-v2;
 /// - `rsa-ca.crt`, `rsa-server`, `rsa-client`, `dh2048.pem`: what easy-rsa makes, RSA 2048;
 /// - `rsa-client.p12`, `rsa-client-pkcs8.key`, `rsa-client-legacy.key`: encrypted with [`PASSPHRASE`].
 #[derive(Debug, Clone)]
@@ -117,6 +117,7 @@ impl Pki {
 
     fn create_static(&self) -> Result<()> {
         self.openvpn(&["--genkey", "secret", "ta.key"])?;
+        self.openvpn(&["--genkey", "secret", "other-ta.key"])?;
         self.openvpn(&["--genkey", "tls-crypt-v2-server", "v2-server.key"])?;
         self.openvpn(&["--tls-crypt-v2", "v2-server.key", "--genkey", "tls-crypt-v2-client", "v2-client.key"])
     }

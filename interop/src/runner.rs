@@ -53,6 +53,9 @@ pub(crate) fn run(mut cases: Vec<Case>, options: &Options) -> Result<bool> {
         let run = Run::prepare(options)?;
         run.all(runnable, &mut tally)?;
     }
+    for line in &tally.measured {
+        say(&format!("measured {line}"))?;
+    }
     for name in &tally.failed {
         say(&format!("failed: {name}"))?;
     }
@@ -64,6 +67,22 @@ pub(crate) fn run(mut cases: Vec<Case>, options: &Options) -> Result<bool> {
 struct Tally {
     passed: usize,
     failed: Vec<String>,
+    /// What cases have measured, with their names.
+    measured: Vec<String>,
+}
+
+/// What a case says of itself.
+#[derive(Default)]
+struct Said {
+    notes: Vec<String>,
+    measured: Vec<String>,
+}
+
+impl Said {
+    fn read(text: &str) -> Self {
+        let with = |prefix| text.lines().filter_map(|line| Some(line.strip_prefix(prefix)?.to_owned())).collect();
+        Self { notes: with("note: "), measured: with("measured: ") }
+    }
 }
 
 /// One run: its directory, and whether it shall end early.
@@ -145,7 +164,7 @@ impl<'a> Run<'a> {
     }
 
     /// Runs one case to its end or its limit. The error carries the logs.
-    fn one(&self, number: usize, case: &Case) -> Result<Vec<String>> {
+    fn one(&self, number: usize, case: &Case) -> Result<Said> {
         // Whatever happens, the namespaces and what runs in them go.
         let network = Network(format!("adit-{}-{number}", std::process::id()));
         let mut command = Command::new(std::env::current_exe()?);
@@ -162,12 +181,13 @@ impl<'a> Run<'a> {
         let collect = |thread: thread::JoinHandle<String>| thread.join().unwrap_or_default();
         let (out, err) = (collect(out), collect(err));
         let result = match ended {
-            Ok(true) => Ok(out.lines().filter_map(|line| Some(line.strip_prefix("note: ")?.to_owned())).collect()),
+            Ok(true) => Ok(Said::read(&out)),
             Ok(false) => Err(anyhow::anyhow!("{}", err.trim())),
             Err(error) => Err(error.context(err.trim().to_owned())),
         };
         let dir = self.dir.join(&case.name);
-        let result = result.map_err(|error| error.context(logs(&dir)));
+        // With what it said of itself: the seed is there.
+        let result = result.map_err(|error| error.context(format!("{out}{}", logs(&dir))));
         if !(self.options.keep && result.is_err()) {
             fs::remove_dir_all(&dir).ok();
         }
@@ -228,12 +248,14 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String>
     })
 }
 
-fn report(case: &Case, took: Duration, result: Result<Vec<String>>, tally: &mut Tally) {
+fn report(case: &Case, took: Duration, result: Result<Said>, tally: &mut Tally) {
     let seconds = took.as_secs_f64();
     let text = match result {
-        Ok(notes) => {
+        Ok(said) => {
             tally.passed += 1;
-            let notes: String = notes.iter().map(|note| format!("\n           {note}")).collect();
+            let both = said.notes.iter().chain(&said.measured);
+            let notes: String = both.map(|note| format!("\n           {note}")).collect();
+            tally.measured.extend(said.measured.iter().map(|text| format!("{}: {text}", case.name)));
             format!("ok       {} ({seconds:.1} s){notes}", case.name)
         }
         Err(error) => {

@@ -95,6 +95,66 @@ fn what_is_applied_changes_the_configuration() {
     }
 }
 
+/// The rows of `testdata/profile/behaviour.txt`.
+fn behaviour() -> Vec<[String; 3]> {
+    let text = fs::read_to_string(examples::testdata("profile/behaviour.txt")).unwrap();
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let row = |line: &str| line.split(" | ").map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
+    lines.map(row).collect()
+}
+
+#[test]
+fn every_applied_directive_has_a_test_that_shows_what_it_changes() {
+    let rows = behaviour();
+    let shown: BTreeSet<&str> = rows.iter().map(|[directive, ..]| directive.as_str()).collect();
+    let applied: BTreeSet<&str> =
+        directives().filter(|(_, outcome, _)| *outcome == "applied").map(|(name, ..)| name).collect();
+    assert_eq!(shown, applied);
+    for [directive, file, test] in &rows {
+        let body = test_body(file, test).unwrap_or_else(|| panic!("no test `{test}` in {file}, for `{directive}`"));
+        // The same test may know a setting by its name in the configuration, once another has shown how it gets there.
+        let another = || rows.iter().any(|row| row[0] == *directive && row[1..] != [file.clone(), test.clone()]);
+        assert!(mentions(&body, directive) || another(), "`{test}` in {file} does not mention `{directive}`");
+    }
+}
+
+/// The text of a test, or of the case of the interop suite.
+fn test_body(file: &str, test: &str) -> Option<String> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
+    if file == "interop" {
+        let cases = fs::read_dir(root.join("interop/src/cases")).unwrap();
+        let mut texts = cases.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+        return texts.find(|text| text.contains(&format!("Case::new(\"{test}\",")));
+    }
+    let text = fs::read_to_string(root.join(file)).ok()?;
+    let (before, body) = text.split_once(&format!("fn {test}()"))?;
+    let attributes = before.rsplit("\n\n").next()?;
+    assert!(attributes.contains("#[test]") || attributes.contains("#[tokio::test"), "{test} is no test");
+    let end = if attributes.contains("\n    #[") || attributes.starts_with("    #[") { "\n    }\n" } else { "\n}\n" };
+    Some(body.split(end).next()?.to_owned())
+}
+
+/// Whether the name stands in the text as a word of its own.
+fn mentions(text: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    text.match_indices(name).any(|(at, _)| {
+        let (before, after) = (text[..at].chars().next_back(), text[at + name.len()..].chars().next());
+        // `\nNAME` in a string literal.
+        let escaped = text[..at].ends_with("\\n");
+        (escaped || !before.is_some_and(is_part)) && !after.is_some_and(is_part)
+    })
+}
+
+#[test]
+fn ignore_unknown_option_lets_a_profile_pass() {
+    let text =
+        "client\nremote h\nca ca.crt\nauth-user-pass login.txt\nignore-unknown-option frobnicate\nfrobnicate 1\n";
+    let profile = parse(text).unwrap();
+    assert_eq!(profile.warnings(), ["line 6: `frobnicate` is ignored: it is unknown"]);
+    assert!(profile.into_config(Secrets::default()).is_ok());
+    assert!(parse(&text.replace("option frobnicate", "option twiddle")).is_err());
+}
+
 #[test]
 fn what_is_ignored_changes_nothing() {
     // These begin with a line that announces a block.

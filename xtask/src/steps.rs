@@ -51,7 +51,7 @@ impl Steps {
         self.timed("interop", |steps| {
             let program = target_dir()?.join("debug").join("interop");
             let mut command = Command::new(program);
-            if !is_root()? && Command::new("sudo").args(["-n", "true"]).status().is_ok_and(|status| status.success()) {
+            if !is_root()? && may_sudo() {
                 let program = command.get_program().to_owned();
                 command = Command::new("sudo");
                 command.arg("-n").arg(program);
@@ -132,6 +132,12 @@ pub(crate) fn output(program: &str, args: &[&str]) -> Result<String> {
 /// Whether we may do everything.
 pub(crate) fn is_root() -> Result<bool> {
     Ok(output("id", &["-u"])?.trim() == "0")
+}
+
+/// Whether `sudo` lets us do everything without a question.
+pub(crate) fn may_sudo() -> bool {
+    let trial = Command::new("sudo").args(["-n", "true"]).stderr(Stdio::null()).status();
+    trial.is_ok_and(|status| status.success())
 }
 
 /// The PATH with the places where Debian keeps `ip` and `openvpn`.

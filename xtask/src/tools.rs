@@ -4,10 +4,13 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::steps::{Steps, is_root, path_with_sbin, say};
+use crate::steps::{Steps, is_root, may_sudo, path_with_sbin, say};
 
 /// A program or file, and its package.
-const NEEDED: [(&str, &str); 8] = [
+const NEEDED: [(&str, &str); 10] = [
+    // `ring` has parts in C and assembler. (`.ci/run` has seen to these two: without them there would be no xtask.)
+    ("cc", "gcc"),
+    ("/usr/include/stdlib.h", "libc6-dev"),
     ("ip", "iproute2"),
     ("openvpn", "openvpn"),
     ("curl", "curl"),
@@ -27,7 +30,7 @@ pub(crate) fn install(steps: &mut Steps) -> Result<()> {
     steps.run("tools", || {
         let list = missing.join(" ");
         say(&format!("missing: {list}"));
-        let can = is_root()? && present("apt-get");
+        let can = present("apt-get") && (is_root()? || may_sudo());
         ensure!(can, "install these packages first: {list} (on Debian as root: apt-get install {list})");
         apt_get(&["update", "-qq"])?;
         let mut args = vec!["install", "-y", "-qq", "--no-install-recommends"];
@@ -50,11 +53,11 @@ fn present(tool: &str) -> bool {
 }
 
 fn apt_get(args: &[&str]) -> Result<()> {
-    let status = Command::new("apt-get")
-        .args(args)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .status()
-        .context("cannot run apt-get")?;
-    ensure!(status.success(), "`apt-get {}` failed", args.join(" "));
+    let mut words = if is_root()? { vec![] } else { vec!["sudo", "-n"] };
+    words.extend(["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    words.extend(args);
+    let (program, args) = words.split_first().context("no words")?;
+    let status = Command::new(program).args(args).status().context("cannot run apt-get")?;
+    ensure!(status.success(), "`{}` failed", words.join(" "));
     Ok(())
 }

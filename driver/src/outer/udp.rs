@@ -330,6 +330,26 @@ mod tests {
         (receiver, sender, local)
     }
 
+    #[tokio::test]
+    async fn a_socket_has_the_address_the_port_and_the_buffers_it_is_told() {
+        let there: SocketAddr = "127.0.0.77:9".parse().unwrap();
+        let address = Some(there.ip());
+        let port = {
+            let (receiver, ..) = open(there, &SocketOptions { address, ..SocketOptions::default() }).unwrap();
+            receiver.io.socket.local_addr().unwrap().port()
+        };
+        let (receive_buffer, send_buffer) = (Some(20_000), Some(30_000));
+        let options = SocketOptions { address, port: Some(port), receive_buffer, send_buffer };
+        let (receiver, _) = open(there, &options).unwrap();
+        let io = &receiver.io;
+        assert_eq!(io.socket.local_addr().unwrap(), SocketAddr::new(there.ip(), port));
+        let received = io.state.recv_buffer_size((&io.socket).into()).unwrap();
+        let sent = io.state.send_buffer_size((&io.socket).into()).unwrap();
+        // Linux doubles both, for its own books.
+        assert!((20_000..=40_000).contains(&received), "{received}");
+        assert!((30_000..=60_000).contains(&sent), "{sent}");
+    }
+
     async fn receive(receiver: &mut UdpReceiver, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut all = Vec::new();
         while all.len() < count {

@@ -24,6 +24,7 @@ const REFUSED: Duration = Duration::from_secs(20);
 const PEER_AUTHENTICATION: i32 = 4;
 const OUR_AUTHENTICATION: i32 = 5;
 const TUNNEL_LOST: i32 = 8;
+const UNREACHABLE: i32 = 3;
 
 pub(super) fn cases() -> Vec<Case> {
     let bad_server = |name: &str, file: &'static str| Case::new(name, move |rig| bad_server(rig, file));
@@ -34,6 +35,8 @@ pub(super) fn cases() -> Vec<Case> {
         bad_server("server_without_serverauth", "server-plain"),
         bad_server("expired_certificate", "server-expired"),
         Case::new("revoked_server", revoked_server),
+        Case::new("wrong_tls_crypt_key_udp", |rig| wrong_tls_crypt_key(rig, Transport::Udp)).takes(5),
+        Case::new("wrong_tls_crypt_key_tcp", |rig| wrong_tls_crypt_key(rig, Transport::Tcp)),
         Case::new("revoked_client_udp", |rig| revoked_client(rig, Transport::Udp)).takes(10),
         Case::new("revoked_client_tcp", |rig| revoked_client(rig, Transport::Tcp)).takes(10),
         Case::new("peer_fingerprint", peer_fingerprint),
@@ -48,6 +51,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("auth_pending", auth_pending).takes(4),
         Case::new("auth_failed_temporarily", auth_failed_temporarily).takes(5),
         Case::new("server_halt", server_halt),
+        Case::new("server_halt_before_up", server_halt_before_up),
     ]
 }
 
@@ -85,6 +89,7 @@ pub(super) fn refused(rig: &Rig, server: &Lines, client: &ClientConfig, code: i3
     let server = Server::start(rig, server)?;
     let client = Client::start(rig, client)?;
     client.expect_failure(code, text, REFUSED)?;
+    rig.prove_gone()?;
     rig.prove_unreachable()?;
     Ok(server)
 }
@@ -122,6 +127,17 @@ fn revoked_server(rig: &Rig) -> Result<()> {
     refused(rig, &server, &ClientConfig::new(profile), PEER_AUTHENTICATION, "certificate").map(drop)
 }
 
+/// The server cannot read a word: over UDP it says nothing, over TCP it hangs up.
+fn wrong_tls_crypt_key(rig: &Rig, transport: Transport) -> Result<()> {
+    let key = rig.pki.path("ta.key");
+    let server = config::server(&rig.pki, transport).with(&format!("tls-crypt {}", key.display()));
+    let profile = config::profile(&rig.pki, transport)?
+        .inline("tls-crypt", &rig.pki, "other-ta.key")?
+        .with("connect-timeout 3\nconnect-retry 1 1\nconnect-retry-max 1");
+    let server = refused(rig, &server, &ClientConfig::new(profile), UNREACHABLE, "203.0.113.1:1194")?;
+    server.wait("tls-crypt unwrap error: packet authentication failed", REFUSED).map(drop)
+}
+
 /// The server drops us in silence over UDP, and hangs up over TCP: it takes the handshake's time limit to notice.
 fn revoked_client(rig: &Rig, transport: Transport) -> Result<()> {
     let crl = rig.pki.path("crl.pem");
@@ -138,7 +154,7 @@ fn revoked_client(rig: &Rig, transport: Transport) -> Result<()> {
     let client = Client::start(rig, &ClientConfig::new(profile))?;
     server.wait("certificate revoked", REFUSED)?;
     let status = client.process.wait_exit(REFUSED)?;
-    ensure!(!status.success(), "a revoked client ended well");
+    ensure!(status.code() == Some(UNREACHABLE) || client.is_reference(), "a revoked client ended with {status}");
     ensure!(client.events("tunnel up").is_empty(), "a revoked client got a tunnel");
     client.check_sane()?;
     rig.prove_unreachable()
@@ -329,5 +345,24 @@ fn server_halt(rig: &Rig) -> Result<()> {
     management.send(&format!("client-kill {number} HALT"))?;
     client.expect_failure(TUNNEL_LOST, "server", REFUSED)?;
     ensure!(client.events("tunnel up").len() <= 1, "the client came again");
+    rig.prove_gone()?;
+    rig.prove_unreachable()
+}
+
+/// The server sends the client away while it still waits to be let in.
+fn server_halt_before_up(rig: &Rig) -> Result<()> {
+    let client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
+    let _lan = rig.start_lan()?;
+    rig.prove_unreachable()?;
+    let server = Server::start(rig, &management_server(rig))?;
+    let mut management = Management::connect(&rig.dir.join("management"))?;
+    let client = Client::start(rig, &client)?;
+    let asking = management.next_client(REFUSED)?;
+    let number = asking.ids.split(' ').next().unwrap_or_default();
+    management.send(&format!("client-kill {number} HALT"))?;
+    client.expect_failure(UNREACHABLE, "the server ended the session", REFUSED)?;
+    server.expect("SENT CONTROL [alice]: 'HALT'")?;
+    ensure!(client.events("tunnel up").is_empty(), "the tunnel came up");
+    rig.prove_gone()?;
     rig.prove_unreachable()
 }

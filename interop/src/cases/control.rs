@@ -87,8 +87,9 @@ fn exit_notify(rig: &Rig, withheld: u32, text: &str) -> Result<()> {
     session.exchange()?;
     session.server.expect_none(text)?;
     session.client.process.signal("INT")?;
-    session.server.wait(text, Duration::from_secs(5))?;
-    session.client.interrupted()
+    session.server.wait(text, Duration::from_secs(15))?;
+    session.client.interrupted()?;
+    rig.prove_gone()
 }
 
 fn tls_1_2(rig: &Rig) -> Result<()> {

@@ -78,6 +78,17 @@ impl Wrap {
             Self::TlsCryptV2 => session.server.expect("tls-crypt-v2 server key"),
         }
     }
+
+    /// With a forced cookie, a server keeps nothing of the first packet: the client must send its wrapped key again. TCP
+    /// has no such cookie, for a connection has proved its address.
+    fn check_cookie(self, transport: Transport, session: &Session<'_>) -> Result<()> {
+        const RESENT: &str = "P_CONTROL_WKC_V1";
+        if self == Self::TlsCryptV2 && transport == Transport::Udp {
+            session.server.expect(RESENT)
+        } else {
+            session.server.expect_none(RESENT)
+        }
+    }
 }
 
 const CIPHERS: [(&str, &str); 3] = [("gcm", "AES-256-GCM"), ("chacha", "CHACHA20-POLY1305"), ("cbc", "AES-256-CBC")];
@@ -140,6 +151,7 @@ impl Cell {
 
     fn check_server(&self, session: &Session<'_>) -> Result<()> {
         self.wrap.check_server(session)?;
+        self.wrap.check_cookie(self.transport, session)?;
         session.server.expect("Control Channel: TLSv1.3")?;
         for direction in ["Outgoing", "Incoming"] {
             session.server.expect(&format!("{direction} Data Channel: Cipher '{}'", self.cipher))?;

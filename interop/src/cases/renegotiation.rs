@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::{Case, faults::stream};
 use crate::{
-    client::ClientConfig,
+    client::{ClientConfig, Event},
     config::{self, Transport},
     rig::{Rig, Session, check_body},
 };
@@ -17,6 +17,15 @@ enum By {
     Server,
     Client,
     Both,
+    /// Both at the same time: a relay lets each soft reset through only when the other end has sent its own.
+    BothAtOnce,
+}
+
+/// How many renegotiations each end has begun, by its own log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Begun {
+    server: usize,
+    client: usize,
 }
 
 /// Bytes a second of the transfer.
@@ -26,7 +35,12 @@ const INTERVAL: u64 = 20;
 
 pub(super) fn cases() -> Vec<Case> {
     let case = |name: &str, by| Case::new(name, move |rig| renegotiate(rig, by, Transport::Udp, 60, 15)).takes(65);
-    vec![case("reneg_server", By::Server), case("reneg_client", By::Client), case("reneg_both", By::Both)]
+    vec![
+        case("reneg_server", By::Server),
+        case("reneg_client", By::Client),
+        case("reneg_both", By::Both),
+        case("reneg_both_at_once", By::BothAtOnce),
+    ]
 }
 
 pub(super) fn soak() -> Vec<Case> {
@@ -41,13 +55,32 @@ pub(super) fn soak() -> Vec<Case> {
 fn renegotiate(rig: &Rig, by: By, transport: Transport, seconds: u64, at_least: usize) -> Result<()> {
     let (mut server, mut profile) = (config::server(&rig.pki, transport), config::profile(&rig.pki, transport)?);
     // Both would ask after an hour by default; one of them stays at that.
-    if by != By::Client {
-        server = server.with("reneg-sec 2");
+    match by {
+        By::Server => server = server.with("reneg-sec 2"),
+        By::Client => profile = profile.with("reneg-sec 3"),
+        // By time alone the server would always be first, and start the client's clock anew. The client looks at what it
+        // carried four times in a ping interval, every 1.5 s here: sometimes before the server's two seconds are over.
+        By::Both => {
+            server = server.with("reneg-sec 2").replace("keepalive 6 60");
+            profile = profile.with("reneg-sec 3\nreneg-bytes 60000");
+        }
+        // The server counts whole seconds and is up to one second ahead. It then forgets the last key but one, while the
+        // client, which has not heard of it yet, must not seal with that any more: it does for half of the interval.
+        By::BothAtOnce => {
+            server = server.with("reneg-sec 3");
+            profile = profile.with("reneg-sec 3");
+        }
     }
-    if by != By::Server {
-        profile = profile.with("reneg-sec 3");
-    }
-    let session = Session::open(rig, &server, &ClientConfig::new(profile))?;
+    let _relay = if by == By::BothAtOnce {
+        profile = profile.replace("remote 203.0.113.1 1195");
+        Some(rig.start_relay(&["--cross-resets"])?)
+    } else {
+        None
+    };
+    let mut client = ClientConfig::new(profile);
+    // Who began is a detail.
+    client.verbose = true;
+    let session = Session::open(rig, &server, &client)?;
     let length = RATE * usize::try_from(seconds)?;
     let (answers, report) = thread::scope(|scope| {
         let download = scope
@@ -67,9 +100,10 @@ fn renegotiate(rig: &Rig, by: By, transport: Transport, seconds: u64, at_least: 
     ensure!(answer.seconds >= seconds as f64 - 1.0, "the transfer took only {:.1} s", answer.seconds);
     let count = session.server.renegotiations();
     let report = report.context("the stream")?;
-    rig.note(&format!(
-        "{count} renegotiations in {:.1} s; {} datagrams, lost {:?}",
-        answer.seconds, report.sent, report.lost
+    let begun = begun(&session);
+    rig.measured(&format!(
+        "{count} renegotiations in {:.1} s, begun by the server {}, by the client {}; {} datagrams, lost {:?}",
+        answer.seconds, begun.server, begun.client, report.sent, report.lost
     ))?;
     ensure!(count >= at_least, "only {count} renegotiations in the server's log");
     ensure!(report.lost.is_empty(), "datagrams were lost: {:?}", report.lost);
@@ -81,17 +115,34 @@ fn renegotiate(rig: &Rig, by: By, transport: Transport, seconds: u64, at_least: 
         let installed = session.client.events("data keys installed").len();
         ensure!(installed > at_least, "the client's log has {installed} key changes, the server's {count}");
     }
-    check_initiator(&session, by)?;
+    if by == By::BothAtOnce {
+        let counters = rig.relay_counters()?;
+        rig.note(&format!("resets that crossed: up {}, down {}", counters.up.crossed, counters.down.crossed))?;
+        let least = at_least as u64;
+        ensure!(counters.up.crossed >= least && counters.down.crossed >= least, "too few crossed: {counters:?}");
+    }
+    if !session.client.is_reference() {
+        check_begun(by, begun, at_least)?;
+    }
     session.close()
 }
 
-/// Who asked can be told from the server's log: it announces its own soft resets.
-fn check_initiator(session: &Session<'_>, by: By) -> Result<()> {
-    let own = session.server.process.count("TLS: soft reset");
-    match by {
-        By::Server => ensure!(own > 0, "the server never asked"),
-        By::Client => ensure!(own == 0, "the server asked {own} times, the client should"),
-        By::Both => {}
+/// Each end announces the soft resets it sends of its own accord.
+fn begun(session: &Session<'_>) -> Begun {
+    let ours = |event: &Event| event.field("by").is_some_and(|by| by.starts_with("us"));
+    Begun {
+        server: session.server.process.count("TLS: soft reset"),
+        client: session.client.events("renegotiation starts").iter().filter(|event| ours(event)).count(),
     }
+}
+
+fn check_begun(by: By, begun: Begun, at_least: usize) -> Result<()> {
+    let fits = match by {
+        By::Server => begun.server >= at_least && begun.client == 0,
+        By::Client => begun.server == 0 && begun.client >= at_least,
+        By::Both => begun.server >= 5 && begun.client >= 5,
+        By::BothAtOnce => begun.server >= at_least && begun.client >= at_least,
+    };
+    ensure!(fits, "{by:?} should have begun at least {at_least}, but it was {begun:?}");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::Case;
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     process::{Process, run},
     rig::{Rig, Session},
     server::Server,
-    tools::{fetch::Answer, probe::Found},
+    tools::{fetch::Answer, probe::Found, serve::HELLO},
 };
 
 /// How often each is measured; the middle counts.
@@ -53,7 +53,7 @@ fn transfer(rig: &Rig, who: &str, web: SocketAddr, length: usize) -> Result<()> 
     let down = rate(started);
     let started = Instant::now();
     rig.upload(web, length)?;
-    rig.note(&format!("{who}: {down:.0} Mbit/s down, {:.0} Mbit/s up, {} MiB each", rate(started), length >> 20))
+    rig.measured(&format!("{who}: {down:.0} Mbit/s down, {:.0} Mbit/s up, {} MiB each", rate(started), length >> 20))
 }
 
 /// Asserts that both work, and prints the times: they depend on the machine.
@@ -69,7 +69,11 @@ fn first_byte_time(rig: &Rig) -> Result<()> {
         ours.push(adit(rig, &server, &profile)?);
         theirs.push(openvpn(rig, &server, &profile)?);
     }
-    rig.note(&format!("from start to the first byte: adit {}, openvpn {}", summary(&mut ours), summary(&mut theirs)))?;
+    rig.measured(&format!(
+        "from start to the first byte: adit {}, openvpn {}",
+        summary(&mut ours),
+        summary(&mut theirs)
+    ))?;
     drop(lan);
     Ok(())
 }
@@ -87,23 +91,33 @@ fn adit(rig: &Rig, server: &Server, profile: &config::Lines) -> Result<Duration>
     let started = SystemTime::now();
     let client = Client::start(rig, &ClientConfig::new(profile.clone()))?;
     let time = first_byte(&request, started)?;
-    server.process.wait_text(before, "PUSH_REPLY", Duration::from_secs(5))?;
+    check_counted(server, before)?;
     client.interrupt()?;
     Ok(time)
 }
 
 fn openvpn(rig: &Rig, server: &Server, profile: &config::Lines) -> Result<Duration> {
     let found: Found = serde_json::from_str(&run(&mut rig.tool(Place::Client, &["probe", &WEB.to_string()]))?)?;
-    anyhow::ensure!(!found.open, "{WEB} answers without a tunnel");
+    ensure!(!found.open, "{WEB} answers without a tunnel");
     let before = server.process.mark();
     let request = request(rig, &WEB.to_string())?;
     let started = SystemTime::now();
     let client = start_openvpn(rig, profile)?;
     let time = first_byte(&request, started)?;
-    server.process.wait_text(before, "PUSH_REPLY", Duration::from_secs(5))?;
+    check_counted(server, before)?;
     client.signal("INT")?;
     client.wait_exit(Duration::from_secs(10))?;
     Ok(time)
+}
+
+/// The first byte came through a session of its own, and the server counted it.
+fn check_counted(server: &Server, before: usize) -> Result<()> {
+    server.process.wait_text(before, "PUSH_REPLY", Duration::from_secs(15))?;
+    let counters = server.counters()?;
+    ensure!(counters.clients == 1, "the server knows {} clients", counters.clients);
+    let least = HELLO.len() as u64;
+    ensure!(counters.sent > least && counters.received > least, "the server counted {counters:?}");
+    Ok(())
 }
 
 fn start_openvpn(rig: &Rig, profile: &config::Lines) -> Result<Process> {

@@ -117,7 +117,7 @@ fn receive(stream: &mut impl Read) -> Result<(usize, String, String)> {
             break;
         }
         hash.update(&buffer[..count]);
-        if bytes + count <= 256 {
+        if bytes + count <= 4096 {
             text.extend_from_slice(&buffer[..count]);
         }
         bytes += count;

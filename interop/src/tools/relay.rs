@@ -39,9 +39,21 @@ pub(crate) struct Options {
     /// Datagrams of a thousand that come twice, the second time later.
     #[arg(long, default_value_t = 0)]
     double: u64,
-    /// Garbage datagrams for each real one, to both sides.
+    /// Garbage datagrams for each real one, to both sides: for ends that authenticate every packet.
     #[arg(long, default_value_t = 0)]
     garbage: u64,
+    /// Copies with flipped bits of each datagram of the data channel, to both sides.
+    #[arg(long, default_value_t = 0)]
+    flips: u64,
+    /// Datagrams to the client for each real one that look like OpenVPN, but are of no session.
+    #[arg(long, default_value_t = 0)]
+    noise: u64,
+    /// Another address that sends the same noise.
+    #[arg(long)]
+    stranger: Option<SocketAddr>,
+    /// Holds each soft reset back until the other end has sent its own: both start the renegotiation.
+    #[arg(long)]
+    cross_resets: bool,
 }
 
 /// What passed in one direction.
@@ -52,6 +64,10 @@ pub(crate) struct Passed {
     pub(crate) swapped: u64,
     pub(crate) doubled: u64,
     pub(crate) garbage: u64,
+    pub(crate) flipped: u64,
+    pub(crate) noise: u64,
+    /// Renegotiations that the other end had begun, too.
+    pub(crate) crossed: u64,
     /// Of the datagrams, those of the data channel.
     pub(crate) data_datagrams: u64,
     /// And their length.
@@ -69,8 +85,18 @@ pub(crate) struct Counters {
 
 static COUNTERS: Mutex<Counters> = Mutex::new(Counters { up: NOTHING, down: NOTHING });
 static DIRECTIONS: AtomicU64 = AtomicU64::new(0);
-const NOTHING: Passed =
-    Passed { datagrams: 0, lost: 0, swapped: 0, doubled: 0, garbage: 0, data_datagrams: 0, data_bytes: 0 };
+const NOTHING: Passed = Passed {
+    datagrams: 0,
+    lost: 0,
+    swapped: 0,
+    doubled: 0,
+    garbage: 0,
+    flipped: 0,
+    noise: 0,
+    crossed: 0,
+    data_datagrams: 0,
+    data_bytes: 0,
+};
 
 /// A datagram held back goes out after the next one, or after this time if none comes.
 const PATIENCE: Duration = Duration::from_millis(30);
@@ -92,7 +118,11 @@ fn relay(front: &Arc<UdpSocket>, options: &Options) -> Result<()> {
             Ok((length, client)) => {
                 let (back, link) = match clients.entry(client) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert((connect(front, client, options)?, Link::new(options, true))),
+                    Entry::Vacant(new) => {
+                        let resets = Arc::new(Mutex::new(Resets::default()));
+                        let back = connect(front, client, options, Arc::clone(&resets))?;
+                        new.insert((back, Link::new(options, true, resets)))
+                    }
                 };
                 link.pass(&buffer[..length], |datagram| back.send(datagram).map(drop));
             }
@@ -108,11 +138,21 @@ fn relay(front: &Arc<UdpSocket>, options: &Options) -> Result<()> {
 }
 
 /// Opens the way to the server for a new client, and starts the way back.
-fn connect(front: &Arc<UdpSocket>, client: SocketAddr, options: &Options) -> Result<Arc<UdpSocket>> {
+fn connect(
+    front: &Arc<UdpSocket>,
+    client: SocketAddr,
+    options: &Options,
+    resets: Arc<Mutex<Resets>>,
+) -> Result<Arc<UdpSocket>> {
     let back = Arc::new(UdpSocket::bind(SocketAddr::new(options.upstream.ip(), 0))?);
     back.connect(options.upstream)?;
     back.set_read_timeout(Some(PATIENCE))?;
-    let (front, receiver, mut link) = (Arc::clone(front), Arc::clone(&back), Link::new(options, false));
+    let (front, receiver, mut link) = (Arc::clone(front), Arc::clone(&back), Link::new(options, false, resets));
+    if let Some(address) = options.stranger {
+        let socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
+        socket.connect(client)?;
+        link.stranger = Some(socket);
+    }
     thread::spawn(move || {
         let mut buffer = vec![0; 65_536];
         loop {
@@ -129,32 +169,48 @@ fn connect(front: &Arc<UdpSocket>, client: SocketAddr, options: &Options) -> Res
     Ok(back)
 }
 
+/// The keys whose soft resets each end has sent last.
+#[derive(Debug, Default)]
+struct Resets {
+    up: Option<u8>,
+    down: Option<u8>,
+}
+
 /// One direction of one client.
 struct Link {
     options: Options,
     up: bool,
     dice: Numbers,
     held: Vec<Vec<u8>>,
+    resets: Arc<Mutex<Resets>>,
+    held_reset: Option<Vec<u8>>,
+    stranger: Option<UdpSocket>,
 }
 
 impl Link {
-    fn new(options: &Options, up: bool) -> Self {
+    fn new(options: &Options, up: bool, resets: Arc<Mutex<Resets>>) -> Self {
         let number = DIRECTIONS.fetch_add(1, Relaxed);
-        Self { options: options.clone(), up, dice: Numbers::new(options.seed ^ (number << 32)), held: Vec::new() }
+        let dice = Numbers::new(options.seed ^ (number << 32));
+        Self { options: options.clone(), up, dice, held: Vec::new(), resets, held_reset: None, stranger: None }
     }
 
     fn pass(&mut self, datagram: &[u8], mut send: impl FnMut(&[u8]) -> std::io::Result<()>) {
+        let (opcode, key) = datagram.first().map_or((0, 0), |first| (first >> 3, first & 7));
+        let is_data = matches!(opcode, DATA_V1 | DATA_V2);
         self.count(|passed| {
             passed.datagrams += 1;
-            if matches!(datagram.first().map(|first| first >> 3), Some(6 | 9)) {
+            if is_data {
                 passed.data_datagrams += 1;
                 passed.data_bytes += datagram.len() as u64;
             }
         });
-        for _ in 0..self.options.garbage {
-            let garbage = self.garbage(datagram);
-            self.count(|passed| passed.garbage += 1);
-            deliver(&mut send, &garbage);
+        self.disturb(datagram, is_data, &mut send);
+        if self.options.cross_resets && opcode == SOFT_RESET {
+            self.sent_reset(key);
+            // What is sent again meanwhile takes its place.
+            self.held_reset = Some(datagram.to_vec());
+            self.flush(&mut send);
+            return;
         }
         if self.dice.happens(self.options.loss) {
             self.count(|passed| passed.lost += 1);
@@ -173,9 +229,64 @@ impl Link {
     }
 
     fn flush(&mut self, mut send: impl FnMut(&[u8]) -> std::io::Result<()>) {
+        if let Some(reset) = self.held_reset.take_if(|reset| other_reset(&self.resets, self.up) == key_of(reset)) {
+            self.count(|passed| passed.crossed += 1);
+            deliver(&mut send, &reset);
+        }
         for datagram in self.held.drain(..) {
             deliver(&mut send, &datagram);
         }
+    }
+
+    fn sent_reset(&self, key: u8) {
+        let mut resets = self.resets.lock().unwrap_or_else(PoisonError::into_inner);
+        *(if self.up { &mut resets.up } else { &mut resets.down }) = Some(key);
+    }
+
+    /// What goes out beside a real datagram.
+    fn disturb(&mut self, model: &[u8], is_data: bool, send: &mut impl FnMut(&[u8]) -> std::io::Result<()>) {
+        for _ in 0..self.options.garbage {
+            let garbage = self.garbage(model);
+            self.count(|passed| passed.garbage += 1);
+            deliver(send, &garbage);
+        }
+        for _ in 0..if is_data { self.options.flips } else { 0 } {
+            let flipped = self.flipped(model);
+            self.count(|passed| passed.flipped += 1);
+            deliver(send, &flipped);
+        }
+        for _ in 0..if self.up { 0 } else { self.options.noise } {
+            let noise = self.noise();
+            self.count(|passed| passed.noise += 1);
+            deliver(send, &noise);
+            if let Some(stranger) = &self.stranger {
+                deliver(&mut |datagram: &[u8]| stranger.send(datagram).map(drop), &noise);
+            }
+        }
+    }
+
+    /// Some bits of one byte changed.
+    fn flipped(&mut self, model: &[u8]) -> Vec<u8> {
+        let mut bytes = model.to_vec();
+        let (place, bits) = (self.dice.next() % model.len().max(1) as u64, 1 + self.dice.next() % 255);
+        if let Some(byte) = usize::try_from(place).ok().and_then(|place| bytes.get_mut(place)) {
+            *byte ^= bits as u8;
+        }
+        bytes
+    }
+
+    /// Any opcode and key id with a session id nobody has; half of it laid out as a control packet.
+    fn noise(&mut self) -> Vec<u8> {
+        let roll = self.dice.next();
+        let mut bytes = vec![0; 32 + usize::try_from(roll >> 16).unwrap_or_default() % 1300];
+        self.dice.fill(&mut bytes);
+        let opcode = 1 + (roll >> 8) as u8 % 11;
+        bytes[0] = opcode << 3 | (roll & 7) as u8;
+        if roll & 8 == 0 {
+            // No acknowledgements, then a small packet id.
+            bytes[9..14].copy_from_slice(&[0, 0, 0, 0, (roll >> 4) as u8 & 3]);
+        }
+        bytes
     }
 
     /// Half of it random from the first byte on, half of it real datagrams with some bytes changed.
@@ -203,6 +314,21 @@ impl Link {
     }
 }
 
+/// The key whose soft reset the other end has sent last.
+fn other_reset(resets: &Mutex<Resets>, up: bool) -> Option<u8> {
+    let resets = resets.lock().unwrap_or_else(PoisonError::into_inner);
+    if up { resets.down } else { resets.up }
+}
+
+/// Opcodes, in the upper five bits of the first byte.
+const SOFT_RESET: u8 = 3;
+const DATA_V1: u8 = 6;
+const DATA_V2: u8 = 9;
+
+fn key_of(datagram: &[u8]) -> Option<u8> {
+    datagram.first().map(|first| first & 7)
+}
+
 fn deliver(send: &mut impl FnMut(&[u8]) -> std::io::Result<()>, datagram: &[u8]) {
     // An end that has gone answers with "port unreachable"; that is the network's business, not ours.
     if let Err(error) = send(datagram) {
@@ -213,4 +339,56 @@ fn deliver(send: &mut impl FnMut(&[u8]) -> std::io::Result<()>, datagram: &[u8])
 fn tell(request: Request) -> Result<()> {
     let counters = *COUNTERS.lock().unwrap_or_else(PoisonError::into_inner);
     request.answer("200 OK", &serde_json::to_string(&counters)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(args: &[&str], up: bool, resets: &Arc<Mutex<Resets>>) -> Link {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            options: Options,
+        }
+        let fixed = "relay --listen 127.0.0.1:1 --upstream 127.0.0.1:2 --counters 127.0.0.1:3 --seed 7";
+        let cli = <Cli as clap::Parser>::parse_from(fixed.split(' ').chain(args.iter().copied()));
+        Link::new(&cli.options, up, Arc::clone(resets))
+    }
+
+    fn passed(link: &mut Link, datagram: &[u8]) -> Vec<Vec<u8>> {
+        let mut out = Vec::new();
+        link.pass(datagram, |datagram| {
+            out.push(datagram.to_vec());
+            Ok(())
+        });
+        out
+    }
+
+    #[test]
+    fn a_soft_reset_waits_for_that_of_the_other_end() {
+        let resets = Arc::default();
+        let (mut up, mut down) = (link(&["--cross-resets"], true, &resets), link(&["--cross-resets"], false, &resets));
+        for key in [1, 2] {
+            let (reset, data) = (vec![SOFT_RESET << 3 | key, 9], vec![DATA_V2 << 3, 1]);
+            assert!(passed(&mut down, &reset).is_empty());
+            assert_eq!(passed(&mut down, &data), vec![data.clone()]);
+            assert_eq!(passed(&mut up, &reset), vec![reset.clone()]);
+            assert_eq!(passed(&mut down, &data), [data, reset]);
+        }
+    }
+
+    #[test]
+    fn copies_of_data_differ_and_noise_goes_down_only() {
+        let resets = Arc::default();
+        let args = ["--flips", "2", "--noise", "3"];
+        let (mut up, mut down) = (link(&args, true, &resets), link(&args, false, &resets));
+        let (data, control) = ([[DATA_V2 << 3; 40].as_slice()].concat(), vec![4 << 3; 40]);
+        let out = passed(&mut up, &data);
+        assert_eq!((out.len(), out.iter().filter(|sent| **sent == data).count()), (3, 1));
+        assert_eq!(passed(&mut up, &control), vec![control.clone()]);
+        let out = passed(&mut down, &control);
+        assert_eq!((out.len(), out.iter().filter(|sent| **sent == control).count()), (4, 1));
+        assert!(out.iter().all(|sent| (1..=11).contains(&(sent[0] >> 3))));
+    }
 }

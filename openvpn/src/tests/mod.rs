@@ -4,6 +4,7 @@
 mod allocation;
 mod certificates;
 mod closing;
+mod directives;
 mod dynamic_tls_crypt;
 mod endings;
 mod handshake;

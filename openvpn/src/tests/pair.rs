@@ -38,6 +38,8 @@ pub(super) struct Setup {
     pub(super) script: Script,
     pub(super) link: LinkSettings,
     pub(super) seed: u64,
+    /// In place of all that the client is told above: a profile.
+    pub(super) profile: Option<String>,
 }
 
 impl Default for Setup {
@@ -58,6 +60,7 @@ impl Default for Setup {
             script: Script::default(),
             link: LinkSettings::GOOD,
             seed: 1,
+            profile: None,
         }
     }
 }
@@ -71,6 +74,9 @@ impl Setup {
 
     /// The configuration alone.
     pub(super) fn config(&self) -> Result<Config, ConfigError> {
+        if let Some(text) = &self.profile {
+            return Ok(super::directives::config(text));
+        }
         Config::builder(vec![self.remote.clone()])
             .server_check(self.check.clone())
             .identity(self.identity.clone(), self.credentials.clone())
@@ -80,9 +86,10 @@ impl Setup {
 
     /// Starts both ends; nothing has travelled yet.
     pub(super) fn start(self) -> Pair {
-        let remote = if self.remote.transport == Transport::Tcp { "192.0.2.1:443" } else { "192.0.2.1:1194" };
-        let path = Path { transport: self.remote.transport, local: None, remote: remote.parse().unwrap() };
         let (config, epoch) = (Arc::new(self.config().unwrap()), Epoch::new(*START, UNIX_START));
+        let transport = config.remotes()[0].transport;
+        let remote = if transport == Transport::Tcp { "192.0.2.1:443" } else { "192.0.2.1:1194" };
+        let path = Path { transport, local: None, remote: remote.parse().unwrap() };
         let random = Box::new(SeededRandom::new(self.seed));
         let client = Session::new(Arc::clone(&config), 0, self.carry, path, random, epoch, *START).unwrap();
         Pair {

@@ -1,5 +1,6 @@
 //! `crl-verify`, with lists of version 2 and of version 1.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use pki_types::CertificateRevocationListDer;
 use rcgen::{
     CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber, SigningKey as _, date_time_ymd,
@@ -57,6 +58,12 @@ fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 /// 1.2.840.10045.4.3.2
 const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
+
+/// Of our CA, which has gone out of date at the start of the year.
+pub(super) fn pem_of_an_expired_list() -> String {
+    let list = STANDARD.encode(version_2(&pki::CA, &[], 2026));
+    format!("-----BEGIN X509 CRL-----\n{list}\n-----END X509 CRL-----\n")
+}
 
 fn numbered(serial: u8) -> pki::Leaf {
     changed(|params| params.serial_number = Some(SerialNumber::from(vec![serial])))

@@ -8,7 +8,7 @@ use super::{
     secs,
 };
 
-fn key_id_after_traffic(pair: &mut Pair, packets: u64) -> u8 {
+pub(super) fn key_id_after_traffic(pair: &mut Pair, packets: u64) -> u8 {
     pair.start_traffic(millis(10));
     pair.run(millis(10 * packets));
     pair.stop_traffic();
