@@ -342,6 +342,11 @@ impl<T: Tunnel> Core<T> {
         if self.closed.is_none() && self.stream_error.is_none() && !overdue {
             return None;
         }
+        // A gateway may ask, and close the stream: the answer goes with the next attempt. How long a question stays open is
+        // for the tunnel to say.
+        if self.closed.is_none() && !overdue && self.closing.is_none() && self.prompts.is_asking() {
+            return None;
+        }
         if let Some(error) = self.stream_error.take() {
             self.closed.get_or_insert_with(|| stream_ended(error, self.up_since.is_some(), self.closing.is_some()));
         } else if !overdue && self.sender.poll_flush(cx, self.path.remote).is_pending() {
@@ -379,6 +384,9 @@ impl<T: Tunnel> Core<T> {
 
     /// Whether the socket takes no more.
     fn flush(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.stream_error.is_some() {
+            return true;
+        }
         match self.sender.poll_flush(cx, self.path.remote) {
             Poll::Pending => true,
             Poll::Ready(Ok(())) => false,

@@ -51,6 +51,11 @@ impl Prompts {
         self.challenge = None;
     }
 
+    /// Whether somebody is being asked.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.challenge.is_some() || self.raised.iter().any(is_challenge)
+    }
+
     /// Shows what was raised; the answer to the open question, once there is one. Calls foreign code: no lock may be held.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, env: &Env) -> Option<Answer> {
         while let Some(prompt) = self.raised.pop_front() {

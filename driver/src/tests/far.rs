@@ -101,6 +101,12 @@ impl Far {
         *self.manner.lock().expect("no panic") = manner;
     }
 
+    /// Ends without a word, and waits until its sockets are closed.
+    pub(super) async fn gone(mut self) {
+        self.task.abort();
+        assert!((&mut self.task).await.is_err(), "it was running");
+    }
+
     /// Waits until this was seen.
     pub(super) async fn saw(&self, what: impl FnMut(&Seen) -> bool) -> Seen {
         super::soon(self.seen.clone().wait_for(what)).await.expect("the gateway runs").clone()

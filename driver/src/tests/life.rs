@@ -10,14 +10,17 @@ use std::{
     time::Duration,
 };
 
-use adit_tunnel::{Answer, Prompt, Transport};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use adit_tunnel::{Answer, Prompt, Secret, Transport};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::Notify,
+};
 
 use super::{
     connect,
     far::{ECHO, Far, HOST, Manner},
     options, remote, soon,
-    toy::{BUSY, CHALLENGE, EXPIRE, REJECT, Toy, WELCOME},
+    toy::{BUSY, CHALLENGE, EXPIRE, REJECT, RETRY, Toy, WELCOME},
 };
 use crate::{Builder, Client, ClientEvent, FailureKind, Options, PromptFuture, Prompter, Remote, Stage};
 
@@ -222,6 +225,39 @@ async fn a_challenge_nobody_answers_ends_the_attempt() {
     let far = Far::with_manner(Transport::Udp, Manner::Say(vec![CHALLENGE])).await;
     let failure = soon(Builder::new(Toy::new([remote(&far)])).options(options()).connect()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::AuthFailed);
+}
+
+/// Answers once it is allowed to.
+struct Patient(Arc<Notify>, Arc<Notify>);
+
+impl Prompter for Patient {
+    fn prompt(&self, _: Prompt) -> PromptFuture {
+        let (asked, allowed) = (Arc::clone(&self.0), Arc::clone(&self.1));
+        Box::pin(async move {
+            asked.notify_one();
+            allowed.notified().await;
+            Answer::Response(Secret::new(RETRY))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_question_outlives_the_stream_it_came_on() {
+    let far = Far::with_manner(Transport::Tcp, Manner::Say(vec![CHALLENGE])).await;
+    let (asked, allowed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let prompter = Patient(Arc::clone(&asked), Arc::clone(&allowed));
+    let client = Builder::new(Toy::new([remote(&far)])).options(options()).prompter(prompter).start();
+    soon(asked.notified()).await;
+    let address = far.address;
+    far.gone().await;
+    let far = Far::on(address, Transport::Tcp, Manner::Welcome).await;
+    // Long enough for the end of the stream to be noticed: a client that gives up then never answers.
+    let unanswered = tokio::time::timeout(Duration::from_millis(200), client.up()).await;
+    assert!(unanswered.is_err(), "{unanswered:?}");
+    assert_eq!(far.seen.borrow().hellos, 0);
+    allowed.notify_one();
+    soon(client.up()).await.unwrap();
+    echoes(&client).await;
 }
 
 /// Looks at the client while it is asked.

@@ -25,6 +25,8 @@ pub(super) const REJECT: u8 = 4;
 pub(super) const BUSY: u8 = 5;
 pub(super) const REDIRECT: u8 = 6;
 pub(super) const CHALLENGE: u8 = 7;
+/// An answer that makes the tunnel start over.
+pub(super) const RETRY: &[u8] = b"retry";
 pub(super) const ANSWER: u8 = 8;
 pub(super) const EXPIRE: u8 = 9;
 pub(super) const DATA: u8 = 16;
@@ -210,6 +212,9 @@ impl Tunnel for ToyTunnel {
 
     fn handle_answer(&mut self, _: Instant, answer: Answer) {
         match answer {
+            Answer::Response(text) if text.expose() == RETRY => {
+                self.end(CloseKind::AuthFailed, "the answer goes with the next attempt", Retry::After(Duration::ZERO));
+            }
             Answer::Response(text) => self.send(&[&[ANSWER], text.expose()].concat()),
             Answer::Cancelled => self.end(CloseKind::AuthFailed, "nobody answered", Retry::FreshCredentials),
         }
