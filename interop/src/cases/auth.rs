@@ -14,6 +14,7 @@ use crate::{
     config::{self, Lines, Transport},
     management::Management,
     pki::PASSPHRASE,
+    process::Process,
     rig::{Rig, Session},
     server::Server,
 };
@@ -47,7 +48,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("encrypted_key_legacy", |rig| rsa_key(rig, Key::File("rsa-client-legacy.key"))),
         Case::new("auth_token", auth_token).takes(10),
         Case::new("static_challenge", static_challenge),
-        Case::new("dynamic_challenge", dynamic_challenge),
+        Case::new("dynamic_challenge_udp", |rig| dynamic_challenge(rig, Transport::Udp)),
+        Case::new("dynamic_challenge_tcp", |rig| dynamic_challenge(rig, Transport::Tcp)),
         Case::new("auth_pending", auth_pending).takes(4),
         Case::new("auth_failed_temporarily", auth_failed_temporarily).takes(5),
         Case::new("server_halt", server_halt),
@@ -253,116 +255,116 @@ fn static_challenge(rig: &Rig) -> Result<()> {
 }
 
 /// A server that asks the rig about each client.
-fn management_server(rig: &Rig) -> Lines {
-    config::server(&rig.pki, Transport::Udp).with(&format!(
+fn management_server(rig: &Rig, transport: Transport) -> Lines {
+    config::server(&rig.pki, transport).with(&format!(
         "verify-client-cert none\nusername-as-common-name\nmanagement {} unix\nmanagement-client-auth",
         rig.dir.join("management").display()
     ))
 }
 
+/// A server whose management interface decides, and a client that has asked it.
+struct Managed {
+    _lan: Process,
+    server: Server,
+    management: Management,
+    client: Client,
+}
+
+impl Managed {
+    /// `input` is what the client finds on its standard input.
+    fn start(rig: &Rig, transport: Transport, input: Option<&str>) -> Result<Self> {
+        let mut client = ClientConfig::new(config::password_profile(&rig.pki, transport)?).user("alice", "secret");
+        client.input = input.map(str::to_owned);
+        let lan = rig.start_lan()?;
+        rig.prove_unreachable()?;
+        let server = Server::start(rig, &management_server(rig, transport))?;
+        let management = Management::connect(&rig.dir.join("management"))?;
+        let client = Client::start(rig, &client)?;
+        Ok(Self { _lan: lan, server, management, client })
+    }
+
+    /// The ids of the next client to ask, which must bring this password.
+    fn next_client(&mut self, password: &str) -> Result<String> {
+        let found = self.management.next_client(REFUSED)?;
+        ensure!(found.password == password, "password {:?}, not {password:?}", found.password);
+        Ok(found.ids)
+    }
+
+    /// Lets the client in, to the end.
+    fn accept(mut self, rig: &Rig, ids: &str) -> Result<()> {
+        self.let_in(rig, ids)?;
+        self.client.interrupt()
+    }
+
+    /// Lets the client in; from then on the tunnel carries traffic.
+    fn let_in(&mut self, rig: &Rig, ids: &str) -> Result<()> {
+        self.management.send(&format!("client-auth-nt {ids}"))?;
+        self.client.wait_up()?;
+        let before = self.server.counters()?;
+        rig.hello(self.client.web())?;
+        ensure!(self.server.counters()?.sent > before.sent, "the server counted nothing");
+        Ok(())
+    }
+
+    fn halt(&mut self, ids: &str) -> Result<()> {
+        let number = ids.split(' ').next().unwrap_or_default();
+        self.management.send(&format!("client-kill {number} HALT"))
+    }
+}
+
 /// The server refuses with a question; the client comes again with the answer (`CRV1`).
-fn dynamic_challenge(rig: &Rig) -> Result<()> {
-    let mut client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
-    client.input = Some("424242\n".to_owned());
-    let _lan = rig.start_lan()?;
-    rig.prove_unreachable()?;
-    let server = Server::start(rig, &management_server(rig))?;
-    let mut management = Management::connect(&rig.dir.join("management"))?;
-    let client = Client::start(rig, &client)?;
-    let first = management.next_client(REFUSED)?;
-    ensure!(first.password == "secret", "first password {:?}", first.password);
+fn dynamic_challenge(rig: &Rig, transport: Transport) -> Result<()> {
+    let mut managed = Managed::start(rig, transport, Some("424242\n"))?;
+    let first = managed.next_client("secret")?;
     // base64 of "alice".
-    management.send(&format!("client-deny {} \"challenge\" \"CRV1:R,E:state-7:YWxpY2U=:Your token\"", first.ids))?;
-    let second = management.next_client(REFUSED)?;
-    ensure!(second.password == "CRV1::state-7::424242", "second password {:?}", second.password);
-    management.send(&format!("client-auth-nt {}", second.ids))?;
-    client.wait_up()?;
-    ensure!(client.process.count("Your token") > 0, "the question was not shown");
-    let before = server.counters()?;
-    rig.hello(client.web())?;
-    ensure!(server.counters()?.sent > before.sent, "the server counted nothing");
-    client.interrupt()
+    managed.management.send(&format!("client-deny {first} \"challenge\" \"CRV1:R,E:state-7:YWxpY2U=:Your token\""))?;
+    let second = managed.next_client("CRV1::state-7::424242")?;
+    ensure!(managed.client.process.count("Your token") > 0, "the question was not shown");
+    managed.accept(rig, &second)
 }
 
 /// The server lets the client wait and tells it an address to open meanwhile.
 fn auth_pending(rig: &Rig) -> Result<()> {
-    let client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
-    let _lan = rig.start_lan()?;
-    rig.prove_unreachable()?;
-    let server = Server::start(rig, &management_server(rig))?;
-    let mut management = Management::connect(&rig.dir.join("management"))?;
-    let client = Client::start(rig, &client)?;
-    let found = management.next_client(REFUSED)?;
+    let mut managed = Managed::start(rig, Transport::Udp, None)?;
+    let ids = managed.next_client("secret")?;
     let url = "https://sso.example/login";
-    management.send(&format!("client-pending-auth {} WEB_AUTH::{url} 30", found.ids))?;
-    client.process.wait_text(0, url, REFUSED)?;
-    ensure!(client.events("tunnel up").is_empty(), "the tunnel is up before the login");
-    management.send(&format!("client-auth-nt {}", found.ids))?;
-    client.wait_up()?;
-    let before = server.counters()?;
-    rig.hello(client.web())?;
-    ensure!(server.counters()?.sent > before.sent, "the server counted nothing");
-    client.interrupt()
+    managed.management.send(&format!("client-pending-auth {ids} WEB_AUTH::{url} 30"))?;
+    managed.client.process.wait_text(0, url, REFUSED)?;
+    ensure!(managed.client.events("tunnel up").is_empty(), "the tunnel is up before the login");
+    managed.accept(rig, &ids)
 }
 
 /// A refusal that is only temporary: the client waits as told and comes again with the same password.
 fn auth_failed_temporarily(rig: &Rig) -> Result<()> {
-    let client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
-    let _lan = rig.start_lan()?;
-    rig.prove_unreachable()?;
-    let server = Server::start(rig, &management_server(rig))?;
-    let mut management = Management::connect(&rig.dir.join("management"))?;
-    let client = Client::start(rig, &client)?;
-    let first = management.next_client(REFUSED)?;
+    let mut managed = Managed::start(rig, Transport::Udp, None)?;
+    let first = managed.next_client("secret")?;
     let denied = Instant::now();
-    management.send(&format!("client-deny {} \"busy\" \"TEMP[backoff 2]: come again\"", first.ids))?;
-    let second = management.next_client(REFUSED)?;
+    managed.management.send(&format!("client-deny {first} \"busy\" \"TEMP[backoff 2]: come again\""))?;
+    let second = managed.next_client("secret")?;
     ensure!(denied.elapsed() >= Duration::from_secs(2), "came again after {:?}, told to wait 2 s", denied.elapsed());
-    ensure!(second.password == "secret", "second password {:?}", second.password);
-    management.send(&format!("client-auth-nt {}", second.ids))?;
-    client.wait_up()?;
-    let before = server.counters()?;
-    rig.hello(client.web())?;
-    ensure!(server.counters()?.sent > before.sent, "the server counted nothing");
-    client.interrupt()
+    managed.accept(rig, &second)
 }
 
 /// The server sends the client away for good.
 fn server_halt(rig: &Rig) -> Result<()> {
-    let client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
-    let _lan = rig.start_lan()?;
-    rig.prove_unreachable()?;
-    let server = Server::start(rig, &management_server(rig))?;
-    let mut management = Management::connect(&rig.dir.join("management"))?;
-    let client = Client::start(rig, &client)?;
-    let asking = management.next_client(REFUSED)?;
-    management.send(&format!("client-auth-nt {}", asking.ids))?;
-    client.wait_up()?;
-    let before = server.counters()?;
-    rig.hello(client.web())?;
-    ensure!(server.counters()?.sent > before.sent, "the server counted nothing");
-    let number = asking.ids.split(' ').next().unwrap_or_default();
-    management.send(&format!("client-kill {number} HALT"))?;
-    client.expect_failure(TUNNEL_LOST, "server", REFUSED)?;
-    ensure!(client.events("tunnel up").len() <= 1, "the client came again");
+    let mut managed = Managed::start(rig, Transport::Udp, None)?;
+    let ids = managed.next_client("secret")?;
+    managed.let_in(rig, &ids)?;
+    managed.halt(&ids)?;
+    managed.client.expect_failure(TUNNEL_LOST, "server", REFUSED)?;
+    ensure!(managed.client.events("tunnel up").len() <= 1, "the client came again");
     rig.prove_gone()?;
     rig.prove_unreachable()
 }
 
 /// The server sends the client away while it still waits to be let in.
 fn server_halt_before_up(rig: &Rig) -> Result<()> {
-    let client = ClientConfig::new(config::password_profile(&rig.pki, Transport::Udp)?).user("alice", "secret");
-    let _lan = rig.start_lan()?;
-    rig.prove_unreachable()?;
-    let server = Server::start(rig, &management_server(rig))?;
-    let mut management = Management::connect(&rig.dir.join("management"))?;
-    let client = Client::start(rig, &client)?;
-    let asking = management.next_client(REFUSED)?;
-    let number = asking.ids.split(' ').next().unwrap_or_default();
-    management.send(&format!("client-kill {number} HALT"))?;
-    client.expect_failure(UNREACHABLE, "the server ended the session", REFUSED)?;
-    server.expect("SENT CONTROL [alice]: 'HALT'")?;
-    ensure!(client.events("tunnel up").is_empty(), "the tunnel came up");
+    let mut managed = Managed::start(rig, Transport::Udp, None)?;
+    let ids = managed.next_client("secret")?;
+    managed.halt(&ids)?;
+    managed.client.expect_failure(UNREACHABLE, "the server ended the session", REFUSED)?;
+    managed.server.expect("SENT CONTROL [alice]: 'HALT'")?;
+    ensure!(managed.client.events("tunnel up").is_empty(), "the tunnel came up");
     rig.prove_gone()?;
     rig.prove_unreachable()
 }
