@@ -119,6 +119,7 @@ mod datagrams;
 mod demux;
 mod device;
 mod error;
+mod flight;
 mod icmp;
 mod ingress;
 mod live;

@@ -17,6 +17,7 @@ use crate::{
     connection::{Turn, Unread, Verdict},
     demux::{TimeWait, Tuple},
     device::{Device, Track},
+    flight::FlightLimit,
     outbox::Outbox,
     packet::Packet,
     segment::{self, Segment},
@@ -28,6 +29,7 @@ pub(crate) struct Live {
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     track: Track,
+    flight: FlightLimit,
     local: IpAddr,
     seed: u64,
     mtu: usize,
@@ -89,6 +91,7 @@ impl Live {
             sockets,
             handle,
             track,
+            flight: FlightLimit::new(),
             local: tuple.local.0,
             seed,
             mtu,
@@ -137,8 +140,12 @@ impl Live {
         if !self.connected {
             return Ok(0);
         }
+        let fitting = data.get(..self.room().min(data.len())).unwrap_or_default();
+        if fitting.is_empty() {
+            return Ok(0);
+        }
         self.begin_to_expect();
-        self.socket_mut().send_slice(data).map_err(|_| CloseReason::Finished)
+        self.socket_mut().send_slice(fitting).map_err(|_| CloseReason::Finished)
     }
 
     pub(crate) fn receive(&mut self, buf: &mut [u8]) -> Option<usize> {
@@ -211,6 +218,7 @@ impl Live {
         self.heard = self.heard.max(now);
         let is_new = self.track.on_received(segment);
         if is_new {
+            self.flight.on_acknowledged(now, self.track.unacknowledged);
             self.progressed = now;
             self.extend_linger(now);
         }
@@ -294,6 +302,9 @@ impl Live {
             if !self.transmit(clock, now, sink) {
                 return Turn::Done;
             }
+            if let Some(next) = self.track.next {
+                self.flight.on_sent(now, self.track.unacknowledged, next);
+            }
             *sent += 1;
         }
         Turn::More
@@ -350,9 +361,14 @@ impl Live {
     /// Enough that owners are not woken for every segment that is acknowledged, little enough that the buffer, which is
     /// also the window, stays full.
     pub(crate) fn has_ample_room(&self) -> bool {
+        let capacity = self.socket().send_capacity().min(self.flight.bytes());
+        self.socket().may_send() && self.room() >= AMPLE_ROOM.min(capacity / 4)
+    }
+
+    /// Bytes the owner may add. What waits in the buffer is in flight soon, or already.
+    fn room(&self) -> usize {
         let socket = self.socket();
-        let capacity = socket.send_capacity();
-        socket.may_send() && capacity - socket.send_queue() >= AMPLE_ROOM.min(capacity / 4)
+        socket.send_capacity().min(self.flight.bytes()).saturating_sub(socket.send_queue())
     }
 
     pub(crate) fn unread(&mut self) -> Unread {

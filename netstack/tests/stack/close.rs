@@ -127,7 +127,7 @@ fn both_ends_closing_at_once_finish() {
 fn released_connection_delivers_what_was_sent_and_vanishes() {
     let mut world = World::new();
     let (mut client, handle) = world.connected(80, 1 << 20);
-    let data = pattern(400_000, 2);
+    let data = pattern(30_000, 2);
     client.send(&data);
     world.settle(&mut [&mut client]);
     assert_eq!(client.sent, data.len());
