@@ -20,11 +20,11 @@ use crate::{
     batch::Batch,
     client::ClientEvent,
     error::StreamEnded,
-    options::Prompter,
+    options::{Prompter, after},
     outer::{Receiver, Sender},
     plane::{Plane, Sealers},
     prompts::{Prompts, is_challenge},
-    shared::{Inner, Shared, State, Stats},
+    shared::{Held, Inner, Shared, State, Stats},
 };
 
 /// What every tunnel of a client needs.
@@ -55,7 +55,20 @@ struct Core<T: Tunnel> {
     prompts: Prompts,
     stream_error: Option<io::Error>,
     closed: Option<Closed>,
+    /// Until when closing may take.
     closing: Option<Instant>,
+    /// While connections are reset, before the farewell.
+    resets: Option<Resets>,
+    /// Why nothing can be written any more, and until when what was sent before that is read.
+    broken: Option<(io::Error, Instant)>,
+}
+
+/// When connections are reset at the end.
+struct Resets {
+    /// The next of them.
+    next: Instant,
+    /// All of them by then.
+    until: Instant,
 }
 
 /// What one turn of the loop came to.
@@ -76,6 +89,12 @@ const MAX_TURNS: usize = 8;
 const STALLED_TICK: Duration = Duration::from_millis(500);
 /// How long last datagrams may wait for a blocked socket.
 const LAST_FLUSH: Duration = Duration::from_secs(1);
+/// How long a stream that takes nothing any more is still read: its last words may say why.
+const LAST_READ: Duration = Duration::from_secs(1);
+/// At least so many connections are reset at a time. A reset is not repeated, and gateways drop from bursts of hundreds.
+const RESETS_AT_ONCE: usize = 32;
+/// The time between them.
+const RESET_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The clock of the driver: tokio's, so that tests may stop it.
 pub(crate) fn now() -> Instant {
@@ -97,6 +116,8 @@ impl<T: Tunnel> Active<T> {
             stream_error: None,
             closed: None,
             closing: None,
+            resets: None,
+            broken: None,
         };
         Self { receiver, core, timer: Timer::new() }
     }
@@ -173,7 +194,10 @@ impl<T: Tunnel> Active<T> {
         if received || more {
             return Turn::Again;
         }
-        let deadlines = [self.core.tunnel.poll_timeout(), stack_deadline, self.core.closing];
+        let core = &self.core;
+        let next_resets = core.resets.as_ref().map(|resets| resets.next);
+        let last_read = core.broken.as_ref().map(|(_, until)| *until);
+        let deadlines = [core.tunnel.poll_timeout(), stack_deadline, core.closing, next_resets, last_read];
         Turn::Idle(deadlines.into_iter().flatten().min())
     }
 
@@ -187,9 +211,9 @@ impl<T: Tunnel> Active<T> {
             Poll::Ready(filled) => filled,
         };
         let handled = filled.and_then(|()| {
-            let mut inner = env.shared.lock();
+            let mut held = Held::new(&env.shared);
             let core = &mut self.core;
-            self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut inner, env, source, datagram))
+            self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut held, env, source, datagram))
         });
         self.core.stream_error = handled.err();
         true
@@ -197,15 +221,18 @@ impl<T: Tunnel> Active<T> {
 }
 
 impl<T: Tunnel> Core<T> {
-    fn on_datagram(&mut self, now: Instant, inner: &mut Inner, env: &Env, source: SocketAddr, datagram: &mut [u8]) {
+    fn on_datagram(&mut self, now: Instant, held: &mut Held<'_>, env: &Env, source: SocketAddr, datagram: &mut [u8]) {
+        let inner = held.inner();
         inner.stats.received_datagrams += 1;
         inner.stats.received_bytes += datagram.len() as u64;
         let path = Path { remote: source, ..self.path };
         match T::classify(&path, datagram) {
             Class::Control => {
+                // Handshakes take milliseconds of arithmetic: nobody is to wait for that.
+                held.release();
                 self.tunnel.handle_datagram(now, &path, datagram);
                 // At once: the next datagram of the batch may need the key this one brought.
-                self.answered |= self.drain(now, inner, env) > 0;
+                self.answered |= self.drain(now, held.inner(), env) > 0;
             }
             Class::Data(tag) => {
                 let Some(opener) = self.plane.opener(tag) else {
@@ -310,8 +337,9 @@ impl<T: Tunnel> Core<T> {
     /// Deadlines and the wish to close, judged by the clock.
     fn expire(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) {
         if self.closing.is_none() && *env.shared.close.borrow() {
-            self.begin_close(cx, now, env);
+            self.begin_close(now, env);
         }
+        self.go_on_closing(cx, now, env);
         let due = self.tunnel.poll_timeout().is_some_and(|deadline| deadline <= now);
         if due {
             self.tunnel.handle_timeout(now);
@@ -323,22 +351,48 @@ impl<T: Tunnel> Core<T> {
     }
 
     /// First every connection inside is reset, so that no host behind the tunnel keeps one half open; then the tunnel says
-    /// goodbye.
-    fn begin_close(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) {
-        self.closing = Some(now + env.shared.options.close_timeout);
-        {
-            let mut inner = env.shared.lock();
-            let ids: Vec<_> = inner.connections.keys().copied().collect();
-            ids.into_iter().for_each(|id| inner.stack.abort(id));
+    /// goodbye. That has half of the time for itself.
+    fn begin_close(&mut self, now: Instant, env: &Env) {
+        let timeout = env.shared.options.close_timeout;
+        self.closing = Some(after(now, timeout));
+        self.resets = Some(Resets { next: now, until: after(now, timeout / 2) });
+    }
+
+    /// Resets some connections, or says goodbye after the last.
+    fn go_on_closing(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) {
+        let Some(resets) = self.resets.as_mut().filter(|resets| resets.next <= now) else { return };
+        resets.next = now + RESET_INTERVAL;
+        let left = resets.until.saturating_duration_since(now);
+        let audible = self.broken.is_none() && self.stream_error.is_none() && !self.plane.sealers.is_empty();
+        // What cannot leave yet would pile up, and be dropped.
+        if audible && !left.is_zero() && self.flush(cx, now) {
+            return;
         }
+        let more = {
+            let mut inner = env.shared.lock();
+            let open: Vec<_> =
+                inner.connections.iter().filter(|(_, c)| c.closed.is_none()).map(|(id, _)| *id).collect();
+            let count = if audible { resets_at_once(open.len(), left) } else { open.len() };
+            open.iter().take(count).for_each(|id| inner.stack.abort(*id));
+            open.len() > count
+        };
         while self.transmit(cx, now, env).0 {}
-        self.tunnel.close(now);
-        self.drain(now, &mut env.shared.lock(), env);
+        if !more {
+            self.resets = None;
+            self.tunnel.close(now);
+            self.drain(now, &mut env.shared.lock(), env);
+        }
     }
 
     /// Whether the tunnel has ended and its last datagrams are sent.
     fn ended(&mut self, cx: &mut Context<'_>, now: Instant) -> Option<Closed> {
         let overdue = self.closing.is_some_and(|deadline| deadline <= now);
+        if let Some((error, _)) = self.broken.take_if(|(_, until)| self.stream_error.is_some() || *until <= now) {
+            // Why writing failed tells more than that reading came to an end.
+            if self.stream_error.as_ref().is_none_or(|read| read.kind() == io::ErrorKind::UnexpectedEof) {
+                self.stream_error = Some(error);
+            }
+        }
         if self.closed.is_none() && self.stream_error.is_none() && !overdue {
             return None;
         }
@@ -349,7 +403,7 @@ impl<T: Tunnel> Core<T> {
         }
         if let Some(error) = self.stream_error.take() {
             self.closed.get_or_insert_with(|| stream_ended(error, self.up_since.is_some(), self.closing.is_some()));
-        } else if !overdue && self.sender.poll_flush(cx, self.path.remote).is_pending() {
+        } else if !overdue && self.broken.is_none() && self.sender.poll_flush(cx, self.path.remote).is_pending() {
             self.closing.get_or_insert(now + LAST_FLUSH);
             return None;
         }
@@ -363,7 +417,7 @@ impl<T: Tunnel> Core<T> {
     /// Fetches packets from the stack, seals and sends them, one batch. Whether there may be more, and when the stack's next
     /// deadline is.
     fn transmit(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) -> (bool, Option<Instant>) {
-        let blocked = self.flush(cx);
+        let blocked = self.flush(cx, now);
         let mut inner = env.shared.lock();
         inner.set_driver(cx.waker());
         if inner.stack.poll_timeout().is_some_and(|deadline| deadline <= now) {
@@ -373,9 +427,14 @@ impl<T: Tunnel> Core<T> {
         let full = !stalled && self.fill(now, &mut inner);
         let deadline = inner.stack.poll_timeout();
         let wakers = inner.take_events();
+        // Whoever asked to close before the waker was there could not wake us: the next turn sees to it.
+        let close = self.closing.is_none() && *env.shared.close.borrow();
         drop(inner);
         wakers.wake();
-        if stalled || self.flush(cx) {
+        if close {
+            return (true, deadline);
+        }
+        if stalled || self.flush(cx, now) {
             // Deadlines that ask for packets to be fetched cannot be met now, and must not be asked for in a circle.
             return (false, deadline.map(|deadline| deadline.max(now + STALLED_TICK)));
         }
@@ -383,16 +442,17 @@ impl<T: Tunnel> Core<T> {
     }
 
     /// Whether the socket takes no more.
-    fn flush(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.stream_error.is_some() {
+    fn flush(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.stream_error.is_some() || self.broken.is_some() {
             return true;
         }
         match self.sender.poll_flush(cx, self.path.remote) {
             Poll::Pending => true,
             Poll::Ready(Ok(())) => false,
             Poll::Ready(Err(error)) => {
-                self.stream_error.get_or_insert(error);
-                // The next turn ends the tunnel.
+                // What the gateway said before it hung up is still to be read, such as that it rejects the password.
+                self.broken = Some((error, now + LAST_READ));
+                // The next turn reads.
                 cx.waker().wake_by_ref();
                 true
             }
@@ -409,6 +469,12 @@ impl<T: Tunnel> Core<T> {
         stack.poll_packets(now, &mut sink);
         sink.full
     }
+}
+
+/// How many of the open connections are reset now, if the last is to be in this time.
+fn resets_at_once(open: usize, left: Duration) -> usize {
+    let turns = left.as_millis() / RESET_INTERVAL.as_millis() + 1;
+    open.div_ceil(usize::try_from(turns).unwrap_or(usize::MAX)).max(RESETS_AT_ONCE)
 }
 
 /// The gateway's stream ended, or is no sequence of datagrams.

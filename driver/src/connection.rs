@@ -123,9 +123,10 @@ impl AsyncWrite for &Connection {
             return Poll::Ready(Ok(0));
         }
         let mut inner = self.shared.lock();
+        // The buffer may have room, but nothing leaves it any more.
+        inner.check()?;
         match inner.stack.send(self.id, buf) {
             Ok(0) => {
-                inner.check()?;
                 if let Some(waiting) = inner.connections.get_mut(&self.id) {
                     store(&mut waiting.writer, cx.waker());
                 }
@@ -146,6 +147,11 @@ impl AsyncWrite for &Connection {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.shared.lock();
+        inner.check()?;
+        match inner.connections.get(&self.id).and_then(|waiting| waiting.closed) {
+            None | Some(CloseReason::Finished) => {}
+            Some(reason) => return Poll::Ready(Err(close_error(reason))),
+        }
         inner.stack.shutdown(self.id);
         inner.wake_driver();
         Poll::Ready(Ok(()))

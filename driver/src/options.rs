@@ -1,9 +1,21 @@
 //! What can be chosen, with defaults; and who answers the gateway's questions.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
 
 use adit_netstack::StackConfig;
 use adit_tunnel::{Answer, NetworkConfig, Prompt};
+
+/// Longer than any wait lasts: what is asked to be longer is cut to this, with which clocks can still be added up.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86400);
+
+/// The end of a wait that somebody chose, however long.
+pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
+    now + wait.min(FOR_EVER)
+}
 
 /// Options of a [`crate::Client`] that do not depend on the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,10 +78,10 @@ impl Options {
             memory: self.memory,
             buffer: self.buffer,
             small_buffer: self.small_buffer,
-            connect_timeout: self.connect_timeout,
-            keepalive: self.keepalive,
+            connect_timeout: self.connect_timeout.min(FOR_EVER),
+            keepalive: self.keepalive.map(|interval| interval.min(FOR_EVER)),
             max_connections: self.max_connections,
-            udp_idle: self.udp_idle,
+            udp_idle: self.udp_idle.min(FOR_EVER),
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     active::{Active, Env, now},
     error::{Failure, FailureKind},
+    options::after,
     outer::{self, Receiver, Sender},
     protocol::{Protocol, Remote, SocketOptions},
     random::OsRandom,
@@ -48,6 +49,10 @@ impl Gateway {
             _ => name,
         }
     }
+}
+
+fn from_now(wait: Duration) -> Instant {
+    after(now(), wait).into()
 }
 
 /// Tries the addresses until one answers.
@@ -104,7 +109,7 @@ async fn race_udp<P: Protocol>(
                 None if running.is_empty() => return Err(last.unwrap_or_else(nothing_to_try)),
                 None => {}
                 Some(address) => {
-                    next_start = Instant::now() + env.shared.options.stagger;
+                    next_start = from_now(env.shared.options.stagger);
                     tracing::debug!("trying {} over UDP", gateway.label(Some(address)));
                     match outer::open_udp(address, &options) {
                         Ok((receiver, sender)) => {
@@ -118,7 +123,7 @@ async fn race_udp<P: Protocol>(
             }
         }
         if waiting.is_empty() && running.iter().all(|runner| runner.refused) {
-            give_up.get_or_insert_with(|| Instant::now() + env.shared.options.refused_patience);
+            give_up.get_or_insert_with(|| from_now(env.shared.options.refused_patience));
         }
         let first = poll_fn(|cx| poll_first(cx, &mut running, gateway, env));
         tokio::select! {
@@ -206,7 +211,7 @@ async fn race_tcp(
                 Some(address) => {
                     tracing::debug!("trying {} over TCP", gateway.label(Some(address)));
                     running.spawn(async move { (address, outer::open_tcp(address, &options, timeout).await) });
-                    next_start = Instant::now() + stagger;
+                    next_start = from_now(stagger);
                     continue;
                 }
             }

@@ -1,4 +1,4 @@
-//! What the handles and the task of a tunnel share: the stack, behind a lock held for microseconds, and who waits for what.
+//! What the handles and the task of a tunnel share: the stack, behind a lock held for a batch of packets at most, and who waits for what.
 
 use std::{
     collections::HashMap,
@@ -161,6 +161,26 @@ impl Shared {
         self.state.send_replace(State::Closed(failure.clone()));
         self.publish(ClientEvent::Closed(failure));
         wakers.wake();
+    }
+}
+
+/// The lock, while a batch is handled: taken when first needed, and released in between where something takes long.
+pub(crate) struct Held<'a> {
+    shared: &'a Shared,
+    guard: Option<MutexGuard<'a, Inner>>,
+}
+
+impl<'a> Held<'a> {
+    pub(crate) const fn new(shared: &'a Shared) -> Self {
+        Self { shared, guard: None }
+    }
+
+    pub(crate) fn inner(&mut self) -> &mut Inner {
+        self.guard.get_or_insert_with(|| self.shared.lock())
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.guard = None;
     }
 }
 

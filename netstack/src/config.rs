@@ -29,7 +29,8 @@ pub struct StackConfig {
     /// After how much silence a keep-alive probe is sent; the connection ends with
     /// [`CloseReason::TimedOut`](crate::CloseReason) after four such intervals without an answer. `None`: no probes.
     pub keepalive: Option<Duration>,
-    /// How many TCP connections, and as many UDP sockets, may exist.
+    /// How many TCP connections, and as many UDP sockets, may exist. With the default sizes `memory` is the narrower
+    /// bound: it ends at about 1,150 connections.
     pub max_connections: usize,
     /// How long after the last datagram sent to a remote its answers (and ICMP errors about it) are still taken.
     pub udp_idle: Duration,

@@ -104,6 +104,8 @@
 //! * Accept connections; simultaneous open (RFC 9293 MUST-10).
 //! * SACK as a sender, timestamps, ECN, path MTU probing, buffers that grow: smoltcp 0.14 has none of them. It is
 //!   near Cubic's theory under random loss, and slow under bursts.
+//! * Retransmission time-outs below a second (Linux: 0.2 s): what is lost at the end of a transfer, or a lost SYN, costs a second
+//!   or more. What is in flight is therefore held to about twice what the path carries, so that less is lost.
 //! * A RST anywhere in the window ends a connection; RFC 5961 §3 would want it exact. Inside a tunnel there is nobody who
 //!   can send in another's name without seeing its packets.
 //! * After an outage the timers of TCP decide when a connection goes on, up to 60 seconds later.

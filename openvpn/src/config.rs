@@ -132,8 +132,10 @@ impl ConfigBuilder<Complete> {
     ///
     /// # Errors
     /// [`ConfigError`] names what is missing, contradictory or unusable.
-    pub fn build(self) -> Result<Config, ConfigError> {
-        let Complete { server, identity, credentials, settings } = self.state;
+    pub fn build(mut self) -> Result<Config, ConfigError> {
+        self.remotes.iter_mut().filter_map(|remote| remote.connect_timeout.as_mut()).for_each(bound);
+        let Complete { server, identity, credentials, mut settings } = self.state;
+        settings.times().for_each(bound);
         if self.remotes.is_empty() {
             return Err(ConfigError::NoRemote);
         }
@@ -627,6 +629,37 @@ impl Default for Settings {
         }
     }
 }
+
+impl Settings {
+    /// Every time, to be bounded.
+    fn times(&mut self) -> impl Iterator<Item = &mut Duration> {
+        let always = [
+            &mut self.hand_window,
+            &mut self.tls_timeout,
+            &mut self.tran_window,
+            &mut self.reneg_sec,
+            &mut self.connect_timeout,
+            &mut self.connect_retry,
+            &mut self.connect_retry_max_wait,
+        ];
+        let perhaps = [
+            self.ping.as_mut(),
+            self.ping_restart.as_mut(),
+            self.ping_exit.as_mut(),
+            self.session_timeout.as_mut(),
+            self.inactive.as_mut().map(|(time, _)| time),
+        ];
+        always.into_iter().chain(perhaps.into_iter().flatten())
+    }
+}
+
+/// "For ever" must not be later than clocks can say.
+fn bound(time: &mut Duration) {
+    *time = (*time).min(LONGEST_TIME);
+}
+
+/// Ten years.
+const LONGEST_TIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Features withheld from the server, for tests and odd servers.
 #[derive(Debug, Clone, Copy, Default)]

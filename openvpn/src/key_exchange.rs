@@ -143,9 +143,8 @@ impl ServerMessage {
         let (input, random1) = finish_partly(array(input))?;
         let (input, random2) = finish_partly(array(input))?;
         let (input, options) = finish_partly(text(input))?;
-        let (input, _username) = finish_partly(text(input))?;
-        let (input, _password) = finish_partly(text(input))?;
-        let (_, peer_info) = finish_partly(text(input))?;
+        // A server has neither user nor password, and nothing depends on its peer-info: no reason to refuse it.
+        let peer_info = after_credentials(input).unwrap_or_default();
         Ok(Self {
             random1: Zeroizing::new(random1),
             random2: Zeroizing::new(random2),
@@ -249,6 +248,13 @@ fn text(input: &[u8]) -> IResult<&[u8], &[u8], DecodeError> {
         Some((0, text)) => Ok((input, text)),
         Some(_) => Err(invalid("end of a string")),
     }
+}
+
+/// The string after user name and password.
+fn after_credentials(input: &[u8]) -> Result<&[u8], DecodeError> {
+    let (input, _username) = finish_partly(text(input))?;
+    let (input, _password) = finish_partly(text(input))?;
+    finish_partly(text(input)).map(|(_, peer_info)| peer_info)
 }
 
 fn lossy(text: &[u8]) -> String {

@@ -1,12 +1,14 @@
 //! From connecting to closing, and everything that interrupts it.
 
 use std::{
+    future::Future,
     io::ErrorKind,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -26,6 +28,17 @@ use crate::{Builder, Client, ClientEvent, FailureKind, Options, PromptFuture, Pr
 
 fn echo() -> SocketAddr {
     (HOST, ECHO).into()
+}
+
+/// A gateway reached over TCP.
+fn remote_at(address: SocketAddr) -> Remote {
+    Remote {
+        host: address.ip().to_string(),
+        port: address.port(),
+        transport: Transport::Tcp,
+        family: None,
+        timeout: Duration::from_secs(5),
+    }
 }
 
 async fn echoes(client: &Client) {
@@ -48,6 +61,104 @@ async fn closing_resets_connections_and_says_goodbye_before_it_returns() {
         assert!(soon(connection.read_u8()).await.is_err());
         assert_eq!(soon(client.dial(echo())).await.unwrap_err().kind(), ErrorKind::NotConnected);
         assert_eq!(client.bind_udp().await.unwrap_err().kind(), ErrorKind::NotConnected);
+    }
+}
+
+#[tokio::test]
+async fn a_wish_to_close_that_comes_amid_a_turn_is_not_forgotten() {
+    let far = Far::start(Transport::Udp).await;
+    let mut toy = Toy::new([remote(&far)]);
+    let held = Arc::new(Mutex::new(None::<Client>));
+    let (holder, closing) = (Arc::clone(&held), AtomicBool::new(false));
+    // The first deadline asked for in a turn is asked for after the wish to close was looked for. From then on there is none.
+    toy.deadlines = Arc::new(move |deadline| {
+        if let Some(client) = holder.lock().unwrap().take() {
+            closing.store(true, Relaxed);
+            drop(client);
+        }
+        deadline.filter(|_| !closing.load(Relaxed))
+    });
+    let client = soon(Builder::new(toy).options(options()).connect()).await.unwrap();
+    *held.lock().unwrap() = Some(client);
+    far.saw(|seen| seen.byes == 1).await;
+}
+
+#[tokio::test]
+async fn many_connections_are_reset_in_small_numbers_and_all_before_the_farewell() {
+    let (far, client) = connect(Transport::Udp).await;
+    // Nobody answers there: each stays a connection that has yet to be.
+    let nowhere = SocketAddr::from(([10, 9, 0, 99], 1));
+    let mut dials: Vec<_> = (0..200).map(|_| Box::pin(client.dial(nowhere))).collect();
+    std::future::poll_fn(|cx| {
+        assert!(dials.iter_mut().all(|dial| dial.as_mut().poll(cx).is_pending()));
+        Poll::Ready(())
+    })
+    .await;
+    let before = std::time::Instant::now();
+    soon(client.close()).await;
+    assert!(before.elapsed() >= Duration::from_millis(30), "200 are seven times 32, five milliseconds apart");
+    assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
+    far.saw(|seen| seen.byes == 1).await;
+    for dial in dials {
+        assert_eq!(soon(dial).await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    }
+}
+
+#[tokio::test]
+async fn nothing_can_be_written_once_the_tunnel_has_ended() {
+    let (far, client) = connect(Transport::Udp).await;
+    let mut connection = soon(client.dial(echo())).await.unwrap();
+    far.set(Manner::Interrupt(vec![EXPIRE]));
+    soon(client.closed()).await;
+    assert_eq!(soon(connection.write(b"hello")).await.unwrap_err().kind(), ErrorKind::NotConnected);
+    assert_eq!(soon(connection.shutdown()).await.unwrap_err().kind(), ErrorKind::NotConnected);
+}
+
+#[tokio::test]
+async fn a_rejection_is_read_even_if_the_stream_takes_nothing_any_more() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let welcomed = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(&[0, 1, WELCOME]).await.unwrap();
+        stream
+    });
+    let toy = Toy::new([remote_at(address)]);
+    let client = soon(Builder::new(toy).options(options()).connect()).await.unwrap();
+    let stream = soon(welcomed).await.unwrap();
+    let socket = client.bind_udp().await.unwrap();
+    // Both before the task of the tunnel runs: it has something to write, and has not heard yet that there is something to
+    // read.
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    assert_eq!(stream.try_write(&[0, 1, REJECT]).unwrap(), 3);
+    drop(stream);
+    socket.send_to(b"?", echo()).unwrap();
+    assert_eq!(soon(client.closed()).await.kind(), FailureKind::AuthFailed);
+}
+
+#[tokio::test]
+async fn waits_may_be_for_ever() {
+    let for_ever = Duration::MAX;
+    let options = Options {
+        connect_timeout: for_ever,
+        keepalive: Some(for_ever),
+        udp_idle: for_ever,
+        wait_for_tunnel: for_ever,
+        stagger: for_ever,
+        refused_patience: for_ever,
+        close_timeout: for_ever,
+        ..options()
+    };
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let far = Far::start(transport).await;
+        let gateway = Remote { timeout: for_ever, ..remote(&far) };
+        let client = soon(Builder::new(Toy::new([gateway])).options(options.clone()).connect()).await.unwrap();
+        echoes(&client).await;
+        let socket = client.bind_udp().await.unwrap();
+        socket.send_to(b"hello", echo()).unwrap();
+        soon(socket.recv_from(&mut [0; 9])).await.unwrap();
+        soon(client.close()).await;
+        assert_eq!(soon(client.closed()).await.kind(), FailureKind::Closed);
     }
 }
 
@@ -149,15 +260,8 @@ async fn closing_over_a_stream_nobody_reads_takes_no_longer_than_it_may() {
         stream.write_all(&[0, 1, WELCOME]).await.unwrap();
         stream
     });
-    let remote = Remote {
-        host: address.ip().to_string(),
-        port: address.port(),
-        transport: Transport::Tcp,
-        family: None,
-        timeout: Duration::from_secs(5),
-    };
     let options = Options { close_timeout: Duration::from_millis(200), ..options() };
-    let client = soon(Builder::new(Toy::new([remote])).options(options).connect()).await.unwrap();
+    let client = soon(Builder::new(Toy::new([remote_at(address)])).options(options).connect()).await.unwrap();
     let stream = soon(welcomed).await.unwrap();
     let socket = client.bind_udp().await.unwrap();
     // Until what the system buffers is full, the tunnel seals; then it seals no more.

@@ -47,7 +47,11 @@ pub(super) struct Toy {
     pub(super) patience: Duration,
     pub(super) started: Arc<AtomicUsize>,
     pub(super) finished: Arc<AtomicUsize>,
+    /// What becomes of the tunnel's deadlines.
+    pub(super) deadlines: Deadlines,
 }
+
+pub(super) type Deadlines = Arc<dyn Fn(Option<Instant>) -> Option<Instant> + Send + Sync>;
 
 impl Toy {
     pub(super) fn new(remotes: impl Into<Vec<Remote>>) -> Self {
@@ -63,6 +67,7 @@ impl Toy {
             patience: PATIENCE,
             started: Arc::default(),
             finished: Arc::default(),
+            deadlines: Arc::new(|deadline| deadline),
         }
     }
 }
@@ -91,7 +96,7 @@ impl Protocol for Toy {
         now: Instant,
     ) -> Result<ToyTunnel, Box<dyn Error + Send + Sync>> {
         self.started.fetch_add(1, Relaxed);
-        Ok(ToyTunnel::new(path, self.patience, now))
+        Ok(ToyTunnel::new(path, self.patience, Arc::clone(&self.deadlines), now))
     }
 
     fn finished(&mut self, _: ToyTunnel) {
@@ -104,6 +109,7 @@ pub(super) struct ToyTunnel {
     up: bool,
     closed: bool,
     patience: Duration,
+    deadlines: Deadlines,
     heard: Instant,
     next: Instant,
     events: VecDeque<Event<ToySealer, ToyOpener>>,
@@ -111,12 +117,13 @@ pub(super) struct ToyTunnel {
 }
 
 impl ToyTunnel {
-    fn new(path: Path, patience: Duration, now: Instant) -> Self {
+    fn new(path: Path, patience: Duration, deadlines: Deadlines, now: Instant) -> Self {
         let mut tunnel = Self {
             path,
             up: false,
             closed: false,
             patience,
+            deadlines,
             heard: now,
             next: now + RESEND,
             events: VecDeque::new(),
@@ -251,7 +258,7 @@ impl Tunnel for ToyTunnel {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        (!self.closed).then(|| self.next.min(self.heard + self.patience))
+        (self.deadlines)((!self.closed).then(|| self.next.min(self.heard + self.patience)))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! What a server may say follows OpenVPN 2.6 (`options.c`, permission classes of pulled options); everything else is noted
 //! and ignored. An option that is known but malformed is noted and ignored as well, as OpenVPN does, unless ignoring it would
-//! change the wire format or leave us without an address: then it ends the session.
+//! change the wire format or take an address for another: then it ends the session.
 
 mod dns;
 mod network;

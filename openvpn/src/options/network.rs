@@ -219,7 +219,6 @@ fn ifconfig6(arguments: &[&str]) -> Result<(IpNet, Option<Ipv6Addr>), Malformed>
     match arguments {
         [local] => Ok((net6(local)?, None)),
         [local, remote] => Ok((net6(local)?, Some(address6(remote)?))),
-        // OpenVPN 2.x servers may add the address the server has for itself; it is not used.
         _ => Err("it needs an address with prefix, and the peer's address".into()),
     }
 }

@@ -126,13 +126,13 @@ impl Session {
     }
 }
 
-/// 2.x renegotiates there (`packet_id.h`): 16 million packets before the last.
-const PACKET_ID_LIMIT: u64 = 0xff00_0000;
 /// Whether the profile leaves it to the server how long silence may last; 0 would say "for ever".
 pub(super) fn is_unsaid(settings: &Settings) -> bool {
     settings.ping_restart.is_none() && settings.ping_exit.is_none()
 }
 
+/// 2.x renegotiates there (`packet_id.h`): 16 million packets before the last.
+const PACKET_ID_LIMIT: u64 = 0xff00_0000;
 /// What 2.x clients take over UDP until a server pushes something else (openvpn.8, `--ping-restart`; seen with 2.6.14).
 pub(super) const PULL_PING_RESTART: Duration = Duration::from_secs(120);
 /// A short `ping` must not make us busy.

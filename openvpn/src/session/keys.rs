@@ -224,10 +224,10 @@ impl Session {
         }
     }
 
-    /// How long after a renegotiation to go on sealing with the old key: the peer may make its own keys only
-    /// after our acknowledgement has reached it, or after somebody has judged our credentials (OpenVPN 2.6 `ssl.c`,
-    /// tls_select_encryption_key; it counts from the start of the handshake, which is too early on a slow line). With a peer that renegotiates faster than we do, half of its interval, so that the old
-    /// key is not gone before.
+    /// How long after a renegotiation to go on sealing with the old key: the peer may make its own keys only after our
+    /// acknowledgement has reached it, or after somebody has judged our credentials (OpenVPN 2.6 `ssl.c`,
+    /// tls_select_encryption_key; it counts from the start of the handshake, which is too early on a slow line). With a
+    /// peer that renegotiates faster than we do, half of its interval, so that the old key is not gone before.
     fn deferral(&self) -> Duration {
         let ours = self.config.settings.reneg_sec;
         let interval = self.keys.interval.unwrap_or(Duration::MAX);

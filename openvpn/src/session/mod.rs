@@ -404,6 +404,12 @@ impl Session {
         }
         self.start_keepalive(now);
         let network = self.network_config();
+        if network.addresses.is_empty() {
+            // An embedder may have an address of its own in mind.
+            tracing::warn!(
+                "the server gives us no address inside the tunnel; if it has no pool, the profile needs `ifconfig`"
+            );
+        }
         let addresses: Vec<_> = network.addresses.iter().map(ToString::to_string).collect();
         tracing::info!(address = addresses.join(","), mtu = network.mtu, "tunnel up");
         self.events.push_back(Event::Up(network));

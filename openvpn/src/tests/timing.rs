@@ -127,3 +127,27 @@ fn early_calls_do_no_harm() {
     pair.run(Duration::from_secs(1));
     assert_eq!(pair.log.ups.len(), 1);
 }
+
+#[test]
+fn times_without_end_are_borne() {
+    let mut pair = Setup::new(|setup| {
+        let settings = &mut setup.settings;
+        for time in [
+            &mut settings.hand_window,
+            &mut settings.tran_window,
+            &mut settings.reneg_sec,
+            &mut settings.connect_timeout,
+            &mut settings.connect_retry,
+        ] {
+            *time = Duration::MAX;
+        }
+        settings.session_timeout = Some(Duration::MAX);
+        settings.ping = Some(Duration::MAX);
+        settings.inactive = Some((Duration::MAX, 1));
+    })
+    .up();
+    pair.server.renegotiate(pair.now);
+    pair.run(secs(1));
+    assert_eq!(pair.server.client_messages.len(), 2);
+    pair.assert_traffic_flows();
+}
