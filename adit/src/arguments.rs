@@ -6,6 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::spec::ForwardSpec;
 
+/// Options of every command: those of `adit forward` stand before them in its help, not among them.
+const LOG: &str = "Log options";
+
 /// Reaches hosts behind a VPN gateway: without root, TUN device or routes.
 #[derive(Debug, Parser)]
 #[command(name = "adit", version, about, after_help = EXIT_CODES, propagate_version = true)]
@@ -14,15 +17,15 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 
     /// How the log on standard error is written
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = LOG)]
     pub(crate) log_format: LogFormat,
 
     /// Logs more: once for details of the negotiation, twice for every packet
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = LOG)]
     pub(crate) verbose: u8,
 
     /// Logs only warnings and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = LOG)]
     pub(crate) quiet: bool,
 }
 
@@ -106,6 +109,17 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_lists_the_options_of_the_log_behind_those_of_the_command() {
+        let mut command = Arguments::command();
+        command.build();
+        let help = command.find_subcommand_mut("forward").unwrap().render_long_help().to_string();
+        let options =
+            ["--config <", "--local <", "--auth-user-pass <", "--askpass <", "--log-format <", "--verbose", "--quiet"];
+        let places: Vec<_> = options.iter().map(|option| help.find(option).unwrap()).collect();
+        assert!(places.is_sorted(), "{help}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use openvpn::Config;
 use crate::{
     arguments::{Arguments, Command, Forward, LogFormat},
     error::{Error, Exit},
-    forward::Listener,
+    forward::{self, Listener},
     log, profile,
     prompt::Person,
     terminal::Terminal,
@@ -62,7 +62,7 @@ async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) -> Resul
     adjust(&mut config);
     // Before connecting: a port in use is said at once.
     let listeners = Listener::bind_all(&arguments.forwards)?;
-    let client = Builder::new(OpenVpn::from(config)).prompter(Person::new()).start();
+    let client = Builder::new(OpenVpn::from(config)).options(forward::options()).prompter(Person::new()).start();
     tokio::select! {
         biased;
         exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),

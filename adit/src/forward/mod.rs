@@ -1,6 +1,8 @@
 //! Forwards: local sockets on one side, the tunnel on the other.
 
+mod name;
 mod tcp;
+mod trouble;
 mod udp;
 
 #[cfg(test)]
@@ -8,7 +10,7 @@ mod tests;
 
 use std::{fmt, io, net::SocketAddr, time::Duration};
 
-use adit_driver::{Client, Target};
+use adit_driver::{Client, Options, Target};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::{
@@ -18,6 +20,11 @@ use crate::{
 
 /// Waiting when the system has no file descriptors left: there is no event for their return.
 const OUT_OF_RESOURCES_WAIT: Duration = Duration::from_millis(100);
+
+/// What forwards need of the tunnel they go through.
+pub(crate) fn options() -> Options {
+    Options { udp_idle: udp::IDLE, ..Options::default() }
+}
 
 /// A bound local port.
 #[derive(Debug)]
@@ -73,7 +80,7 @@ impl Listener {
     pub(crate) async fn serve(self, client: Client) {
         match self.socket {
             Socket::Tcp(listener) => tcp::serve(listener, self.target, client).await,
-            Socket::Udp(socket) => udp::serve(socket, self.target, client).await,
+            Socket::Udp(socket) => udp::serve(socket, self.target, client, udp::MAX_ASSOCIATIONS).await,
         }
     }
 }

@@ -20,10 +20,10 @@ use self::{
     far::{ECHO, Far, HOST, Manner, RESETS},
     toy::{EXPIRE, Toy},
 };
-use super::Listener;
+use super::{Listener, udp};
 use crate::error::{Error, Exit};
 
-async fn soon<F: Future>(future: F) -> F::Output {
+pub(super) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
 }
 
@@ -39,6 +39,11 @@ async fn connect(manner: Manner) -> (Far, Client) {
     };
     let client = soon(Builder::new(Toy::new([remote])).connect()).await.unwrap();
     (far, client)
+}
+
+/// A gateway that lives as long as the first value, and a tunnel to it.
+pub(super) async fn tunnel() -> (impl Sized, Client) {
+    connect(Manner::Welcome).await
 }
 
 /// A gateway, a tunnel to it, and a forward to this port of its host.
@@ -128,6 +133,34 @@ async fn each_sender_of_datagrams_gets_its_own_answers() {
     one.send_to(b"again", address).await.unwrap();
     soon(one.recv_from(&mut buffer)).await.unwrap();
     assert_eq!(client.stats().udp_sockets, 2, "one association for each sender");
+}
+
+/// Sends this from a new socket, and waits until it is back.
+async fn echo(text: &[u8], address: SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(text, address).await.unwrap();
+    let mut buffer = [0; 10];
+    let (length, _) = soon(socket.recv_from(&mut buffer)).await.unwrap();
+    assert_eq!(&buffer[..length], text);
+}
+
+#[tokio::test]
+async fn new_senders_are_served_however_many_there_were() {
+    let (_far, client) = connect(Manner::Welcome).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let target = SocketAddr::from((HOST, ECHO)).into();
+    tokio::spawn(udp::serve(socket, target, client.clone(), 2));
+    for _ in 0..10 {
+        echo(b"more", address).await;
+    }
+    assert_eq!(client.stats().udp_sockets, 2);
+}
+
+#[tokio::test]
+async fn what_is_sent_before_a_name_is_resolved_waits_for_its_address() {
+    let (_far, _client, address) = forward("0:db.corp.example:7/udp").await;
+    tokio::join!(echo(b"one", address), echo(b"two", address));
 }
 
 #[tokio::test]
