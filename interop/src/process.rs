@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    fs::File,
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -175,6 +175,23 @@ impl Process {
 
     pub(crate) fn is_running(&self) -> bool {
         self.output.lock().exited.is_none()
+    }
+
+    /// Waits until the process has done what it had to and waits itself, as the kernel sees it; or until it has ended.
+    pub(crate) fn wait_asleep(&self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return Ok(()) };
+            // The name before the state may hold anything, brackets too.
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            if !matches!(state, Some('R' | 'D')) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("{} does not come to rest within {limit:?}", self.name);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Sends a signal (`TERM`, `STOP`, …), if the process still runs.

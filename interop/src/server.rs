@@ -98,6 +98,8 @@ impl Server {
             counters.sent += sent;
             counters.received += received;
         }
+        // It forgets the signal only after its last line (2.6.14): another one that came before would be forgotten with it.
+        self.process.wait_asleep(Duration::from_secs(5))?;
         Ok(counters)
     }
 
