@@ -85,6 +85,11 @@ fn server_restart(rig: &Rig, transport: Transport) -> Result<()> {
     session.server.process.signal("KILL")?;
     session.server.process.wait_exit(Duration::from_secs(15))?;
     session.server = Server::start(rig, &config)?;
+    comes_back(session, mark)
+}
+
+/// After a fault before `mark`, the client comes up again by itself and carries traffic.
+fn comes_back(mut session: Session<'_>, mark: usize) -> Result<()> {
     session.client.wait_up_again(mark, AGAIN)?;
     session.reconnected()?;
     session.exchange()?;
@@ -102,10 +107,7 @@ fn server_exit_notify(rig: &Rig) -> Result<()> {
     session.server.process.wait_text(0, "SENT CONTROL [alice]: 'RESTART'", Duration::from_secs(15))?;
     session.server.process.wait_exit(Duration::from_secs(10))?;
     session.server = Server::start(rig, &config)?;
-    session.client.wait_up_again(mark, AGAIN)?;
-    session.reconnected()?;
-    session.exchange()?;
-    session.close()
+    comes_back(session, mark)
 }
 
 /// The server hangs: the client says so and starts over until it answers.
@@ -113,7 +115,7 @@ fn server_stops_answering(rig: &Rig) -> Result<()> {
     let config = nervous_server(rig, Transport::Udp);
     let client =
         ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?.with("connect-retry 1 2\nconnect-timeout 3"));
-    let mut session = Session::open(rig, &config, &client)?;
+    let session = Session::open(rig, &config, &client)?;
     session.exchange()?;
     let mark = session.client.process.mark();
     session.server.process.signal("STOP")?;
@@ -131,10 +133,7 @@ fn server_stops_answering(rig: &Rig) -> Result<()> {
     rig.note(&format!("the client says: {}", noticed.trim()))?;
     let mark = session.client.process.mark();
     session.server.process.signal("CONT")?;
-    session.client.wait_up_again(mark, AGAIN)?;
-    session.reconnected()?;
-    session.exchange()?;
-    session.close()
+    comes_back(session, mark)
 }
 
 /// Pings alone keep the tunnel up, in both directions.
