@@ -1,0 +1,1 @@
+//! Proof of who an end is: the only makers of `Authenticated`.

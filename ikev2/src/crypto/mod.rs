@@ -1,0 +1,1 @@
+//! The primitives, one trait per kind.

@@ -1,0 +1,1 @@
+//! EAP, the side that is asked (RFC 3748).

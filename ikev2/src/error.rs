@@ -1,0 +1,1 @@
+//! Why things fail, one name per offence.

@@ -1,0 +1,1 @@
+//! Exchanges of an established IKE SA.

@@ -1,0 +1,22 @@
+//! An IKEv2 client as a state machine without I/O, with ESP in user space.
+#![forbid(unsafe_code)]
+#![allow(dead_code, unreachable_pub, clippy::redundant_pub_crate, reason = "parts come before what uses them")]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
+
+mod auth;
+mod child;
+mod config;
+mod crypto;
+mod eap;
+mod error;
+mod esp;
+mod exchange;
+mod identity;
+mod message;
+mod negotiate;
+mod sa;
+mod selectors;
+mod session;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! The IKE SA.
+
+pub(crate) mod keys;

@@ -1,0 +1,1 @@
+//! The session: the current IKE SA and, while rekeying, its successor.
