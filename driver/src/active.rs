@@ -226,7 +226,7 @@ impl<T: Tunnel> Core<T> {
         inner.stats.received_datagrams += 1;
         inner.stats.received_bytes += datagram.len() as u64;
         let path = Path { remote: source, ..self.path };
-        match T::classify(&path, datagram) {
+        match self.tunnel.classify(&path, datagram) {
             Class::Control => {
                 // Handshakes take milliseconds of arithmetic: nobody is to wait for that.
                 held.release();

@@ -174,7 +174,7 @@ impl Tunnel for ToyTunnel {
     type Sealer = ToySealer;
     type Opener = ToyOpener;
 
-    fn classify(_: &Path, datagram: &[u8]) -> Class {
+    fn classify(&self, _: &Path, datagram: &[u8]) -> Class {
         match datagram {
             [DATA, key, ..] => Class::Data(KeyTag((*key).into())),
             [HELLO..=EXPIRE, ..] => Class::Control,
