@@ -105,8 +105,8 @@ impl Protocol for Toy {
         Ok(ToyTunnel::new(path, self, now))
     }
 
-    fn hint(&self, _: &Failure) -> Option<&'static str> {
-        Some("the protocol's own")
+    fn hint(&self, failure: &Failure) -> Option<&'static str> {
+        (!failure.was_up()).then_some("the protocol's own")
     }
 
     fn finished(&mut self, _: ToyTunnel) {
