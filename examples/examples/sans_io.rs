@@ -79,7 +79,7 @@ impl Client {
 
     fn handle(&mut self, path: &Path, datagram: &mut [u8]) {
         let now = Instant::now();
-        match Session::classify(path, datagram) {
+        match self.session.classify(path, datagram) {
             Class::Control => self.session.handle_datagram(now, path, datagram),
             Class::Data(tag) => {
                 let Some((_, opener)) = self.openers.iter_mut().find(|(t, _)| *t == tag) else { return };

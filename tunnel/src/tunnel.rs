@@ -181,8 +181,8 @@ pub trait Tunnel {
     /// Opens datagrams into packets.
     type Opener: Opener;
 
-    /// Sorts a datagram by its path and first bytes; no state, no crypto.
-    fn classify(path: &Path, datagram: &[u8]) -> Class;
+    /// Sorts a datagram by the protocol, its path and first bytes; nothing that changes, no crypto.
+    fn classify(&self, path: &Path, datagram: &[u8]) -> Class;
 
     /// A datagram of class [`Class::Control`]. It may be changed in place.
     fn handle_datagram(&mut self, now: Instant, path: &Path, datagram: &mut [u8]);

@@ -547,7 +547,7 @@ impl Tunnel for Session {
     type Sealer = DataSealer;
     type Opener = DataOpener;
 
-    fn classify(_: &Path, datagram: &[u8]) -> Class {
+    fn classify(&self, _: &Path, datagram: &[u8]) -> Class {
         let Some(&first) = datagram.first() else { return Class::Ignore };
         let (opcode, key_id) = Opcode::split(first);
         if opcode.is_data() {

@@ -371,7 +371,7 @@ impl Pair {
 
     fn deliver_to_client(&mut self, datagram: &[u8]) {
         let mut datagram = datagram.to_vec();
-        match Session::classify(&self.path, &datagram) {
+        match self.client.classify(&self.path, &datagram) {
             Class::Control => self.client.handle_datagram(self.now, &self.path, &mut datagram),
             Class::Data(tag) => {
                 let opened = self.plane.openers.get_mut(&tag).and_then(|opener| opener.open(&mut datagram).ok());
