@@ -1,1 +1,2 @@
 //! The primitives, one trait per kind.
+pub(crate) mod sk;
