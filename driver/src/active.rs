@@ -21,9 +21,10 @@ use crate::{
     client::ClientEvent,
     error::StreamEnded,
     options::{Prompter, after},
-    outer::{Receiver, Sender},
+    outer::{self, Receiver, Sender},
     plane::{Plane, Sealers},
     prompts::{Prompts, is_challenge},
+    roaming::{Roaming, SourceAddress},
     shared::{Held, Inner, Shared, State, Stats},
 };
 
@@ -32,10 +33,26 @@ use crate::{
 pub(crate) struct Env {
     pub(crate) shared: Arc<Shared>,
     pub(crate) prompter: Arc<dyn Prompter>,
+    /// Asked for our address towards a gateway.
+    pub(crate) source: SourceAddress,
+}
+
+impl Env {
+    pub(crate) fn new(shared: Arc<Shared>, prompter: Arc<dyn Prompter>) -> Self {
+        Self { shared, prompter, source: Arc::new(outer::source_address) }
+    }
+
+    /// What notices a change of our address.
+    pub(crate) fn roaming(&self, path: &Path, now: Instant) -> Option<Roaming> {
+        let interval = self.shared.options.address_check?;
+        Some(Roaming::new(Arc::clone(&self.source), interval, path.local.map(|local| local.ip()), now))
+    }
 }
 
 /// One tunnel with its socket.
 pub(crate) struct Active<T: Tunnel> {
+    /// The address it was started for.
+    address: SocketAddr,
     receiver: Receiver,
     core: Core<T>,
     timer: Timer,
@@ -47,6 +64,7 @@ struct Core<T: Tunnel> {
     plane: Plane<T::Sealer, T::Opener>,
     sender: Sender,
     path: Path,
+    roaming: Option<Roaming>,
     network: Option<Arc<NetworkConfig>>,
     up_since: Option<Instant>,
     started: bool,
@@ -102,12 +120,13 @@ pub(crate) fn now() -> Instant {
 }
 
 impl<T: Tunnel> Active<T> {
-    pub(crate) fn new(tunnel: T, path: Path, receiver: Receiver, sender: Sender) -> Self {
+    pub(crate) fn new(tunnel: T, path: Path, receiver: Receiver, sender: Sender, roaming: Option<Roaming>) -> Self {
         let core = Core {
             tunnel,
             plane: Plane::new(),
             sender,
             path,
+            roaming,
             network: None,
             up_since: None,
             started: false,
@@ -119,12 +138,12 @@ impl<T: Tunnel> Active<T> {
             resets: None,
             broken: None,
         };
-        Self { receiver, core, timer: Timer::new() }
+        Self { address: path.remote, receiver, core, timer: Timer::new() }
     }
 
-    /// The address the tunnel was started for, or has moved to.
-    pub(crate) fn remote(&self) -> SocketAddr {
-        self.core.path.remote
+    /// The address the tunnel was started for: of those there are to try, whatever it has moved to since.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Why nothing can be sent, if so.
@@ -197,7 +216,8 @@ impl<T: Tunnel> Active<T> {
         let core = &self.core;
         let next_resets = core.resets.as_ref().map(|resets| resets.next);
         let last_read = core.broken.as_ref().map(|(_, until)| *until);
-        let deadlines = [core.tunnel.poll_timeout(), stack_deadline, core.closing, next_resets, last_read];
+        let next_look = core.roaming.as_ref().map(|roaming| roaming.deadline(core.sender.trouble().is_some()));
+        let deadlines = [core.tunnel.poll_timeout(), stack_deadline, core.closing, next_resets, last_read, next_look];
         Turn::Idle(deadlines.into_iter().flatten().min())
     }
 
@@ -285,8 +305,7 @@ impl<T: Tunnel> Core<T> {
                     self.prompts.raise(prompt);
                 }
                 Event::Path(path) => {
-                    tracing::info!("the gateway moved from {} to {}", self.path.remote, path.remote);
-                    self.path = path;
+                    self.on_path(path);
                 }
                 Event::Closed(closed) => self.closed = Some(closed),
             }
@@ -310,6 +329,28 @@ impl<T: Tunnel> Core<T> {
         self.network = Some(Arc::clone(&network));
         env.shared.state.send_replace(State::Up(Arc::clone(&network)));
         env.shared.publish(ClientEvent::Up(network));
+    }
+
+    fn on_path(&mut self, path: Path) {
+        let (old, new) = (self.path.remote, path.remote);
+        if old.ip() != new.ip() {
+            tracing::info!("the gateway moved from {old} to {new}");
+        } else if old != new {
+            tracing::debug!("from now on to port {} of the gateway", new.port());
+        }
+        self.path = path;
+    }
+
+    /// Tells the tunnel when the system would now send from another address.
+    fn look_around(&mut self, now: Instant, env: &Env) {
+        let troubled = self.sender.trouble().is_some();
+        let Some(roaming) = &mut self.roaming else { return };
+        let Some(address) = roaming.look(now, troubled, self.path.remote) else { return };
+        let Some(local) = self.path.local.map(|local| SocketAddr::new(address, local.port())) else { return };
+        tracing::info!("our address towards the gateway is now {address}");
+        self.path.local = Some(local);
+        self.tunnel.handle_path(now, &self.path);
+        self.drain(now, &mut env.shared.lock(), env);
     }
 
     fn inject(&mut self, inner: &mut Inner, flow: FlowId, packet: &[u8]) {
@@ -340,6 +381,7 @@ impl<T: Tunnel> Core<T> {
             self.begin_close(now, env);
         }
         self.go_on_closing(cx, now, env);
+        self.look_around(now, env);
         let due = self.tunnel.poll_timeout().is_some_and(|deadline| deadline <= now);
         if due {
             self.tunnel.handle_timeout(now);

@@ -57,7 +57,7 @@ impl<P: Protocol> Builder<P> {
     #[must_use = "dropping the client closes the tunnel"]
     pub fn start(self) -> Client {
         let shared = Arc::new(Shared::new(self.options, OsRandom.next_u64()));
-        let env = Env { shared: Arc::clone(&shared), prompter: self.prompter };
+        let env = Env::new(Arc::clone(&shared), self.prompter);
         tokio::spawn(supervisor::run(self.protocol, env));
         Client { handle: Arc::new(Handle { shared }) }
     }

@@ -11,6 +11,7 @@ pub struct Failure {
     remote: Option<Arc<str>>,
     source: Arc<dyn Error + Send + Sync>,
     stage: Stage,
+    hint: Option<&'static str>,
 }
 
 /// How far the tunnel was when something failed.
@@ -59,7 +60,7 @@ pub enum FailureKind {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, remote: None, source: Arc::from(source.into()), stage: Stage::Connecting }
+        Self { kind, remote: None, source: Arc::from(source.into()), stage: Stage::Connecting, hint: None }
     }
 
     pub(crate) fn io(kind: FailureKind, source: io::Error) -> Self {
@@ -90,6 +91,12 @@ impl Failure {
     /// Says how far the tunnel was.
     pub(crate) fn in_stage(mut self, stage: Stage) -> Self {
         self.stage = stage;
+        self
+    }
+
+    /// Says what a person can do about it.
+    pub(crate) fn with_hint(mut self, hint: Option<&'static str>) -> Self {
+        self.hint = hint;
         self
     }
 
@@ -126,49 +133,7 @@ impl Failure {
     /// What a person can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
-        Some(match self.kind {
-            // The profile fitted a moment ago.
-            FailureKind::Resolve
-            | FailureKind::Unreachable
-            | FailureKind::PeerClosed
-            | FailureKind::Disconnected
-            | FailureKind::PeerMisbehaved
-                if self.stage == Stage::Up =>
-            {
-                return None;
-            }
-            FailureKind::Resolve => "check the name in the profile's `remote` line, and this machine's DNS",
-            FailureKind::Unreachable => {
-                "check address, port and protocol of the profile's `remote` line, and that a firewall lets them pass"
-            }
-            FailureKind::PeerNotAuthenticated => {
-                "the server is not the one the profile names, or its certificate was changed or has expired"
-            }
-            FailureKind::AuthFailed if self.is_unanswered() => {
-                "run it at a terminal, or give the answer on standard input"
-            }
-            FailureKind::AuthFailed => {
-                "check user name, password and certificate; not trying again, to spare the account"
-            }
-            FailureKind::NoAgreement => {
-                "client and server have no algorithm in common; see the profile's `data-ciphers`"
-            }
-            FailureKind::LocalSocket => "check the profile's `local` and `lport`, and this user's permissions",
-            FailureKind::PeerClosed => "the server's log, or whoever runs it, knows why",
-            FailureKind::Disconnected => {
-                "is that the port of an OpenVPN server over TCP, is the profile's tls-auth or tls-crypt key the server's, \
-                 and does the server accept our certificate? its log tells"
-            }
-            FailureKind::PeerMisbehaved => {
-                "is that the port of an OpenVPN server, and the profile's `proto` the server's?"
-            }
-            FailureKind::Configuration | FailureKind::Closed | FailureKind::Internal => return None,
-        })
-    }
-
-    /// Whether only an answer was missing.
-    fn is_unanswered(&self) -> bool {
-        matches!(self.source.downcast_ref(), Some(::openvpn::SessionError::ChallengeUnanswered))
+        self.hint
     }
 }
 

@@ -49,6 +49,7 @@ mod race;
 mod random;
 mod resolve;
 mod retry;
+mod roaming;
 mod shared;
 mod supervisor;
 mod tunnel_dns;

@@ -7,11 +7,11 @@ use std::{
 };
 
 use adit_tunnel::{Epoch, Path, Random};
-use openvpn::{Carry, Config, Session};
+use openvpn::{Carry, Config, Session, SessionError};
 
 use crate::{
     client::{Builder, Client},
-    error::Failure,
+    error::{Failure, FailureKind, Stage},
     protocol::{Protocol, Remote, RetryPolicy, SocketOptions},
 };
 
@@ -92,9 +92,55 @@ impl Protocol for OpenVpn {
         Ok(Session::new(config, remote, self.carry.clone(), path, random, epoch, now)?)
     }
 
+    fn hint(&self, failure: &Failure) -> Option<&'static str> {
+        Some(match failure.kind() {
+            // The profile fitted a moment ago.
+            FailureKind::Resolve
+            | FailureKind::Unreachable
+            | FailureKind::PeerClosed
+            | FailureKind::Disconnected
+            | FailureKind::PeerMisbehaved
+                if failure.stage() == Stage::Up =>
+            {
+                return None;
+            }
+            FailureKind::Resolve => "check the name in the profile's `remote` line, and this machine's DNS",
+            FailureKind::Unreachable => {
+                "check address, port and protocol of the profile's `remote` line, and that a firewall lets them pass"
+            }
+            FailureKind::PeerNotAuthenticated => {
+                "the server is not the one the profile names, or its certificate was changed or has expired"
+            }
+            FailureKind::AuthFailed if is_unanswered(failure) => {
+                "run it at a terminal, or give the answer on standard input"
+            }
+            FailureKind::AuthFailed => {
+                "check user name, password and certificate; not trying again, to spare the account"
+            }
+            FailureKind::NoAgreement => {
+                "client and server have no algorithm in common; see the profile's `data-ciphers`"
+            }
+            FailureKind::LocalSocket => "check the profile's `local` and `lport`, and this user's permissions",
+            FailureKind::PeerClosed => "the server's log, or whoever runs it, knows why",
+            FailureKind::Disconnected => {
+                "is that the port of an OpenVPN server over TCP, is the profile's tls-auth or tls-crypt key the server's, \
+                 and does the server accept our certificate? its log tells"
+            }
+            FailureKind::PeerMisbehaved => {
+                "is that the port of an OpenVPN server, and the profile's `proto` the server's?"
+            }
+            FailureKind::Configuration | FailureKind::Closed | FailureKind::Internal => return None,
+        })
+    }
+
     fn finished(&mut self, tunnel: Session) {
         self.carry = tunnel.into_carry();
     }
+}
+
+/// Whether only an answer was missing.
+fn is_unanswered(failure: &Failure) -> bool {
+    matches!(failure.reason().downcast_ref(), Some(SessionError::ChallengeUnanswered))
 }
 
 #[cfg(test)]
@@ -173,5 +219,18 @@ mod tests {
             of_profile("remote a.example\nlocal 127.0.0.3\nlport 1194\nrcvbuf 1000\nsndbuf 2000").socket_options();
         assert_eq!((sockets.address, sockets.port), (Some([127, 0, 0, 3].into()), Some(1194)));
         assert_eq!((sockets.receive_buffer, sockets.send_buffer), (Some(1000), Some(2000)));
+    }
+
+    #[test]
+    fn hints_speak_of_the_profile_unless_it_fitted_a_moment_ago() {
+        let protocol = of_profile("remote a.example");
+        let failure = |kind| Failure::new(kind, "why");
+        let hint = |failure: &Failure| protocol.hint(failure).unwrap_or_default();
+        assert!(hint(&failure(FailureKind::Disconnected)).contains("tls-crypt"));
+        assert!(hint(&failure(FailureKind::PeerMisbehaved)).contains("proto"));
+        assert_eq!(protocol.hint(&failure(FailureKind::Unreachable).in_stage(Stage::Up)), None);
+        let unanswered = Failure::new(FailureKind::AuthFailed, SessionError::ChallengeUnanswered);
+        assert!(hint(&unanswered).contains("terminal"));
+        assert!(hint(&failure(FailureKind::AuthFailed)).contains("password"));
     }
 }

@@ -44,6 +44,9 @@ pub struct Options {
     /// for one that restarts, short enough for a person who mistyped its port. The gateway's own
     /// [`crate::Remote::timeout`] may end it sooner.
     pub refused_patience: Duration,
+    /// How often our own address towards the gateway is looked at, so that the tunnel follows when it changes; `None` never
+    /// does. UDP only, and not where the configuration binds the socket to an address.
+    pub address_check: Option<Duration>,
     /// How long [`crate::Client::close`] waits for the farewells to be sent.
     pub close_timeout: Duration,
 }
@@ -63,6 +66,7 @@ impl Default for Options {
             first_rounds: Some(1),
             stagger: Duration::from_millis(250),
             refused_patience: Duration::from_secs(10),
+            address_check: Some(Duration::from_secs(3)),
             close_timeout: Duration::from_secs(5),
         }
     }

@@ -130,7 +130,7 @@ mod tests {
 
     fn env() -> (Env, Diary) {
         let diary = Diary::default();
-        (Env { shared: Arc::new(Shared::new(Options::default(), 1)), prompter: Arc::new(diary.clone()) }, diary)
+        (Env::new(Arc::new(Shared::new(Options::default(), 1)), Arc::new(diary.clone())), diary)
     }
 
     fn question(text: &str) -> Prompt {

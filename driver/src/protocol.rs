@@ -8,6 +8,8 @@ use std::{
 
 use adit_tunnel::{Epoch, Family, Path, Random, Transport, Tunnel};
 
+use crate::error::Failure;
+
 /// Makes tunnels of one protocol and one configuration.
 pub trait Protocol: Send + 'static {
     /// The state machine of one attempt.
@@ -37,6 +39,12 @@ pub trait Protocol: Send + 'static {
         epoch: Epoch,
         now: Instant,
     ) -> Result<Self::Tunnel, Box<dyn Error + Send + Sync>>;
+
+    /// What a person can do about a failure, in the words of this protocol's configuration.
+    fn hint(&self, failure: &Failure) -> Option<&'static str> {
+        let _ = failure;
+        None
+    }
 
     /// The tunnel has ended; what outlives it is taken from it. Not called for tunnels that lost a race.
     fn finished(&mut self, tunnel: Self::Tunnel);

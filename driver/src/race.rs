@@ -68,7 +68,7 @@ pub(crate) async fn race<P: Protocol>(
             let options = protocol.socket_options();
             let stagger = env.shared.options.stagger;
             let (address, receiver, sender) = race_tcp(gateway, addresses, options, stagger).await?;
-            start(protocol, gateway, address, receiver, sender)
+            start(protocol, gateway, address, receiver, sender, env)
         }
     }
 }
@@ -113,7 +113,7 @@ async fn race_udp<P: Protocol>(
                     tracing::debug!("trying {} over UDP", gateway.label(Some(address)));
                     match outer::open_udp(address, &options) {
                         Ok((receiver, sender)) => {
-                            let active = start(protocol, gateway, address, receiver, sender)?;
+                            let active = start(protocol, gateway, address, receiver, sender, env)?;
                             running.push(Runner { active, refused: false });
                         }
                         Err(error) => last = Some(socket_failed(gateway, address, error)),
@@ -158,7 +158,7 @@ fn poll_first<T: Tunnel>(
     env: &Env,
 ) -> Poll<(usize, Progress)> {
     for (index, runner) in running.iter_mut().enumerate() {
-        let label = gateway.label(Some(runner.active.remote()));
+        let label = gateway.label(Some(runner.active.address()));
         match runner.active.poll_answered(cx, env) {
             Poll::Ready(None) => return Poll::Ready((index, Progress::Answered)),
             Poll::Ready(Some(closed)) => {
@@ -187,7 +187,7 @@ fn poll_first<T: Tunnel>(
 fn refused<T: Tunnel>(gateway: &Gateway, active: &Active<T>) -> Option<Ended> {
     let kind = active.icmp_error()?.kind();
     let failure = Failure::io(FailureKind::Unreachable, io::Error::new(kind, format!("{kind} (ICMP)")));
-    Some(Ended { failure: failure.at(&gateway.label(Some(active.remote()))), retry: Retry::NextAddress })
+    Some(Ended { failure: failure.at(&gateway.label(Some(active.address()))), retry: Retry::NextAddress })
 }
 
 /// Only the connects race; the tunnel is started on the stream that was there first.
@@ -239,13 +239,19 @@ fn start<P: Protocol>(
     address: SocketAddr,
     receiver: Receiver,
     sender: Sender,
+    env: &Env,
 ) -> Result<Active<P::Tunnel>, Ended> {
-    let path = Path { transport: receiver.transport(), local: None, remote: address };
+    let path = Path { transport: receiver.transport(), local: receiver.local_address(address), remote: address };
     let now = now();
     // A clock before 1970 makes certificates look not valid yet, which is then said.
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     match protocol.start(gateway.index, path, Box::new(OsRandom), Epoch::new(now, unix), now) {
-        Ok(tunnel) => Ok(Active::new(tunnel, path, receiver, sender)),
+        Ok(tunnel) => {
+            // A stream, and a socket bound to one address, stay where they are.
+            let roams = path.transport == Transport::Udp && protocol.socket_options().address.is_none();
+            let roaming = if roams { env.roaming(&path, now) } else { None };
+            Ok(Active::new(tunnel, path, receiver, sender, roaming))
+        }
         Err(error) => Err(Ended { failure: Failure::new(FailureKind::Configuration, error), retry: Retry::Never }),
     }
 }

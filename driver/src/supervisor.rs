@@ -54,7 +54,9 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
             None if itinerary.was_up() => Stage::Reconnecting,
             None => Stage::Connecting,
         };
-        ended.failure = ended.failure.in_stage(stage);
+        let failure = ended.failure.in_stage(stage);
+        let hint = protocol.hint(&failure);
+        ended.failure = failure.with_hint(hint);
         if let Some(duration) = up_for {
             itinerary.on_up(duration >= STEADY);
         }
@@ -92,7 +94,7 @@ async fn attempt<P: Protocol>(protocol: &mut P, gateway: &Gateway, env: &Env, up
             Some(Err(ended)) => return ended,
             Some(Ok(active)) => active,
         };
-        let address = active.remote();
+        let address = active.address();
         let closed = active.run(env).await;
         *up_for = active.up_since().map(|since| now().saturating_duration_since(since));
         protocol.finished(active.into_tunnel());

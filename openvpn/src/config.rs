@@ -2,10 +2,11 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+pub use adit_pki::ClientIdentity;
 pub use adit_tunnel::Family;
 use adit_tunnel::{Secret, Transport};
 use bytes::Bytes;
-use pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::{
     algorithms::{Cipher, Digest},
@@ -360,21 +361,6 @@ pub enum NameCheck {
     CommonName(String),
     /// The beginning of the common name.
     CommonNamePrefix(String),
-}
-
-/// Our certificate chain, the leaf first, and its private key.
-#[derive(Debug)]
-pub struct ClientIdentity {
-    /// The leaf, then intermediates.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The key of the leaf.
-    pub key: PrivateKeyDer<'static>,
-}
-
-impl Clone for ClientIdentity {
-    fn clone(&self) -> Self {
-        Self { chain: self.chain.clone(), key: self.key.clone_key() }
-    }
 }
 
 /// User name and password (`auth-user-pass`).

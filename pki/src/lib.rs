@@ -1,21 +1,38 @@
 //! Keys, certificates and revocation lists as customers hold them.
+//!
+//! ```text
+//!  files   ── certificates, private_key, pkcs12, revocation_lists ──▶  ClientIdentity, trust anchors, lists
+//!  anchors, lists  ──▶  ChainVerifier::verify(leaf, others, now)       any protocol
+//!  ClientIdentity  ──▶  OnlyKey, ToldClock                             rustls
+//! ```
+//!
+//! Everything is bytes: nothing here opens a file or reads a clock. Parsers of what customers hold are lenient where old
+//! tools were (text around PEM, PBES1, `DEK-Info`, PKCS#12 with RC2-40), verifiers never are.
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 
-use std::fmt;
+mod algorithms;
+mod cbc;
+mod chain;
+mod client;
+mod clock;
+mod der;
+mod error;
+mod files;
+mod identity;
+mod legacy;
+pub mod pem;
+mod pkcs12;
+mod pkcs8;
+mod revocation;
+#[cfg(test)]
+mod tests;
 
-use pki_types::{CertificateDer, PrivateKeyDer};
-
-/// A certificate of ours and its key.
-pub struct ClientIdentity {
-    /// Our own certificate first, then those between it and a root.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The private key of the first certificate.
-    pub key: PrivateKeyDer<'static>,
-}
-
-impl fmt::Debug for ClientIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientIdentity").field("certificates", &self.chain.len()).finish_non_exhaustive()
-    }
-}
+pub use algorithms::{ALGORITHMS, verify_p521};
+pub use chain::{ChainVerifier, TrustError, Unlisted};
+pub use client::OnlyKey;
+pub use clock::ToldClock;
+pub use error::KeyError;
+pub use files::{certificates, pkcs12, private_key, revocation_lists};
+pub use identity::{ClientIdentity, IdentityError};
+pub use pkcs12::Pkcs12;

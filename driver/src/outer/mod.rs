@@ -5,7 +5,7 @@ mod udp;
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     task::{Context, Poll},
     time::Duration,
 };
@@ -51,6 +51,19 @@ impl Receiver {
             Self::Udp(_) => Transport::Udp,
             Self::Tcp(_) => Transport::Tcp,
         }
+    }
+
+    /// Our own address towards this gateway, as far as it is known.
+    pub(crate) fn local_address(&self, remote: SocketAddr) -> Option<SocketAddr> {
+        let bound = match self {
+            Self::Udp(udp) => udp.local_addr(),
+            Self::Tcp(tcp) => tcp.local_addr(),
+        };
+        let mut bound = bound.ok()?;
+        if bound.ip().is_unspecified() {
+            bound.set_ip(source_address(remote).ok()?);
+        }
+        Some(bound)
     }
 
     /// One system call. [`Self::for_each`] then gives what it brought. An error ends the stream; UDP has none.
@@ -116,8 +129,18 @@ impl Sender {
     }
 }
 
+/// The address the system would send from to this gateway now. It looks for a route; nothing is sent.
+pub(crate) fn source_address(remote: SocketAddr) -> io::Result<IpAddr> {
+    let socket = UdpSocket::bind((unspecified(remote), 0))?;
+    socket.connect(remote)?;
+    Ok(socket.local_addr()?.ip())
+}
+
 /// The local address to bind to, towards this gateway.
 fn local_address(remote: SocketAddr, options: &SocketOptions) -> SocketAddr {
-    let unspecified = if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    SocketAddr::new(options.address.unwrap_or(unspecified), options.port.unwrap_or(0))
+    SocketAddr::new(options.address.unwrap_or_else(|| unspecified(remote)), options.port.unwrap_or(0))
+}
+
+fn unspecified(remote: SocketAddr) -> IpAddr {
+    if remote.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }

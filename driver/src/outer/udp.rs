@@ -134,6 +134,10 @@ fn allow_fragmentation(socket: &StdUdpSocket, remote: SocketAddr) {
 fn allow_fragmentation(_: &StdUdpSocket, _: SocketAddr) {}
 
 impl UdpReceiver {
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.socket.local_addr()
+    }
+
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.filled = 0;
         for _ in 0..MAX_RECEIVE_ERRORS {

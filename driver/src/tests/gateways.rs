@@ -30,7 +30,7 @@ async fn nobody(transport: Transport) -> SocketAddr {
 }
 
 fn env() -> Env {
-    Env { shared: Arc::new(Shared::new(options(), 1)), prompter: Arc::new(NoPrompts) }
+    Env::new(Arc::new(Shared::new(options(), 1)), Arc::new(NoPrompts))
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn winner(transport: Transport, addresses: &[SocketAddr], template: &Far) 
     let before = std::time::Instant::now();
     let active = soon(race(&mut toy, &gateway, addresses, &env())).await.unwrap();
     assert_eq!(template.transport, transport);
-    (active.remote(), before.elapsed(), started.load(Relaxed))
+    (active.address(), before.elapsed(), started.load(Relaxed))
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn an_address_that_refuses_is_joined_by_the_next_at_once() {
     let addresses = [nobody(Transport::Udp).await, far.address];
     let before = std::time::Instant::now();
     let active = soon(race(&mut toy, &gateway, &addresses, &env)).await.unwrap();
-    assert_eq!(active.remote(), far.address);
+    assert_eq!(active.address(), far.address);
     assert!(before.elapsed() < Duration::from_secs(10), "it did not wait for the stagger");
 }
 
@@ -207,7 +207,7 @@ async fn a_gateway_with_a_question_wins_before_it_is_asked_and_no_other_is_start
     let gateway = Gateway { index: 0, remote: remote(&asks) };
     let mut toy = Toy::new([remote(&asks)]);
     let mut active = soon(race(&mut toy, &gateway, &[asks.address, other.address], &env)).await.unwrap();
-    assert_eq!((active.remote(), mute.0.load(Relaxed)), (asks.address, 0));
+    assert_eq!((active.address(), mute.0.load(Relaxed)), (asks.address, 0));
     tokio::time::timeout(options().stagger * 2, active.run(&env)).await.expect_err("it waits for the person");
     assert!(mute.0.load(Relaxed) > 0);
     assert_eq!((toy.started.load(Relaxed), other.seen.borrow().hellos), (1, 0));
@@ -250,11 +250,10 @@ async fn a_gateway_that_hangs_up_or_talks_nonsense_is_said_to() {
     let failure = hangs_up_after(b"").await;
     assert_eq!((failure.kind(), failure.stage()), (FailureKind::Disconnected, Stage::Connecting));
     assert!(failure.to_string().ends_with(": the gateway closed the connection"), "{failure}");
-    assert!(failure.hint().is_some_and(|hint| hint.contains("tls-crypt")));
+    assert_eq!(failure.hint(), Some("the protocol's own"));
 
     let failure = hangs_up_after(&[0, 0, 7]).await;
     assert_eq!(failure.kind(), FailureKind::PeerMisbehaved, "{failure}");
-    assert!(failure.hint().is_some());
 }
 
 #[tokio::test]

@@ -11,12 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_driver::{Protocol, Remote, RetryPolicy, SocketOptions};
+use adit_driver::{Failure, Protocol, Remote, RetryPolicy, SocketOptions};
 use adit_tunnel::{
     Answer, Class, CloseKind, Closed, Content, Dns, Epoch, Event, FlowId, IpNet, KeyChange, KeyTag, NetworkConfig,
     OpenError, Opened, Opener, Path, Prompt, Random, Retry, SealError, Sealer, Transmit, Tunnel,
 };
 use bytes::Bytes;
+use tokio::sync::watch;
 
 pub(super) const HELLO: u8 = 1;
 pub(super) const WELCOME: u8 = 2;
@@ -29,6 +30,8 @@ pub(super) const CHALLENGE: u8 = 7;
 pub(super) const RETRY: &[u8] = b"retry";
 pub(super) const ANSWER: u8 = 8;
 pub(super) const EXPIRE: u8 = 9;
+/// With a port: the gateway goes on there.
+pub(super) const MOVE: u8 = 10;
 pub(super) const DATA: u8 = 16;
 /// The first byte of a message among packets.
 pub(super) const PING: u8 = 0xfe;
@@ -49,6 +52,8 @@ pub(super) struct Toy {
     pub(super) finished: Arc<AtomicUsize>,
     /// What becomes of the tunnel's deadlines.
     pub(super) deadlines: Deadlines,
+    /// Where the driver said that we are now.
+    pub(super) roamed: watch::Sender<Option<Path>>,
 }
 
 pub(super) type Deadlines = Arc<dyn Fn(Option<Instant>) -> Option<Instant> + Send + Sync>;
@@ -68,6 +73,7 @@ impl Toy {
             started: Arc::default(),
             finished: Arc::default(),
             deadlines: Arc::new(|deadline| deadline),
+            roamed: watch::Sender::new(None),
         }
     }
 }
@@ -96,7 +102,11 @@ impl Protocol for Toy {
         now: Instant,
     ) -> Result<ToyTunnel, Box<dyn Error + Send + Sync>> {
         self.started.fetch_add(1, Relaxed);
-        Ok(ToyTunnel::new(path, self.patience, Arc::clone(&self.deadlines), now))
+        Ok(ToyTunnel::new(path, self, now))
+    }
+
+    fn hint(&self, failure: &Failure) -> Option<&'static str> {
+        (!failure.was_up()).then_some("the protocol's own")
     }
 
     fn finished(&mut self, _: ToyTunnel) {
@@ -110,6 +120,7 @@ pub(super) struct ToyTunnel {
     closed: bool,
     patience: Duration,
     deadlines: Deadlines,
+    roamed: watch::Sender<Option<Path>>,
     heard: Instant,
     next: Instant,
     events: VecDeque<Event<ToySealer, ToyOpener>>,
@@ -117,13 +128,14 @@ pub(super) struct ToyTunnel {
 }
 
 impl ToyTunnel {
-    fn new(path: Path, patience: Duration, deadlines: Deadlines, now: Instant) -> Self {
+    fn new(path: Path, toy: &Toy, now: Instant) -> Self {
         let mut tunnel = Self {
             path,
             up: false,
             closed: false,
-            patience,
-            deadlines,
+            patience: toy.patience,
+            deadlines: Arc::clone(&toy.deadlines),
+            roamed: toy.roamed.clone(),
             heard: now,
             next: now + RESEND,
             events: VecDeque::new(),
@@ -177,7 +189,7 @@ impl Tunnel for ToyTunnel {
     fn classify(&self, _: &Path, datagram: &[u8]) -> Class {
         match datagram {
             [DATA, key, ..] => Class::Data(KeyTag((*key).into())),
-            [HELLO..=EXPIRE, ..] => Class::Control,
+            [HELLO..=MOVE, ..] => Class::Control,
             _ => Class::Ignore,
         }
     }
@@ -194,6 +206,11 @@ impl Tunnel for ToyTunnel {
             [EXPIRE] => self.end(CloseKind::TimedOut, "the session is over", Retry::Never),
             [CHALLENGE] => {
                 self.events.push_back(Event::Prompt(Prompt::Challenge { text: "code?".into(), echo: false }));
+            }
+            [MOVE, high, low] => {
+                self.path.remote.set_port(u16::from_be_bytes([*high, *low]));
+                self.events.push_back(Event::Path(self.path));
+                self.send(&[HELLO]);
             }
             [REDIRECT, host @ ..] => {
                 let host = String::from_utf8_lossy(host).into_owned();
@@ -215,6 +232,7 @@ impl Tunnel for ToyTunnel {
 
     fn handle_path(&mut self, _: Instant, path: &Path) {
         self.path = *path;
+        self.roamed.send_replace(Some(*path));
     }
 
     fn handle_answer(&mut self, _: Instant, answer: Answer) {

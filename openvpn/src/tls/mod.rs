@@ -1,27 +1,23 @@
 //! TLS by rustls: buffered connections, fed and drained one record at a time.
 
-mod revocation;
 mod settings;
 mod verify;
 
 use std::{
     fmt,
     io::{Read, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
+    sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
-use pki_types::{ServerName, UnixTime};
+use pki_types::ServerName;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Error as RustlsError, OtherError,
     ProtocolVersion,
 };
 use zeroize::Zeroizing;
 
+pub(crate) use adit_pki::ToldClock;
 pub(crate) use settings::TlsTemplate;
 pub use verify::ServerCertificateError;
 
@@ -47,22 +43,6 @@ pub enum TlsFailure {
     /// Anything else.
     #[error("TLS failed: {0}")]
     Protocol(String),
-}
-
-/// A clock that shows what it was last told, for certificates.
-#[derive(Debug, Default)]
-pub(crate) struct ToldClock(AtomicU64);
-
-impl ToldClock {
-    pub(crate) fn tell(&self, unix: Duration) {
-        self.0.store(unix.as_secs(), Relaxed);
-    }
-}
-
-impl rustls::time_provider::TimeProvider for ToldClock {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.load(Relaxed))))
-    }
 }
 
 impl TlsSession {

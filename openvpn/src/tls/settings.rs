@@ -2,17 +2,16 @@
 
 use std::{fmt, sync::Arc};
 
+use adit_pki::{ClientIdentity, IdentityError, OnlyKey};
 use rustls::{
     CipherSuite, ClientConfig, NamedGroup, SupportedProtocolVersion,
-    client::{ResolvesClientCert, Resumption},
+    client::Resumption,
     crypto::{CryptoProvider, ring},
-    sign::CertifiedKey,
     version,
 };
-use x509_parser::{certificate::X509Certificate, prelude::FromDer, public_key::PublicKey};
 
 use super::{ToldClock, verify::ServerVerifier};
-use crate::config::{ClientIdentity, ConfigError, ServerCheck, TlsSettings, TlsVersion};
+use crate::config::{ConfigError, ServerCheck, TlsSettings, TlsVersion};
 
 /// rustls's configuration without a clock, with everything in it that can be wrong.
 pub(crate) struct TlsTemplate(ClientConfig);
@@ -34,7 +33,10 @@ impl TlsTemplate {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
         let mut config = match identity {
-            Some(identity) => builder.with_client_cert_resolver(Arc::new(certified_key(identity, &provider)?)),
+            Some(identity) => {
+                let key = OnlyKey::new(identity, &provider).map_err(identity_error)?;
+                builder.with_client_cert_resolver(Arc::new(key))
+            }
             None => builder.with_no_client_auth(),
         };
         // Each renegotiation is a handshake of its own, and OpenVPN servers neither want names nor resume.
@@ -57,43 +59,16 @@ impl fmt::Debug for TlsTemplate {
     }
 }
 
-/// Always answers with the one certificate we have: servers' lists of acceptable issuers are often wrong.
-#[derive(Debug)]
-struct OnlyKey(Arc<CertifiedKey>);
-
-impl ResolvesClientCert for OnlyKey {
-    fn resolve(&self, _: &[&[u8]], schemes: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0.key.choose_scheme(schemes).map(|_| Arc::clone(&self.0))
-    }
-
-    fn has_certs(&self) -> bool {
-        true
+/// The same in words of directives.
+fn identity_error(error: IdentityError) -> ConfigError {
+    match error {
+        IdentityError::NoCertificate => ConfigError::NoCertificate,
+        IdentityError::Certificate { number } => ConfigError::Certificate { number },
+        IdentityError::KeyMismatch => ConfigError::KeyMismatch,
+        IdentityError::RsaKeySize { bits } => ConfigError::RsaKeySize { bits },
+        IdentityError::Key(reason) => ConfigError::Key(reason),
     }
 }
-
-fn certified_key(identity: &ClientIdentity, provider: &CryptoProvider) -> Result<OnlyKey, ConfigError> {
-    let mut leaf = None;
-    for (index, der) in identity.chain.iter().enumerate() {
-        let parsed = X509Certificate::from_der(der).map_err(|_| ConfigError::Certificate { number: index + 1 });
-        leaf = leaf.or(Some(parsed?.1));
-    }
-    let leaf = leaf.ok_or(ConfigError::NoCertificate)?;
-    let key = provider.key_provider.load_private_key(identity.key.clone_key());
-    let key = key.map_err(|error| match leaf.public_key().parsed() {
-        Ok(PublicKey::RSA(rsa)) if !RSA_BITS.contains(&rsa.key_size()) => {
-            ConfigError::RsaKeySize { bits: rsa.key_size() }
-        }
-        Ok(_) | Err(_) => ConfigError::Key(error.to_string()),
-    })?;
-    // Not rustls's own comparison: it does not read certificates of version 1, which may still suit the server.
-    if key.public_key().is_some_and(|public| public.as_ref() != leaf.public_key().raw) {
-        return Err(ConfigError::KeyMismatch);
-    }
-    Ok(OnlyKey(Arc::new(CertifiedKey::new(identity.chain.clone(), key))))
-}
-
-/// What ring signs with (`RsaKeyPair::from_der`).
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 
 fn versions(tls: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {
     let allowed = |version| tls.min.is_none_or(|min| version >= min) && tls.max.is_none_or(|max| version <= max);

@@ -5,24 +5,23 @@
 
 use std::{fmt, sync::Arc};
 
-use pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use adit_pki::{ChainVerifier, TrustError, Unlisted};
+use pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, DigitallySignedStruct, Error as TlsError, OtherError, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::WebPkiSupportedAlgorithms,
 };
 use subtle::ConstantTimeEq;
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::KeyUsage;
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer, x509::X509Name};
 
-use super::revocation::RevocationLists;
 use crate::config::{ConfigError, NameCheck, ServerCheck};
 
 /// Checks the server's certificate as a [`ServerCheck`] says.
 pub(crate) struct ServerVerifier {
     check: ServerCheck,
-    anchors: Vec<TrustAnchor<'static>>,
-    lists: RevocationLists,
+    chains: ChainVerifier,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -79,13 +78,11 @@ impl ServerVerifier {
     /// # Errors
     /// [`ConfigError::Ca`] or [`ConfigError::Crl`] when a certificate or list cannot be read.
     pub(crate) fn new(check: ServerCheck, algorithms: WebPkiSupportedAlgorithms) -> Result<Self, ConfigError> {
-        let anchor = |(index, ca): (usize, &CertificateDer<'static>)| {
-            let anchor = anchor_from_trusted_cert(ca).map(|anchor| anchor.to_owned());
-            anchor.map_err(|e| ConfigError::Ca { number: index + 1, reason: e.to_string() })
-        };
-        let anchors = check.ca.iter().enumerate().map(anchor).collect::<Result<_, _>>()?;
-        let lists = RevocationLists::new(&check.crls)?;
-        Ok(Self { check, anchors, lists, algorithms })
+        let chains = ChainVerifier::new(&check.ca, &check.crls, Unlisted::Accept).map_err(|error| match error {
+            TrustError::Anchor { number, reason } => ConfigError::Ca { number, reason },
+            TrustError::List { number, reason } => ConfigError::Crl { number, reason },
+        })?;
+        Ok(Self { check, chains, algorithms })
     }
 
     fn verify(
@@ -95,7 +92,7 @@ impl ServerVerifier {
         now: UnixTime,
     ) -> Result<(), ServerCertificateError> {
         self.verify_fingerprint(leaf)?;
-        if !self.anchors.is_empty() {
+        if !self.chains.has_no_anchor() {
             self.verify_chain(leaf, intermediates, now)?;
         }
         let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| ServerCertificateError::Unreadable)?;
@@ -123,14 +120,7 @@ impl ServerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), ServerCertificateError> {
-        let end_entity = EndEntityCert::try_from(leaf).map_err(chain_error)?;
-        let readable = self.lists.readable();
-        let algorithms: &[&dyn SignatureVerificationAlgorithm] = self.algorithms.all;
-        let (usage, options) = (KeyUsage::server_auth(), RevocationLists::options(&readable));
-        let path = end_entity
-            .verify_for_usage(algorithms, &self.anchors, intermediates, now, usage, options, None)
-            .map_err(chain_error)?;
-        self.lists.verify_old(&path, now)
+        self.chains.verify(leaf, intermediates, now, KeyUsage::server_auth(), self.algorithms.all).map_err(chain_error)
     }
 
     fn verify_key_usage(&self, certificate: &X509Certificate<'_>) -> Result<(), ServerCertificateError> {

@@ -4,16 +4,19 @@ use pki_types::PrivateKeyDer;
 use proptest::prelude::*;
 use rustls::{crypto::ring::sign::any_supported_type, sign::CertifiedKey};
 
-use super::{pem::*, *};
+use super::{
+    KeyError, Pkcs12,
+    pem::{certificates, crls, is_key_encrypted, private_key},
+};
 
 const PASSPHRASE: &[u8] = b"s3cret pass";
 
 fn file(name: &str) -> Vec<u8> {
-    fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/keys").join(name)).unwrap()
+    fs::read(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../openvpn/testdata/keys").join(name)).unwrap()
 }
 
 fn files(extension: &str) -> Vec<String> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/keys");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../openvpn/testdata/keys");
     let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| name.ends_with(extension)).collect();
     names.sort();

@@ -10,10 +10,13 @@ use pki_types::{
 };
 use zeroize::Zeroizing;
 
-use super::{KeyError, legacy, pkcs8};
+use crate::{KeyError, legacy, pkcs8};
 
 /// The certificates of a file, in their order.
-pub(crate) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, KeyError> {
+///
+/// # Errors
+/// [`KeyError`] when there is none, or the file is damaged.
+pub fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, KeyError> {
     let found = blocks(file)?.into_iter().filter(|block| CERTIFICATE.contains(&block.label.as_str()));
     let found: Vec<_> = found.map(|block| CertificateDer::from(block.content.to_vec())).collect();
     if found.is_empty() {
@@ -23,7 +26,10 @@ pub(crate) fn certificates(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// The revocation lists of a file.
-pub(crate) fn crls(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, KeyError> {
+///
+/// # Errors
+/// [`KeyError`] when there is none, or the file is damaged.
+pub fn crls(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, KeyError> {
     let found = blocks(file)?.into_iter().filter(|block| block.label == CRL);
     let found: Vec<_> = found.map(|block| CertificateRevocationListDer::from(block.content.to_vec())).collect();
     if found.is_empty() {
@@ -33,13 +39,20 @@ pub(crate) fn crls(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<'stat
 }
 
 /// Whether the private key of a file opens only with a passphrase.
-pub(crate) fn is_key_encrypted(file: &[u8]) -> Result<bool, KeyError> {
+///
+/// # Errors
+/// [`KeyError`] when there is no key, or the file is damaged.
+pub fn is_key_encrypted(file: &[u8]) -> Result<bool, KeyError> {
     let block = key_block(file)?;
     Ok(block.label == PKCS8_ENCRYPTED || block.dek_info.is_some())
 }
 
 /// The private key of a file. An encrypted one is opened with the passphrase.
-pub(crate) fn private_key(file: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, KeyError> {
+///
+/// # Errors
+/// [`KeyError`] when there is no key, it is damaged or encrypted in a way we do not know, or the passphrase is missing or
+/// wrong.
+pub fn private_key(file: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateKeyDer<'static>, KeyError> {
     let block = key_block(file)?;
     let content = match (&block.dek_info, block.label.as_str()) {
         (Some(info), _) => legacy::decrypt(info, &block.content, passphrase.ok_or(KeyError::PassphraseNeeded)?)?,
@@ -100,7 +113,7 @@ fn boundary<'a>(line: &'a [u8], start: &[u8]) -> Option<&'a str> {
 }
 
 /// Base64 as mail programs and editors leave it.
-pub(super) const BASE64: GeneralPurpose =
+pub(crate) const BASE64: GeneralPurpose =
     GeneralPurpose::new(&alphabet::STANDARD, NO_PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
 const PKCS1: &str = "RSA PRIVATE KEY";

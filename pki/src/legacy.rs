@@ -4,10 +4,10 @@
 use md5::{Digest as _, Md5};
 use zeroize::Zeroizing;
 
-use super::{KeyError, cbc, error::CURE_PEM};
+use crate::{KeyError, cbc, error::CURE_PEM};
 
 /// Decrypts a block. `info` is the value of `DEK-Info`: the cipher's name, a comma, the IV in hexadecimal digits.
-pub(super) fn decrypt(info: &str, data: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub(crate) fn decrypt(info: &str, data: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let (name, iv) = info.split_once(',').ok_or(KeyError::MalformedKey)?;
     let iv = hex(iv.trim()).ok_or(KeyError::MalformedKey)?;
     let salt = iv.first_chunk::<8>().ok_or(KeyError::MalformedKey)?;
@@ -24,7 +24,7 @@ pub(super) fn decrypt(info: &str, data: &[u8], passphrase: &[u8]) -> Result<Zero
         }
     };
     // One wrong passphrase in 256 leaves padding that looks right: the key must be a SEQUENCE of the right length as well.
-    plain.filter(|plain| super::is_der_sequence(plain)).ok_or(KeyError::WrongPassphrase)
+    plain.filter(|plain| crate::der::is_sequence(plain)).ok_or(KeyError::WrongPassphrase)
 }
 
 fn bytes_to_key(passphrase: &[u8], salt: &[u8; 8], length: usize) -> Zeroizing<Vec<u8>> {

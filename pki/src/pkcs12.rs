@@ -4,21 +4,23 @@ use pki_types::CertificateDer;
 #[cfg(feature = "pkcs12")]
 use pki_types::PrivatePkcs8KeyDer;
 
-use super::KeyError;
-use crate::config::ClientIdentity;
+use crate::ClientIdentity;
+use crate::KeyError;
 
 /// What is in a PKCS#12 file.
 #[derive(Debug)]
-pub(crate) struct Pkcs12 {
+pub struct Pkcs12 {
     /// The key, its certificate first, and those that lead to the CA.
-    pub(crate) identity: ClientIdentity,
+    pub identity: ClientIdentity,
     /// The other certificates: OpenVPN trusts them when there is no `ca`.
-    pub(crate) ca: Vec<CertificateDer<'static>>,
+    pub ca: Vec<CertificateDer<'static>>,
 }
 
 #[cfg(not(feature = "pkcs12"))]
 impl Pkcs12 {
-    pub(crate) fn open(_: &[u8], _: Option<&[u8]>) -> Result<Self, KeyError> {
+    /// # Errors
+    /// Always [`KeyError::NoPkcs12`].
+    pub fn open(_: &[u8], _: Option<&[u8]>) -> Result<Self, KeyError> {
         Err(KeyError::NoPkcs12)
     }
 }
@@ -26,7 +28,11 @@ impl Pkcs12 {
 #[cfg(feature = "pkcs12")]
 impl Pkcs12 {
     /// Reads DER, or the same as base64 (`<pkcs12>`). Without a passphrase the empty one is tried, as OpenVPN does.
-    pub(crate) fn open(file: &[u8], passphrase: Option<&[u8]>) -> Result<Self, KeyError> {
+    ///
+    /// # Errors
+    /// [`KeyError`] when the passphrase is missing or wrong, or the file is damaged, lacks something or is encrypted in a way
+    /// we do not know.
+    pub fn open(file: &[u8], passphrase: Option<&[u8]>) -> Result<Self, KeyError> {
         let der = if file.first() == Some(&0x30) { file.to_vec() } else { decode_base64(file)? };
         let password = str::from_utf8(passphrase.unwrap_or_default()).map_err(|_| KeyError::WrongPassphrase)?;
         let archive = p12_keystore::Pkcs12Archive::from_pkcs12(&der, password).map_err(|error| {
@@ -53,14 +59,14 @@ impl Pkcs12 {
 fn decode_base64(text: &[u8]) -> Result<Vec<u8>, KeyError> {
     use base64::Engine as _;
     let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    super::pem::BASE64.decode(text).map_err(|_| KeyError::MalformedPkcs12)
+    crate::pem::BASE64.decode(text).map_err(|_| KeyError::MalformedPkcs12)
 }
 
 #[cfg(feature = "pkcs12")]
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other error means that the file is damaged")]
 fn error(error: &p12_keystore::error::Error) -> KeyError {
     use p12_keystore::error::Error;
-    let cure = super::error::CURE_PKCS12;
+    let cure = crate::error::CURE_PKCS12;
     match error {
         Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) => KeyError::WrongPassphrase,
         Error::UnsupportedEncryptionScheme => {

@@ -1,13 +1,13 @@
-//! `crl-verify`: revocation lists (RFC 5280 §5).
+//! Revocation lists (RFC 5280 §5).
 //!
 //! Lists of version 2 are webpki's. Those of version 1, which `openssl ca -gencrl` makes unless its configuration says
 //! otherwise and which webpki does not read, are looked through here.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use pki_types::{CertificateRevocationListDer, UnixTime};
 use webpki::{
-    CertRevocationList, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
+    CertRevocationList, Error, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
     RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 use x509_parser::{
@@ -15,22 +15,21 @@ use x509_parser::{
     x509::SubjectPublicKeyInfo, x509::X509Version,
 };
 
-use super::verify::ServerCertificateError;
-use crate::config::ConfigError;
+use crate::der::sequence;
 
 /// The lists of one configuration, read once.
-pub(super) struct RevocationLists {
+pub(crate) struct RevocationLists {
     lists: Vec<CertRevocationList<'static>>,
     old: Vec<OldList>,
 }
 
 impl RevocationLists {
     /// # Errors
-    /// [`ConfigError::Crl`] names the list that cannot be read.
-    pub(super) fn new(ders: &[CertificateRevocationListDer<'static>]) -> Result<Self, ConfigError> {
+    /// The number of the list that cannot be read, counted from 1, and why.
+    pub(crate) fn new(ders: &[CertificateRevocationListDer<'static>]) -> Result<Self, (usize, String)> {
         let mut read = Self { lists: Vec::new(), old: Vec::new() };
         for (index, der) in ders.iter().enumerate() {
-            read.add(der).map_err(|reason| ConfigError::Crl { number: index + 1, reason })?;
+            read.add(der).map_err(|reason| (index + 1, reason))?;
         }
         Ok(read)
     }
@@ -48,19 +47,20 @@ impl RevocationLists {
     }
 
     /// Those that webpki reads.
-    pub(super) fn readable(&self) -> Vec<&CertRevocationList<'static>> {
+    pub(crate) fn readable(&self) -> Vec<&CertRevocationList<'static>> {
         self.lists.iter().collect()
     }
 
-    /// A chain element no list speaks about is accepted, as OpenVPN does; a list that has expired is not.
-    pub(super) fn options<'a>(readable: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
+    /// What webpki does with its lists: all of a chain is looked for, and a list that has expired is no list. Certificates that
+    /// no list speaks about are [`Self::verify_covered`]'s.
+    pub(crate) fn options<'a>(readable: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
         let options = RevocationOptionsBuilder::new(readable).ok()?;
         let options = options.with_depth(RevocationCheckDepth::Chain).with_status_policy(UnknownStatusPolicy::Allow);
         Some(options.with_expiration_policy(ExpirationPolicy::Enforce).build())
     }
 
     /// Looks for the leaf and the certificates above it, as far as the anchor, in the lists of version 1.
-    pub(super) fn verify_old(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), ServerCertificateError> {
+    pub(crate) fn verify_old(&self, path: &VerifiedPath<'_>, now: UnixTime) -> Result<(), Error> {
         if self.old.is_empty() {
             return Ok(());
         }
@@ -69,10 +69,30 @@ impl RevocationLists {
         let issuers = issuers.chain([sequence(&path.anchor().subject_public_key_info)]);
         let subjects = [path.end_entity().der()].into_iter().chain(above.iter().map(|certificate| certificate.der()));
         for (subject, issuer) in subjects.zip(issuers) {
-            let (_, subject) = X509Certificate::from_der(&subject).map_err(|_| ServerCertificateError::Unreadable)?;
+            let (_, subject) = X509Certificate::from_der(&subject).map_err(|_| Error::BadDer)?;
             self.old.iter().try_for_each(|list| list.verify(&subject, &issuer, now))?;
         }
         Ok(())
+    }
+
+    /// With any list at all, each certificate below the anchor must be one that some list speaks about. A list whose issuing
+    /// distribution point limits it (RFC 5280 §5.2.5) speaks about too little to be counted.
+    pub(crate) fn verify_covered(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
+        if self.lists.is_empty() && self.old.is_empty() {
+            return Ok(());
+        }
+        let whole = self.lists.iter().filter(|list| list.issuing_distribution_point().is_none());
+        // webpki keeps names without the tag and length of their SEQUENCE.
+        let known: BTreeSet<Vec<u8>> =
+            whole.map(|list| sequence(list.issuer())).chain(self.old.iter().map(|list| list.issuer.clone())).collect();
+        let leaf = path.end_entity();
+        let mut issuers =
+            [leaf.issuer()].into_iter().chain(path.intermediate_certificates().map(|above| above.issuer()));
+        if issuers.all(|issuer| known.contains(&sequence(issuer))) {
+            Ok(())
+        } else {
+            Err(Error::UnknownRevocationStatus)
+        }
     }
 }
 
@@ -104,28 +124,24 @@ impl OldList {
     }
 
     /// `issuer` is the public key that `subject` is signed with.
-    fn verify(
-        &self,
-        subject: &X509Certificate<'_>,
-        issuer: &[u8],
-        now: UnixTime,
-    ) -> Result<(), ServerCertificateError> {
+    fn verify(&self, subject: &X509Certificate<'_>, issuer: &[u8], now: UnixTime) -> Result<(), Error> {
         if subject.issuer().as_raw() != self.issuer {
             return Ok(());
         }
         // Two CAs may have one name: only the signature tells whose list this is.
-        let forged = ServerCertificateError::Chain(webpki::Error::InvalidCrlSignatureForPublicKey);
         let signed = CertificateRevocationList::from_der(&self.der)
             .is_ok_and(|(_, list)| key(issuer).is_some_and(|key| list.verify_signature(&key).is_ok()));
         if !signed {
-            return Err(forged);
+            return Err(Error::InvalidCrlSignatureForPublicKey);
         }
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        if self.next_update.is_some_and(|next_update| next_update < now) {
-            return Err(ServerCertificateError::ExpiredRevocationList);
+        if let Some(next_update) = self.next_update
+            && next_update < i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+        {
+            let next_update = UnixTime::since_unix_epoch(Duration::from_secs(next_update.try_into().unwrap_or(0)));
+            return Err(Error::CrlExpired { time: now, next_update });
         }
         if self.revoked.contains(&number(subject.raw_serial())) {
-            return Err(ServerCertificateError::Revoked);
+            return Err(Error::CertRevoked);
         }
         Ok(())
     }
@@ -138,21 +154,4 @@ fn key(der: &[u8]) -> Option<SubjectPublicKeyInfo<'_>> {
 /// A serial number as it is compared: some tools write a zero more than DER wants.
 fn number(serial: &[u8]) -> Vec<u8> {
     serial.iter().copied().skip_while(|&byte| byte == 0).collect()
-}
-
-/// Wraps what webpki keeps without its tag and length in a DER SEQUENCE.
-fn sequence(content: &[u8]) -> Vec<u8> {
-    let length = content.len().to_be_bytes();
-    let length: Vec<u8> = length.into_iter().skip_while(|&byte| byte == 0).collect();
-    let mut der = vec![0x30];
-    match length[..] {
-        [] => der.push(0),
-        [short @ ..=0x7f] => der.push(short),
-        _ => {
-            der.push(0x80 | u8::try_from(length.len()).unwrap_or_default());
-            der.extend_from_slice(&length);
-        }
-    }
-    der.extend_from_slice(content);
-    der
 }

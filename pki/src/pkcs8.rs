@@ -10,10 +10,10 @@ use pkcs8::{
 use sha1::{Digest as _, Sha1};
 use zeroize::Zeroizing;
 
-use super::{KeyError, cbc, error::CURE_PEM};
+use crate::{KeyError, cbc, error::CURE_PEM};
 
 /// Decrypts an `EncryptedPrivateKeyInfo` to a `PrivateKeyInfo`, both DER.
-pub(super) fn decrypt(der: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+pub(crate) fn decrypt(der: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let outer = Outer::from_der(der).ok_or(KeyError::MalformedKey)?;
     let plain = match outer.scheme {
         PBE_MD5_DES | PBE_SHA1_DES => decrypt_pbes1(&outer, passphrase)?,
@@ -27,7 +27,12 @@ pub(super) fn decrypt(der: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>
             Some(Zeroizing::new(document.as_bytes().to_vec()))
         }
     };
-    plain.filter(|plain| super::is_der_sequence(plain)).ok_or(KeyError::WrongPassphrase)
+    plain.filter(|plain| crate::der::is_sequence(plain)).ok_or(KeyError::WrongPassphrase)
+}
+
+/// Whether this is an `EncryptedPrivateKeyInfo`.
+pub(crate) fn is_encrypted(der: &[u8]) -> bool {
+    Outer::from_der(der).is_some()
 }
 
 fn unsupported(scheme: &ObjectIdentifier) -> KeyError {

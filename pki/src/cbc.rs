@@ -4,7 +4,7 @@ use aes::cipher::{Block, BlockCipherDecrypt, KeyInit};
 use zeroize::Zeroizing;
 
 /// Decrypts and removes the padding of PKCS#7. `None` when lengths or padding are wrong.
-pub(super) fn decrypt<C: BlockCipherDecrypt + KeyInit>(
+pub(crate) fn decrypt<C: BlockCipherDecrypt + KeyInit>(
     key: &[u8],
     iv: &[u8],
     data: &[u8],

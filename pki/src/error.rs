@@ -52,7 +52,7 @@ pub enum KeyError {
 }
 
 /// How to encrypt a key of PEM anew.
-pub(super) const CURE_PEM: &str = "openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW";
+pub(crate) const CURE_PEM: &str = "openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW";
 
 /// How to encrypt a PKCS#12 file anew.
-pub(super) const CURE_PKCS12: &str = "openssl pkcs12 -legacy -in OLD -nodes | openssl pkcs12 -export -out NEW";
+pub(crate) const CURE_PKCS12: &str = "openssl pkcs12 -legacy -in OLD -nodes | openssl pkcs12 -export -out NEW";
