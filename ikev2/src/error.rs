@@ -189,6 +189,20 @@ impl SessionError {
         Closed { kind, source: Box::new(self), retry }
     }
 
+    /// Whether the same attempt would end the same way.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(
+            self.consequence(),
+            (CloseKind::TimedOut | CloseKind::PeerClosed | CloseKind::Internal | CloseKind::PeerMisbehaved, _)
+        )
+    }
+
+    /// Whether the gateway still has an IKE SA with us to be told about.
+    pub(crate) const fn is_worth_a_farewell(&self) -> bool {
+        // INVALID_SYNTAX ends an IKE SA without a word more (RFC 7296 §2.21.3).
+        !matches!(self, Self::Deleted | Self::PeerGone(_) | Self::Protocol(PeerMisbehaved::CannotReadUs))
+    }
+
     fn consequence(&self) -> (CloseKind, Retry) {
         match self {
             Self::ClosedLocally => (CloseKind::Local, Retry::Never),
@@ -215,7 +229,7 @@ impl SessionError {
 }
 
 fn eap_consequence(error: &EapError) -> (CloseKind, Retry) {
-    match error.kind() {
+    match error.close_kind() {
         kind @ CloseKind::AuthFailed => (kind, Retry::FreshCredentials),
         kind => (kind, Retry::NextRemote),
     }

@@ -408,13 +408,18 @@ impl Established {
 
     /// Says goodbye; false if nobody is left to say it to.
     pub(crate) fn close(&mut self, cx: &mut Context<'_>) -> bool {
-        self.wanted.clear();
         for timer in [Timer::Sample, Timer::RekeyIke, Timer::TryAgain] {
             cx.timers.stop(timer);
         }
         for child in &mut self.children {
             child.deleting(cx);
         }
+        self.close_beside_another(cx)
+    }
+
+    /// As [`Self::close`], while the timers already are another association's.
+    pub(crate) fn close_beside_another(&mut self, cx: &mut Context<'_>) -> bool {
+        self.wanted.clear();
         let Some(sa) = self.current() else { return false };
         let spi = sa.ike.our_spi();
         sa.role = Role::Deleting;
@@ -422,6 +427,11 @@ impl Established {
             self.delete_ike(cx, spi);
         }
         true
+    }
+
+    /// Whether the farewell still waits for something.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.sas.iter().any(|sa| sa.role == Role::Deleting)
     }
 
     /// Deletes the IKE SA as soon as its window is free.

@@ -7,7 +7,7 @@
 //!    └──┘ COOKIE, INVALID_KE_PAYLOAD
 //! ```
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use adit_tunnel::{Event, FlowId, NetworkConfig, Path, Secret};
 use bytes::Bytes;
@@ -85,8 +85,11 @@ impl Handshake {
         let settings = cx.config.settings();
         let group = settings.ike_proposals.groups().first().copied().unwrap_or(DhGroup::NONE);
         cx.set(Timer::Handshake, settings.handshake_timeout);
-        // The gateway may hear of us at port 500 again, though an earlier session has moved to 4500.
-        cx.path.remote.set_port(cx.remote.port);
+        if !purpose.reauthentication {
+            // From the start again, though an attempt with another signature has moved to 4500. Beside an association
+            // that stands the port in use will do (RFC 7296 §2.23).
+            cx.path.remote.set_port(cx.remote.port);
+        }
         let start = Start { purpose, spi: cx.ike_spi(), nonce: cx.nonce(), retries: 0 };
         Ok(Self::Init(Box::new(InitSent::send(cx, start, group, None)?)))
     }
@@ -615,8 +618,8 @@ impl AuthSent {
         };
         match cx.config.our_proof() {
             OurProof::Psk(_) | OurProof::Certificate(_) => secured.complete(cx, authenticated, &response),
-            OurProof::Eap(template) => {
-                let peer = EapPeer::new(template);
+            OurProof::Eap(methods) => {
+                let peer = EapPeer::new(Arc::clone(methods));
                 Box::new(EapRunning { secured, id, peer }).handle_response(cx, &response)
             }
         }
@@ -647,8 +650,6 @@ impl EapRunning {
                 Step::Wait(Handshake::Eap(self))
             }
             Ok(EapStep::Done(key)) => self.prove(cx, key),
-            // RFC 3748 would have us wait for a better packet; inside an IKE SA none can follow.
-            Ok(EapStep::Ignore) => self.secured.reject(cx, PeerMisbehaved::EapMissing.into()),
             Err(error) => self.secured.reject(cx, error.into()),
         }
     }
