@@ -7,6 +7,7 @@ mod cbc;
 pub(crate) mod cipher;
 mod ctr;
 pub(crate) mod integrity;
+pub(crate) mod sk;
 #[cfg(test)]
 pub(crate) mod tests;
 
