@@ -40,7 +40,7 @@ enum Command {
         /// Leave the files of failed cases.
         #[arg(long)]
         keep: bool,
-        /// Run `openvpn` in the client's place, to prove the rig itself.
+        /// Run `openvpn` or strongSwan in the client's place, to prove the rig itself.
         #[arg(long)]
         reference: bool,
         /// Run the long suites with these names instead.
@@ -130,6 +130,9 @@ fn list() -> Result<()> {
     for case in cases::all() {
         let state = case.blocked().map_or_else(|| "runnable".to_owned(), |reason| format!("blocked: {reason}"));
         say(&format!("{:<44} {state}", case.name))?;
+    }
+    for (what, why) in cases::NOT_WITH_THESE_PEERS {
+        say(&format!("{what:<44} no case: {why}"))?;
     }
     Ok(())
 }

@@ -1,0 +1,7 @@
+//! Tests of whole messages; those of one payload stand beside it.
+
+pub(super) mod any;
+mod recorded;
+mod sealed;
+mod toy;
+mod unprotected;
