@@ -50,6 +50,9 @@ pub enum SessionError {
     /// It could not prove who it is.
     #[error("the gateway could not prove who it is: {0}")]
     PeerNotAuthenticated(#[from] PeerNotAuthenticated),
+    /// Its first IKE_AUTH response, or its last, lacks AUTH (CVE-2015-4171 is of this kind).
+    #[error("the gateway did not prove who it is: its AUTH payload is missing")]
+    NoProof,
     /// EAP failed.
     #[error(transparent)]
     Eap(#[from] EapError),
@@ -210,7 +213,7 @@ impl SessionError {
                 (CloseKind::TimedOut, Retry::NextAddress)
             }
             Self::PeerGone(_) => (CloseKind::TimedOut, Retry::After(Duration::ZERO)),
-            Self::PeerNotAuthenticated(_) => (CloseKind::PeerNotAuthenticated, Retry::NextRemote),
+            Self::PeerNotAuthenticated(_) | Self::NoProof => (CloseKind::PeerNotAuthenticated, Retry::NextRemote),
             Self::Eap(error) => eap_consequence(error),
             Self::AuthFailed(_) => (CloseKind::AuthFailed, Retry::FreshCredentials),
             Self::NoIkeProposal(_)

@@ -327,9 +327,9 @@ impl Established {
             self.traffic.sent = cx.now;
         }
         let settings = cx.config.settings();
-        let silence = |since: Instant| cx.now.saturating_duration_since(since);
         // Half a sample early rather than half a sample late.
-        let due = |since: Instant, limit: Duration| silence(since) + sample_interval(cx) / 2 >= limit;
+        let (now, early) = (cx.now, sample_interval(cx) / 2);
+        let due = |since: Instant, limit: Duration| now.saturating_duration_since(since) + early >= limit;
         if due(self.traffic.sent, settings.nat_keepalive) {
             self.traffic.sent = cx.now;
             let path = *cx.path;

@@ -28,3 +28,16 @@ mod session;
 
 #[cfg(test)]
 mod tests;
+
+pub use auth::{KeyUnusable, PeerNotAuthenticated, VerifierUnusable};
+pub use config::{
+    CertificateVerifier, Complete, Config, ConfigBuilder, ConfigError, Credentials, EapCredentials, EapMethod,
+    EapTlsServer, ExpectedIdentity, MsChapV2Secret, PeerVerifier, Remote, Retransmission, Settings, SignatureChoice,
+    TlsVersion, TtlsInner, WantsCredentials, WantsPeer,
+};
+pub use eap::{EapError, EapServerRefused, EapType, EapUnusable};
+pub use error::{PeerMisbehaved, Refusal, SessionError};
+pub use esp::{EspOpener, EspSealer};
+pub use identity::{Identity, IdentityError};
+pub use negotiate::{EspProposals, IkeProposals, ProposalError};
+pub use session::{Carry, Session};

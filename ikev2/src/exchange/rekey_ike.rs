@@ -127,7 +127,7 @@ impl Established {
         let offer = request.sa().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?;
         let theirs = request.nonce().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?.clone();
         let preferred = request.ke().map(|ke| ke.group);
-        let chosen = cx.config.settings().ike_proposals.choose(offer, preferred);
+        let chosen = cx.config.settings().ike_proposals.choose_for(offer, preferred);
         let (suite, their_spi, proposal) = chosen.ok_or_else(|| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
         let their_spi = their_spi.filter(|spi| *spi != IkeSpi(0)).ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?;
         if suite.group == DhGroup::NONE {

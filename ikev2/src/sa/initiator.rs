@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Context, IkeSa, NAT_T_PORT, Received, Timer, keys::IkeKeys, nat, window::Requester};
 use crate::{
-    auth::{self, Authenticated, PeerNotAuthenticated},
+    auth::{self, Authenticated},
     child::{Agreed, ChildSa},
     config::{OurProof, PeerProof, Settings},
     crypto::{dh::DhKey, prf::Prf},
@@ -229,7 +229,7 @@ impl InitSent {
             let notify_type = NotifyType::IKEV2_FRAGMENTATION_SUPPORTED;
             payloads.push(Payload::Notify(Notify::status(notify_type, Bytes::new())));
         }
-        let hashes = Notify::status(NotifyType::SIGNATURE_HASH_ALGORITHMS, auth::hash_algorithms());
+        let hashes = Notify::status(NotifyType::SIGNATURE_HASH_ALGORITHMS, hash_algorithms());
         payloads.push(Payload::Notify(hashes));
         let header = Header {
             initiator_spi: start.spi,
@@ -389,6 +389,11 @@ fn float(cx: &mut Context<'_>) {
     }
 }
 
+/// What SIGNATURE_HASH_ALGORITHMS of ours says (RFC 7427 §4).
+fn hash_algorithms() -> Bytes {
+    auth::HASH_ALGORITHMS.iter().flat_map(|hash| hash.0.to_be_bytes()).collect()
+}
+
 fn hashes_of(data: &[u8]) -> Vec<HashAlgorithm> {
     data.chunks_exact(2).filter_map(|two| two.first_chunk().copied()).map(|two| HashAlgorithm(u16::from_be_bytes(two))).collect()
 }
@@ -444,14 +449,11 @@ impl Secured {
     /// The first response with a proof: IDr, CERT, AUTH (RFC 7296 §1.2).
     fn verify_peer(&self, cx: &Context<'_>, response: &Message) -> Outcome<(Authenticated, Identification)> {
         let id = response.id_r().ok_or(PeerMisbehaved::IdMissing)?;
-        let proof = response.auth().ok_or(PeerNotAuthenticated::NoProof)?;
+        let proof = response.auth().ok_or(SessionError::NoProof)?;
         let octets = self.their_octets(id);
         let authenticated = match cx.config.peer_proof() {
             PeerProof::Psk { key, identity } => {
-                if let Some(expected) = identity.as_ref().filter(|expected| !expected.matches(id)) {
-                    let found = Identity::from_payload(id);
-                    return Err(PeerNotAuthenticated::wrong_identity(found.as_ref(), expected).into());
-                }
+                auth::verify_identity(identity.as_ref(), id)?;
                 auth::verify_shared_key(self.prf(), key.expose(), &octets, proof)?
             }
             PeerProof::Certificate(verification) => {
@@ -682,7 +684,7 @@ impl EapProved {
         let Some(proof) = response.auth() else {
             return match response.error() {
                 Some(error) => secured.refused(cx, error),
-                None => secured.reject(cx, PeerNotAuthenticated::NoProof.into()),
+                None => secured.reject(cx, SessionError::NoProof),
             };
         };
         match auth::verify_shared_key(secured.prf(), key.expose(), &secured.their_octets(&id), proof) {

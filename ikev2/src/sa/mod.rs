@@ -39,8 +39,6 @@ pub(crate) enum Timer {
     Retransmit(IkeSpi),
     /// The counters of the data plane are looked at: liveness, volume, keepalives.
     Sample,
-    /// NAT mappings are kept.
-    NatKeepalive,
     /// This child is old enough to be rekeyed.
     RekeyChild(u32),
     /// The IKE SA is old enough to be rekeyed.
