@@ -154,8 +154,8 @@ pub(crate) fn seal(
     random: &mut dyn Random,
     max_datagram: Option<usize>,
 ) -> Vec<Bytes> {
-    let chunk =
-        max_datagram.filter(|max| sealed_len(cipher, None, content.len()) > *max).map(|max| chunk_len(cipher, max));
+    let too_long = max_datagram.filter(|max| sealed_len(cipher, None, content.len()) > *max);
+    let chunk = too_long.map(|max| chunk_len(cipher, max)).filter(|chunk| content.len() > *chunk);
     let Some(chunk) = chunk else {
         return vec![seal_one(header, first, None, content, cipher, random)];
     };

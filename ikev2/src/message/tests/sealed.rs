@@ -32,11 +32,11 @@ const DUPLICATE: UnauthenticatedReason = UnauthenticatedReason::DuplicateFragmen
 /// An SK with this content, a chain of payloads that begins with type `first`.
 fn sk(first: u8, content: &[u8]) -> Vec<u8> {
     let mut random = SeededRandom::new(0);
-    sk::seal_one(&header(0), PayloadType(first), None, content, &mut ToyCipher::AEAD, &mut random).to_vec()
+    sk::seal_one(&header(0), PayloadType(first), None, content, &mut ToyCipher::aead(), &mut random).to_vec()
 }
 
 fn opened(datagram: &[u8]) -> Result<Option<Opened>, Undecodable> {
-    open(&mut datagram.to_vec(), &ToyCipher::AEAD, &mut Reassembly::new())
+    open(&mut datagram.to_vec(), &ToyCipher::aead(), &mut Reassembly::new())
 }
 
 /// The receiver of fragments, of which each says as content what it is.
@@ -67,8 +67,8 @@ impl Receiver {
         };
         let (fragment, mut random) = (Fragment { number, total }, SeededRandom::new(0));
         let header = header(message_id);
-        let datagram = sk::seal_one(&header, first, Some(fragment), &content, &mut ToyCipher::CBC, &mut random);
-        open(&mut datagram.to_vec(), &ToyCipher::CBC, &mut self.0)
+        let datagram = sk::seal_one(&header, first, Some(fragment), &content, &mut ToyCipher::cbc(), &mut random);
+        open(&mut datagram.to_vec(), &ToyCipher::cbc(), &mut self.0)
     }
 }
 
@@ -109,13 +109,13 @@ proptest! {
         order in any::<prop::sample::Index>(),
         reverse in any::<bool>(),
     ) {
-        let mut datagrams = message.seal(&mut ToyCipher::CBC, &mut SeededRandom::new(1), Some(200));
+        let mut datagrams = message.seal(&mut ToyCipher::cbc(), &mut SeededRandom::new(1), Some(200));
         let turn = order.index(datagrams.len());
         datagrams.rotate_left(turn);
         if reverse {
             datagrams.reverse();
         }
-        prop_assert_eq!(open_all(&datagrams, ToyCipher::CBC), Ok(Opened { message, fragmented: true }));
+        prop_assert_eq!(open_all(&datagrams, ToyCipher::cbc()), Ok(Opened { message, fragmented: true }));
     }
 
     #[test]
@@ -125,7 +125,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         change in 1..=255u8,
     ) {
-        let datagrams = message.seal(&mut ToyCipher::AEAD, &mut SeededRandom::new(2), max);
+        let datagrams = message.seal(&mut ToyCipher::aead(), &mut SeededRandom::new(2), max);
         let mut datagram = datagrams[0].to_vec();
         let at = at.index(datagram.len());
         datagram[at] ^= change;
@@ -135,7 +135,7 @@ proptest! {
 
     #[test]
     fn no_cut_goes_unnoticed(message in any::message(), max in prop::option::of(200..300usize)) {
-        let datagrams = message.seal(&mut ToyCipher::CBC, &mut SeededRandom::new(3), max);
+        let datagrams = message.seal(&mut ToyCipher::cbc(), &mut SeededRandom::new(3), max);
         for end in 0..datagrams[0].len() {
             let mut datagram = datagrams[0][..end].to_vec();
             // Correct lengths everywhere, so that only the end is missing.
@@ -143,7 +143,7 @@ proptest! {
                 datagram[24..28].copy_from_slice(&(end as u32).to_be_bytes());
                 datagram[30..32].copy_from_slice(&((end - Header::LEN) as u16).to_be_bytes());
             }
-            let result = open(&mut datagram, &ToyCipher::CBC, &mut Reassembly::new());
+            let result = open(&mut datagram, &ToyCipher::cbc(), &mut Reassembly::new());
             prop_assert!(matches!(result, Err(Undecodable::Unauthenticated(_))), "{:?}", result);
         }
     }
@@ -152,7 +152,7 @@ proptest! {
 #[test]
 fn an_empty_message_is_a_pad_length_alone() {
     let message = Message { header: header(0), payloads: vec![] };
-    let datagrams = message.seal(&mut ToyCipher::AEAD, &mut SeededRandom::new(0), Some(0));
+    let datagrams = message.seal(&mut ToyCipher::aead(), &mut SeededRandom::new(0), Some(0));
     assert_eq!(datagrams.len(), 1, "there is nothing to cut");
     assert_eq!(datagrams[0].len(), 28 + 4 + 8 + 1 + 16);
     assert_eq!(opened(&datagrams[0]), Ok(Some(Opened { message, fragmented: false })));
@@ -161,7 +161,7 @@ fn an_empty_message_is_a_pad_length_alone() {
 #[test]
 fn a_message_is_cut_only_if_it_is_too_long() {
     let message = Message { header: header(0), payloads: vec![Payload::Vendor(Bytes::from(vec![7; 1000]))] };
-    let mut seal = |max| message.seal(&mut ToyCipher::CBC, &mut SeededRandom::new(0), max);
+    let seal = |max| message.seal(&mut ToyCipher::cbc(), &mut SeededRandom::new(0), max);
     let whole = seal(None);
     assert_eq!((whole.len(), whole[0].len()), (1, 28 + 4 + 16 + 1008 + 16));
     assert_eq!(seal(Some(whole[0].len())), whole);
@@ -175,7 +175,7 @@ fn a_message_is_cut_only_if_it_is_too_long() {
 #[test]
 fn datagrams_that_shall_be_too_short_carry_64_bytes() {
     let message = Message { header: header(0), payloads: vec![Payload::Vendor(Bytes::from(vec![7; 1000]))] };
-    let datagrams = message.seal(&mut ToyCipher::AEAD, &mut SeededRandom::new(0), Some(10));
+    let datagrams = message.seal(&mut ToyCipher::aead(), &mut SeededRandom::new(0), Some(10));
     assert_eq!(datagrams.len(), 1004usize.div_ceil(64));
 }
 
@@ -183,7 +183,7 @@ fn datagrams_that_shall_be_too_short_carry_64_bytes() {
 fn padding_of_any_length_is_accepted_and_a_pad_length_that_lies_is_not() {
     let with_padding = |pad_length: u8, padding: usize| {
         // The toy writes its own pad length of 0 last, so what is to be the padding is content here.
-        let mut cipher = ToyCipher { pad_to: 1, ..ToyCipher::AEAD };
+        let mut cipher = ToyCipher { pad_to: 1, ..ToyCipher::aead() };
         let content = [&[0, 0, 0, 5, 1][..], &vec![9; padding]].concat();
         let (header, first) = (header(0), PayloadType::VENDOR);
         let mut datagram =
@@ -238,7 +238,7 @@ fn authentic_nonsense_is_answered() {
 fn with_outer(payloads: &[(u8, u8)], fragment: Option<Fragment>) -> Vec<u8> {
     let mut random = SeededRandom::new(0);
     let inner =
-        sk::seal_one(&header(0), PayloadType::VENDOR, fragment, b"\0\0\0\x05v", &mut ToyCipher::AEAD, &mut random);
+        sk::seal_one(&header(0), PayloadType::VENDOR, fragment, b"\0\0\0\x05v", &mut ToyCipher::aead(), &mut random);
     let mut bytes = inner[..28].to_vec();
     bytes[16] = payloads.first().map_or(inner[16], |(kind, _)| *kind);
     let following = payloads.iter().skip(1).map(|(kind, _)| *kind).chain([inner[16]]);
@@ -248,7 +248,7 @@ fn with_outer(payloads: &[(u8, u8)], fragment: Option<Fragment>) -> Vec<u8> {
     bytes.extend(&inner[28..]);
     let length = (bytes.len() as u32).to_be_bytes();
     bytes[24..28].copy_from_slice(&length);
-    ToyCipher::AEAD.check_again(&mut bytes);
+    ToyCipher::aead().check_again(&mut bytes);
     bytes
 }
 
@@ -314,10 +314,10 @@ fn a_forged_fragment_changes_nothing() {
     let mut random = SeededRandom::new(0);
     for (number, total) in [(2, 2), (1, 3)] {
         let fragment = Some(Fragment { number, total });
-        let datagram = sk::seal_one(&header(0), PayloadType::NONE, fragment, b"xx", &mut ToyCipher::CBC, &mut random);
+        let datagram = sk::seal_one(&header(0), PayloadType::NONE, fragment, b"xx", &mut ToyCipher::cbc(), &mut random);
         let mut datagram = datagram.to_vec();
         *datagram.last_mut().unwrap() ^= 1;
-        let result = open(&mut datagram, &ToyCipher::CBC, &mut receiver.0);
+        let result = open(&mut datagram, &ToyCipher::cbc(), &mut receiver.0);
         assert_eq!(result, refused(UnauthenticatedReason::Forged));
     }
     assert_eq!(receiver.take(0, 2, 2), vendor(0, &[1, 1, 1, 1, 2, 2, 2, 2]));
@@ -337,8 +337,8 @@ fn a_whole_message_displaces_its_fragments() {
     let mut receiver = Receiver::new();
     assert_eq!(receiver.take(0, 1, 2), Ok(None));
     let whole = Message { header: header(0), payloads: vec![] };
-    let datagram = &whole.seal(&mut ToyCipher::CBC, &mut SeededRandom::new(0), None)[0];
-    assert!(open(&mut datagram.to_vec(), &ToyCipher::CBC, &mut receiver.0).unwrap().is_some());
+    let datagram = &whole.seal(&mut ToyCipher::cbc(), &mut SeededRandom::new(0), None)[0];
+    assert!(open(&mut datagram.to_vec(), &ToyCipher::cbc(), &mut receiver.0).unwrap().is_some());
     assert_eq!(receiver.take(0, 2, 2), Ok(None), "the first one is gone");
 }
 
