@@ -29,6 +29,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use auth::{KeyUnusable, PeerNotAuthenticated, VerifierUnusable};
 pub use config::{
     CertificateVerifier, Complete, Config, ConfigBuilder, ConfigError, Credentials, EapCredentials, EapMethod,

@@ -251,7 +251,7 @@ impl Session {
         match result {
             Err(error) => self.fail(now, error),
             Ok(()) => {
-                let (mut cx, state, ..) = self.parts(now);
+                let (cx, state, ..) = self.parts(now);
                 if let State::Established(established) = state
                     && std::mem::take(&mut established.needs_reauthentication)
                 {
