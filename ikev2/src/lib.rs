@@ -1,6 +1,12 @@
 //! An IKEv2 client as a state machine without I/O, with ESP in user space.
 #![forbid(unsafe_code)]
-#![allow(dead_code, unreachable_pub, clippy::redundant_pub_crate, reason = "parts come before what uses them")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    clippy::redundant_pub_crate,
+    reason = "parts come before what uses them"
+)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 
 mod auth;

@@ -15,7 +15,7 @@ use crate::{
     net,
     rig::Rig,
     runner,
-    tools::{fetch, probe, relay, say, serve, stream, withholding},
+    tools::{datagram, fetch, probe, relay, say, serve, stream, withholding},
 };
 
 /// Cases of adit with real peers.
@@ -40,7 +40,7 @@ enum Command {
         /// Leave the files of failed cases.
         #[arg(long)]
         keep: bool,
-        /// Run `openvpn` in the client's place, to prove the rig itself.
+        /// Run `openvpn` or strongSwan in the client's place, to prove the rig itself.
         #[arg(long)]
         reference: bool,
         /// Run the long suites with these names instead.
@@ -65,6 +65,8 @@ enum Command {
     Stream(stream::Options),
     #[command(hide = true)]
     Probe(probe::Options),
+    #[command(hide = true)]
+    Datagram(datagram::Options),
     #[command(hide = true)]
     Relay(relay::Options),
     #[command(hide = true)]
@@ -109,6 +111,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Fetch(options) => fetch::main(&options)?,
         Command::Stream(options) => stream::main(&options)?,
         Command::Probe(options) => probe::main(&options)?,
+        Command::Datagram(options) => datagram::main(&options)?,
         Command::Relay(options) => relay::main(&options)?,
         Command::Withholding(options) => return withholding::main(&options),
     }
@@ -130,6 +133,9 @@ fn list() -> Result<()> {
     for case in cases::all() {
         let state = case.blocked().map_or_else(|| "runnable".to_owned(), |reason| format!("blocked: {reason}"));
         say(&format!("{:<44} {state}", case.name))?;
+    }
+    for (what, why) in cases::NOT_WITH_THESE_PEERS {
+        say(&format!("{what:<44} no case: {why}"))?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::{
     config::Lines,
+    ike::{charon::Charon, setup::IkeClient},
     net::{ECHO, Place, WEB, WEB_V6},
     pki::CLIENT_UID,
     process::{Process, Stream},
@@ -62,6 +63,8 @@ impl ClientConfig {
 pub(crate) struct Client {
     pub(crate) process: Process,
     reference: bool,
+    /// strongSwan in our place; `process` is what told it to connect.
+    charon: Option<Charon>,
 }
 
 impl Client {
@@ -79,11 +82,40 @@ impl Client {
             adit_command(rig, &profile, config)?
         };
         let process = Process::spawn_with_input(&name, &rig.dir, &mut command, config.input.as_deref())?;
-        Ok(Self { process, reference: rig.reference })
+        Ok(Self { process, reference: rig.reference, charon: None })
+    }
+
+    /// Starts the client of an IKEv2 case, or strongSwan's own in its place; it is not connected yet.
+    pub(crate) fn start_ike(rig: &Rig, config: &IkeClient) -> Result<Self> {
+        if rig.reference {
+            return Self::start_strongswan(rig, config);
+        }
+        let name = rig.process_name("client");
+        let mut command = unprivileged(rig, false);
+        command.arg(&rig.adit).args(["forward", "--log-format", "json"]);
+        if config.verbose {
+            command.arg("--verbose");
+        }
+        command.args(config.source(rig, &name)?);
+        add_forwards(&mut command);
+        command.args(&config.args).envs(config.env.iter().cloned());
+        let process = Process::spawn_with_input(&name, &rig.dir, &mut command, config.input.as_deref())?;
+        Ok(Self { process, reference: false, charon: None })
+    }
+
+    /// Starts strongSwan's own client.
+    pub(crate) fn start_strongswan(rig: &Rig, config: &IkeClient) -> Result<Self> {
+        let charon = Charon::start(rig, Place::Client, &config.reference)?;
+        let mut command = charon.swanctl_command(&["--initiate", "--child", "net"]);
+        let process = Process::spawn(&rig.process_name("initiate"), &rig.dir, &mut command)?;
+        Ok(Self { process, reference: true, charon: Some(charon) })
     }
 
     /// Waits until every forward is bound and the tunnel is up.
     pub(crate) fn wait_up(&self) -> Result<()> {
+        if self.charon.is_some() {
+            return self.process.wait_output(UP).map(drop);
+        }
         if self.reference {
             return self.process.wait_text(0, "Initialization Sequence Completed", UP).map(drop);
         }
@@ -154,6 +186,11 @@ impl Client {
 
     /// Ends the client as Ctrl-C does; it must say goodbye and be gone soon.
     pub(crate) fn interrupt(self) -> Result<()> {
+        if let Some(charon) = &self.charon {
+            charon.process.signal("TERM")?;
+            charon.process.wait_end(Duration::from_secs(10)).context("after SIGTERM")?;
+            return Ok(());
+        }
         self.process.signal("INT")?;
         self.interrupted()
     }
@@ -241,16 +278,20 @@ fn adit_command(rig: &Rig, profile: &Path, config: &ClientConfig) -> Result<Comm
         }
     }
     command.arg("--config").arg(profile);
-    for (port, target, protocol) in FORWARDS {
-        let suffix = if protocol == "udp" { "/udp" } else { "" };
-        command.arg("-L").arg(format!("{port}:{}:{}{suffix}", bracketed(target), target.port()));
-    }
+    add_forwards(&mut command);
     if let Some((name, password)) = &config.user {
         let file = client_file(&rig.dir.join("credentials"), &format!("{name}\n{password}\n"))?;
         command.arg("--auth-user-pass").arg(file);
     }
     command.args(&config.args);
     Ok(command)
+}
+
+fn add_forwards(command: &mut Command) {
+    for (port, target, protocol) in FORWARDS {
+        let suffix = if protocol == "udp" { "/udp" } else { "" };
+        command.arg("-L").arg(format!("{port}:{}:{}{suffix}", bracketed(target), target.port()));
+    }
 }
 
 fn bracketed(address: SocketAddr) -> String {

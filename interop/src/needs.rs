@@ -15,6 +15,10 @@ pub(crate) enum Need {
     PamPlugin,
     /// `curl`.
     Curl,
+    /// strongSwan with its plugins, `swanctl`, `starter` and `pki`.
+    StrongSwan,
+    /// FreeRADIUS.
+    FreeRadius,
 }
 
 impl Need {
@@ -30,6 +34,8 @@ impl Need {
                 (!Path::new(path).exists()).then(|| format!("{path} is missing"))
             }
             Self::Curl => tool("curl").err().map(|error| error.to_string()),
+            Self::StrongSwan => strongswan().err().map(|error| error.to_string()),
+            Self::FreeRadius => tool("freeradius").err().map(|error| error.to_string()),
         }
     }
 }
@@ -57,6 +63,19 @@ fn rig() -> Result<()> {
     let tun = run(Command::new("ip").args(["-n", &name, "tuntap", "add", "tun0", "mode", "tun"]));
     run(Command::new("ip").args(["netns", "delete", &name]))?;
     tun.context("no TUN devices here").map(drop)
+}
+
+fn strongswan() -> Result<()> {
+    tool("swanctl")?;
+    tool("pki")?;
+    let plugin = |name| format!("plugins/libstrongswan-{name}.so");
+    let files = ["charon", "starter"].map(str::to_owned).into_iter();
+    // One of each of the packages they are in.
+    for file in files.chain(["gcm", "chapoly", "eap-tls", "eap-mschapv2"].map(plugin)) {
+        let path = Path::new("/usr/lib/ipsec").join(file);
+        anyhow::ensure!(path.exists(), "{} is missing", path.display());
+    }
+    Ok(())
 }
 
 fn tool(name: &str) -> Result<()> {

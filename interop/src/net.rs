@@ -92,15 +92,23 @@ impl Net {
 
     /// A command that runs at a place of the network.
     pub(crate) fn command(&self, place: Place, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name(place)]).arg(program);
+        command
+    }
+
+    fn name(&self, place: Place) -> String {
         let [client, gateway, lan] = names(&self.prefix);
-        let name = match place {
+        match place {
             Place::Client => client,
             Place::Gateway => gateway,
             Place::Lan => lan,
-        };
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &name]).arg(program);
-        command
+        }
+    }
+
+    /// Changes the network at a place: lines for `ip`.
+    pub(crate) fn change(&self, place: Place, lines: &str) -> Result<()> {
+        batch(Some(&self.name(place)), lines)
     }
 
     /// The processes that run at the client's place.

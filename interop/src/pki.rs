@@ -57,6 +57,11 @@ impl Pki {
         self.dir.join(name)
     }
 
+    /// The path of a file of the IKEv2 cases.
+    pub(crate) fn ike(&self, name: &str) -> PathBuf {
+        self.dir.join("ike").join(name)
+    }
+
     /// The text of a file.
     pub(crate) fn text(&self, name: &str) -> Result<String> {
         fs::read_to_string(self.path(name)).with_context(|| format!("pki file {name}"))

@@ -29,7 +29,7 @@ pub(crate) struct Rig {
     pub(crate) interop: PathBuf,
     /// The program under test, likewise.
     pub(crate) adit: PathBuf,
-    /// `openvpn` takes the client's place.
+    /// `openvpn` or strongSwan takes the client's place.
     pub(crate) reference: bool,
     processes: AtomicU32,
 }

@@ -17,7 +17,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cases::Case, needs, net, pki::Pki, tools::say};
+use crate::{
+    cases::Case,
+    ike,
+    needs::{self, Need},
+    net,
+    pki::Pki,
+    tools::say,
+};
 
 /// Cases that are allowed to be blocked.
 const BLOCKED: &str = include_str!("../blocked.toml");
@@ -28,7 +35,7 @@ pub(crate) struct Options {
     pub(crate) jobs: usize,
     /// Leave the logs of failed cases where they are.
     pub(crate) keep: bool,
-    /// `openvpn` takes the client's place.
+    /// `openvpn` or strongSwan takes the client's place.
     pub(crate) reference: bool,
 }
 
@@ -50,7 +57,8 @@ pub(crate) fn run(mut cases: Vec<Case>, options: &Options) -> Result<bool> {
     // The longest first: they must not start when all others are done.
     runnable.sort_by_key(|case| std::cmp::Reverse(case.seconds));
     if !runnable.is_empty() {
-        let run = Run::prepare(options)?;
+        let ike = runnable.iter().any(|case| case.has_need(Need::StrongSwan));
+        let run = Run::prepare(options, ike)?;
         run.all(runnable, &mut tally)?;
     }
     for line in &tally.measured {
@@ -93,7 +101,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn prepare(options: &'a Options) -> Result<Self> {
+    fn prepare(options: &'a Options, ike: bool) -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("adit-interop-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
         let run = Self { dir, options, stopped: Arc::new(AtomicBool::new(false)) };
@@ -101,6 +109,9 @@ impl<'a> Run<'a> {
         fs::set_permissions(&run.dir, fs::Permissions::from_mode(0o755))?;
         run.install_programs()?;
         Pki::create(&run.dir.join("pki"))?;
+        if ike {
+            ike::pki::create(&run.dir.join("pki/ike"))?;
+        }
         Ok(run)
     }
 

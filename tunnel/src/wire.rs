@@ -67,10 +67,16 @@ impl Writer {
 
     /// Appends what `write` appends, behind its length as two bytes, saturating.
     pub fn length_prefixed_u16(&mut self, write: impl FnOnce(&mut Self)) {
+        self.length_u16(0, write);
+    }
+
+    /// As [`length_prefixed_u16`](Self::length_prefixed_u16), but the length also counts `header` bytes: those of itself and of
+    /// what stands before it.
+    pub fn length_u16(&mut self, header: usize, write: impl FnOnce(&mut Self)) {
         let start = self.buffer.len();
         self.u16(0);
         write(self);
-        let length = u16::try_from(self.buffer.len() - start - 2).unwrap_or(u16::MAX);
+        let length = u16::try_from(header + self.buffer.len() - start - 2).unwrap_or(u16::MAX);
         if let Some(field) = self.buffer.get_mut(start..start + 2) {
             field.copy_from_slice(&length.to_be_bytes());
         }
@@ -116,6 +122,7 @@ mod tests {
         let mut w = Writer::default();
         w.u8(7);
         w.length_prefixed_u16(|w| w.bytes(b"abc"));
-        assert_eq!(w.as_slice(), b"\x07\x00\x03abc");
+        w.length_u16(4, |w| w.bytes(b"d"));
+        assert_eq!(w.as_slice(), b"\x07\x00\x03abc\x00\x05d");
     }
 }

@@ -1,49 +1,61 @@
 //! IKE messages: decoded values, and their bytes (RFC 7296 §3).
 //!
 //! ```text
-//!  datagram ─▶ Outer (header, plain payloads or one SK / SKF) ─▶ SkKey::open ─▶ Message
-//!  Message ─▶ encode / seal ─▶ one datagram, or several fragments (RFC 7383)
+//!  IKE_SA_INIT   datagram ─▶ Message::decode ─▶ Message        Message ─▶ encode ─▶ datagram
+//!  all others    datagram ─▶ open ─▶ Message                   Message ─▶ seal ───▶ datagrams
+//!                             ╰─▶ Reassembly, if a fragment (RFC 7383)
 //! ```
+//!
+//! What is reserved is ignored when read and zero when written. Lengths must be true to the byte. What a peer can make us
+//! store is bounded: payloads, proposals, attributes, fragments.
 
+mod auth;
+mod cert;
+mod cp;
+mod delete;
+mod eap;
+mod header;
+mod id;
+mod ke;
+mod nonce;
+mod notify;
 pub(crate) mod numbers;
+mod payload;
+mod reassembly;
+mod sa;
+pub(crate) mod sk;
+mod ts;
+mod undecodable;
+mod wire;
 
-use std::{fmt, net::IpAddr};
+#[cfg(test)]
+mod tests;
 
+use adit_tunnel::{Random, wire::Writer};
 use bytes::Bytes;
 
-use self::numbers::{
-    AuthMethod, CertEncoding, CfgAttribute, CfgType, DhGroup, ExchangeType, IdType, NotifyType, PayloadType,
-    ProtocolId, TransformType,
+#[allow(unused_imports, reason = "parts come before what uses them")]
+pub(crate) use self::{
+    auth::Authentication,
+    cert::{Certificate, CertificateRequest},
+    cp::Configuration,
+    delete::Delete,
+    header::{Header, IkeSpi, MessageId},
+    id::Identification,
+    ke::KeyExchange,
+    notify::Notify,
+    payload::Payload,
+    reassembly::Reassembly,
+    sa::{Proposal, SecurityAssociation, Transform},
+    sk::{Opened, is_later_fragment, open},
+    ts::TrafficSelector,
+    undecodable::{UnauthenticatedReason, Undecodable},
 };
-
-/// An SPI of an IKE SA; 0 is "not known yet".
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub(crate) struct IkeSpi(pub(crate) u64);
-
-impl fmt::Debug for IkeSpi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-/// A message id, in the direction of its request (RFC 7296 §2.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub(crate) struct MessageId(pub(crate) u32);
-
-/// What stands in an IKE header and matters (RFC 7296 §3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) initiator_spi: IkeSpi,
-    pub(crate) responder_spi: IkeSpi,
-    /// Higher than 2 must be refused; the minor version is ignored.
-    pub(crate) major_version: u8,
-    pub(crate) exchange: ExchangeType,
-    /// The I flag: sent by the original initiator of this IKE SA.
-    pub(crate) from_initiator: bool,
-    /// The R flag.
-    pub(crate) response: bool,
-    pub(crate) message_id: MessageId,
-}
+use self::{
+    numbers::{ExchangeType, NotifyType},
+    undecodable::BadPayloads,
+};
+use crate::crypto::sk::SkCipher;
 
 /// A whole message whose payloads may be believed as far as its exchange allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,133 +64,123 @@ pub(crate) struct Message {
     pub(crate) payloads: Vec<Payload>,
 }
 
-/// One payload, in the order of the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Payload {
-    Sa(SecurityAssociation),
-    Ke(KeyExchange),
-    IdI(Identification),
-    IdR(Identification),
-    Cert(Certificate),
-    CertReq(CertificateRequest),
-    Auth(Authentication),
-    /// 16 to 256 bytes.
-    Nonce(Bytes),
-    Notify(Notify),
-    Delete(Delete),
-    Vendor(Bytes),
-    TsI(Vec<TrafficSelector>),
-    TsR(Vec<TrafficSelector>),
-    Cp(Configuration),
-    /// A whole EAP packet (RFC 3748 §4).
-    Eap(Bytes),
-    /// A payload of a type we do not know; the critical ones never get here.
-    Unknown {
-        payload_type: PayloadType,
-        body: Bytes,
-    },
+impl Message {
+    /// A request. `from_initiator`: we are the original initiator of this IKE SA.
+    pub(crate) fn request(
+        spis: (IkeSpi, IkeSpi),
+        exchange: ExchangeType,
+        from_initiator: bool,
+        message_id: MessageId,
+        payloads: Vec<Payload>,
+    ) -> Self {
+        Self { header: Header::request(spis, exchange, from_initiator, message_id), payloads }
+    }
+
+    /// The response to a request with this header.
+    pub(crate) fn response(request: &Header, payloads: Vec<Payload>) -> Self {
+        Self { header: request.answer(), payloads }
+    }
+
+    /// Reads an unprotected message without the non-ESP marker: IKE_SA_INIT, or a notification about an unknown IKE SA.
+    pub(crate) fn decode(datagram: &[u8]) -> Result<Self, Undecodable> {
+        let header = Header::peek(datagram).ok_or(UnauthenticatedReason::NotIke)?;
+        if header.major_version != Header::MAJOR_VERSION {
+            return Err(UnauthenticatedReason::MajorVersion(header.major_version).into());
+        }
+        let read = || {
+            let (input, (_, first, _)) = Header::parse(datagram).map_err(payload::error)?;
+            payload::decode(first, input)
+        };
+        Ok(Self { header, payloads: read().map_err(BadPayloads::unauthenticated)? })
+    }
+
+    /// The bytes of an unprotected message.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut payloads = Writer::with_capacity(1200);
+        payload::encode(&self.payloads, &mut payloads);
+        let length = Header::LEN + payloads.len();
+        let mut w = Writer::with_capacity(length);
+        self.header.encode(&mut w, payload::first_type(&self.payloads), length);
+        w.bytes(payloads.as_slice());
+        w.finish()
+    }
+
+    /// The datagrams of a protected message. `max_datagram`: the longest there may be, in bytes of IKE, without marker and
+    /// headers of UDP and IP; a longer message is cut into fragments (RFC 7383 §2.5). `None`: the peer does not know them.
+    pub(crate) fn seal(
+        &self,
+        cipher: &mut dyn SkCipher,
+        random: &mut dyn Random,
+        max_datagram: Option<usize>,
+    ) -> Vec<Bytes> {
+        let first = payload::first_type(&self.payloads);
+        sk::with_content(self, |content| sk::seal(&self.header, first, content, cipher, random, max_datagram))
+    }
 }
 
-/// SA payload (§3.3): proposals, best first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SecurityAssociation {
-    pub(crate) proposals: Vec<Proposal>,
+/// What a message holds, by kind.
+impl Message {
+    /// The notification of this type that comes first.
+    pub(crate) fn notify(&self, notify_type: NotifyType) -> Option<&Notify> {
+        self.notifies(notify_type).next()
+    }
+
+    /// All notifications of this type.
+    pub(crate) fn notifies(&self, notify_type: NotifyType) -> impl Iterator<Item = &Notify> {
+        self.all_notifies().filter(move |notify| notify.notify_type == notify_type)
+    }
+
+    /// The first notification of an error, known to us or not.
+    pub(crate) fn error(&self) -> Option<&Notify> {
+        self.all_notifies().find(|notify| notify.notify_type.is_error())
+    }
 }
 
-/// One proposal (§3.3.1).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Proposal {
-    /// Counts from 1.
-    pub(crate) number: u8,
-    pub(crate) protocol: ProtocolId,
-    /// Empty in IKE_SA_INIT, 8 bytes for a rekeyed IKE SA, 4 for ESP.
-    pub(crate) spi: Bytes,
-    pub(crate) transforms: Vec<Transform>,
+/// One method that gives the first payload of a kind.
+macro_rules! first {
+    ($($(#[$doc:meta])* $name:ident: $variant:ident($value:ty),)*) => {
+        impl Message {
+            $($(#[$doc])* pub(crate) fn $name(&self) -> Option<&$value> {
+                self.payloads.iter().find_map(|payload| -> Option<&$value> {
+                    if let Payload::$variant(value) = payload { Some(value) } else { None }
+                })
+            })*
+        }
+    };
 }
 
-/// One transform (§3.3.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Transform {
-    pub(crate) transform_type: TransformType,
-    pub(crate) id: u16,
-    /// The key length attribute, in bits.
-    pub(crate) key_bits: Option<u16>,
-    /// An attribute other than the key length stands here: such a transform is never chosen.
-    pub(crate) unknown_attribute: bool,
+/// One method that gives all payloads of a kind that may come more than once.
+macro_rules! all {
+    ($($(#[$doc:meta])* $name:ident: $variant:ident($value:ty),)*) => {
+        impl Message {
+            $($(#[$doc])* pub(crate) fn $name(&self) -> impl Iterator<Item = &$value> {
+                self.payloads.iter().filter_map(|payload| {
+                    if let Payload::$variant(value) = payload { Some(value) } else { None }
+                })
+            })*
+        }
+    };
 }
 
-/// KE payload (§3.4).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeyExchange {
-    pub(crate) group: DhGroup,
-    pub(crate) public: Bytes,
+first! {
+    sa: Sa(SecurityAssociation),
+    ke: Ke(KeyExchange),
+    id_i: IdI(Identification),
+    id_r: IdR(Identification),
+    auth: Auth(Authentication),
+    nonce: Nonce(Bytes),
+    ts_i: TsI([TrafficSelector]),
+    ts_r: TsR([TrafficSelector]),
+    cp: Cp(Configuration),
+    /// The whole EAP packet.
+    eap: Eap(Bytes),
 }
 
-/// ID payload (§3.5). AUTH covers `reserved` as received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Identification {
-    pub(crate) id_type: IdType,
-    /// Zero when we send.
-    pub(crate) reserved: [u8; 3],
-    pub(crate) data: Bytes,
-}
-
-/// CERT payload (§3.6).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Certificate {
-    pub(crate) encoding: CertEncoding,
-    pub(crate) data: Bytes,
-}
-
-/// CERTREQ payload (§3.7): SHA-1 hashes of the SubjectPublicKeyInfo of trust anchors, 20 bytes each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CertificateRequest {
-    pub(crate) encoding: CertEncoding,
-    pub(crate) authorities: Bytes,
-}
-
-/// AUTH payload (§3.8).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Authentication {
-    pub(crate) method: AuthMethod,
-    pub(crate) data: Bytes,
-}
-
-/// Notify payload (§3.10).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Notify {
-    pub(crate) protocol: ProtocolId,
-    /// Empty, or the SPI the notification is about.
-    pub(crate) spi: Bytes,
-    pub(crate) notify_type: NotifyType,
-    pub(crate) data: Bytes,
-}
-
-/// Delete payload (§3.11).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Delete {
-    /// The IKE SA itself.
-    Ike,
-    /// ESP SAs by the SPIs the sender receives on.
-    Esp(Vec<u32>),
-    /// SAs of a protocol that is not ours; ignored.
-    Other(ProtocolId),
-}
-
-/// One traffic selector of IPv4 or IPv6 addresses (§3.13.1), both ends inclusive. Selectors of other types are dropped when
-/// decoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct TrafficSelector {
-    /// IP protocol; 0 is any.
-    pub(crate) protocol: u8,
-    pub(crate) ports: (u16, u16),
-    /// Both of one family.
-    pub(crate) addresses: (IpAddr, IpAddr),
-}
-
-/// CP payload (§3.15).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Configuration {
-    pub(crate) cfg_type: CfgType,
-    pub(crate) attributes: Vec<(CfgAttribute, Bytes)>,
+all! {
+    /// In the order of the wire: the peer's own certificate is the first (§3.6).
+    certs: Cert(Certificate),
+    cert_requests: CertReq(CertificateRequest),
+    all_notifies: Notify(Notify),
+    deletes: Delete(Delete),
+    vendor_ids: Vendor(Bytes),
 }

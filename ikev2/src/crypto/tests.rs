@@ -1,0 +1,176 @@
+//! Known answers; what `ring` computes is checked by RustCrypto too.
+
+use adit_testing::{Vector, vectors};
+use proptest::prelude::*;
+
+use super::*;
+use crate::message::numbers::IntegrityId;
+
+pub(crate) fn vectors_of(names: &[&str]) -> Vec<Vector> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/vectors");
+    names.iter().flat_map(|name| vectors(format!("{folder}/{name}.txt"))).collect()
+}
+
+const AEADS: [EncryptionId; 7] = [
+    EncryptionId::AES_GCM_8,
+    EncryptionId::AES_GCM_12,
+    EncryptionId::AES_GCM_16,
+    EncryptionId::AES_CCM_8,
+    EncryptionId::AES_CCM_12,
+    EncryptionId::AES_CCM_16,
+    EncryptionId::CHACHA20_POLY1305,
+];
+
+fn with_tag_len(ids: [EncryptionId; 3], tag_len: usize) -> EncryptionId {
+    ids[tag_len / 4 - 2]
+}
+
+fn gcm(tag_len: usize) -> EncryptionId {
+    with_tag_len([EncryptionId::AES_GCM_8, EncryptionId::AES_GCM_12, EncryptionId::AES_GCM_16], tag_len)
+}
+
+fn ccm(tag_len: usize) -> EncryptionId {
+    with_tag_len([EncryptionId::AES_CCM_8, EncryptionId::AES_CCM_12, EncryptionId::AES_CCM_16], tag_len)
+}
+
+fn check_aead(id: EncryptionId, vector: &Vector, tag: &[u8]) {
+    let key = aead(id, &vector["key"]).unwrap();
+    let (iv, aad) = (vector["iv"].as_slice().try_into().unwrap(), &vector["aad"]);
+    let (mut data, mut computed) = (vector["plaintext"].clone(), vec![0; key.tag_len()]);
+    key.seal(iv, aad, &mut data, &mut computed);
+    assert_eq!((&data, computed.as_slice()), (&vector["ciphertext"], tag), "{id}");
+    assert!(key.open(iv, aad, &mut data, tag), "{id}");
+    assert_eq!(data, vector["plaintext"], "{id}");
+}
+
+#[test]
+fn aes_gcm_gives_the_known_answers_with_tags_of_every_length() {
+    for vector in vectors_of(&["aes_gcm", "generated_aes_gcm"]) {
+        for tag_len in [8, 12, 16].into_iter().filter(|len| *len <= vector["tag"].len()) {
+            check_aead(gcm(tag_len), &vector, &vector["tag"][..tag_len]);
+        }
+    }
+}
+
+#[test]
+fn aes_ccm_gives_the_known_answers() {
+    for vector in vectors_of(&["aes_ccm", "generated_aes_ccm"]) {
+        check_aead(ccm(vector["tag"].len()), &vector, &vector["tag"]);
+    }
+}
+
+#[test]
+fn chacha20_poly1305_gives_the_known_answers() {
+    for vector in vectors_of(&["chacha20_poly1305"]) {
+        check_aead(EncryptionId::CHACHA20_POLY1305, &vector, &vector["tag"]);
+    }
+}
+
+#[test]
+fn ciphers_give_the_known_answers() {
+    for (id, name) in [
+        (EncryptionId::AES_CBC, "aes_cbc"),
+        (EncryptionId::AES_CTR, "aes_ctr"),
+        (EncryptionId::TRIPLE_DES, "triple_des_cbc"),
+    ] {
+        for vector in vectors_of(&[name]) {
+            let key = cipher(id, &vector["key"]).unwrap();
+            let mut data = vector["plaintext"].clone();
+            key.encrypt(&vector["iv"], &mut data);
+            assert_eq!(data, vector["ciphertext"], "{id}");
+            key.decrypt(&vector["iv"], &mut data);
+            assert_eq!(data, vector["plaintext"], "{id}");
+            assert_eq!((key.iv_len(), data.len() % key.block_len()), (vector["iv"].len(), 0));
+        }
+    }
+}
+
+const INTEGRITIES: [(IntegrityId, &str, usize); 4] = [
+    (IntegrityId::HMAC_SHA1_96, "auth1", 12),
+    (IntegrityId::HMAC_SHA2_256_128, "auth256", 16),
+    (IntegrityId::HMAC_SHA2_384_192, "auth384", 24),
+    (IntegrityId::HMAC_SHA2_512_256, "auth512", 32),
+];
+
+fn sign(key: &Integrity, parts: &[&[u8]]) -> Vec<u8> {
+    let mut tag = vec![0; key.tag_len()];
+    key.sign(parts, &mut tag);
+    tag
+}
+
+#[test]
+fn integrity_algorithms_give_the_known_answers() {
+    for (id, name, tag_len) in INTEGRITIES {
+        let mut checked = 0;
+        for vector in vectors_of(&["hmac_sha1", "hmac_sha2"]) {
+            let Some(tag) = vector.get(name) else { continue };
+            let Some(key) = Integrity::new(id, &vector["key"]) else { continue };
+            let (first, second) = vector["data"].split_at(3);
+            assert_eq!((&sign(&key, &[first, second]), tag.len()), (tag, tag_len), "{id}");
+            assert!(key.verify(&[first, second], tag));
+            checked += 1;
+        }
+        assert!(checked >= 3, "{id}");
+    }
+}
+
+#[test]
+fn an_integrity_tag_cut_short_or_changed_in_one_bit_is_refused() {
+    for (id, ..) in INTEGRITIES {
+        let key = Integrity::new(id, &vec![7; Integrity::key_len(id).unwrap()]).unwrap();
+        let tag = sign(&key, &[b"data"]);
+        for len in 0..tag.len() {
+            assert!(!key.verify(&[b"data"], &tag[..len]), "{id} {len}");
+        }
+        for bit in 0..tag.len() * 8 {
+            let mut forged = tag.clone();
+            forged[bit / 8] ^= 1 << (bit % 8);
+            assert!(!key.verify(&[b"data"], &forged), "{id} {bit}");
+        }
+        assert!(!key.verify(&[b"data"], &[tag.as_slice(), &[0]].concat()));
+    }
+}
+
+#[test]
+fn only_the_announced_key_length_makes_a_key() {
+    let all = AEADS.into_iter().chain([EncryptionId::AES_CBC, EncryptionId::AES_CTR, EncryptionId::TRIPLE_DES]);
+    for id in all.chain([EncryptionId::NULL, EncryptionId(1024)]) {
+        let good: Vec<usize> = [128, 192, 256].iter().filter_map(|bits| encryption_key_len(id, *bits)).collect();
+        for len in 0..80 {
+            let made = aead(id, &vec![1; len]).is_some() || cipher(id, &vec![1; len]).is_some();
+            assert_eq!(made, good.contains(&len), "{id} {len}");
+        }
+    }
+    for id in INTEGRITIES.map(|(id, ..)| id) {
+        for len in 0..80 {
+            assert_eq!(Integrity::new(id, &vec![1; len]).is_some(), Integrity::key_len(id) == Some(len), "{id} {len}");
+        }
+    }
+    assert!(Integrity::new(IntegrityId::NONE, &[]).is_none() && Integrity::new(IntegrityId(1024), &[0; 20]).is_none());
+}
+
+proptest! {
+    #[test]
+    fn an_aead_opens_what_it_sealed_and_nothing_else(
+        key in any::<[u8; 36]>(), iv in any::<[u8; 8]>(),
+        aad in prop::collection::vec(any::<u8>(), 0..40),
+        plaintext in prop::collection::vec(any::<u8>(), 0..600),
+        flip in any::<prop::sample::Index>(),
+    ) {
+        for (id, bits) in AEADS.into_iter().flat_map(|id| [128, 192, 256].map(|bits| (id, bits))) {
+            let Some(key_len) = encryption_key_len(id, bits) else { continue };
+            let key = aead(id, &key[..key_len]).unwrap();
+            let (mut data, mut tag) = (plaintext.clone(), vec![0; key.tag_len()]);
+            key.seal(&iv, &aad, &mut data, &mut tag);
+            let mut forged = [data.as_slice(), &tag].concat();
+            let bit = flip.index(forged.len() * 8);
+            forged[bit / 8] ^= 1 << (bit % 8);
+            let (forged_data, forged_tag) = forged.split_at_mut(data.len());
+            prop_assert!(!key.open(&iv, &aad, forged_data, forged_tag));
+            prop_assert!(!key.open(&iv, &aad, &mut data.clone(), &tag[1..]));
+            prop_assert!(!key.open(&iv, &[&aad[..], &[0]].concat(), &mut data.clone(), &tag));
+            prop_assert!(key.open(&iv, &aad, &mut data, &tag));
+            prop_assert_eq!(&data, &plaintext);
+        }
+    }
+}
