@@ -83,8 +83,10 @@ impl RevocationLists {
         }
         let whole = self.lists.iter().filter(|list| list.issuing_distribution_point().is_none());
         // webpki keeps names without the tag and length of their SEQUENCE.
-        let known: BTreeSet<Vec<u8>> =
-            whole.map(|list| sequence(&[list.issuer()])).chain(self.old.iter().map(|list| list.issuer.clone())).collect();
+        let known: BTreeSet<Vec<u8>> = whole
+            .map(|list| sequence(&[list.issuer()]))
+            .chain(self.old.iter().map(|list| list.issuer.clone()))
+            .collect();
         let leaf = path.end_entity();
         let mut issuers =
             [leaf.issuer()].into_iter().chain(path.intermediate_certificates().map(|above| above.issuer()));

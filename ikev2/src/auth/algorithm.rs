@@ -61,7 +61,8 @@ fn canonical(algorithm: &[u8], hash: HashAlgorithm) -> Option<Vec<u8>> {
         return rsa_pkcs1(hash);
     }
     let either = |present: &'static [u8]| [present, &[]];
-    for (hash_null, mask_null) in either(NULL).into_iter().flat_map(|first| either(NULL).map(|second| (first, second))) {
+    for (hash_null, mask_null) in either(NULL).into_iter().flat_map(|first| either(NULL).map(|second| (first, second)))
+    {
         for trailer in either(TRAILER_FIELD) {
             if pss(hash, hash_null, mask_null, trailer)? == algorithm {
                 return rsa_pss(hash);

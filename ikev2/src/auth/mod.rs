@@ -67,7 +67,9 @@ pub(crate) fn verify_shared_key(
 ) -> Result<Authenticated, PeerNotAuthenticated> {
     match theirs.method {
         AuthMethod::PSK => {}
-        method if is_signature(method) => return Err(PeerNotAuthenticated::OtherMethod { found: SIGNATURE, wanted: PSK }),
+        method if is_signature(method) => {
+            return Err(PeerNotAuthenticated::OtherMethod { found: SIGNATURE, wanted: PSK });
+        }
         method => return Err(PeerNotAuthenticated::unsupported(method)),
     }
     // An empty key would let anybody in who knows that it is empty.
@@ -76,10 +78,7 @@ pub(crate) fn verify_shared_key(
 }
 
 /// Whether a gateway with a pre-shared key is the one we want; whoever has the key is, if `expected` is `None`.
-pub(crate) fn verify_identity(
-    expected: Option<&Identity>,
-    idr: &Identification,
-) -> Result<(), PeerNotAuthenticated> {
+pub(crate) fn verify_identity(expected: Option<&Identity>, idr: &Identification) -> Result<(), PeerNotAuthenticated> {
     let Some(wanted) = expected else { return Ok(()) };
     let found = identity(idr)?;
     if found.matches(wanted) { Ok(()) } else { Err(wrong_identity(&found.to_string(), wanted)) }

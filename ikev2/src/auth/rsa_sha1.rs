@@ -29,7 +29,7 @@ impl RsaSha1 {
                 let info = PrivateKeyInfoRef::try_from(der.secret_pkcs8_der()).ok()?;
                 Self::from_pkcs1(info.private_key.as_bytes())
             }
-            _ => None,
+            PrivateKeyDer::Sec1(_) | _ => None,
         }
     }
 

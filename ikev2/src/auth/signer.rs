@@ -203,7 +203,7 @@ fn p521_key(der: &PrivateKeyDer<'_>) -> Option<p521::ecdsa::SigningKey> {
     let secret = match der {
         PrivateKeyDer::Pkcs8(der) => SecretKey::from_pkcs8_der(der.secret_pkcs8_der()).ok()?,
         PrivateKeyDer::Sec1(der) => SecretKey::from_sec1_der(der.secret_sec1_der()).ok()?,
-        _ => return None,
+        PrivateKeyDer::Pkcs1(_) | _ => return None,
     };
     Some(secret.into())
 }
@@ -237,5 +237,4 @@ fn pss(hash: HashAlgorithm) -> Option<SignatureScheme> {
 }
 
 /// Hashes for RSA, best first.
-const RSA_HASHES: [HashAlgorithm; 3] =
-    [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512];
+const RSA_HASHES: [HashAlgorithm; 3] = [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512];

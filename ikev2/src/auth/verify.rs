@@ -9,11 +9,7 @@ use ring::digest;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer, public_key::PublicKey};
 
-use super::{
-    Authenticated, PSK, PeerNotAuthenticated, SIGNATURE,
-    algorithm,
-    identity, wrong_identity,
-};
+use super::{Authenticated, PSK, PeerNotAuthenticated, SIGNATURE, algorithm, identity, wrong_identity};
 use crate::{
     config::{CertificateVerifier, ExpectedIdentity},
     identity::{CertifiedNames, Identity, short},
@@ -118,7 +114,9 @@ impl ExtendedKeyUsageValidator for Purpose {
         for purpose in purposes {
             found.push(purpose?);
         }
-        if found.is_empty() || found.iter().any(|purpose| PURPOSES.iter().any(|good| *purpose == KeyPurposeId::new(good))) {
+        if found.is_empty()
+            || found.iter().any(|purpose| PURPOSES.iter().any(|good| *purpose == KeyPurposeId::new(good)))
+        {
             return Ok(());
         }
         // webpki's own error can only be made by its own rule.
@@ -159,7 +157,8 @@ fn verify_signature(
         AuthMethod::ECDSA_384 => (&*auth.data, vec![algorithm::ECDSA_384]),
         AuthMethod::ECDSA_521 => (&*auth.data, vec![algorithm::ECDSA_521]),
         AuthMethod::DIGITAL_SIGNATURE => {
-            let (algorithm, signature) = split_digital_signature(&auth.data).ok_or(PeerNotAuthenticated::WrongSignature)?;
+            let (algorithm, signature) =
+                split_digital_signature(&auth.data).ok_or(PeerNotAuthenticated::WrongSignature)?;
             (signature, algorithm::verifiers(algorithm).ok_or_else(|| unsupported_signature(algorithm))?)
         }
         AuthMethod::PSK => return Err(by_psk()),
