@@ -15,7 +15,7 @@ use crate::{
     net,
     rig::Rig,
     runner,
-    tools::{fetch, probe, relay, say, serve, stream, withholding},
+    tools::{datagram, fetch, probe, relay, say, serve, stream, withholding},
 };
 
 /// Cases of adit with real peers.
@@ -66,6 +66,8 @@ enum Command {
     #[command(hide = true)]
     Probe(probe::Options),
     #[command(hide = true)]
+    Datagram(datagram::Options),
+    #[command(hide = true)]
     Relay(relay::Options),
     #[command(hide = true)]
     Withholding(withholding::Options),
@@ -109,6 +111,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Fetch(options) => fetch::main(&options)?,
         Command::Stream(options) => stream::main(&options)?,
         Command::Probe(options) => probe::main(&options)?,
+        Command::Datagram(options) => datagram::main(&options)?,
         Command::Relay(options) => relay::main(&options)?,
         Command::Withholding(options) => return withholding::main(&options),
     }

@@ -78,7 +78,7 @@ fn first_byte_time(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-fn summary(times: &mut [Duration]) -> String {
+pub(super) fn summary(times: &mut [Duration]) -> String {
     times.sort();
     let middle = times.get(times.len() / 2).copied().unwrap_or_default();
     let (least, most) = (times.first().copied().unwrap_or_default(), times.last().copied().unwrap_or_default());

@@ -1,5 +1,6 @@
 //! What the cases run inside their namespaces: this very program, called again with a hidden subcommand.
 
+pub(crate) mod datagram;
 pub(crate) mod dns;
 pub(crate) mod fetch;
 pub(crate) mod http;

@@ -1,16 +1,55 @@
 //! IKEv2 with strongSwan.
 
 mod authentication;
+mod certificates;
 mod customers;
+mod handshake;
+mod liveness;
+mod network;
+mod profiles;
+mod refusals;
+mod rekey;
+mod suites;
+mod times;
+
+use anyhow::Result;
 
 use super::Case;
-use crate::{needs::Need, rig::Rig};
+use crate::{
+    ike::{session::IkeSession, setup::Setup},
+    needs::Need,
+    rig::Rig,
+};
 
 pub(super) fn cases() -> Vec<Case> {
-    [customers::cases(), authentication::cases()].into_iter().flatten().collect()
+    let groups = [
+        customers::cases(),
+        authentication::cases(),
+        certificates::cases(),
+        handshake::cases(),
+        suites::cases(),
+        network::cases(),
+        rekey::cases(),
+        liveness::cases(),
+        refusals::cases(),
+        profiles::cases(),
+        times::cases(),
+    ];
+    groups.into_iter().flatten().collect()
+}
+
+pub(super) fn soak() -> Vec<Case> {
+    liveness::soak()
 }
 
 /// A case that needs strongSwan.
-fn case(name: &str, run: impl Fn(&Rig) -> anyhow::Result<()> + Send + Sync + 'static) -> Case {
+fn case(name: &str, run: impl Fn(&Rig) -> Result<()> + Send + Sync + 'static) -> Case {
     Case::new(format!("ikev2_{name}"), run).needs(Need::StrongSwan)
+}
+
+/// A tunnel that comes up, carries traffic and goes.
+fn passes(rig: &Rig, setup: &Setup) -> Result<()> {
+    let mut session = IkeSession::open(rig, setup)?;
+    session.exchange()?;
+    session.close()
 }
