@@ -161,7 +161,7 @@ proptest! {
     #[test]
     fn what_is_shown_is_read_back(text in "\\PC{0,40}") {
         if let Ok(identity) = Identity::from_text(&text) {
-            prop_assert_eq!(Identity::from_text(&identity.to_string()).as_ref(), Ok(&identity));
+            prop_assert_eq!(Identity::from_text(&identity.to_string()), Ok(identity.clone()));
             prop_assert!(identity.matches(&identity));
             prop_assert_eq!(Identity::from_payload(&identity.to_payload()), Ok(identity));
         }

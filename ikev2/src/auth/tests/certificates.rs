@@ -110,7 +110,7 @@ fn a_ca_certified_by_several_is_found_by_any_of_them() {
 #[test]
 fn a_leaf_cannot_issue() {
     let ca = ca("CA");
-    let leaf = pki::params(|_| {});
+    let leaf = params(|_| {});
     let leaf = rcgen::CertifiedIssuer::signed_by(leaf, KeyPair::generate().unwrap(), &ca).unwrap();
     let forged = gateway(&leaf, |_| {});
     let others = vec![leaf.as_ref().der().clone()];
@@ -139,7 +139,7 @@ fn purposes_count_only_where_they_are_named() {
         other(&[1, 3, 6, 1, 5, 5, 8, 2, 2]),
         other(&[1, 3, 6, 1, 5, 5, 7, 3, 17]),
     ] {
-        assert_eq!(purposes(&[good.clone()]), Ok(()), "{good:?}");
+        assert_eq!(purposes(std::slice::from_ref(&good)), Ok(()), "{good:?}");
         assert_eq!(purposes(&[ExtendedKeyUsagePurpose::ClientAuth, good.clone()]), Ok(()), "{good:?}");
     }
     for bad in
@@ -392,7 +392,7 @@ fn rsa_keys_that_make_no_sense_prove_nothing() {
     ];
     for (n, e) in keys {
         let key = OddKey(sequence(&[&value(2, &[n]), &value(2, &[e])]));
-        let certificate = pki::params(|_| {}).signed_by(&key, &ca).unwrap().der().clone();
+        let certificate = params(|_| {}).signed_by(&key, &ca).unwrap().der().clone();
         let anchors = vec![ca.as_ref().der().clone()];
         let verifier = CertificateVerifier { anchors, crls: Vec::new(), identity: ExpectedIdentity::Host };
         for length in [0, 1, 256] {
