@@ -26,3 +26,6 @@ mod session;
 
 #[cfg(test)]
 mod tests;
+
+#[doc(hidden)]
+pub mod fuzzing;
