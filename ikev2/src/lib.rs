@@ -29,3 +29,5 @@ mod tests;
 
 #[doc(hidden)]
 pub mod fuzzing;
+
+pub use esp::{EspOpener, EspSealer};
