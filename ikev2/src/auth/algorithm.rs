@@ -35,17 +35,23 @@ pub(super) fn ed25519() -> Vec<u8> {
     der::sequence(&[&[0x06, 3, 0x2b, 0x65, 0x70]])
 }
 
-/// Who verifies signatures of this AlgorithmIdentifier: one for each kind of key it goes with; none if we do not have it.
-pub(super) fn verifiers(algorithm: &[u8]) -> Vec<Verifier> {
-    let canonical = SHA2.iter().find_map(|&hash| canonical(algorithm, hash));
+/// Who verifies signatures of this AlgorithmIdentifier, one for each kind of key it goes with; `None` if we do not have it.
+pub(super) fn verifiers(algorithm: &[u8]) -> Option<Vec<Verifier>> {
+    let canonical = HASHES.iter().find_map(|&hash| canonical(algorithm, hash));
     let wanted = canonical.unwrap_or_else(|| algorithm.to_vec());
-    ALGORITHMS.iter().copied().filter(|known| der::sequence(&[known.signature_alg_id().as_ref()]) == wanted).collect()
+    let known = ALGORITHMS.iter().copied().chain([RSA_SHA1]);
+    let found: Vec<_> = known.filter(|known| der::sequence(&[known.signature_alg_id().as_ref()]) == wanted).collect();
+    (!found.is_empty()).then_some(found)
 }
 
-/// Whether it is RSASSA-PKCS1-v1_5 with SHA-1.
-pub(super) fn is_rsa_sha1(algorithm: &[u8]) -> bool {
-    let oid = rsa_pkcs1_oid(HashAlgorithm::SHA1);
-    oid.is_some_and(|oid| [der::sequence(&[&oid, NULL]), der::sequence(&[&oid])].iter().any(|known| known == algorithm))
+/// Those of method 1, whose hash stands nowhere but in the signature itself.
+pub(super) fn rsa_verifiers() -> Vec<Verifier> {
+    HASHES.iter().filter_map(|&hash| verifiers(&rsa_pkcs1(hash)?)).flatten().collect()
+}
+
+/// Whether it is only for old gateways.
+pub(super) fn is_sha1(verifier: Verifier) -> bool {
+    verifier.signature_alg_id() == RSA_SHA1.signature_alg_id()
 }
 
 /// The preferred encoding of RSA with this hash, if `algorithm` is some encoding of it: parameters may be NULL or absent, and
@@ -55,7 +61,8 @@ fn canonical(algorithm: &[u8], hash: HashAlgorithm) -> Option<Vec<u8>> {
         return rsa_pkcs1(hash);
     }
     let either = |present: &'static [u8]| [present, &[]];
-    for (hash_null, mask_null) in either(NULL).into_iter().flat_map(|first| either(NULL).map(|second| (first, second))) {
+    for (hash_null, mask_null) in either(NULL).into_iter().flat_map(|first| either(NULL).map(|second| (first, second)))
+    {
         for trailer in either(TRAILER_FIELD) {
             if pss(hash, hash_null, mask_null, trailer)? == algorithm {
                 return rsa_pss(hash);
@@ -108,9 +115,9 @@ fn ecdsa_oid(hash: HashAlgorithm) -> Option<[u8; 10]> {
     Some([0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, last])
 }
 
-/// Hashes of SHA-2.
-pub(super) const SHA2: [HashAlgorithm; 3] =
-    [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512];
+/// Hashes that signatures of RSA may have, the likeliest first.
+const HASHES: [HashAlgorithm; 4] =
+    [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512, HashAlgorithm::SHA1];
 
 const NULL: &[u8] = &[0x05, 0];
 /// 1.2.840.113549.1.1.10
@@ -121,25 +128,30 @@ const MGF1: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 8];
 const TRAILER_FIELD: &[u8] = &[0xa3, 3, 0x02, 1, 1];
 
 /// RSASSA-PKCS1-v1_5 with SHA-1, for old gateways; certificates signed so are never accepted.
-pub(super) static RSA_SHA1: Verifier = &Ring {
+static RSA_SHA1: Verifier = &Ring {
     key: alg_id::RSA_ENCRYPTION,
+    signature: AlgorithmIdentifier::from_slice(&[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5, 5, 0]),
     verifier: &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
 };
 
 /// Method 9: ECDSA on P-256 with SHA-256, r and s side by side (RFC 4754 §7).
 pub(super) static ECDSA_256: Verifier =
-    &Ring { key: alg_id::ECDSA_P256, verifier: &signature::ECDSA_P256_SHA256_FIXED };
+    &Ring { key: alg_id::ECDSA_P256, signature: NO_ID, verifier: &signature::ECDSA_P256_SHA256_FIXED };
 
 /// Method 10: ECDSA on P-384 with SHA-384.
 pub(super) static ECDSA_384: Verifier =
-    &Ring { key: alg_id::ECDSA_P384, verifier: &signature::ECDSA_P384_SHA384_FIXED };
+    &Ring { key: alg_id::ECDSA_P384, signature: NO_ID, verifier: &signature::ECDSA_P384_SHA384_FIXED };
 
 /// Method 11: ECDSA on P-521 with SHA-512.
 pub(super) static ECDSA_521: Verifier = &EcdsaP521;
 
-/// An algorithm of ring that no certificate is signed with, so it has no AlgorithmIdentifier.
+/// The methods 9 to 11 say all by their number.
+const NO_ID: AlgorithmIdentifier = AlgorithmIdentifier::from_slice(&[]);
+
+/// An algorithm of ring that no certificate we accept is signed with.
 struct Ring {
     key: AlgorithmIdentifier,
+    signature: AlgorithmIdentifier,
     verifier: &'static dyn signature::VerificationAlgorithm,
 }
 
@@ -149,7 +161,7 @@ impl SignatureVerificationAlgorithm for Ring {
     }
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        AlgorithmIdentifier::from_slice(&[])
+        self.signature
     }
 
     fn verify_signature(&self, public_key: &[u8], message: &[u8], bytes: &[u8]) -> Result<(), InvalidSignature> {
@@ -173,7 +185,7 @@ impl SignatureVerificationAlgorithm for EcdsaP521 {
     }
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        AlgorithmIdentifier::from_slice(&[])
+        NO_ID
     }
 
     fn verify_signature(&self, public_key: &[u8], message: &[u8], bytes: &[u8]) -> Result<(), InvalidSignature> {

@@ -9,7 +9,9 @@ pub enum PeerNotAuthenticated {
     #[error("the gateway does not know the key we share; compare the pre-shared key on both ends")]
     WrongSharedKey,
     /// AUTH is not what the private key of the certificate would have made of this exchange.
-    #[error("the gateway's signature is wrong: it does not have the private key of its certificate, or somebody is in between")]
+    #[error(
+        "the gateway's signature is wrong: it does not have the private key of its certificate, or somebody is in between"
+    )]
     WrongSignature,
     /// No CERT payload with an X.509 certificate.
     #[error("the gateway sent no certificate; set it to send one always (strongSwan: `leftsendcert=always`)")]
@@ -18,7 +20,9 @@ pub enum PeerNotAuthenticated {
     #[error("the gateway's certificate cannot be read")]
     UnreadableCertificate,
     /// No way from the certificate to a trust anchor.
-    #[error("no trusted CA has issued the gateway's certificate; is the CA that of this gateway, and does the gateway send its intermediate certificates?")]
+    #[error(
+        "no trusted CA has issued the gateway's certificate; is the CA that of this gateway, and does the gateway send its intermediate certificates?"
+    )]
     UnknownIssuer,
     /// The certificate or one above it has expired.
     #[error("the gateway's certificate, or one above it, has expired")]
@@ -33,16 +37,22 @@ pub enum PeerNotAuthenticated {
     #[error("a revocation list has expired; get a fresh one")]
     ExpiredRevocationList,
     /// No revocation list speaks about a certificate of the chain.
-    #[error("no revocation list covers the gateway's certificate, or one above it; add the list of every CA of the chain")]
+    #[error(
+        "no revocation list covers the gateway's certificate, or one above it; add the list of every CA of the chain"
+    )]
     NotCoveredByRevocationList,
     /// The certificate is a CA's own.
     #[error("the gateway's certificate is that of a CA; it needs one of its own, issued by the CA")]
     CaCertificate,
     /// An extended key usage without server authentication.
-    #[error("the gateway's certificate is for other purposes: its extended key usage has neither serverAuth nor ikeIntermediate")]
+    #[error(
+        "the gateway's certificate is for other purposes: its extended key usage has neither serverAuth nor ikeIntermediate"
+    )]
     ExtendedKeyUsage,
     /// A key usage without signatures.
-    #[error("the gateway's certificate is not for signatures: its key usage has neither digitalSignature nor nonRepudiation")]
+    #[error(
+        "the gateway's certificate is not for signatures: its key usage has neither digitalSignature nor nonRepudiation"
+    )]
     KeyUsage,
     /// An RSA key too small or too large.
     #[error("the gateway's RSA key has {bits} bits, and only 2048 to 8192 are accepted; it needs a new certificate")]

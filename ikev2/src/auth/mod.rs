@@ -9,7 +9,10 @@
 
 mod algorithm;
 mod error;
+mod rsa_sha1;
 mod signer;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use bytes::Bytes;
@@ -17,7 +20,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     crypto::prf::Prf,
-    identity::{BadIdentification, Identity},
+    identity::{BadIdentification, Identity, short},
     message::{
         Authentication, Identification,
         numbers::{AuthMethod, HashAlgorithm},
@@ -26,8 +29,6 @@ use crate::{
 
 pub use error::PeerNotAuthenticated;
 pub(crate) use signer::{Scheme, Signer};
-pub use signer::KeyUnusable;
-pub use adit_pki::TrustError as VerifierUnusable;
 pub(crate) use verify::PeerVerification;
 
 /// Proof that the other end is who it says: only this module can make it.
@@ -66,7 +67,9 @@ pub(crate) fn verify_shared_key(
 ) -> Result<Authenticated, PeerNotAuthenticated> {
     match theirs.method {
         AuthMethod::PSK => {}
-        method if is_signature(method) => return Err(PeerNotAuthenticated::OtherMethod { found: SIGNATURE, wanted: PSK }),
+        method if is_signature(method) => {
+            return Err(PeerNotAuthenticated::OtherMethod { found: SIGNATURE, wanted: PSK });
+        }
         method => return Err(PeerNotAuthenticated::unsupported(method)),
     }
     // An empty key would let anybody in who knows that it is empty.
@@ -75,10 +78,7 @@ pub(crate) fn verify_shared_key(
 }
 
 /// Whether a gateway with a pre-shared key is the one we want; whoever has the key is, if `expected` is `None`.
-pub(crate) fn verify_identity(
-    expected: Option<&Identity>,
-    idr: &Identification,
-) -> Result<(), PeerNotAuthenticated> {
+pub(crate) fn verify_identity(expected: Option<&Identity>, idr: &Identification) -> Result<(), PeerNotAuthenticated> {
     let Some(wanted) = expected else { return Ok(()) };
     let found = identity(idr)?;
     if found.matches(wanted) { Ok(()) } else { Err(wrong_identity(&found.to_string(), wanted)) }
@@ -92,7 +92,7 @@ fn identity(id: &Identification) -> Result<Identity, PeerNotAuthenticated> {
 }
 
 fn wrong_identity(found: &str, wanted: &Identity) -> PeerNotAuthenticated {
-    PeerNotAuthenticated::WrongIdentity { found: crate::identity::short(found), wanted: wanted.to_string() }
+    PeerNotAuthenticated::WrongIdentity { found: short(found), wanted: wanted.to_string() }
 }
 
 fn is_signature(method: AuthMethod) -> bool {

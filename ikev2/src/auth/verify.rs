@@ -9,14 +9,10 @@ use ring::digest;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer, public_key::PublicKey};
 
-use super::{
-    Authenticated, PSK, PeerNotAuthenticated, SIGNATURE,
-    algorithm::{self, Verifier},
-    identity, wrong_identity,
-};
+use super::{Authenticated, PSK, PeerNotAuthenticated, SIGNATURE, algorithm, identity, wrong_identity};
 use crate::{
     config::{CertificateVerifier, ExpectedIdentity},
-    identity::{CertifiedNames, Identity},
+    identity::{CertifiedNames, Identity, short},
     message::{
         Authentication, Certificate, CertificateRequest, Identification,
         numbers::{AuthMethod, CertEncoding},
@@ -89,7 +85,7 @@ impl PeerVerification {
         let names = CertifiedNames::new(certificate).ok_or(PeerNotAuthenticated::UnreadableCertificate)?;
         let found = identity(idr)?;
         if !names.contain(&found) {
-            let found = crate::identity::short(&found.to_string());
+            let found = short(&found.to_string());
             return Err(PeerNotAuthenticated::IdentityNotCertified { found, certified: names.to_string() });
         }
         let by_certificate = is_host || matches!(found, Identity::DistinguishedName(_));
@@ -118,7 +114,9 @@ impl ExtendedKeyUsageValidator for Purpose {
         for purpose in purposes {
             found.push(purpose?);
         }
-        if found.is_empty() || found.iter().any(|purpose| PURPOSES.iter().any(|good| *purpose == KeyPurposeId::new(good))) {
+        if found.is_empty()
+            || found.iter().any(|purpose| PURPOSES.iter().any(|good| *purpose == KeyPurposeId::new(good)))
+        {
             return Ok(());
         }
         // webpki's own error can only be made by its own rule.
@@ -153,52 +151,34 @@ fn verify_signature(
     octets: &[u8],
     legacy: bool,
 ) -> Result<(), PeerNotAuthenticated> {
-    let (signature, verifiers, sha1) = match auth.method {
-        AuthMethod::RSA => (&*auth.data, rsa_verifiers(), true),
-        AuthMethod::ECDSA_256 => (&*auth.data, vec![algorithm::ECDSA_256], false),
-        AuthMethod::ECDSA_384 => (&*auth.data, vec![algorithm::ECDSA_384], false),
-        AuthMethod::ECDSA_521 => (&*auth.data, vec![algorithm::ECDSA_521], false),
+    let (signature, verifiers) = match auth.method {
+        AuthMethod::RSA => (&*auth.data, algorithm::rsa_verifiers()),
+        AuthMethod::ECDSA_256 => (&*auth.data, vec![algorithm::ECDSA_256]),
+        AuthMethod::ECDSA_384 => (&*auth.data, vec![algorithm::ECDSA_384]),
+        AuthMethod::ECDSA_521 => (&*auth.data, vec![algorithm::ECDSA_521]),
         AuthMethod::DIGITAL_SIGNATURE => {
-            let (algorithm, signature) = split_digital_signature(&auth.data).ok_or(PeerNotAuthenticated::WrongSignature)?;
-            let sha1 = algorithm::is_rsa_sha1(algorithm);
-            let verifiers = algorithm::verifiers(algorithm);
-            if verifiers.is_empty() && !sha1 {
-                let hex: String = algorithm.iter().map(|byte| format!("{byte:02x}")).collect();
-                return Err(PeerNotAuthenticated::UnsupportedSignature { algorithm: crate::identity::short(&hex) });
-            }
-            (signature, verifiers, sha1)
+            let (algorithm, signature) =
+                split_digital_signature(&auth.data).ok_or(PeerNotAuthenticated::WrongSignature)?;
+            (signature, algorithm::verifiers(algorithm).ok_or_else(|| unsupported_signature(algorithm))?)
         }
         AuthMethod::PSK => return Err(by_psk()),
         method => return Err(PeerNotAuthenticated::unsupported(method)),
     };
-    match try_verifiers(leaf, &verifiers, octets, signature) {
-        Err(error) if sha1 && try_verifiers(leaf, &[algorithm::RSA_SHA1], octets, signature).is_ok() => {
-            if legacy { Ok(()) } else { Err(if verifiers.is_empty() || error == PeerNotAuthenticated::WrongSignature { PeerNotAuthenticated::Sha1 } else { error }) }
-        }
-        result => result,
-    }
-}
-
-/// Those of method 1, whose hash is only found in the signature itself. SHA-1 is tried apart.
-fn rsa_verifiers() -> Vec<Verifier> {
-    algorithm::SHA2.iter().filter_map(|&hash| algorithm::rsa_pkcs1(hash)).flat_map(|id| algorithm::verifiers(&id)).collect()
-}
-
-fn try_verifiers(
-    leaf: &EndEntityCert<'_>,
-    verifiers: &[Verifier],
-    octets: &[u8],
-    signature: &[u8],
-) -> Result<(), PeerNotAuthenticated> {
-    let mut fits = false;
+    let mut error = PeerNotAuthenticated::SignatureOfAnotherKind;
     for verifier in verifiers {
-        match leaf.verify_signature(*verifier, octets, signature) {
+        match leaf.verify_signature(verifier, octets, signature) {
+            Ok(()) if algorithm::is_sha1(verifier) && !legacy => return Err(PeerNotAuthenticated::Sha1),
             Ok(()) => return Ok(()),
-            Err(webpki::Error::InvalidSignatureForPublicKey) => fits = true,
+            Err(webpki::Error::InvalidSignatureForPublicKey) => error = PeerNotAuthenticated::WrongSignature,
             Err(_) => {}
         }
     }
-    Err(if fits { PeerNotAuthenticated::WrongSignature } else { PeerNotAuthenticated::SignatureOfAnotherKind })
+    Err(error)
+}
+
+fn unsupported_signature(algorithm: &[u8]) -> PeerNotAuthenticated {
+    let hex: String = algorithm.iter().map(|byte| format!("{byte:02x}")).collect();
+    PeerNotAuthenticated::UnsupportedSignature { algorithm: short(&hex) }
 }
 
 /// AlgorithmIdentifier and signature of method 14: a length in a byte stands in front (RFC 7427 §3).

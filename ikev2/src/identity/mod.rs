@@ -53,7 +53,9 @@ pub enum IdentityError {
     #[error("{0:?} is not made of pairs of hex digits")]
     Hex(String),
     /// A part of a distinguished name.
-    #[error("{0:?} is no part of a distinguished name; write `C=CH, O=Example, CN=name`, with a backslash before commas of values")]
+    #[error(
+        "{0:?} is no part of a distinguished name; write `C=CH, O=Example, CN=name`, with a backslash before commas of values"
+    )]
     DistinguishedName(String),
     /// An attribute of a distinguished name.
     #[error("{0:?} is no attribute of a distinguished name that we know; write its number, such as `2.5.4.3=name`")]
@@ -136,7 +138,9 @@ impl Identity {
             }
             (Self::DistinguishedName(ours), Self::DistinguishedName(theirs)) => dn::same(ours, theirs),
             (Self::KeyId(ours), Self::KeyId(theirs)) => ours == theirs,
-            (Self::Address(_) | Self::Fqdn(_) | Self::Email(_) | Self::DistinguishedName(_) | Self::KeyId(_), _) => false,
+            (Self::Address(_) | Self::Fqdn(_) | Self::Email(_) | Self::DistinguishedName(_) | Self::KeyId(_), _) => {
+                false
+            }
         }
     }
 
@@ -157,8 +161,12 @@ impl Identity {
     pub(crate) fn from_payload(payload: &Identification) -> Result<Self, BadIdentification> {
         let data = &*payload.data;
         let read = match payload.id_type {
-            IdType::IPV4_ADDR => <[u8; 4]>::try_from(data).ok().map(|octets| Self::Address(Ipv4Addr::from(octets).into())),
-            IdType::IPV6_ADDR => <[u8; 16]>::try_from(data).ok().map(|octets| Self::Address(Ipv6Addr::from(octets).into())),
+            IdType::IPV4_ADDR => {
+                <[u8; 4]>::try_from(data).ok().map(|octets| Self::Address(Ipv4Addr::from(octets).into()))
+            }
+            IdType::IPV6_ADDR => {
+                <[u8; 16]>::try_from(data).ok().map(|octets| Self::Address(Ipv6Addr::from(octets).into()))
+            }
             // Zero bytes and the like in names have fooled others: no name has them (RFC 7296 §3.5).
             IdType::FQDN => str::from_utf8(data).ok().and_then(|name| fqdn(name).ok()),
             IdType::RFC822_ADDR => str::from_utf8(data).ok().and_then(|name| email(name).ok()),
