@@ -73,12 +73,7 @@ impl ChildSa {
 
     /// The child of an exchange that the peer started, in place of the one that receives on `replaces`: its opener is
     /// announced, its sealer waits.
-    pub(crate) fn answered(
-        cx: &mut Context<'_>,
-        agreed: Agreed,
-        keys: &ChildKeys,
-        replaces: u32,
-    ) -> Outcome<Self> {
+    pub(crate) fn answered(cx: &mut Context<'_>, agreed: Agreed, keys: &ChildKeys, replaces: u32) -> Outcome<Self> {
         let (mut child, sealer) = Self::install(cx, agreed, keys, false)?;
         child.state = State::Waiting { sealer, replaces };
         Ok(child)
@@ -91,12 +86,7 @@ impl ChildSa {
         Ok(child)
     }
 
-    fn install(
-        cx: &mut Context<'_>,
-        agreed: Agreed,
-        keys: &ChildKeys,
-        ours: bool,
-    ) -> Outcome<(Self, Box<EspSealer>)> {
+    fn install(cx: &mut Context<'_>, agreed: Agreed, keys: &ChildKeys, ours: bool) -> Outcome<(Self, Box<EspSealer>)> {
         let (inbound, outbound) =
             if ours { (&keys.to_initiator, &keys.to_responder) } else { (&keys.to_responder, &keys.to_initiator) };
         let usage = Arc::new(Usage::default());

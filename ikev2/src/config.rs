@@ -1,14 +1,13 @@
 //! What a session needs to know before it starts. A [`Config`] that exists is valid.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use adit_pki::ClientIdentity;
+use adit_pki::{ClientIdentity, IdentityError, TrustError};
 use adit_tunnel::{Family, IpNet, Secret};
 use pki_types::{CertificateDer, CertificateRevocationListDer};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::{
-    auth::{KeyUnusable, PeerVerification, Signer, VerifierUnusable},
+    auth::{PeerVerification, Signer},
     eap::{EapMethods, EapUnusable},
     identity::Identity,
     negotiate::{EspProposals, IkeProposals},
@@ -63,7 +62,8 @@ impl Config {
         let mut warnings = Vec::new();
         if self.expected == Some(ExpectedIdentity::AnyOfTheAnchors) {
             warnings.push(
-                "any holder of a certificate of the trust anchors can pose as the gateway: say who it must be".to_owned(),
+                "any holder of a certificate of the trust anchors can pose as the gateway: say who it must be"
+                    .to_owned(),
             );
         }
         if self.settings.legacy {
@@ -92,15 +92,10 @@ impl Config {
         match (&self.peer, &self.expected) {
             (PeerProof::Psk { identity, .. }, _) => identity.clone(),
             (_, Some(ExpectedIdentity::Exactly(identity))) => Some(identity.clone()),
-            (_, Some(ExpectedIdentity::Host)) => Some(host_identity(&remote.host)),
+            (_, Some(ExpectedIdentity::Host)) => Some(Identity::of_host(&remote.host)),
             (_, Some(ExpectedIdentity::AnyOfTheAnchors) | None) => None,
         }
     }
-}
-
-/// The identity a host has by its name or address.
-pub(crate) fn host_identity(host: &str) -> Identity {
-    host.parse::<IpAddr>().map_or_else(|_| Identity::Fqdn(host.to_owned()), Identity::Address)
 }
 
 impl fmt::Debug for Config {
@@ -186,23 +181,18 @@ impl ConfigBuilder<Complete> {
             Credentials::Psk(key) if key.expose().is_empty() => return Err(ConfigError::EmptySecret),
             Credentials::Psk(key) => OurProof::Psk(key),
             Credentials::Certificate(identity) => {
-                local_identity = local_identity.or_else(|| subject(&identity));
-                OurProof::Certificate(Signer::new(&identity)?)
+                let signer = Signer::new(&identity)?;
+                local_identity = Some(local_identity.unwrap_or_else(|| signer.identity()));
+                OurProof::Certificate(signer)
             }
             Credentials::Eap(credentials) => {
                 let methods = EapMethods::new(&credentials)?;
-                local_identity = local_identity.or_else(|| Identity::from_text(&credentials.identity).ok());
+                local_identity = Some(local_identity.unwrap_or_else(|| Identity::of_user(&credentials.identity)));
                 OurProof::Eap(Arc::new(methods))
             }
         };
         Ok(Config { remotes: self.remotes, peer, ours, local_identity, expected, settings })
     }
-}
-
-/// The subject of our certificate.
-fn subject(identity: &ClientIdentity) -> Option<Identity> {
-    let (_, certificate) = X509Certificate::from_der(identity.chain.first()?).ok()?;
-    Some(Identity::DistinguishedName(certificate.subject().as_raw().to_vec()))
 }
 
 /// What is missing, contradictory or unusable.
@@ -220,10 +210,10 @@ pub enum ConfigError {
     EmptySecret,
     /// The certificate verifier.
     #[error(transparent)]
-    Verifier(#[from] VerifierUnusable),
+    Verifier(#[from] TrustError),
     /// Our certificate or key.
     #[error(transparent)]
-    Key(#[from] KeyUnusable),
+    Key(#[from] IdentityError),
     /// EAP.
     #[error(transparent)]
     Eap(#[from] EapUnusable),
@@ -257,7 +247,11 @@ impl Settings {
         bounds(!self.handshake_timeout.is_zero(), "handshake_timeout", "longer than zero")?;
         bounds(self.mtu.is_none_or(|mtu| mtu >= 576), "mtu", "at least 576 bytes")?;
         let rekeys = [self.child_rekey, self.ike_rekey];
-        bounds(rekeys.iter().all(|age| age.is_zero() || age.as_millis() >= 500), "a rekey interval", "0 or at least 0.5 s")
+        bounds(
+            rekeys.iter().all(|age| age.is_zero() || age.as_millis() >= 500),
+            "a rekey interval",
+            "0 or at least 0.5 s",
+        )
     }
 }
 

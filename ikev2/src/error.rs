@@ -62,6 +62,9 @@ pub enum SessionError {
     /// NO_PROPOSAL_CHOSEN for the IKE SA.
     #[error("the gateway accepts none of our algorithms for IKE ({0})")]
     NoIkeProposal(String),
+    /// Our key signs in no way that the gateway announces.
+    #[error("the gateway announces no signature algorithm that our key can make")]
+    NoCommonSignature,
     /// NO_PROPOSAL_CHOSEN for ESP.
     #[error("the gateway accepts none of our algorithms for ESP ({0})")]
     NoEspProposal(String),
@@ -75,7 +78,9 @@ pub enum SessionError {
     #[error("the gateway has no address left for us (INTERNAL_ADDRESS_FAILURE)")]
     NoAddress,
     /// FAILED_CP_REQUIRED.
-    #[error("the gateway insists on giving us an address, and does not give the kind we asked for (FAILED_CP_REQUIRED)")]
+    #[error(
+        "the gateway insists on giving us an address, and does not give the kind we asked for (FAILED_CP_REQUIRED)"
+    )]
     AddressRequired,
     /// The gateway has no NAT traversal.
     #[error("the gateway does not support UDP encapsulation of ESP, which a client without root needs")]
@@ -218,6 +223,7 @@ impl SessionError {
             Self::AuthFailed(_) => (CloseKind::AuthFailed, Retry::FreshCredentials),
             Self::NoIkeProposal(_)
             | Self::NoEspProposal(_)
+            | Self::NoCommonSignature
             | Self::GroupNotOffered(_)
             | Self::TrafficSelectors
             | Self::AddressRequired

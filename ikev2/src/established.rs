@@ -335,7 +335,8 @@ impl Established {
             let path = *cx.path;
             cx.out.transmits.push_back(adit_tunnel::Transmit { path, datagram: Bytes::from_static(&NAT_KEEPALIVE) });
         }
-        let listened: Vec<u32> = self.children.iter().filter(|c| c.waits_for().is_some() && c.was_received_on()).map(|c| c.spi_in).collect();
+        let listened: Vec<u32> =
+            self.children.iter().filter(|c| c.waits_for().is_some() && c.was_received_on()).map(|c| c.spi_in).collect();
         for spi in listened {
             self.take_over(cx, spi);
         }

@@ -29,13 +29,11 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use auth::PeerNotAuthenticated;
-pub use identity::{Identity, IdentityError};
-
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use auth::{KeyUnusable, PeerNotAuthenticated, VerifierUnusable};
+pub use adit_pki::{ClientIdentity, TrustError};
+pub use auth::PeerNotAuthenticated;
 pub use config::{
     CertificateVerifier, Complete, Config, ConfigBuilder, ConfigError, Credentials, EapCredentials, EapMethod,
     EapTlsServer, ExpectedIdentity, MsChapV2Secret, PeerVerifier, Remote, Retransmission, Settings, SignatureChoice,

@@ -119,7 +119,10 @@ impl Session {
         self.dropped
     }
 
-    fn parts(&mut self, now: Instant) -> (Context<'_>, &mut State, &mut Option<Handshake>, &mut Option<Box<Established>>) {
+    fn parts(
+        &mut self,
+        now: Instant,
+    ) -> (Context<'_>, &mut State, &mut Option<Handshake>, &mut Option<Box<Established>>) {
         let cx = Context {
             now,
             config: &self.config,
@@ -134,7 +137,7 @@ impl Session {
     }
 
     fn on_message(&mut self, now: Instant, path: &Path, message: &mut [u8]) {
-        let Some(header) = Header::peek(message) else {
+        let Some(header) = Header::peek(message).filter(|header| header.major_version == MAJOR_VERSION) else {
             self.dropped += 1;
             return;
         };
@@ -489,6 +492,8 @@ impl fmt::Debug for Session {
     }
 }
 
+/// RFC 7296 §2.5: messages of a higher one are dropped; only who answers first contacts says so.
+const MAJOR_VERSION: u8 = 2;
 /// How long DELETE waits for its answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The wait after a reauthentication that failed for a reason that may pass.

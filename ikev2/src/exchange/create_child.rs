@@ -133,13 +133,15 @@ impl Established {
         let (Some(ts_i), Some(ts_r)) = (response.ts_i(), response.ts_r()) else {
             return Err(PeerMisbehaved::SelectorsMissing.into());
         };
+        if ts_i.is_empty() || ts_r.is_empty() {
+            return Err(PeerMisbehaved::SelectorsMissing.into());
+        }
         if !selectors::is_subset(ts_i, &local) || !selectors::is_subset(ts_r, &remote) {
             return Err(PeerMisbehaved::SelectorsWider.into());
         }
         let Some(sa) = self.current() else { return Ok(()) };
         let keys = ChildKeys::derive(sa.ike.suite.prf, &sa.ike.keys.d, shared.as_ref(), &nonce, &theirs, &suite);
-        let agreed =
-            Agreed { spi_in, spi_out, flow: Self::flow(), suite, local: ts_i.to_vec(), remote: ts_r.to_vec() };
+        let agreed = Agreed { spi_in, spi_out, flow: Self::flow(), suite, local: ts_i.to_vec(), remote: ts_r.to_vec() };
         let lost = rival.is_some_and(|rival| {
             collision::loser(&collision::lowest(&nonce, &theirs), &rival.lowest_nonce) == Side::Ours
         });
@@ -248,7 +250,9 @@ impl Established {
         };
         let (old_spi, flow) = (old.spi_in, old.flow);
         let rivalled = self.children.iter().any(|child| child.waits_for() == Some(old_spi));
-        let in_use = self.sa(spi).is_some_and(|sa| sa.role == Role::InUse && !matches!(sa.exchange, Some(Exchange::RekeyIke(_))));
+        let in_use = self
+            .sa(spi)
+            .is_some_and(|sa| sa.role == Role::InUse && !matches!(sa.exchange, Some(Exchange::RekeyIke(_))));
         let Some(old) = self.child(old_spi).filter(|old| old.is_in_use() && !rivalled && in_use) else {
             // We are closing it, or it is being rekeyed already, or the IKE SA is (RFC 7296 §2.25.1, §2.25.2).
             return Err(refuse(NotifyType::TEMPORARY_FAILURE));
@@ -270,7 +274,8 @@ impl Established {
         let (spi_in, nonce) = (cx.esp_spi(), cx.nonce());
         let keys = ChildKeys::derive(sa.ike.suite.prf, &sa.ike.keys.d, shared.as_ref(), &theirs, &nonce, &suite);
         let agreed = Agreed { spi_in, spi_out, flow, suite, local: local.clone(), remote: remote.clone() };
-        let child = ChildSa::answered(cx, agreed, &keys, old_spi).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+        let child =
+            ChildSa::answered(cx, agreed, &keys, old_spi).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
         self.children.push(child);
         if let Some(Exchange::CreateChild(ours)) = self.sa(spi).and_then(|sa| sa.exchange.as_mut())
             && ours.rekeys == Some(old_spi)
@@ -278,7 +283,10 @@ impl Established {
             ours.rival = Some(Rival { lowest_nonce: collision::lowest(&theirs, &nonce) });
         }
         let mut payloads = vec![Payload::Sa(crate::message::SecurityAssociation {
-            proposals: vec![crate::message::Proposal { spi: Bytes::copy_from_slice(&spi_in.to_be_bytes()), ..proposal }],
+            proposals: vec![crate::message::Proposal {
+                spi: Bytes::copy_from_slice(&spi_in.to_be_bytes()),
+                ..proposal
+            }],
         })];
         payloads.push(Payload::Nonce(nonce));
         payloads.extend(ke.map(Payload::Ke));

@@ -39,8 +39,7 @@ impl Established {
         let group = sa.ike.suite.group;
         let Some(key) = DhKey::generate(group, &mut *cx.random) else { return };
         let (new, nonce) = (cx.ike_spi(), cx.nonce());
-        let payloads =
-            vec![Payload::Sa(offer.sa_payload(Some(new))), Payload::Nonce(nonce.clone()), ke_payload(&key)];
+        let payloads = vec![Payload::Sa(offer.sa_payload(Some(new))), Payload::Nonce(nonce.clone()), ke_payload(&key)];
         let exchange = RekeyIke { spi: new, nonce, key, offer, rival: None };
         self.request(cx, spi, ExchangeType::CREATE_CHILD_SA, payloads, Exchange::RekeyIke(Box::new(exchange)));
     }

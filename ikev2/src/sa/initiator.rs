@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Context, IkeSa, NAT_T_PORT, Received, Timer, keys::IkeKeys, nat, window::Requester};
 use crate::{
-    auth::{self, Authenticated},
+    auth::{self, Authenticated, Scheme, Signer},
     child::{Agreed, ChildSa},
     config::{OurProof, PeerProof, Settings},
     crypto::{dh::DhKey, prf::Prf},
@@ -22,7 +22,8 @@ use crate::{
     error::{Outcome, PeerMisbehaved, Refusal, SessionError},
     identity::Identity,
     message::{
-        Authentication, Delete, Header, Identification, IkeSpi, Message, MessageId, Notify, Payload, TrafficSelector, Undecodable,
+        Authentication, Delete, Header, Identification, IkeSpi, Message, MessageId, Notify, Payload, TrafficSelector,
+        Undecodable,
         numbers::{DhGroup, ExchangeType, HashAlgorithm, NotifyType},
     },
     negotiate::IkeSuite,
@@ -143,11 +144,13 @@ impl Handshake {
         let port = cx.path.remote.port();
         match self {
             _ if again => Step::Wait(self),
-            Self::Init(init) => Step::Failed(init.suspected.unwrap_or(SessionError::NoAnswer {
-                tries: cx.config.settings().retransmission.tries,
-                port,
-            })),
-            Self::Auth(_) | Self::Eap(_) | Self::Proved(_) => Step::Failed(SessionError::HandshakeStalled { stage, port }),
+            Self::Init(init) => Step::Failed(
+                init.suspected
+                    .unwrap_or(SessionError::NoAnswer { tries: cx.config.settings().retransmission.tries, port }),
+            ),
+            Self::Auth(_) | Self::Eap(_) | Self::Proved(_) => {
+                Step::Failed(SessionError::HandshakeStalled { stage, port })
+            }
         }
     }
 
@@ -354,8 +357,8 @@ impl InitSent {
         cx.timers.stop(Timer::Retransmit(start.spi));
         cx.timers.stop(Timer::Suspicion);
         tracing::debug!("IKE SA {:?} / {:?}: {suite}", spis.0, spis.1);
-        let fragmentation = cx.config.settings().fragmentation
-            && message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
+        let fragmentation =
+            cx.config.settings().fragmentation && message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
         let hashes = message.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS).map(|notify| hashes_of(&notify.data));
         let secured = Secured {
             purpose: start.purpose,
@@ -395,7 +398,10 @@ fn hash_algorithms() -> Bytes {
 }
 
 fn hashes_of(data: &[u8]) -> Vec<HashAlgorithm> {
-    data.chunks_exact(2).filter_map(|two| two.first_chunk().copied()).map(|two| HashAlgorithm(u16::from_be_bytes(two))).collect()
+    data.chunks_exact(2)
+        .filter_map(|two| two.first_chunk().copied())
+        .map(|two| HashAlgorithm(u16::from_be_bytes(two)))
+        .collect()
 }
 
 /// Who we say we are (RFC 7296 §3.5): as configured, else as our certificate, our user name or our address say.
@@ -467,7 +473,7 @@ impl Secured {
     }
 
     // IKE_AUTH { IDi, [CERT+], [N(INITIAL_CONTACT)], [CERTREQ], [IDr], [AUTH], CP, SA, TSi, TSr, N… } -->
-    fn first_request(&self, cx: &mut Context<'_>) -> Vec<Payload> {
+    fn first_request(&self, cx: &mut Context<'_>) -> Outcome<Vec<Payload>> {
         let config = cx.config;
         let settings = config.settings();
         let mut payloads = vec![Payload::IdI(self.id.clone())];
@@ -481,7 +487,7 @@ impl Secured {
             payloads.push(Payload::CertReq(verification.cert_request()));
         }
         payloads.extend(config.requested_identity(cx.remote).map(|id| Payload::IdR(id.to_payload())));
-        payloads.extend(self.first_proof(cx).map(Payload::Auth));
+        payloads.extend(self.first_proof(cx)?.map(Payload::Auth));
         payloads.push(Payload::Cp(network::request(&self.purpose.addresses)));
         payloads.push(Payload::Sa(settings.esp_proposals.sa_payload(self.spi_in, &[])));
         let (local, remote) = wanted_selectors(settings);
@@ -490,29 +496,36 @@ impl Secured {
         if settings.mobike {
             payloads.push(status(NotifyType::MOBIKE_SUPPORTED));
         }
-        payloads
+        Ok(payloads)
     }
 
     /// AUTH of the first request; none when EAP proves us.
-    fn first_proof(&self, cx: &Context<'_>) -> Option<Authentication> {
+    fn first_proof(&self, cx: &Context<'_>) -> Outcome<Option<Authentication>> {
         let octets = self.our_octets();
         match cx.config.our_proof() {
-            OurProof::Psk(key) => Some(auth::shared_key(self.prf(), key.expose(), &octets)),
+            OurProof::Psk(key) => Ok(Some(auth::shared_key(self.prf(), key.expose(), &octets))),
             OurProof::Certificate(signer) => {
-                let settings = cx.config.settings();
-                let schemes = signer.schemes(settings.signature, &self.hashes, settings.legacy);
-                let scheme = schemes.get(self.purpose.signatures_refused).or(schemes.first())?;
-                Some(signer.sign(*scheme, &octets))
+                let schemes = self.schemes(cx, signer);
+                // What was refused by an earlier gateway may be all that this one knows.
+                let scheme = schemes.get(self.purpose.signatures_refused).or(schemes.first());
+                let scheme = scheme.ok_or(SessionError::NoCommonSignature)?;
+                signer.sign(*scheme, &octets).map(Some).ok_or(SessionError::Keys("our signature"))
             }
-            OurProof::Eap(_) => None,
+            OurProof::Eap(_) => Ok(None),
         }
+    }
+
+    fn schemes(&self, cx: &Context<'_>, signer: &Signer) -> Vec<Scheme> {
+        let settings = cx.config.settings();
+        signer.schemes(settings.signature, &self.hashes, settings.legacy)
     }
 
     /// Whether there is another kind of signature to try.
     fn has_next_signature(&self, cx: &Context<'_>) -> bool {
-        let OurProof::Certificate(signer) = cx.config.our_proof() else { return false };
-        let settings = cx.config.settings();
-        signer.schemes(settings.signature, &self.hashes, settings.legacy).len() > self.purpose.signatures_refused + 1
+        match cx.config.our_proof() {
+            OurProof::Certificate(signer) => self.schemes(cx, signer).len() > self.purpose.signatures_refused + 1,
+            OurProof::Psk(_) | OurProof::Eap(_) => false,
+        }
     }
 
     /// What AUTHENTICATION_FAILED and its kin mean before the last response.
@@ -577,6 +590,9 @@ impl Secured {
         let (Some(local), Some(remote)) = (response.ts_i(), response.ts_r()) else {
             return Err(PeerMisbehaved::SelectorsMissing.into());
         };
+        if local.is_empty() || remote.is_empty() {
+            return Err(PeerMisbehaved::SelectorsMissing.into());
+        }
         let (wanted_local, wanted_remote) = wanted_selectors(settings);
         if !selectors::is_subset(local, &wanted_local) || !selectors::is_subset(remote, &wanted_remote) {
             return Err(PeerMisbehaved::SelectorsWider.into());
@@ -603,8 +619,10 @@ pub(crate) struct AuthSent {
 
 impl AuthSent {
     fn send(cx: &mut Context<'_>, mut secured: Secured) -> Step {
-        let payloads = secured.first_request(cx);
-        secured.sa.request(cx, ExchangeType::IKE_AUTH, payloads);
+        match secured.first_request(cx) {
+            Ok(payloads) => secured.sa.request(cx, ExchangeType::IKE_AUTH, payloads),
+            Err(error) => return Step::Failed(error),
+        }
         Step::Wait(Handshake::Auth(Box::new(Self { secured })))
     }
 

@@ -24,7 +24,9 @@ use self::{
 use crate::{
     config::{Config, Remote},
     esp::{EspOpener, EspSealer},
-    message::{self, Header, IkeSpi, Message, MessageId, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType},
+    message::{
+        self, Header, IkeSpi, Message, MessageId, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType,
+    },
     negotiate::IkeSuite,
 };
 
@@ -303,8 +305,8 @@ impl IkeSa {
     fn seal(&mut self, cx: &mut Context<'_>, message: &Message, fragment: bool) -> Vec<Bytes> {
         let settings = cx.config.settings();
         let outer = if cx.path.remote.is_ipv4() { 20 } else { 40 } + 8 + NON_ESP_MARKER.len();
-        let limit = (fragment && settings.fragmentation)
-            .then(|| usize::from(settings.fragment_size).saturating_sub(outer));
+        let limit =
+            (fragment && settings.fragmentation).then(|| usize::from(settings.fragment_size).saturating_sub(outer));
         let cipher = if self.ours { &mut *self.keys.initiator } else { &mut *self.keys.responder };
         message.seal(cipher, &mut *cx.random, limit)
     }
