@@ -6,9 +6,10 @@ mod esp_open;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its corpus in `testdata/fuzz`.
-pub const TARGETS: &[(&str, Target)] = &[("esp_open", esp_open)];
+pub const TARGETS: &[(&str, Target)] = &[("eap", eap), ("eap_mschapv2", eap_mschapv2), ("esp_open", esp_open)];
 
 pub use self::esp_open::esp_open;
+pub use crate::eap::fuzzing::{eap, eap_mschapv2};
 
 #[cfg(test)]
 mod tests;

@@ -30,4 +30,5 @@ mod tests;
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use eap::{EapError, EapServerRefused, EapType, EapUnusable};
 pub use esp::{EspOpener, EspSealer};
