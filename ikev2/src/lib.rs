@@ -27,7 +27,11 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use auth::PeerNotAuthenticated;
+pub use identity::{Identity, IdentityError};
+
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use eap::{EapError, EapServerRefused, EapType, EapUnusable};
 pub use esp::{EspOpener, EspSealer};
