@@ -102,7 +102,7 @@ pub enum SessionError {
     Protocol(#[from] PeerMisbehaved),
     /// Reauthentication did not succeed before the session's authentication ran out.
     #[error("reauthentication failed: {0}")]
-    Reauthentication(Box<SessionError>),
+    Reauthentication(Box<Self>),
     /// The keys could not be made.
     #[error("the keys of {0} could not be made")]
     Keys(&'static str),
@@ -239,8 +239,14 @@ impl SessionError {
 
 fn eap_consequence(error: &EapError) -> (CloseKind, Retry) {
     match error.close_kind() {
-        kind @ CloseKind::AuthFailed => (kind, Retry::FreshCredentials),
-        kind => (kind, Retry::NextRemote),
+        CloseKind::AuthFailed => (CloseKind::AuthFailed, Retry::FreshCredentials),
+        kind @ (CloseKind::Local
+        | CloseKind::PeerClosed
+        | CloseKind::TimedOut
+        | CloseKind::PeerNotAuthenticated
+        | CloseKind::NoAgreement
+        | CloseKind::PeerMisbehaved
+        | CloseKind::Internal) => (kind, Retry::NextRemote),
     }
 }
 

@@ -91,7 +91,7 @@ impl Established {
             closed_children: Vec::new(),
             needs_reauthentication: false,
         };
-        established.schedule(cx);
+        Self::schedule(cx);
         if mobike {
             // Only a change against a known mapping can be seen: make it known before it changes (RFC 4555 §3.8).
             established.want(cx, Wanted::Liveness);
@@ -100,7 +100,7 @@ impl Established {
     }
 
     /// The timers of an IKE SA in use.
-    pub(crate) fn schedule(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn schedule(cx: &mut Context<'_>) {
         cx.set(Timer::Sample, sample_interval(cx));
         let age = cx.config.settings().ike_rekey;
         if age.is_zero() {
@@ -378,7 +378,7 @@ impl Established {
     }
 
     /// The gateway closed a child of its own accord: another is made, unless that has become a habit.
-    pub(crate) fn on_child_lost(&mut self, cx: &mut Context<'_>) -> Outcome<()> {
+    pub(crate) fn on_child_lost(&mut self, cx: &Context<'_>) -> Outcome<()> {
         self.closed_children.retain(|at| cx.now.saturating_duration_since(*at) < HABIT);
         self.closed_children.push(cx.now);
         if self.closed_children.len() > MAX_CLOSED_CHILDREN {

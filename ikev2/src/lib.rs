@@ -29,7 +29,6 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-
 #[doc(hidden)]
 pub mod fuzzing;
 

@@ -7,13 +7,13 @@
 //! ```
 
 use std::{
-    fmt,
+    fmt, mem,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use adit_tunnel::{Answer, Class, Epoch, Event, KeyTag, Path, Random, Timers, Transmit, Tunnel};
+use adit_tunnel::{Answer, Class, Epoch, Event, KeyChange, KeyTag, Path, Random, Timers, Transmit, Tunnel};
 
 use crate::{
     config::{Config, Remote},
@@ -21,7 +21,7 @@ use crate::{
     esp::{EspOpener, EspSealer},
     established::Established,
     exchange::{Wanted, informational::schedule_reauthentication},
-    message::Header,
+    message::{Header, IkeSpi},
     sa::{
         Context, NON_ESP_MARKER, Outbox, Timer, has_marker,
         initiator::{Completed, Handshake, Purpose, Step},
@@ -80,7 +80,7 @@ impl Session {
         epoch: Epoch,
         now: Instant,
     ) -> Outcome<Self> {
-        let remote = config.remotes().get(remote).or(config.remotes().first()).cloned();
+        let remote = config.remotes().get(remote).or_else(|| config.remotes().first()).cloned();
         let mut remote = remote.ok_or(SessionError::Keys("a session without a gateway"))?;
         remote.port = path.remote.port();
         let mut session = Self {
@@ -159,7 +159,7 @@ impl Session {
         }
         match state {
             State::Handshake(handshake) if handshake.spi() == header.initiator_spi => {
-                let State::Handshake(handshake) = std::mem::replace(state, State::Closed) else { return };
+                let State::Handshake(handshake) = mem::replace(state, State::Closed) else { return };
                 let step = handshake.handle_datagram(&mut cx, path, &header, message);
                 self.on_step(now, step);
             }
@@ -239,7 +239,7 @@ impl Session {
 
     /// The new association carries the traffic; the old one is deleted.
     fn replace(&mut self, now: Instant, completed: Completed) {
-        let old = std::mem::replace(&mut self.state, State::Closed);
+        let old = mem::replace(&mut self.state, State::Closed);
         self.on_completed(now, completed);
         let State::Established(mut old) = old else { return };
         let (mut cx, _, _, retiring) = self.parts(now);
@@ -256,7 +256,7 @@ impl Session {
             Ok(()) => {
                 let (cx, state, ..) = self.parts(now);
                 if let State::Established(established) = state
-                    && std::mem::take(&mut established.needs_reauthentication)
+                    && mem::take(&mut established.needs_reauthentication)
                 {
                     cx.timers.set_if_unset(Timer::Reauthenticate, now);
                 }
@@ -286,38 +286,41 @@ impl Session {
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         match timer {
             Timer::Handshake => self.on_handshake_timeout(now),
-            Timer::Suspicion | Timer::Retransmit(_) => self.on_handshake_timer(now, timer),
+            Timer::Suspicion => self.on_handshake_timer(now, None),
+            Timer::Retransmit(spi) => self.on_handshake_timer(now, Some(spi)),
             Timer::Reauthenticate => self.reauthenticate(now),
             Timer::Close => self.finish(SessionError::ClosedLocally),
             Timer::RemoveOpener(spi) => {
-                let change = adit_tunnel::KeyChange::RemoveOpener { tag: KeyTag(spi) };
+                let change = KeyChange::RemoveOpener { tag: KeyTag(spi) };
                 self.out.events.push_back(Event::Keys(change));
             }
-            Timer::Sample | Timer::RekeyChild(_) | Timer::RekeyIke | Timer::TryAgain | Timer::Abandon(_) => {
+            Timer::Abandon(spi) => {
                 let (mut cx, state, _, retiring) = self.parts(now);
-                if let (Timer::Abandon(spi), Some(old)) = (timer, retiring.as_mut()) {
-                    old.abandon_sa(&mut cx, spi);
+                let established = if let State::Established(established) = state { Some(established) } else { None };
+                for owner in [retiring.as_mut(), established].into_iter().flatten() {
+                    owner.abandon_sa(&mut cx, spi);
                 }
-                let State::Established(established) = state else { return };
-                match timer {
-                    Timer::Sample => established.on_sample(&mut cx),
-                    Timer::RekeyChild(spi) => established.want(&mut cx, Wanted::RekeyChild(spi)),
-                    Timer::RekeyIke => established.want(&mut cx, Wanted::RekeyIke),
-                    Timer::Abandon(spi) => established.abandon_sa(&mut cx, spi),
-                    _ => established.go_on(&mut cx),
-                }
-                self.after(now, Ok(()));
             }
+            Timer::Sample => self.with_established(now, Established::on_sample),
+            Timer::TryAgain => self.with_established(now, Established::go_on),
+            Timer::RekeyIke => self.with_established(now, |it, cx| it.want(cx, Wanted::RekeyIke)),
+            Timer::RekeyChild(spi) => self.with_established(now, |it, cx| it.want(cx, Wanted::RekeyChild(spi))),
         }
     }
 
-    /// A timer of whichever handshake or IKE SA it belongs to.
-    fn on_handshake_timer(&mut self, now: Instant, timer: Timer) {
-        let step = |handshake: Handshake, cx: &mut Context<'_>| match timer {
-            Timer::Suspicion => handshake.believe_suspicion(),
-            _ => handshake.retransmit(cx),
+    fn with_established(&mut self, now: Instant, act: impl FnOnce(&mut Established, &mut Context<'_>)) {
+        let (mut cx, state, ..) = self.parts(now);
+        if let State::Established(established) = state {
+            act(established, &mut cx);
+            self.after(now, Ok(()));
+        }
+    }
+
+    /// Time to send again for the handshake or IKE SA with this SPI of ours; without one, time to believe a suspicion.
+    fn on_handshake_timer(&mut self, now: Instant, spi: Option<IkeSpi>) {
+        let step = |handshake: Handshake, cx: &mut Context<'_>| {
+            if spi.is_some() { handshake.retransmit(cx) } else { handshake.believe_suspicion() }
         };
-        let spi = if let Timer::Retransmit(spi) = timer { Some(spi) } else { None };
         let belongs = |handshake: &Handshake| spi.is_none_or(|spi| handshake.spi() == spi);
         let (mut cx, state, renewal, retiring) = self.parts(now);
         if let Some(handshake) = renewal.take_if(|handshake| belongs(handshake)) {
@@ -334,7 +337,7 @@ impl Session {
         }
         match state {
             State::Handshake(handshake) if belongs(handshake) => {
-                let State::Handshake(handshake) = std::mem::replace(state, State::Closed) else { return };
+                let State::Handshake(handshake) = mem::replace(state, State::Closed) else { return };
                 let step = step(handshake, &mut cx);
                 self.on_step(now, step);
             }
@@ -362,7 +365,7 @@ impl Session {
             return self.on_renewal(now, Step::Failed(SessionError::HandshakeTimeout { window, stage }));
         }
         if let State::Handshake(_) = state
-            && let State::Handshake(handshake) = std::mem::replace(state, State::Closed)
+            && let State::Handshake(handshake) = mem::replace(state, State::Closed)
         {
             let stage = handshake.stage();
             handshake.abandon(&mut cx);
@@ -449,7 +452,7 @@ impl Tunnel for Session {
         if let Some(handshake) = renewal.take() {
             handshake.abandon(&mut cx);
         }
-        match std::mem::replace(state, State::Closed) {
+        match mem::replace(state, State::Closed) {
             State::Established(mut established) => {
                 if established.close(&mut cx) {
                     cx.set(Timer::Close, FAREWELL);

@@ -136,28 +136,43 @@ impl Established {
         request: &Message,
     ) -> (Vec<Payload>, Outcome<()>) {
         let mut answer = Vec::new();
-        let mut then = Ok(());
+        let mut ends = Vec::new();
         let mut spis = Vec::new();
         for payload in &request.payloads {
             match payload {
-                Payload::Delete(Delete::Ike) => then = then.and(self.on_ike_deleted(cx, spi)),
+                Payload::Delete(Delete::Ike) => ends.push(self.on_ike_deleted(cx, spi)),
                 Payload::Delete(Delete::Esp(deleted)) => {
                     let (ours, lost) = self.delete_by_peer(cx, deleted);
                     spis.extend(ours);
                     if lost {
-                        then = then.and(self.on_child_lost(cx));
+                        ends.push(self.on_child_lost(cx));
                     }
                 }
                 Payload::Notify(notify) => {
-                    then = then.and(self.on_notify(cx, spi, path, request, notify, &mut answer));
+                    ends.push(self.on_notify(cx, spi, path, request, notify, &mut answer));
                 }
-                _ => {}
+                // Nothing else has a meaning here.
+                Payload::Sa(_)
+                | Payload::Ke(_)
+                | Payload::IdI(_)
+                | Payload::IdR(_)
+                | Payload::Cert(_)
+                | Payload::CertReq(_)
+                | Payload::Auth(_)
+                | Payload::Nonce(_)
+                | Payload::Delete(Delete::Other(_))
+                | Payload::Vendor(_)
+                | Payload::TsI(_)
+                | Payload::TsR(_)
+                | Payload::Cp(_)
+                | Payload::Eap(_)
+                | Payload::Unknown { .. } => {}
             }
         }
         if !spis.is_empty() {
             answer.push(Payload::Delete(Delete::Esp(spis)));
         }
-        (answer, then)
+        (answer, ends.into_iter().collect())
     }
 
     fn on_notify(

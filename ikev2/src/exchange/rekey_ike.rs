@@ -175,7 +175,7 @@ impl Established {
             self.baseline = Baseline::Lost;
             self.want(cx, Wanted::Liveness);
         }
-        self.schedule(cx);
+        Self::schedule(cx);
     }
 
     /// The peer should long have deleted, or used, this IKE SA.

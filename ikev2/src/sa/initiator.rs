@@ -7,7 +7,11 @@
 //!    └──┘ COOKIE, INVALID_KE_PAYLOAD
 //! ```
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use adit_tunnel::{Event, FlowId, NetworkConfig, Path, Secret};
 use bytes::Bytes;
@@ -62,7 +66,7 @@ pub(crate) struct Purpose {
     /// A session exists and is to be replaced: it must not be ended by INITIAL_CONTACT.
     pub(crate) reauthentication: bool,
     /// Addresses inside that we had, and want again.
-    pub(crate) addresses: Vec<std::net::IpAddr>,
+    pub(crate) addresses: Vec<IpAddr>,
     /// How often our signature was refused, which is the place in the list of kinds to try.
     pub(crate) signatures_refused: usize,
 }
@@ -74,7 +78,7 @@ pub(crate) struct Completed {
     pub(crate) network: NetworkConfig,
     pub(crate) mobike: bool,
     /// Other addresses of the gateway (RFC 4555 §3.4).
-    pub(crate) additional_addresses: Vec<std::net::IpAddr>,
+    pub(crate) additional_addresses: Vec<IpAddr>,
     /// Until when we have to prove ourselves again (RFC 4478).
     pub(crate) auth_lifetime: Option<Duration>,
     pub(crate) purpose: Purpose,
@@ -144,10 +148,12 @@ impl Handshake {
         let port = cx.path.remote.port();
         match self {
             _ if again => Step::Wait(self),
-            Self::Init(init) => Step::Failed(
-                init.suspected
-                    .unwrap_or(SessionError::NoAnswer { tries: cx.config.settings().retransmission.tries, port }),
-            ),
+            Self::Init(init) => {
+                Step::Failed(init.suspected.unwrap_or_else(|| SessionError::NoAnswer {
+                    tries: cx.config.settings().retransmission.tries,
+                    port,
+                }))
+            }
             Self::Auth(_) | Self::Eap(_) | Self::Proved(_) => {
                 Step::Failed(SessionError::HandshakeStalled { stage, port })
             }
@@ -406,7 +412,7 @@ fn hashes_of(data: &[u8]) -> Vec<HashAlgorithm> {
 
 /// Who we say we are (RFC 7296 §3.5): as configured, else as our certificate, our user name or our address say.
 fn local_identity(cx: &Context<'_>) -> Identity {
-    let address = || Identity::Address(cx.path.local.map_or(Ipv4Addr::UNSPECIFIED.into(), |local| local.ip()));
+    let address = || Identity::Address(cx.path.local.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |local| local.ip()));
     cx.config.local_identity().unwrap_or_else(address)
 }
 
@@ -473,7 +479,7 @@ impl Secured {
     }
 
     // IKE_AUTH { IDi, [CERT+], [N(INITIAL_CONTACT)], [CERTREQ], [IDr], [AUTH], CP, SA, TSi, TSr, N… } -->
-    fn first_request(&self, cx: &mut Context<'_>) -> Outcome<Vec<Payload>> {
+    fn first_request(&self, cx: &Context<'_>) -> Outcome<Vec<Payload>> {
         let config = cx.config;
         let settings = config.settings();
         let mut payloads = vec![Payload::IdI(self.id.clone())];
@@ -507,7 +513,7 @@ impl Secured {
             OurProof::Certificate(signer) => {
                 let schemes = self.schemes(cx, signer);
                 // What was refused by an earlier gateway may be all that this one knows.
-                let scheme = schemes.get(self.purpose.signatures_refused).or(schemes.first());
+                let scheme = schemes.get(self.purpose.signatures_refused).or_else(|| schemes.first());
                 let scheme = scheme.ok_or(SessionError::NoCommonSignature)?;
                 signer.sign(*scheme, &octets).map(Some).ok_or(SessionError::Keys("our signature"))
             }
