@@ -27,6 +27,9 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use auth::PeerNotAuthenticated;
+pub use identity::{Identity, IdentityError};
+
 #[doc(hidden)]
 pub mod fuzzing;
 
