@@ -31,3 +31,4 @@ mod tests;
 pub mod fuzzing;
 
 pub use esp::{EspOpener, EspSealer};
+pub use negotiate::{EspProposals, IkeProposals, ProposalError};
