@@ -27,8 +27,12 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use auth::PeerNotAuthenticated;
+pub use identity::{Identity, IdentityError};
+
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use eap::{EapError, EapServerRefused, EapType, EapUnusable};
 pub use esp::{EspOpener, EspSealer};
 pub use negotiate::{EspProposals, IkeProposals, ProposalError};

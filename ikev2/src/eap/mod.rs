@@ -13,6 +13,7 @@
 
 mod credentials;
 mod error;
+pub(crate) mod fuzzing;
 mod gtc;
 mod md5;
 mod method;
