@@ -35,3 +35,4 @@ pub mod fuzzing;
 
 pub use eap::{EapError, EapServerRefused, EapType, EapUnusable};
 pub use esp::{EspOpener, EspSealer};
+pub use negotiate::{EspProposals, IkeProposals, ProposalError};
