@@ -2,7 +2,13 @@ use adit_testing::vectors;
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{Message, Transform};
+use crate::{
+    crypto::public_len,
+    message::{
+        KeyExchange, Message, MessageId, Notify, Payload, Transform,
+        numbers::{ExchangeType, NotifyType},
+    },
+};
 
 fn ike(text: &str) -> IkeProposals {
     text.parse().unwrap()
@@ -47,6 +53,8 @@ mod text {
             "aes128ctr-sha256-modp2048",
             "aes128ccm12-aes256ccm8-prfsha512-ecp521",
             "3des-sha1-modp1024",
+            "aes128-aesxcbc-aescmac-x25519",
+            "aes256gcm16-prfaesxcbc-prfaescmac-x25519",
             "aes256-aes192-sha512-sha384-modp8192-modp6144-modp4096-modp3072-modp1536",
             "aes256-sha256-prfsha384-x25519",
             "aes256gcm16-prfsha256-x25519,aes256-sha256-x25519",
@@ -246,13 +254,31 @@ mod offer {
     }
 
     #[test]
-    fn the_default_offer_is_small() {
+    fn the_default_fits_in_a_small_datagram() {
         let proposals = IkeProposals::default();
         assert_eq!(proposals.groups()[0], DhGroup::CURVE25519);
-        let transforms: Vec<_> = proposals.sa_payload(None).proposals.into_iter().flat_map(|p| p.transforms).collect();
-        let bytes: usize = transforms.iter().map(|t| if t.key_bits.is_some() { 12 } else { 8 }).sum();
-        // KE of 528 bytes (MODP-4096), nonce, cookie of 64, NAT detection and the other notifications fit in beside it.
-        assert!(bytes + 4 + 2 * 8 < 400, "{bytes}");
+        let notify = |len| {
+            let (notify_type, data) = (NotifyType::COOKIE, Bytes::from(vec![0; len]));
+            Payload::Notify(Notify { protocol: ProtocolId::NONE, spi: Bytes::new(), notify_type, data })
+        };
+        for group in proposals.groups() {
+            let public = Bytes::from(vec![0; public_len(group).unwrap()]);
+            let payloads = vec![
+                notify(64), // a cookie
+                Payload::Sa(proposals.sa_payload(None)),
+                Payload::Ke(KeyExchange { group, public }),
+                Payload::Nonce(Bytes::from(vec![0; 32])),
+                notify(20), // NAT detection, twice
+                notify(20),
+                notify(0), // fragmentation
+                notify(8), // hash algorithms
+                notify(0), // redirection
+            ];
+            let spis = (IkeSpi(1), IkeSpi(0));
+            let request = Message::request(spis, ExchangeType::IKE_SA_INIT, true, MessageId(0), payloads);
+            let len = request.encode().len();
+            assert!(len < 1200, "{group}: {len}");
+        }
     }
 }
 

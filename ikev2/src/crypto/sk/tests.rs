@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every way to protect a message.
-const SUITES: [&str; 31] = [
+const SUITES: [&str; 33] = [
     "aes128gcm8-prfsha256",
     "aes192gcm8-prfsha256",
     "aes256gcm8-prfsha256",
@@ -41,6 +41,8 @@ const SUITES: [&str; 31] = [
     "3des-sha1",
     "3des-sha256",
     "3des-sha512",
+    "aes128-aesxcbc",
+    "aes128ctr-aescmac",
 ];
 
 const HEADER_LEN: usize = 32;

@@ -127,7 +127,7 @@ impl ChildKeys {
 }
 
 fn skeyseed(prf: Prf, shared: &Secret, ni: &[u8], nr: &[u8]) -> Secret {
-    prf.sign(&[ni, nr].concat(), &[shared.expose()])
+    prf.sign(&[prf.nonce_part(ni), prf.nonce_part(nr)].concat(), &[shared.expose()])
 }
 
 fn rekeyed_skeyseed(old_prf: Prf, old_d: &Secret, shared: &Secret, ni: &[u8], nr: &[u8]) -> Secret {

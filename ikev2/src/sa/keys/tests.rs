@@ -44,6 +44,19 @@ fn key_derivation_gives_the_known_answers() {
     }
 }
 
+#[test]
+fn a_prf_with_keys_of_one_length_takes_half_of_it_from_each_nonce() {
+    let (shared, ni, nr) = (Secret::from("g^ir"), [1; 32], [2; 16]);
+    for id in [PrfId::AES_XCBC, PrfId::AES_CMAC] {
+        let prf = Prf::new(id).unwrap();
+        let key = [[1; 8], [2; 8]].concat();
+        assert_eq!(skeyseed(prf, &shared, &ni, &nr), prf.sign(&key, &[shared.expose()]));
+        // Only there: the nonces are data of the PRF everywhere else.
+        let d = Secret::from("d");
+        assert_eq!(rekeyed_skeyseed(prf, &d, &shared, &ni, &nr), prf.sign(b"d", &[shared.expose(), &ni, &nr]));
+    }
+}
+
 /// strongSwan's name of a suite in its log, in its notation for configurations.
 fn notation(suite: &str) -> &'static str {
     match suite {
