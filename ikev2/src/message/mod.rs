@@ -179,11 +179,7 @@ first! {
 all! {
     /// In the order of the wire: the peer's own certificate is the first (§3.6).
     certs: Cert(Certificate),
-    #[cfg(test)]
-    cert_requests: CertReq(CertificateRequest),
     all_notifies: Notify(Notify),
     #[cfg(test)]
     deletes: Delete(Delete),
-    #[cfg(test)]
-    vendor_ids: Vendor(Bytes),
 }

@@ -24,9 +24,7 @@ use self::{
 use crate::{
     config::{Config, Remote},
     esp::{EspOpener, EspSealer},
-    message::{
-        self, Header, IkeSpi, Message, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType,
-    },
+    message::{self, Header, IkeSpi, Message, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType},
     negotiate::IkeSuite,
 };
 
