@@ -26,3 +26,8 @@ mod session;
 
 #[cfg(test)]
 mod tests;
+
+#[doc(hidden)]
+pub mod fuzzing;
+
+pub use esp::{EspOpener, EspSealer};

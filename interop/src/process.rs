@@ -220,6 +220,8 @@ impl Drop for Process {
 pub(crate) struct Line {
     pub(crate) stream: Stream,
     pub(crate) text: String,
+    /// When it was read.
+    pub(crate) at: Instant,
 }
 
 /// Where a line came from.
@@ -263,12 +265,12 @@ impl Output {
             let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
             bytes.clear();
             let mut state = self.lock();
-            let mut entry = String::new();
-            write!(entry, "{:8.3} ", self.started.elapsed().as_secs_f64()).ok();
+            let (mut entry, at) = (String::new(), Instant::now());
+            write!(entry, "{:8.3} ", (at - self.started).as_secs_f64()).ok();
             entry.push_str(&text);
             entry.push('\n');
             state.file.write_all(entry.as_bytes()).ok();
-            state.lines.push(Line { stream, text });
+            state.lines.push(Line { stream, text, at });
             drop(state);
             self.changed.notify_all();
         }

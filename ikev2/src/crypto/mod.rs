@@ -6,7 +6,9 @@ pub(crate) mod aead;
 mod cbc;
 pub(crate) mod cipher;
 mod ctr;
+pub(crate) mod dh;
 pub(crate) mod integrity;
+pub(crate) mod prf;
 pub(crate) mod sk;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -14,7 +16,10 @@ pub(crate) mod tests;
 pub(crate) use self::{
     aead::{AEAD_IV_LEN, Aead, aead},
     cipher::{Cipher, cipher},
+    dh::{DhKey, InvalidPublicKey, public_len},
     integrity::Integrity,
+    prf::Prf,
+    sk::{SkCipher, sk_cipher},
 };
 
 use crate::message::numbers::EncryptionId;

@@ -1,16 +1,25 @@
 //! From [`EapCredentials`] to methods that can run, with everything in it that can be wrong.
 
-use std::{collections::BTreeSet, fmt, str};
+use std::{collections::BTreeSet, fmt, str, sync::Arc};
 
 use adit_tunnel::Secret;
 use mschapv2::NtHash;
 
-use super::{EapUnusable, gtc::Gtc, md5::Md5Challenge, method::Method, mschapv2::MsChapV2, packet::EapType};
-use crate::config::{EapCredentials, EapMethod, MsChapV2Secret};
+use super::{
+    EapUnusable,
+    gtc::Gtc,
+    md5::Md5Challenge,
+    method::Method,
+    mschapv2::MsChapV2,
+    packet::EapType,
+    tls::{Tls, TlsTemplate},
+    ttls::{Inner, Ttls},
+};
+use crate::config::{EapCredentials, EapMethod, MsChapV2Secret, TtlsInner};
 
 /// What EAP may use, checked once and shared by all sessions.
 pub(crate) struct EapMethods {
-    /// The answer to an Identity request.
+    /// The answer to an Identity request: that of the best method.
     identity: String,
     offers: Vec<Offer>,
 }
@@ -25,6 +34,8 @@ enum OfferKind {
     MsChapV2(NtHash),
     Gtc(Secret),
     Md5(Secret),
+    Tls(Arc<TlsTemplate>),
+    Ttls(Arc<TlsTemplate>, Arc<Inner>),
 }
 
 impl EapMethods {
@@ -42,7 +53,12 @@ impl EapMethods {
         if offers.is_empty() {
             return Err(EapUnusable::NoMethod);
         }
-        Ok(Self { identity: name, offers })
+        let identity = match credentials.methods.first() {
+            Some(EapMethod::Ttls { anonymous_identity: Some(anonymous), .. }) => anonymous.clone(),
+            _ => name,
+        };
+        check_length("identity", identity.as_bytes())?;
+        Ok(Self { identity, offers })
     }
 
     pub(super) fn identity(&self) -> &str {
@@ -75,8 +91,12 @@ impl Offer {
                 OfferKind::Gtc(answer.clone())
             }
             EapMethod::Md5(password) => OfferKind::Md5(password.clone()),
-            EapMethod::Tls { .. } => return Err(EapUnusable::InnerMethod(EapType::TLS)),
-            EapMethod::Ttls { .. } => return Err(EapUnusable::InnerMethod(EapType::TTLS)),
+            EapMethod::Tls { certificate, server } => {
+                OfferKind::Tls(Arc::new(TlsTemplate::new(server, Some(certificate))?))
+            }
+            EapMethod::Ttls { server, inner, .. } => {
+                OfferKind::Ttls(Arc::new(TlsTemplate::new(server, None)?), Arc::new(ttls_inner(name, inner)?))
+            }
         };
         Ok(Self { name: name.to_owned(), kind })
     }
@@ -86,6 +106,8 @@ impl Offer {
             OfferKind::MsChapV2(_) => EapType::MSCHAPV2,
             OfferKind::Gtc(_) => EapType::GTC,
             OfferKind::Md5(_) => EapType::MD5,
+            OfferKind::Tls(_) => EapType::TLS,
+            OfferKind::Ttls(..) => EapType::TTLS,
         }
     }
 
@@ -94,11 +116,32 @@ impl Offer {
             OfferKind::MsChapV2(hash) => Box::new(MsChapV2::new(&self.name, hash.clone())),
             OfferKind::Gtc(answer) => Box::new(Gtc::new(answer.clone())),
             OfferKind::Md5(password) => Box::new(Md5Challenge::new(&self.name, password.clone())),
+            OfferKind::Tls(template) => Box::new(Tls::new(Arc::clone(template))),
+            OfferKind::Ttls(template, inner) => Box::new(Ttls::new(Arc::clone(template), Arc::clone(inner))),
         }
     }
 }
 
-pub(super) fn nt_hash(secret: &MsChapV2Secret) -> Result<NtHash, EapUnusable> {
+fn ttls_inner(name: &str, inner: &TtlsInner) -> Result<Inner, EapUnusable> {
+    let name = name.to_owned();
+    match inner {
+        TtlsInner::Pap(password) => {
+            check_length("password", password.expose())?;
+            Ok(Inner::Pap { name, password: password.clone() })
+        }
+        TtlsInner::MsChapV2(secret) => Ok(Inner::MsChapV2 { name, hash: nt_hash(secret)? }),
+        TtlsInner::Eap(method) => match **method {
+            EapMethod::Tls { .. } => Err(EapUnusable::InnerMethod(EapType::TLS)),
+            EapMethod::Ttls { .. } => Err(EapUnusable::InnerMethod(EapType::TTLS)),
+            EapMethod::MsChapV2(_) | EapMethod::Gtc(_) | EapMethod::Md5(_) => {
+                let credentials = EapCredentials { identity: name, methods: vec![(**method).clone()] };
+                Ok(Inner::Eap(Arc::new(EapMethods::new(&credentials)?)))
+            }
+        },
+    }
+}
+
+fn nt_hash(secret: &MsChapV2Secret) -> Result<NtHash, EapUnusable> {
     match secret {
         MsChapV2Secret::Password(password) => {
             let password = str::from_utf8(password.expose()).map_err(|_| EapUnusable::PasswordNotUtf8)?;
@@ -113,7 +156,7 @@ pub(super) fn nt_hash(secret: &MsChapV2Secret) -> Result<NtHash, EapUnusable> {
 
 /// # Errors
 /// [`EapUnusable::TooLong`].
-pub(super) fn check_length(what: &'static str, bytes: &[u8]) -> Result<(), EapUnusable> {
+fn check_length(what: &'static str, bytes: &[u8]) -> Result<(), EapUnusable> {
     if bytes.len() > MAX_BYTES { Err(EapUnusable::TooLong(what)) } else { Ok(()) }
 }
 

@@ -1,5 +1,6 @@
 //! What can go wrong in EAP, one name per offence.
 
+use adit_pki::{IdentityError, TrustError};
 use adit_tunnel::CloseKind;
 
 use super::packet::EapType;
@@ -101,9 +102,15 @@ pub enum EapError {
     /// TLS itself.
     #[error("TLS with the EAP server failed: {0}")]
     Tls(String),
+    /// Data before the handshake is over, or before we have begun phase 2 of EAP-TTLS.
+    #[error("data came too early in EAP-TLS or EAP-TTLS")]
+    DataTooEarly,
     /// Data after the handshake that is not the protected success indication.
     #[error("data came after the EAP-TLS handshake that is not the success indication")]
     NotProtectedSuccess,
+    /// An attribute inside EAP-TTLS that answers nothing we have sent.
+    #[error("an attribute inside EAP-TTLS came in the wrong order")]
+    AttributeOutOfOrder,
     /// Attributes inside EAP-TTLS (CVE-2026-25075).
     #[error("the attributes inside EAP-TTLS are malformed")]
     Attributes,
@@ -178,17 +185,9 @@ pub enum EapUnusable {
     /// No trust anchor.
     #[error("no CA is configured for the EAP server")]
     NoAnchor,
-    /// A trust anchor that cannot be read.
-    #[error("CA certificate {0} for the EAP server cannot be read")]
-    Anchor(usize),
-    /// A revocation list that cannot be read.
-    #[error("revocation list {number} for the EAP server cannot be read: {reason}")]
-    RevocationList {
-        /// Counted from 1.
-        number: usize,
-        /// Why.
-        reason: String,
-    },
+    /// A trust anchor or revocation list.
+    #[error("for the EAP server: {0}")]
+    Trust(#[from] TrustError),
     /// Not a name.
     #[error("`{0}` is neither a DNS name nor an address, so it cannot be the EAP server's name")]
     ServerName(String),
@@ -197,7 +196,10 @@ pub enum EapUnusable {
     TlsVersions,
     /// Our certificate or key.
     #[error("the client certificate for EAP cannot be used: {0}")]
-    ClientCertificate(String),
+    ClientCertificate(#[from] IdentityError),
+    /// TLS as configured does not work.
+    #[error("TLS for EAP: {0}")]
+    Tls(String),
 }
 
 impl EapError {
@@ -229,7 +231,9 @@ impl EapError {
             | Self::TlsMessageTooLong
             | Self::NotAnAcknowledgement
             | Self::Tls(_)
+            | Self::DataTooEarly
             | Self::NotProtectedSuccess
+            | Self::AttributeOutOfOrder
             | Self::Attributes
             | Self::MandatoryAttribute { .. } => CloseKind::PeerMisbehaved,
         }

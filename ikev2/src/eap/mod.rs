@@ -21,6 +21,8 @@ mod nak;
 mod packet;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod ttls;
 
 use std::{fmt, mem, sync::Arc, time::Duration};
 

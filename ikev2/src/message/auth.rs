@@ -38,3 +38,33 @@ impl fmt::Debug for Authentication {
         write!(f, "Authentication({:?}, {} bytes)", self.method, self.data.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_tunnel::wire::DecodeError;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tests::{any, each};
+
+    proptest! {
+        #[test]
+        fn any_value_survives_and_no_cut_before_the_data_does(auth in any::authentication()) {
+            each::survives(&auth, Authentication::parse, Authentication::encode, Some(4));
+        }
+    }
+
+    #[test]
+    fn what_is_reserved_is_ignored() {
+        let auth = Authentication { method: AuthMethod::PSK, data: Bytes::from_static(b"a") };
+        each::is("02000000 61", &auth, Authentication::parse, Authentication::encode);
+        assert_eq!(each::read("02ffffff 61", Authentication::parse), Ok(auth));
+        assert_eq!(each::read("020000", Authentication::parse), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn debug_does_not_show_the_data() {
+        let auth = Authentication { method: AuthMethod::PSK, data: Bytes::from_static(b"hunter2") };
+        assert_eq!(format!("{auth:?}"), "Authentication(PSK, 7 bytes)");
+    }
+}

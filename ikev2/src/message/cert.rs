@@ -57,3 +57,28 @@ impl CertificateRequest {
         w.bytes(&self.authorities);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_tunnel::wire::DecodeError;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tests::{any, each};
+
+    proptest! {
+        #[test]
+        fn any_value_survives(cert in any::certificate(), request in any::certificate_request()) {
+            each::survives(&cert, Certificate::parse, Certificate::encode, Some(1));
+            each::survives(&request, CertificateRequest::parse, CertificateRequest::encode, Some(1));
+        }
+    }
+
+    #[test]
+    fn the_encoding_must_be_there() {
+        assert_eq!(each::read("", Certificate::parse), Err(DecodeError::Truncated));
+        assert_eq!(each::read("", CertificateRequest::parse), Err(DecodeError::Truncated));
+        let none = CertificateRequest { encoding: CertEncoding::X509_SIGNATURE, authorities: Bytes::new() };
+        each::is("04", &none, CertificateRequest::parse, CertificateRequest::encode);
+    }
+}

@@ -127,3 +127,96 @@ fn domain(value: &[u8]) -> Option<&str> {
     let name = str::from_utf8(value).ok().filter(|name| (1..=254).contains(&name.len()))?;
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)).then_some(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_tunnel::wire::DecodeError;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tests::{any, each};
+
+    fn reply(attributes: &[(CfgAttribute, &[u8])]) -> Configuration {
+        let attributes = attributes.iter().map(|(kind, value)| (*kind, Bytes::copy_from_slice(value))).collect();
+        Configuration { cfg_type: CfgType::REPLY, attributes }
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_survives_and_only_cuts_between_attributes_do(cp in any::configuration()) {
+            each::survives(&cp, Configuration::parse, Configuration::encode, Some(4));
+        }
+    }
+
+    #[test]
+    fn a_request_has_empty_attributes() {
+        let request = Configuration::request(&[CfgAttribute::INTERNAL_IP4_ADDRESS, CfgAttribute::INTERNAL_DNS_DOMAIN]);
+        each::is("01000000 00010000 00190000", &request, Configuration::parse, Configuration::encode);
+        assert_eq!(each::read("01ffffff 80010000 80190000", Configuration::parse), Ok(request), "reserved");
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        for bytes in ["0200", "02000000 0001", "02000000 00010004 0a0000", "02000000 0001ffff", "02000000 00010000 00"]
+        {
+            assert_eq!(each::read(bytes, Configuration::parse), Err(DecodeError::Truncated), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn more_than_1024_attributes_are_refused() {
+        let bytes = |number| format!("02000000 {}", "00010000".repeat(number));
+        assert_eq!(each::read(&bytes(1024), Configuration::parse).map(|cp| cp.attributes.len()), Ok(1024));
+        let error = DecodeError::Invalid("number of attributes");
+        assert_eq!(each::read(&bytes(1025), Configuration::parse), Err(error));
+    }
+
+    #[test]
+    fn a_reply_tells_addresses_servers_subnets_and_domains() {
+        let mut ip6 = [0; 17];
+        (ip6[0], ip6[15], ip6[16]) = (0xfd, 1, 64);
+        let cp = reply(&[
+            (CfgAttribute::INTERNAL_IP4_ADDRESS, &[10, 8, 0, 2]),
+            (CfgAttribute::INTERNAL_IP6_ADDRESS, &ip6),
+            (CfgAttribute::INTERNAL_IP6_ADDRESS, &ip6[..16]),
+            (CfgAttribute::INTERNAL_IP6_DNS, &ip6[..16]),
+            (CfgAttribute::INTERNAL_IP4_DNS, &[10, 8, 0, 1]),
+            (CfgAttribute::INTERNAL_IP4_SUBNET, &[10, 0, 0, 0, 255, 0, 0, 0]),
+            (CfgAttribute::INTERNAL_IP6_SUBNET, &ip6),
+            (CfgAttribute::INTERNAL_DNS_DOMAIN, b"corp.example"),
+        ]);
+        let text = |items: Vec<String>| items.join(" ");
+        assert_eq!(cp.ip4_addresses().collect::<Vec<_>>(), [Ipv4Addr::new(10, 8, 0, 2)]);
+        assert_eq!(text(cp.ip6_addresses().map(|net| net.to_string()).collect()), "fd00::1/64 fd00::1/128");
+        assert_eq!(text(cp.dns_servers().map(|server| server.to_string()).collect()), "fd00::1 10.8.0.1");
+        assert_eq!(text(cp.subnets().map(|net| net.to_string()).collect()), "10.0.0.0/8 fd00::1/64");
+        assert_eq!(cp.dns_domains().collect::<Vec<_>>(), ["corp.example"]);
+    }
+
+    #[test]
+    fn values_of_a_length_or_content_they_must_not_have_tell_nothing() {
+        let long = [b'a'; 255];
+        let mut prefix_too_long = [0; 17];
+        prefix_too_long[16] = 129;
+        let cp = reply(&[
+            (CfgAttribute::INTERNAL_IP4_ADDRESS, &[]),
+            (CfgAttribute::INTERNAL_IP4_ADDRESS, &[1, 2, 3]),
+            (CfgAttribute::INTERNAL_IP4_ADDRESS, &[1, 2, 3, 4, 5]),
+            (CfgAttribute::INTERNAL_IP6_ADDRESS, &[]),
+            (CfgAttribute::INTERNAL_IP6_ADDRESS, &prefix_too_long),
+            (CfgAttribute::INTERNAL_IP4_DNS, &[]),
+            (CfgAttribute::INTERNAL_IP6_DNS, &[0; 17]),
+            (CfgAttribute::INTERNAL_IP4_SUBNET, &[10, 0, 0, 0, 255, 0, 255, 0]),
+            (CfgAttribute::INTERNAL_IP4_SUBNET, &[10, 0, 0]),
+            (CfgAttribute::INTERNAL_IP6_SUBNET, &[0; 16]),
+            (CfgAttribute::INTERNAL_DNS_DOMAIN, b""),
+            (CfgAttribute::INTERNAL_DNS_DOMAIN, b"corp.example\0"),
+            (CfgAttribute::INTERNAL_DNS_DOMAIN, b"corp\nnameserver 192.0.2.1"),
+            (CfgAttribute::INTERNAL_DNS_DOMAIN, "caf\u{e9}.example".as_bytes()),
+            (CfgAttribute::INTERNAL_DNS_DOMAIN, &long),
+        ]);
+        assert_eq!(cp.ip4_addresses().count() + cp.ip6_addresses().count(), 0);
+        assert_eq!(cp.dns_servers().count() + cp.subnets().count() + cp.dns_domains().count(), 0);
+        assert_eq!(cp.values(CfgAttribute::INTERNAL_IP4_ADDRESS).count(), 3);
+    }
+}

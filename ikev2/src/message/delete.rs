@@ -61,3 +61,50 @@ impl Delete {
         spis.iter().for_each(|spi| w.u32(*spi));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_tunnel::wire::DecodeError;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tests::{any, each};
+
+    proptest! {
+        #[test]
+        fn any_value_survives_and_no_cut_does(delete in any::delete()) {
+            each::survives(&delete, Delete::parse, Delete::encode, None);
+        }
+    }
+
+    #[test]
+    fn sizes_and_counts_must_be_those_of_the_protocol() {
+        let (size, number) = (Err(DecodeError::Invalid("SPI size")), Err(DecodeError::Invalid("number of SPIs")));
+        let cases = [
+            ("01000000", Ok(Delete::Ike)),
+            ("03040001 01020304", Ok(Delete::Esp(vec![0x0102_0304]))),
+            ("03040000", Ok(Delete::Esp(vec![]))),
+            ("02040001 01020304", Ok(Delete::Other(ProtocolId::AH))),
+            ("00000000", Ok(Delete::Other(ProtocolId::NONE))),
+            ("01080001 0102030405060708", size.clone()),
+            ("01000001", size.clone()),
+            ("01040000", size.clone()),
+            ("01000000 00", Err(DecodeError::TrailingBytes)),
+            ("03000001", size.clone()),
+            ("03000000", size.clone()),
+            ("0300ffff", size.clone()),
+            ("03080001 0102030405060708", size.clone()),
+            ("03030001 010203", size),
+            ("03040002 01020304", number.clone()),
+            ("0304ffff 01020304", number.clone()),
+            ("03040000 01020304", number.clone()),
+            ("03040001 0102030405", number),
+            ("0204ffff 01020304", Err(DecodeError::Truncated)),
+            ("02040001 0102030405", Err(DecodeError::TrailingBytes)),
+            ("ffffffff", Err(DecodeError::Truncated)),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(each::read(bytes, Delete::parse), expected, "{bytes}");
+        }
+    }
+}

@@ -44,3 +44,35 @@ impl Identification {
         w.bytes(&self.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tests::{any, each};
+
+    proptest! {
+        #[test]
+        fn any_value_survives_and_no_cut_before_the_data_does(id in any::identification()) {
+            each::survives(&id, Identification::parse, Identification::encode, Some(4));
+        }
+    }
+
+    /// AUTH covers the reserved bytes, so that they must not be lost.
+    #[test]
+    fn the_body_is_what_was_received() {
+        let id = each::read("02010203 76706e", Identification::parse).unwrap();
+        assert_eq!(id, Identification { reserved: [1, 2, 3], ..Identification::new(IdType::FQDN, &b"vpn"[..]) });
+        assert_eq!(&id.body()[..], b"\x02\x01\x02\x03vpn");
+        assert_eq!(&Identification::new(IdType::FQDN, &b"vpn"[..]).body()[..], b"\x02\0\0\0vpn");
+    }
+
+    #[test]
+    fn no_length_of_the_data_is_refused() {
+        for length in [0, 1, 65000] {
+            let bytes = format!("0b000000{}", "41".repeat(length));
+            assert_eq!(each::read(&bytes, Identification::parse).unwrap().data.len(), length);
+        }
+    }
+}

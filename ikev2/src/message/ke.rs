@@ -30,3 +30,27 @@ impl KeyExchange {
         w.bytes(&self.public);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_tunnel::wire::DecodeError;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tests::{any, each};
+
+    proptest! {
+        #[test]
+        fn any_value_survives_and_no_cut_before_the_public_value_does(ke in any::key_exchange()) {
+            each::survives(&ke, KeyExchange::parse, KeyExchange::encode, Some(4));
+        }
+    }
+
+    #[test]
+    fn what_is_reserved_is_ignored() {
+        let ke = KeyExchange { group: DhGroup::CURVE25519, public: Bytes::from_static(b"abc") };
+        each::is("001f0000 616263", &ke, KeyExchange::parse, KeyExchange::encode);
+        assert_eq!(each::read("001fffff 616263", KeyExchange::parse), Ok(ke));
+        assert_eq!(each::read("001f00", KeyExchange::parse), Err(DecodeError::Truncated));
+    }
+}

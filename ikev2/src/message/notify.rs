@@ -59,3 +59,52 @@ impl Notify {
         w.bytes(&self.data);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_tunnel::wire::DecodeError;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tests::{any, each};
+
+    proptest! {
+        #[test]
+        fn any_value_survives_and_no_cut_before_the_data_does(notify in any::notify()) {
+            each::survives(&notify, Notify::parse, Notify::encode, Some(4 + notify.spi.len()));
+        }
+    }
+
+    #[test]
+    fn the_builders_write_what_the_figure_shows() {
+        let cookie = Notify::status(NotifyType::COOKIE, &b"abc"[..]);
+        each::is("00004006 616263", &cookie, Notify::parse, Notify::encode);
+        let rekey = Notify::about_esp(NotifyType::REKEY_SA, 0xc0de_cafe);
+        each::is("03044009 c0decafe", &rekey, Notify::parse, Notify::encode);
+    }
+
+    #[test]
+    fn an_spi_that_is_not_of_esp_is_not_taken_for_one() {
+        let spi = |bytes| each::read(bytes, Notify::parse).unwrap().esp_spi();
+        assert_eq!(spi("03044009 c0decafe"), Some(0xc0de_cafe));
+        for other in
+            ["00044009 c0decafe", "01044009 c0decafe", "02044009 c0decafe", "03004009 c0decafe", "03034009 c0deca"]
+        {
+            assert_eq!(spi(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_spi_longer_than_the_payload_is_refused() {
+        for bytes in ["03054009 c0decafe", "03ff4009", "000100"] {
+            assert_eq!(each::read(bytes, Notify::parse), Err(DecodeError::Truncated), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn types_we_do_not_know_survive_with_their_class() {
+        for (bytes, is_error) in [("00003fff", true), ("0000ffff", false), ("00000000", true)] {
+            assert_eq!(each::read(bytes, Notify::parse).unwrap().notify_type.is_error(), is_error, "{bytes}");
+        }
+    }
+}

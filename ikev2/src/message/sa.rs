@@ -170,3 +170,116 @@ fn write_substructures<T>(w: &mut Writer, list: &[T], more: u8, encode: impl Fn(
         w.length_u16(4, |w| encode(item, w));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_tunnel::wire::DecodeError;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tests::{any, each};
+
+    /// The example of RFC 7296 §3.3: two proposals for ESP.
+    const ESP: &str = "02000050 01030407 052357bb \
+                       0300000c 0100000c 800e0080  0300000c 0100000c 800e00c0  0300000c 0100000c 800e0100 \
+                       03000008 03000002  03000008 03000005  03000008 05000001  00000008 05000000 \
+                       00000034 02030404 35a1d6f2 \
+                       0300000c 01000012 800e0080  0300000c 01000012 800e0100  03000008 05000001  00000008 05000000";
+
+    fn read(bytes: &str) -> Result<SecurityAssociation, DecodeError> {
+        each::read(bytes, SecurityAssociation::parse)
+    }
+
+    /// A proposal for IKE of one transform with these attributes.
+    fn with_attributes(attributes: &str) -> Result<Transform, DecodeError> {
+        let length = attributes.replace(' ', "").len() / 2;
+        let bytes = format!("0000 {:04x} 01010001 0000 {:04x} 0100000c {attributes}", 16 + length, 8 + length);
+        read(&bytes).map(|sa| sa.proposals[0].transforms[0])
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_survives_and_no_cut_does(sa in any::security_association()) {
+            each::survives(&sa, SecurityAssociation::parse, SecurityAssociation::encode, None);
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_read_and_written() {
+        let transform = |kind, id, key_bits| Transform { key_bits, ..Transform::new(TransformType(kind), id) };
+        let spi = |spi: u32| Bytes::copy_from_slice(&spi.to_be_bytes());
+        let first = [128, 192, 256].map(|bits| transform(1, 12, Some(bits)));
+        let first =
+            first.into_iter().chain([(3, 2), (3, 5), (5, 1), (5, 0)].map(|(kind, id)| transform(kind, id, None)));
+        let second = [128, 256].map(|bits| transform(1, 18, Some(bits)));
+        let second = second.into_iter().chain([(5, 1), (5, 0)].map(|(kind, id)| transform(kind, id, None)));
+        let proposal = |number, spi, transforms| Proposal { number, protocol: ProtocolId::ESP, spi, transforms };
+        let proposals =
+            vec![proposal(1, spi(0x0523_57bb), first.collect()), proposal(2, spi(0x35a1_d6f2), second.collect())];
+        each::is(ESP, &SecurityAssociation { proposals }, SecurityAssociation::parse, SecurityAssociation::encode);
+    }
+
+    #[test]
+    fn counts_and_marks_that_lie_are_refused() {
+        let cases = [
+            ("", "", DecodeError::Truncated),
+            ("02000050", "00000050", DecodeError::Invalid("last substructure")),
+            ("02000050", "03000050", DecodeError::Invalid("last substructure")),
+            ("00000034", "02000034", DecodeError::Invalid("last substructure")),
+            ("01030407", "01030406", DecodeError::Invalid("number of substructures")),
+            ("01030407", "01030408", DecodeError::Invalid("number of transforms")),
+            ("01030407", "010304ff", DecodeError::Invalid("number of transforms")),
+            ("01030407", "01030400", DecodeError::Invalid("number of substructures")),
+            ("01030407", "01030307", DecodeError::Invalid("SPI size")),
+            ("01030407", "01010407", DecodeError::Invalid("SPI size")),
+            ("01030407", "01010007", DecodeError::Truncated),
+            ("01030407", "0109ff07", DecodeError::Truncated),
+            ("02000050", "02000000", DecodeError::Invalid("substructure length")),
+            ("02000050", "02000003", DecodeError::Invalid("substructure length")),
+            ("02000050", "02000004", DecodeError::Truncated),
+            ("02000050", "0200ffff", DecodeError::Truncated),
+            ("03000008 03000002", "03000000 03000002", DecodeError::Invalid("substructure length")),
+            ("03000008 03000002", "03000007 03000002", DecodeError::Truncated),
+        ];
+        for (good, bad, error) in cases {
+            let bytes = if good.is_empty() { String::new() } else { ESP.replacen(good, bad, 1) };
+            assert_eq!(read(&bytes), Err(error), "{bad} for {good}");
+        }
+    }
+
+    #[test]
+    fn what_is_reserved_is_ignored() {
+        let reserved = ESP.replacen("02000050", "02ff0050", 1).replacen("03000008 0300", "03ff0008 03ff", 1);
+        assert_eq!(read(&reserved), read(ESP));
+    }
+
+    #[test]
+    fn only_one_key_length_is_understood() {
+        let key = |bits| Ok((Some(bits), false));
+        let cases = [
+            ("", Ok((None, false))),
+            ("800e0080", key(128)),
+            ("800e0080 800e0100", Ok((Some(128), true))),
+            // In the format of values of any length.
+            ("000e0002 0080", Ok((None, true))),
+            ("800f0080", Ok((None, true))),
+            ("800e0080 00110000", Ok((Some(128), true))),
+            ("00000000 00000000 00000000", Ok((None, true))),
+            ("00110005 00000000", Err(DecodeError::Truncated)),
+            ("0011ffff", Err(DecodeError::Truncated)),
+            ("800e00", Err(DecodeError::Truncated)),
+        ];
+        for (attributes, expected) in cases {
+            let found = with_attributes(attributes).map(|transform| (transform.key_bits, transform.unknown_attribute));
+            assert_eq!(found, expected, "{attributes}");
+        }
+    }
+
+    #[test]
+    fn more_than_64_proposals_are_refused() {
+        let proposal = "02000010 01010001 00000008 0100000c";
+        let last = "00000010 01010001 00000008 0100000c";
+        assert_eq!(read(&(proposal.repeat(63) + last)).map(|sa| sa.proposals.len()), Ok(64));
+        assert_eq!(read(&(proposal.repeat(64) + last)), Err(DecodeError::Invalid("number of substructures")));
+    }
+}

@@ -41,6 +41,9 @@ pub(crate) fn open(
     reassembly: &mut Reassembly,
 ) -> Result<Option<Opened>, Undecodable> {
     let header = Header::peek(datagram).ok_or(UnauthenticatedReason::NotIke)?;
+    if header.major_version != Header::MAJOR_VERSION {
+        return Err(UnauthenticatedReason::MajorVersion(header.major_version).into());
+    }
     let outer = Outer::decode(datagram).map_err(BadPayloads::unauthenticated)?;
     let outer = outer.ok_or(UnauthenticatedReason::Unprotected)?;
     if let Some(fragment) = &outer.fragment {
@@ -102,10 +105,7 @@ struct Outer {
 impl Outer {
     /// `None` if no payload is encrypted.
     fn decode(datagram: &[u8]) -> Result<Option<Self>, BadPayloads> {
-        let (mut input, (header, mut payload_type, _)) = Header::parse(datagram).map_err(payload::error)?;
-        if header.major_version != Header::MAJOR_VERSION {
-            return Ok(None);
-        }
+        let (mut input, (_, mut payload_type, _)) = Header::parse(datagram).map_err(payload::error)?;
         let mut critical = None;
         // Every turn consumes a header, so their number needs no other bound; nothing is kept of them.
         while !matches!(payload_type, PayloadType::SK | PayloadType::SKF) {
@@ -154,8 +154,8 @@ pub(crate) fn seal(
     random: &mut dyn Random,
     max_datagram: Option<usize>,
 ) -> Vec<Bytes> {
-    let chunk =
-        max_datagram.filter(|max| sealed_len(cipher, None, content.len()) > *max).map(|max| chunk_len(cipher, max));
+    let too_long = max_datagram.filter(|max| sealed_len(cipher, None, content.len()) > *max);
+    let chunk = too_long.map(|max| chunk_len(cipher, max)).filter(|chunk| content.len() > *chunk);
     let Some(chunk) = chunk else {
         return vec![seal_one(header, first, None, content, cipher, random)];
     };
@@ -191,7 +191,8 @@ fn sealed_len(cipher: &dyn SkCipher, fragment: Option<Fragment>, content: usize)
     sealed_prefix_len(fragment.is_some()) + cipher.iv_len() + padded + cipher.icv_len()
 }
 
-fn seal_one(
+/// One datagram: an SK, or the SKF of a fragment.
+pub(super) fn seal_one(
     header: &Header,
     inner: PayloadType,
     fragment: Option<Fragment>,

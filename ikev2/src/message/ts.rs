@@ -97,3 +97,78 @@ impl TrafficSelector {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::tests::{any, each};
+
+    fn read(bytes: &str) -> Result<Vec<TrafficSelector>, DecodeError> {
+        each::read(bytes, parse)
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_survives_and_no_cut_does(selectors in any::traffic_selectors()) {
+            each::survives(&selectors, parse, |selectors, w| encode(selectors, w), None);
+        }
+    }
+
+    /// The first selector of the example of RFC 7296 §3.13, and all of IPv6.
+    #[test]
+    fn selectors_of_both_families_are_read_and_written() {
+        let host = TrafficSelector {
+            protocol: 17,
+            ports: (100, 100),
+            addresses: ([198, 51, 100, 66].into(), [198, 51, 100, 66].into()),
+        };
+        let any = TrafficSelector { protocol: 0, ports: (0, 65535), addresses: ([0u8; 16].into(), [255u8; 16].into()) };
+        let bytes = format!(
+            "02000000 07110010 00640064 c6336442 c6336442 08000028 0000ffff {} {}",
+            "00".repeat(16),
+            "ff".repeat(16)
+        );
+        each::is(&bytes, &vec![host, any], parse, |selectors, w| encode(selectors, w));
+        assert_eq!(read(&bytes.replacen("02000000", "02ffffff", 1)), Ok(vec![host, any]), "reserved");
+    }
+
+    #[test]
+    fn selectors_of_other_types_are_skipped() {
+        let known = "07000010 0000ffff 0a000000 0affffff";
+        let label = "0a000006 4142";
+        assert_eq!(read(&format!("02000000 {label} {known}")).map(|selectors| selectors.len()), Ok(1));
+        assert_eq!(read(&format!("01000000 {label}")), Ok(vec![]));
+        assert_eq!(read("02000000 ff000004 ff000004"), Ok(vec![]));
+    }
+
+    #[test]
+    fn counts_lengths_and_ranges_that_lie_are_refused() {
+        let cases = [
+            ("", DecodeError::Truncated),
+            ("00000000", DecodeError::Invalid("number of traffic selectors")),
+            ("01000000", DecodeError::Truncated),
+            ("02000000 07000010 0000ffff 0a000000 0affffff", DecodeError::Truncated),
+            ("ff000000 07000010 0000ffff 0a000000 0affffff", DecodeError::Truncated),
+            ("01000000 07000010 0000ffff 0a000000 0affffff 00", DecodeError::TrailingBytes),
+            ("01000000 07000000 0000ffff 0a000000 0affffff", DecodeError::Invalid("selector length")),
+            ("01000000 07000003 0000ffff 0a000000 0affffff", DecodeError::Invalid("selector length")),
+            ("01000000 07000004 0000ffff 0a000000 0affffff", DecodeError::Truncated),
+            ("01000000 0700000f 0000ffff 0a000000 0affffff", DecodeError::Truncated),
+            ("01000000 07000011 0000ffff 0a000000 0affffff 00", DecodeError::TrailingBytes),
+            ("01000000 08000010 0000ffff 0a000000 0affffff", DecodeError::Truncated),
+            ("01000000 ff000000", DecodeError::Invalid("selector length")),
+            ("01000000 07000010 0000ffff 0affffff 0a000000", DecodeError::Invalid("address range")),
+            ("01000000 07000010 ffff0001 0a000000 0affffff", DecodeError::Invalid("port range")),
+        ];
+        for (bytes, error) in cases {
+            assert_eq!(read(bytes), Err(error), "{bytes}");
+        }
+        assert_eq!(
+            read("01000000 07060010 ffff0000 0a000000 0affffff").map(|all| all[0].ports),
+            Ok((65535, 0)),
+            "OPAQUE"
+        );
+    }
+}

@@ -2,6 +2,10 @@
 
 mod basics;
 mod mschapv2;
+mod pki;
+mod server;
+mod tls;
+mod ttls;
 
 use std::{sync::Arc, time::Duration};
 

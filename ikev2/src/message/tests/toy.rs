@@ -15,9 +15,21 @@ pub(crate) struct ToyCipher {
 
 impl ToyCipher {
     /// In the shape of AES-GCM.
-    pub(crate) const AEAD: Self = Self { iv_len: 8, pad_to: 1, icv_len: 16 };
+    pub(crate) const fn aead() -> Self {
+        Self { iv_len: 8, pad_to: 1, icv_len: 16 }
+    }
+
     /// In the shape of AES-CBC with HMAC-SHA2-256-128.
-    pub(crate) const CBC: Self = Self { iv_len: 16, pad_to: 16, icv_len: 16 };
+    pub(crate) const fn cbc() -> Self {
+        Self { iv_len: 16, pad_to: 16, icv_len: 16 }
+    }
+
+    /// Makes a changed datagram authentic.
+    pub(crate) fn check_again(self, datagram: &mut [u8]) {
+        let icv = datagram.len() - self.icv_len;
+        let check = self.check(&datagram[..icv]);
+        datagram[icv..].copy_from_slice(&check);
+    }
 
     /// FNV-1a, repeated.
     fn check(self, bytes: &[u8]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! Gateways that ask whether we are there, that stop, and that throw us out.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use anyhow::{Result, ensure};
 
@@ -24,6 +24,32 @@ pub(super) fn cases() -> Vec<Case> {
         case("server_deletes_child", |rig| server_deletes(rig, &["--child", "net"])).takes(6),
         case("server_deletes_ike", |rig| server_deletes(rig, &["--ike", "gw"])).takes(6),
     ]
+}
+
+pub(super) fn soak() -> Vec<Case> {
+    vec![case("flapping_server", flapping_server).takes(240)]
+}
+
+/// The gateway dies thirty times; the client finds back each time and keeps nothing of the old tunnels.
+fn flapping_server(rig: &Rig) -> Result<()> {
+    let setup = nervous();
+    let mut session = IkeSession::open(rig, &setup)?;
+    let descriptors = format!("/proc/{}/fd", session.client.process.pid());
+    let before = fs::read_dir(&descriptors)?.count();
+    for _ in 0..30 {
+        session.exchange()?;
+        let mark = session.client.process.mark();
+        session.gateway.process.signal("KILL")?;
+        session.gateway.process.wait_exit(Duration::from_secs(15))?;
+        session.gateway = Charon::start(rig, Place::Gateway, &setup.gateway)?;
+        session.client.wait_up_again(mark, AGAIN)?;
+        session.recount()?;
+    }
+    session.exchange()?;
+    let after = fs::read_dir(&descriptors)?.count();
+    rig.note(&format!("open descriptors before {before}, after {after}"))?;
+    ensure!(after <= before + 2, "descriptors were left behind: {before} before, {after} after");
+    session.close()
 }
 
 /// A client that notices silence within seconds.

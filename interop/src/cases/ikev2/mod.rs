@@ -38,6 +38,10 @@ pub(super) fn cases() -> Vec<Case> {
     groups.into_iter().flatten().collect()
 }
 
+pub(super) fn soak() -> Vec<Case> {
+    liveness::soak()
+}
+
 /// A case that needs strongSwan.
 fn case(name: &str, run: impl Fn(&Rig) -> Result<()> + Send + Sync + 'static) -> Case {
     Case::new(format!("ikev2_{name}"), run).needs(Need::StrongSwan)
