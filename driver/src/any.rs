@@ -250,3 +250,87 @@ impl Opener for AnyOpener {
         either!(self, opener => opener.unpacked())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use adit_tunnel::{CloseKind, FlowId, KeyTag, Transport};
+    use openvpn::{Credentials, ServerCheck};
+
+    use super::*;
+    use crate::{OsRandom, ikev2::tests::config};
+
+    fn openvpn() -> openvpn::Config {
+        let credentials = Credentials { username: "u".to_owned(), password: "p".into() };
+        openvpn::Config::builder(vec![openvpn::Remote::new("a.example", 1194, Transport::Udp)])
+            .server_check(ServerCheck { fingerprints: vec![[1; 32]], ..ServerCheck::default() })
+            .identity(None, Some(credentials))
+            .build()
+            .unwrap()
+    }
+
+    fn start(any: &mut Any, remote: &str) -> (AnyTunnel, Path) {
+        let path = Path { transport: Transport::Udp, local: None, remote: remote.parse().unwrap() };
+        let now = Instant::now();
+        let epoch = Epoch::new(now, Duration::from_secs(1_800_000_000));
+        (any.start(0, path, Box::new(OsRandom), epoch, now).unwrap(), path)
+    }
+
+    #[test]
+    fn either_protocol_begins_with_its_own_datagram_and_ends_when_closed() {
+        let ikev2 = config(vec![ikev2::Remote::new("b.example", 500)]);
+        for (config, port, first) in [(Any::from(ikev2), 500, None), (Any::from(openvpn()), 1194, Some(0x38))] {
+            let mut any = config;
+            assert_eq!(any.remotes()[0].port, port);
+            let (mut tunnel, path) = start(&mut any, &format!("192.0.2.1:{port}"));
+            assert!(tunnel.poll_event().is_none());
+            let transmit = tunnel.poll_transmit().unwrap();
+            assert_eq!(transmit.path.remote, path.remote);
+            match first {
+                // P_CONTROL_HARD_RESET_CLIENT_V2 of key 0.
+                Some(opcode) => assert_eq!(transmit.datagram[0], opcode),
+                // IKE_SA_INIT of version 2.0, behind both SPIs.
+                None => assert_eq!(transmit.datagram[17..19], [0x20, 34]),
+            }
+            assert!(tunnel.poll_timeout().is_some());
+            tunnel.close(Instant::now());
+            let Some(Event::Closed(closed)) = tunnel.poll_event() else { panic!("it is over") };
+            assert_eq!(closed.kind, CloseKind::Local);
+            any.finished(tunnel);
+        }
+    }
+
+    #[test]
+    fn each_tunnel_sorts_datagrams_as_its_protocol_does() {
+        let mut ikev2 = Any::from(config(vec![ikev2::Remote::new("b.example", 500)]));
+        let (ikev2, path) = start(&mut ikev2, "192.0.2.1:4500");
+        let (openvpn, _) = start(&mut Any::from(openvpn()), "192.0.2.1:1194");
+        // P_DATA_V2 of key 0 and peer 1: as ESP, an SPI.
+        let datagram = [
+            0x48, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            0,
+        ];
+        assert_eq!(ikev2.classify(&path, &datagram), Class::Data(KeyTag(0x4800_0001)));
+        assert_eq!(openvpn.classify(&path, &datagram), Class::Data(KeyTag(0)));
+    }
+
+    #[test]
+    fn keys_are_wrapped_and_everything_else_passes() {
+        let wrap = |event: Event<char, char>| {
+            fn never<T>(_: char) -> T {
+                panic!("no key")
+            }
+            wrap(event, never, never)
+        };
+        let remove = |event| matches!(wrap(event), Event::Keys(KeyChange::RemoveOpener { tag: KeyTag(7) }));
+        assert!(remove(Event::Keys(KeyChange::RemoveOpener { tag: KeyTag(7) })));
+        let flow = FlowId(3);
+        assert!(matches!(
+            wrap(Event::Keys(KeyChange::RemoveFlow { flow })),
+            Event::Keys(KeyChange::RemoveFlow { flow: FlowId(3) })
+        ));
+        let inject = Event::Inject { flow, packet: bytes::Bytes::from_static(b"x") };
+        assert!(matches!(wrap(inject), Event::Inject { flow: FlowId(3), packet } if *packet == *b"x"));
+    }
+}

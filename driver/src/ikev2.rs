@@ -118,3 +118,43 @@ impl Protocol for Ikev2 {
         self.carry = tunnel.into_carry();
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use adit_tunnel::Family;
+    use ikev2::{Credentials, PeerVerifier};
+
+    use super::*;
+
+    pub(crate) fn config(remotes: Vec<ikev2::Remote>) -> Config {
+        Config::builder(remotes)
+            .peer(PeerVerifier::Psk { key: "shared".into(), identity: None })
+            .credentials(Credentials::Psk("shared".into()))
+            .settings(|settings| settings.handshake_timeout = Duration::from_secs(7))
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_configuration_decides_about_gateways() {
+        let mut second = ikev2::Remote::new("192.0.2.1", 4500);
+        second.family = Some(Family::V4);
+        let protocol = Ikev2::from(config(vec![ikev2::Remote::new("vpn.example", 500), second]));
+        let remotes = protocol.remotes();
+        assert_eq!((remotes[0].host.as_str(), remotes[0].port, remotes[0].family), ("vpn.example", 500, None));
+        assert_eq!((remotes[1].port, remotes[1].family), (4500, Some(Family::V4)));
+        assert!(remotes.iter().all(|r| r.transport == Transport::Udp && r.timeout == Duration::from_secs(7)));
+        assert_eq!(protocol.socket_options().port, None, "one ephemeral port, for IKE and ESP");
+    }
+
+    #[test]
+    fn hints_speak_of_the_gateway_unless_it_answered_a_moment_ago() {
+        let protocol = Ikev2::from(config(vec![ikev2::Remote::new("vpn.example", 500)]));
+        let failure = |kind| Failure::new(kind, "why");
+        let hint = |kind| protocol.hint(&failure(kind)).unwrap_or_default();
+        assert!(hint(FailureKind::Unreachable).contains("4500"));
+        assert!(hint(FailureKind::PeerNotAuthenticated).contains("remote_id"));
+        assert!(hint(FailureKind::NoAgreement).contains("esp_proposals"));
+        assert_eq!(protocol.hint(&failure(FailureKind::Unreachable).in_stage(Stage::Up)), None);
+    }
+}

@@ -18,7 +18,7 @@
 //! either.
 //!
 //! ```no_run
-//! # async fn example(config: ::openvpn::Config) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(config: ::ikev2::Config) -> Result<(), Box<dyn std::error::Error>> {
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
 //! let client = adit_driver::connect(config).await?;
@@ -32,8 +32,8 @@
 //! ```
 //!
 //! Supported: UDP with segmentation offload where the system has it, and TCP; names resolved anew at every attempt, IPv6 and
-//! IPv4 tried with a stagger; reconnects over all gateways with jittered waits; names behind the tunnel, asked of the DNS
-//! servers the gateway pushed. Not supported: TUN devices, listening behind the tunnel.
+//! IPv4 tried with a stagger; a gateway that goes on at another port, and a change of our own address; reconnects over all
+//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. Not supported: TUN devices, listening behind the tunnel.
 #![forbid(unsafe_code)]
 
 mod active;

@@ -5,7 +5,7 @@ use std::{env, sync::Arc};
 use adit_pki::{ClientIdentity, KeyError};
 use adit_tunnel::Secret;
 use ikev2::{
-    CertificateVerifier, Config, Credentials, EapCredentials, EapMethod, EapTlsServer, ExpectedIdentity,
+    CertificateVerifier, Config, Credentials, EapCredentials, EapMethod, EapTlsServer, ExpectedIdentity, Identity,
     MsChapV2Secret, PeerVerifier, TlsVersion, TtlsInner,
 };
 use pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -253,7 +253,10 @@ impl<'a> Material<'a> {
         if let (Some(identity), [Method::Tls]) = (&self.identity, &draft.eap[..]) {
             return match &draft.local_id {
                 Some(id) => Ok(id.to_string()),
-                None => Ok(identity.leaf().map_err(|error| draft.error(error))?.subject().to_string()),
+                None => {
+                    let leaf = identity.leaf().map_err(|error| draft.error(error))?;
+                    Ok(Identity::DistinguishedName(leaf.subject().as_raw().to_vec()).to_string())
+                }
             };
         }
         ask("the user name is missing", "User name: ", draft.word("give it with --user NAME", "add `user = \"…\"`"))
@@ -319,7 +322,7 @@ impl<'a> Material<'a> {
             );
             self.password = Some(match secret(self.draft.password.as_ref(), "a password")? {
                 Some(password) => password,
-                None if env::var_os(PASSWORD_VARIABLE).is_some() => {
+                None if env::var_os(PASSWORD_VARIABLE).is_some_and(|password| !password.is_empty()) => {
                     SecretSource::Variable(PASSWORD_VARIABLE.to_owned()).read("a password")?
                 }
                 None => ask_secret("the password is missing", &format!("Password of {user}: "), option)?,

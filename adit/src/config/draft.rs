@@ -51,8 +51,11 @@ pub(super) struct Draft {
     /// What was said and has no effect.
     pub(super) warnings: Vec<String>,
     /// What is applied to the settings with a default, in order.
-    pub(super) settings: Vec<Box<dyn FnOnce(&mut Settings)>>,
+    pub(super) settings: Vec<Setting>,
 }
+
+/// A change of the settings.
+type Setting = Box<dyn FnOnce(&mut Settings)>;
 
 /// How things are called where the connection was described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

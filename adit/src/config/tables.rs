@@ -125,10 +125,10 @@ impl Source<'_> {
             let error = self.wrong(&span, format!("the connection `{name}` has no `protocol`"));
             return Err(error.hint("add `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
         };
-        let ikev2 = match protocol.get_ref() {
-            DeValue::String(protocol) if protocol == "ikev2" => true,
-            DeValue::String(protocol) if protocol == "openvpn" => false,
-            _ => {
+        let ikev2 = match protocol.get_ref().as_str() {
+            Some("ikev2") => true,
+            Some("openvpn") => false,
+            Some(_) | None => {
                 let error = self.wrong(&protocol.span(), "this protocol is unknown");
                 return Err(error.hint("write `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
             }

@@ -221,3 +221,13 @@ fn a_mistake_in_another_connection_is_found_too() {
     let error = place.toml(text, Some("a")).map(|_| ()).unwrap_err();
     assert!(error.contains("line 7: unknown field `ca`, expected one of `profile`"), "{error}");
 }
+
+#[test]
+fn the_example_can_be_used_as_it_is() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/connections.toml");
+    for name in ["office", "branch", "campus", "lab"] {
+        let Ok(Connection::Ikev2(draft)) = load(&path, Some(name)) else { panic!("{name}") };
+        assert!(!draft.remotes.is_empty(), "{name}");
+    }
+    assert!(matches!(load(&path, Some("old")), Ok(Connection::OpenVpn(..))));
+}
