@@ -1,15 +1,305 @@
 //! What a session needs to know before it starts. A [`Config`] that exists is valid.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use adit_pki::ClientIdentity;
+use adit_pki::{ClientIdentity, IdentityError, TrustError};
 use adit_tunnel::{Family, IpNet, Secret};
 use pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::{
+    auth::{PeerVerification, Signer},
+    eap::{EapMethods, EapUnusable},
     identity::Identity,
     negotiate::{EspProposals, IkeProposals},
 };
+
+/// Everything a [`crate::Session`] needs to know; made by [`Config::builder`].
+pub struct Config {
+    remotes: Vec<Remote>,
+    peer: PeerProof,
+    ours: OurProof,
+    /// IDi unless it is our address.
+    local_identity: Option<Identity>,
+    expected: Option<ExpectedIdentity>,
+    settings: Settings,
+}
+
+/// How the gateway proves itself, ready for use.
+pub(crate) enum PeerProof {
+    Psk { key: Secret, identity: Option<Identity> },
+    Certificate(PeerVerification),
+}
+
+/// How we prove ourselves, ready for use.
+pub(crate) enum OurProof {
+    Psk(Secret),
+    Certificate(Signer),
+    Eap(Arc<EapMethods>),
+}
+
+impl Config {
+    /// Starts with the gateways; how they are verified comes next.
+    #[must_use]
+    pub const fn builder(remotes: Vec<Remote>) -> ConfigBuilder<WantsPeer> {
+        ConfigBuilder { remotes, state: WantsPeer(()) }
+    }
+
+    /// The gateways, in the order to try them; at least one.
+    #[must_use]
+    pub fn remotes(&self) -> &[Remote] {
+        &self.remotes
+    }
+
+    /// Everything that has a default.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What is weak about this configuration, one sentence each, for a person to read.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.expected == Some(ExpectedIdentity::AnyOfTheAnchors) {
+            warnings.push(
+                "any holder of a certificate of the trust anchors can pose as the gateway: say who it must be"
+                    .to_owned(),
+            );
+        }
+        if self.settings.legacy {
+            warnings.push("`legacy` allows algorithms that are no longer safe".to_owned());
+        }
+        warnings
+    }
+
+    pub(crate) const fn peer_proof(&self) -> &PeerProof {
+        &self.peer
+    }
+
+    pub(crate) const fn our_proof(&self) -> &OurProof {
+        &self.ours
+    }
+
+    pub(crate) fn local_identity(&self) -> Option<Identity> {
+        self.local_identity.clone()
+    }
+
+    /// IDr of our request, if one is sent.
+    pub(crate) fn requested_identity(&self, remote: &Remote) -> Option<Identity> {
+        if !self.settings.send_remote_identity {
+            return None;
+        }
+        match (&self.peer, &self.expected) {
+            (PeerProof::Psk { identity, .. }, _) => identity.clone(),
+            (_, Some(ExpectedIdentity::Exactly(identity))) => Some(identity.clone()),
+            (_, Some(ExpectedIdentity::Host)) => Some(Identity::of_host(&remote.host)),
+            (_, Some(ExpectedIdentity::AnyOfTheAnchors) | None) => None,
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("remotes", &self.remotes)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Builds a [`Config`]; the type says what is still missing.
+#[derive(Debug)]
+pub struct ConfigBuilder<State> {
+    remotes: Vec<Remote>,
+    state: State,
+}
+
+/// How the gateway is verified must be said next.
+#[derive(Debug)]
+pub struct WantsPeer(());
+
+/// How we prove who we are must be said next.
+#[derive(Debug)]
+pub struct WantsCredentials {
+    peer: PeerVerifier,
+}
+
+/// Nothing is missing.
+#[derive(Debug)]
+pub struct Complete {
+    peer: PeerVerifier,
+    credentials: Credentials,
+    settings: Settings,
+}
+
+impl ConfigBuilder<WantsPeer> {
+    /// How the gateway is verified.
+    #[must_use]
+    pub fn peer(self, peer: PeerVerifier) -> ConfigBuilder<WantsCredentials> {
+        ConfigBuilder { remotes: self.remotes, state: WantsCredentials { peer } }
+    }
+}
+
+impl ConfigBuilder<WantsCredentials> {
+    /// How we prove who we are.
+    #[must_use]
+    pub fn credentials(self, credentials: Credentials) -> ConfigBuilder<Complete> {
+        let state = Complete { peer: self.state.peer, credentials, settings: Settings::default() };
+        ConfigBuilder { remotes: self.remotes, state }
+    }
+}
+
+impl ConfigBuilder<Complete> {
+    /// Changes settings from their defaults.
+    #[must_use]
+    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.state.settings);
+        self
+    }
+
+    /// Checks everything together, and makes of it what all sessions share.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names what is missing, contradictory or unusable.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let Complete { peer, credentials, settings } = self.state;
+        let Some(first) = self.remotes.first() else { return Err(ConfigError::NoRemote) };
+        if self.remotes.iter().any(|remote| remote.host.is_empty() || remote.port == 0) {
+            return Err(ConfigError::Remote(first.to_string()));
+        }
+        settings.check()?;
+        let (peer, expected) = match peer {
+            PeerVerifier::Psk { key, .. } if key.expose().is_empty() => return Err(ConfigError::EmptySecret),
+            PeerVerifier::Psk { key, identity } => (PeerProof::Psk { key, identity }, None),
+            PeerVerifier::Certificate(verifier) => {
+                let expected = verifier.identity.clone();
+                (PeerProof::Certificate(PeerVerification::new(&verifier)?), Some(expected))
+            }
+        };
+        let mut local_identity = settings.local_identity.clone();
+        let ours = match credentials {
+            Credentials::Psk(key) if key.expose().is_empty() => return Err(ConfigError::EmptySecret),
+            Credentials::Psk(key) => OurProof::Psk(key),
+            Credentials::Certificate(identity) => {
+                let signer = Signer::new(&identity)?;
+                local_identity = Some(local_identity.unwrap_or_else(|| signer.identity()));
+                OurProof::Certificate(signer)
+            }
+            Credentials::Eap(credentials) => {
+                let methods = EapMethods::new(&credentials)?;
+                local_identity = Some(local_identity.unwrap_or_else(|| Identity::of_user(&credentials.identity)));
+                OurProof::Eap(Arc::new(methods))
+            }
+        };
+        Ok(Config { remotes: self.remotes, peer, ours, local_identity, expected, settings })
+    }
+}
+
+/// What is missing, contradictory or unusable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No gateway.
+    #[error("no gateway is configured")]
+    NoRemote,
+    /// A gateway without name or port.
+    #[error("`{0}` is not a gateway: it needs a host and a port")]
+    Remote(String),
+    /// An empty pre-shared key.
+    #[error("the pre-shared key is empty")]
+    EmptySecret,
+    /// The certificate verifier.
+    #[error(transparent)]
+    Verifier(#[from] TrustError),
+    /// Our certificate or key.
+    #[error(transparent)]
+    Key(#[from] IdentityError),
+    /// EAP.
+    #[error(transparent)]
+    Eap(#[from] EapUnusable),
+    /// An algorithm that needs the switch.
+    #[error("`{0}` is no longer safe; set `legacy` to allow it all the same")]
+    Legacy(String),
+    /// A number out of bounds.
+    #[error("{name} must be {bounds}")]
+    OutOfBounds {
+        /// The setting.
+        name: &'static str,
+        /// What it may be.
+        bounds: &'static str,
+    },
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), ConfigError> {
+        if !self.legacy
+            && let Some(word) = self.ike_proposals.legacy_word().or_else(|| self.esp_proposals.legacy_word())
+        {
+            return Err(ConfigError::Legacy(word));
+        }
+        let bounds = |ok: bool, name, bounds| if ok { Ok(()) } else { Err(ConfigError::OutOfBounds { name, bounds }) };
+        bounds((296..=1500).contains(&self.fragment_size), "fragment_size", "between 296 and 1500 bytes")?;
+        bounds(self.liveness >= Duration::from_millis(100), "liveness", "at least 100 ms")?;
+        bounds(self.nat_keepalive >= Duration::from_millis(100), "nat_keepalive", "at least 100 ms")?;
+        bounds((64..=65_536).contains(&self.replay_window), "replay_window", "between 64 and 65536 packets")?;
+        bounds((1..=20).contains(&self.retransmission.tries), "retransmission.tries", "between 1 and 20")?;
+        bounds(!self.retransmission.first.is_zero(), "retransmission.first", "longer than zero")?;
+        bounds(!self.handshake_timeout.is_zero(), "handshake_timeout", "longer than zero")?;
+        bounds(self.mtu.is_none_or(|mtu| mtu >= 576), "mtu", "at least 576 bytes")?;
+        let rekeys = [self.child_rekey, self.ike_rekey];
+        bounds(
+            rekeys.iter().all(|age| age.is_zero() || age.as_millis() >= 500),
+            "a rekey interval",
+            "0 or at least 0.5 s",
+        )
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ike_proposals: IkeProposals::default(),
+            esp_proposals: EspProposals::default(),
+            legacy: false,
+            local_identity: None,
+            send_remote_identity: false,
+            signature: SignatureChoice::Auto,
+            remote_networks: Vec::new(),
+            fragmentation: true,
+            // What strongSwan uses; it is also IPv6's smallest MTU.
+            fragment_size: 1280,
+            mobike: true,
+            initial_contact: true,
+            liveness: Duration::from_secs(30),
+            // Most NATs keep a UDP mapping for 30 s or more; strongSwan uses the same.
+            nat_keepalive: Duration::from_secs(20),
+            child_rekey: Duration::from_secs(3600),
+            ike_rekey: Duration::from_secs(4 * 3600),
+            retransmission: Retransmission {
+                first: Duration::from_millis(500),
+                limit: Duration::from_secs(8),
+                tries: 6,
+            },
+            handshake_timeout: Duration::from_secs(30),
+            replay_window: 1024,
+            mtu: None,
+        }
+    }
+}
+
+impl Remote {
+    /// A gateway reached over IPv4 or IPv6.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port, family: None }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
 
 /// One gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,14 +1,25 @@
 //! Entry points for fuzzers: each takes any bytes and must neither panic nor take long.
 
 mod esp_open;
+mod message;
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its corpus in `testdata/fuzz`.
-pub const TARGETS: &[(&str, Target)] = &[("esp_open", esp_open)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("eap", eap),
+    ("eap_mschapv2", eap_mschapv2),
+    ("esp_open", esp_open),
+    ("ike_message", ike_message),
+    ("ike_payloads_inside_sk", ike_payloads_inside_sk),
+];
 
-pub use self::esp_open::esp_open;
+pub use self::{
+    esp_open::esp_open,
+    message::{ike_message, ike_payloads_inside_sk},
+};
+pub use crate::eap::fuzzing::{eap, eap_mschapv2};
 
 #[cfg(test)]
 mod tests;

@@ -16,10 +16,12 @@ mod crypto;
 mod eap;
 mod error;
 mod esp;
+mod established;
 mod exchange;
 mod identity;
 mod message;
 mod negotiate;
+mod network;
 mod sa;
 mod selectors;
 mod session;
@@ -30,4 +32,16 @@ mod tests;
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use adit_pki::{ClientIdentity, TrustError};
+pub use auth::PeerNotAuthenticated;
+pub use config::{
+    CertificateVerifier, Complete, Config, ConfigBuilder, ConfigError, Credentials, EapCredentials, EapMethod,
+    EapTlsServer, ExpectedIdentity, MsChapV2Secret, PeerVerifier, Remote, Retransmission, Settings, SignatureChoice,
+    TlsVersion, TtlsInner, WantsCredentials, WantsPeer,
+};
+pub use eap::{EapError, EapServerRefused, EapType, EapUnusable};
+pub use error::{PeerMisbehaved, Refusal, SessionError};
 pub use esp::{EspOpener, EspSealer};
+pub use identity::{Identity, IdentityError};
+pub use negotiate::{EspProposals, IkeProposals, ProposalError};
+pub use session::{Carry, Session};

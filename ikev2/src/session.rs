@@ -1,1 +1,503 @@
-//! The session: the current IKE SA and, while rekeying, its successor.
+//! The session: handshake, association, reauthentication, farewell.
+//!
+//! ```text
+//!  Handshake ──▶ Established ──────────────────────▶ closing ──▶ closed
+//!                    │  ▲ AUTH_LIFETIME: another Handshake beside it, then the old one is deleted
+//!                    └──┘
+//! ```
+
+use std::{
+    fmt, mem,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use adit_tunnel::{Answer, Class, Epoch, Event, KeyChange, KeyTag, Path, Random, Timers, Transmit, Tunnel};
+
+use crate::{
+    config::{Config, Remote},
+    error::{Outcome, SessionError},
+    esp::{EspOpener, EspSealer},
+    established::Established,
+    exchange::{Wanted, informational::schedule_reauthentication},
+    message::{Header, IkeSpi},
+    sa::{
+        Context, NON_ESP_MARKER, Outbox, Timer, has_marker,
+        initiator::{Completed, Handshake, Purpose, Step},
+    },
+};
+
+/// One IKEv2 session with one gateway, as a client.
+///
+/// It ends for good with [`Event::Closed`]; the next attempt is a new session, given [`Session::into_carry`] of the old.
+pub struct Session {
+    config: Arc<Config>,
+    remote: Remote,
+    path: Path,
+    random: Box<dyn Random>,
+    epoch: Epoch,
+    timers: Timers<Timer>,
+    out: Outbox,
+    state: State,
+    /// A new handshake beside an association that has to be replaced.
+    renewal: Option<Handshake>,
+    /// An association that was replaced, until it is deleted.
+    retiring: Option<Box<Established>>,
+    carry: Carry,
+    dropped: u64,
+}
+
+/// What outlives a session.
+#[derive(Debug, Clone, Default)]
+pub struct Carry {
+    /// Kinds of signature that were refused before one was accepted.
+    signatures_refused: usize,
+    /// Addresses inside that we had, to be asked for again.
+    addresses: Vec<IpAddr>,
+}
+
+enum State {
+    Handshake(Handshake),
+    Established(Box<Established>),
+    /// DELETE was sent.
+    Closing(Box<Established>),
+    Closed,
+}
+
+impl Session {
+    /// Starts: the first datagram waits in [`Tunnel::poll_transmit`]. `remote` is an index of [`Config::remotes`], `path` leads
+    /// to one of its addresses, with its port.
+    ///
+    /// # Errors
+    /// [`SessionError`] when the first message cannot be made.
+    pub fn new(
+        config: Arc<Config>,
+        remote: usize,
+        carry: Carry,
+        path: Path,
+        random: Box<dyn Random>,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Outcome<Self> {
+        let remote = config.remotes().get(remote).or_else(|| config.remotes().first()).cloned();
+        let mut remote = remote.ok_or(SessionError::Keys("a session without a gateway"))?;
+        remote.port = path.remote.port();
+        let mut session = Self {
+            config,
+            remote,
+            path,
+            random,
+            epoch,
+            timers: Timers::new(),
+            out: Outbox::default(),
+            state: State::Closed,
+            renewal: None,
+            retiring: None,
+            carry,
+            dropped: 0,
+        };
+        let purpose = Purpose {
+            reauthentication: false,
+            addresses: session.carry.addresses.clone(),
+            signatures_refused: session.carry.signatures_refused,
+        };
+        let handshake = Handshake::start(&mut session.parts(now).0, purpose)?;
+        session.state = State::Handshake(handshake);
+        Ok(session)
+    }
+
+    /// What the next session should know.
+    #[must_use]
+    pub fn into_carry(self) -> Carry {
+        self.carry
+    }
+
+    /// Control datagrams that were dropped: foreign, forged, repeated or malformed.
+    #[must_use]
+    pub fn dropped_datagrams(&self) -> u64 {
+        self.dropped
+    }
+
+    fn parts(
+        &mut self,
+        now: Instant,
+    ) -> (Context<'_>, &mut State, &mut Option<Handshake>, &mut Option<Box<Established>>) {
+        let cx = Context {
+            now,
+            config: &self.config,
+            remote: &self.remote,
+            random: &mut *self.random,
+            out: &mut self.out,
+            timers: &mut self.timers,
+            path: &mut self.path,
+            epoch: self.epoch,
+        };
+        (cx, &mut self.state, &mut self.renewal, &mut self.retiring)
+    }
+
+    fn on_message(&mut self, now: Instant, path: &Path, message: &mut [u8]) {
+        let Some(header) = Header::peek(message).filter(|header| header.major_version == MAJOR_VERSION) else {
+            self.dropped += 1;
+            return;
+        };
+        let (mut cx, state, renewal, retiring) = self.parts(now);
+        if renewal.as_ref().is_some_and(|handshake| handshake.spi() == header.initiator_spi) {
+            if let Some(handshake) = renewal.take() {
+                let step = handshake.handle_datagram(&mut cx, path, &header, message);
+                self.on_renewal(now, step);
+            }
+            return;
+        }
+        if let Some(old) = retiring.as_mut().filter(|old| old.owns(&header)) {
+            // Whatever comes of it: the association is no longer needed.
+            let result = old.handle_datagram(&mut cx, path, &header, message);
+            if result.is_err() || old.sas.is_empty() {
+                *retiring = None;
+            }
+            return;
+        }
+        match state {
+            State::Handshake(handshake) if handshake.spi() == header.initiator_spi => {
+                let State::Handshake(handshake) = mem::replace(state, State::Closed) else { return };
+                let step = handshake.handle_datagram(&mut cx, path, &header, message);
+                self.on_step(now, step);
+            }
+            State::Established(established) if established.owns(&header) => {
+                let result = established.handle_datagram(&mut cx, path, &header, message);
+                self.after(now, result);
+            }
+            State::Closing(established) if established.owns(&header) => {
+                let result = established.handle_datagram(&mut cx, path, &header, message);
+                established.go_on_closing(&mut cx);
+                let over = result.is_err() || !established.is_closing();
+                if over {
+                    self.finish(SessionError::ClosedLocally);
+                }
+            }
+            State::Handshake(_) | State::Established(_) | State::Closing(_) | State::Closed => self.dropped += 1,
+        }
+    }
+
+    /// What came of a step of the first handshake.
+    fn on_step(&mut self, now: Instant, step: Step) {
+        match step {
+            Step::Wait(handshake) => self.state = State::Handshake(handshake),
+            Step::NextSignature(purpose) => {
+                tracing::info!("the gateway refused our signature; trying another kind");
+                match Handshake::start(&mut self.parts(now).0, purpose) {
+                    Ok(handshake) => self.state = State::Handshake(handshake),
+                    Err(error) => self.finish(error),
+                }
+            }
+            Step::Done(completed) => self.on_completed(now, *completed),
+            Step::Failed(error) => self.finish(error),
+        }
+    }
+
+    fn on_completed(&mut self, now: Instant, completed: Completed) {
+        self.carry.signatures_refused = completed.purpose.signatures_refused;
+        self.carry.addresses = completed.network.addresses.iter().map(adit_tunnel::IpNet::address).collect();
+        let (mut cx, ..) = self.parts(now);
+        cx.timers.stop(Timer::Handshake);
+        cx.timers.stop(Timer::Reauthenticate);
+        if let Some(lifetime) = completed.auth_lifetime {
+            schedule_reauthentication(&mut cx, lifetime);
+        }
+        cx.out.events.push_back(Event::Up(completed.network.clone()));
+        let established = Established::new(&mut cx, completed);
+        self.state = State::Established(Box::new(established));
+    }
+
+    /// What came of a step of a handshake that is to replace the association.
+    fn on_renewal(&mut self, now: Instant, step: Step) {
+        let error = match step {
+            Step::Wait(handshake) => {
+                self.renewal = Some(handshake);
+                return;
+            }
+            Step::NextSignature(purpose) => match Handshake::start(&mut self.parts(now).0, purpose) {
+                Ok(handshake) => {
+                    self.renewal = Some(handshake);
+                    return;
+                }
+                Err(error) => error,
+            },
+            Step::Done(completed) => {
+                self.replace(now, *completed);
+                return;
+            }
+            Step::Failed(error) => error,
+        };
+        self.timers.stop(Timer::Handshake);
+        if error.is_final() {
+            return self.fail(now, SessionError::Reauthentication(Box::new(error)));
+        }
+        tracing::warn!("authenticating anew failed, trying again: {error}");
+        self.parts(now).0.set(Timer::Reauthenticate, RENEWAL_WAIT);
+    }
+
+    /// The new association carries the traffic; the old one is deleted.
+    fn replace(&mut self, now: Instant, completed: Completed) {
+        let old = mem::replace(&mut self.state, State::Closed);
+        self.on_completed(now, completed);
+        let State::Established(mut old) = old else { return };
+        let (mut cx, _, _, retiring) = self.parts(now);
+        old.retire_children(&mut cx);
+        if old.close_beside_another(&mut cx) {
+            *retiring = Some(old);
+        }
+    }
+
+    /// What an established association has come to.
+    fn after(&mut self, now: Instant, result: Outcome<()>) {
+        match result {
+            Err(error) => self.fail(now, error),
+            Ok(()) => {
+                let (cx, state, ..) = self.parts(now);
+                if let State::Established(established) = state
+                    && mem::take(&mut established.needs_reauthentication)
+                {
+                    cx.timers.set_if_unset(Timer::Reauthenticate, now);
+                }
+            }
+        }
+    }
+
+    /// It is over, for a reason other than our own wish: the gateway is told if it can hear.
+    fn fail(&mut self, now: Instant, error: SessionError) {
+        let (mut cx, state, ..) = self.parts(now);
+        if let State::Established(established) = state
+            && error.is_worth_a_farewell()
+        {
+            established.close(&mut cx);
+        }
+        self.finish(error);
+    }
+
+    fn finish(&mut self, error: SessionError) {
+        self.timers.stop_all();
+        self.state = State::Closed;
+        self.renewal = None;
+        self.retiring = None;
+        self.out.events.push_back(Event::Closed(error.closed()));
+    }
+
+    fn on_timer(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Handshake => self.on_handshake_timeout(now),
+            Timer::Suspicion => self.on_handshake_timer(now, None),
+            Timer::Retransmit(spi) => self.on_handshake_timer(now, Some(spi)),
+            Timer::Reauthenticate => self.reauthenticate(now),
+            Timer::Close => self.finish(SessionError::ClosedLocally),
+            Timer::RemoveOpener(spi) => {
+                let change = KeyChange::RemoveOpener { tag: KeyTag(spi) };
+                self.out.events.push_back(Event::Keys(change));
+            }
+            Timer::Abandon(spi) => {
+                let (mut cx, state, _, retiring) = self.parts(now);
+                let established = if let State::Established(established) = state { Some(established) } else { None };
+                for owner in [retiring.as_mut(), established].into_iter().flatten() {
+                    owner.abandon_sa(&mut cx, spi);
+                }
+            }
+            Timer::Sample => self.with_established(now, Established::on_sample),
+            Timer::TryAgain => self.with_established(now, Established::go_on),
+            Timer::RekeyIke => self.with_established(now, |it, cx| it.want(cx, Wanted::RekeyIke)),
+            Timer::RekeyChild(spi) => self.with_established(now, |it, cx| it.want(cx, Wanted::RekeyChild(spi))),
+        }
+    }
+
+    fn with_established(&mut self, now: Instant, act: impl FnOnce(&mut Established, &mut Context<'_>)) {
+        let (mut cx, state, ..) = self.parts(now);
+        if let State::Established(established) = state {
+            act(established, &mut cx);
+            self.after(now, Ok(()));
+        }
+    }
+
+    /// Time to send again for the handshake or IKE SA with this SPI of ours; without one, time to believe a suspicion.
+    fn on_handshake_timer(&mut self, now: Instant, spi: Option<IkeSpi>) {
+        let step = |handshake: Handshake, cx: &mut Context<'_>| {
+            if spi.is_some() { handshake.retransmit(cx) } else { handshake.believe_suspicion() }
+        };
+        let belongs = |handshake: &Handshake| spi.is_none_or(|spi| handshake.spi() == spi);
+        let (mut cx, state, renewal, retiring) = self.parts(now);
+        if let Some(handshake) = renewal.take_if(|handshake| belongs(handshake)) {
+            let step = step(handshake, &mut cx);
+            return self.on_renewal(now, step);
+        }
+        if let (Some(spi), Some(old)) = (spi, retiring.as_mut())
+            && old.sa(spi).is_some()
+        {
+            if old.on_retransmit(&mut cx, spi).is_err() || old.sas.is_empty() {
+                *retiring = None;
+            }
+            return;
+        }
+        match state {
+            State::Handshake(handshake) if belongs(handshake) => {
+                let State::Handshake(handshake) = mem::replace(state, State::Closed) else { return };
+                let step = step(handshake, &mut cx);
+                self.on_step(now, step);
+            }
+            State::Established(established) => {
+                let result = spi.map_or(Ok(()), |spi| established.on_retransmit(&mut cx, spi));
+                self.after(now, result);
+            }
+            State::Closing(established) => {
+                let result = spi.map_or(Ok(()), |spi| established.on_retransmit(&mut cx, spi));
+                established.go_on_closing(&mut cx);
+                if result.is_err() || !established.is_closing() {
+                    self.finish(SessionError::ClosedLocally);
+                }
+            }
+            State::Handshake(_) | State::Closed => {}
+        }
+    }
+
+    fn on_handshake_timeout(&mut self, now: Instant) {
+        let window = self.config.settings().handshake_timeout;
+        let (mut cx, state, renewal, _) = self.parts(now);
+        if let Some(handshake) = renewal.take() {
+            let stage = handshake.stage();
+            handshake.abandon(&mut cx);
+            return self.on_renewal(now, Step::Failed(SessionError::HandshakeTimeout { window, stage }));
+        }
+        if let State::Handshake(_) = state
+            && let State::Handshake(handshake) = mem::replace(state, State::Closed)
+        {
+            let stage = handshake.stage();
+            handshake.abandon(&mut cx);
+            self.finish(SessionError::HandshakeTimeout { window, stage });
+        }
+    }
+
+    /// A new handshake beside the association, make before break (RFC 7296 §2.8.3, RFC 4478).
+    fn reauthenticate(&mut self, now: Instant) {
+        let addresses = self.carry.addresses.clone();
+        let signatures_refused = self.carry.signatures_refused;
+        let (mut cx, state, renewal, _) = self.parts(now);
+        if !matches!(state, State::Established(_)) || renewal.is_some() {
+            return;
+        }
+        tracing::info!("authenticating anew");
+        let purpose = Purpose { reauthentication: true, addresses, signatures_refused };
+        match Handshake::start(&mut cx, purpose) {
+            Ok(handshake) => *renewal = Some(handshake),
+            Err(error) => self.fail(now, error),
+        }
+    }
+}
+
+impl Tunnel for Session {
+    type Sealer = EspSealer;
+    type Opener = EspOpener;
+
+    fn classify(&self, path: &Path, datagram: &[u8]) -> Class {
+        if !has_marker(path) {
+            return Class::Control;
+        }
+        match datagram.first_chunk::<4>() {
+            Some(&NON_ESP_MARKER) => Class::Control,
+            // The tag is the SPI (RFC 4303 §2.1).
+            Some(spi) => Class::Data(KeyTag(u32::from_be_bytes(*spi))),
+            // A NAT keepalive of the peer, or nothing at all.
+            None => Class::Ignore,
+        }
+    }
+
+    fn handle_datagram(&mut self, now: Instant, path: &Path, datagram: &mut [u8]) {
+        let start = if has_marker(path) { NON_ESP_MARKER.len() } else { 0 };
+        match datagram.get_mut(start..) {
+            Some(message) => self.on_message(now, path, message),
+            None => self.dropped += 1,
+        }
+    }
+
+    fn handle_message(&mut self, _: Instant, _: &[u8]) {
+        // ESP carries packets alone.
+    }
+
+    fn handle_peer_path(&mut self, _: Instant, path: &Path) {
+        // Behind a NAT, as we always may be, following would let one spoofed packet move us (RFC 7296 §2.23).
+        tracing::debug!("ESP from {}: not followed", path.remote);
+    }
+
+    fn handle_path(&mut self, now: Instant, path: &Path) {
+        self.path.local = path.local;
+        let (mut cx, state, renewal, _) = self.parts(now);
+        if let Some(handshake) = renewal {
+            cx.timers.set(Timer::Retransmit(handshake.spi()), now);
+        }
+        match state {
+            State::Handshake(handshake) => cx.timers.set(Timer::Retransmit(handshake.spi()), now),
+            State::Established(established) => established.on_local_change(&mut cx),
+            State::Closing(_) | State::Closed => {}
+        }
+    }
+
+    fn handle_answer(&mut self, _: Instant, _: Answer) {
+        // Nothing is asked.
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.expired(now) {
+            self.on_timer(now, timer);
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        let (mut cx, state, renewal, _) = self.parts(now);
+        if let Some(handshake) = renewal.take() {
+            handshake.abandon(&mut cx);
+        }
+        match mem::replace(state, State::Closed) {
+            State::Established(mut established) => {
+                if established.close(&mut cx) {
+                    cx.set(Timer::Close, FAREWELL);
+                    *state = State::Closing(established);
+                } else {
+                    self.finish(SessionError::ClosedLocally);
+                }
+            }
+            State::Handshake(handshake) => {
+                handshake.abandon(&mut cx);
+                self.finish(SessionError::ClosedLocally);
+            }
+            closing @ State::Closing(_) => *state = closing,
+            State::Closed => {}
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<Event<EspSealer, EspOpener>> {
+        self.out.events.pop_front()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.transmits.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Handshake(handshake) => handshake.stage(),
+            State::Established(_) => "established",
+            State::Closing(_) => "closing",
+            State::Closed => "closed",
+        };
+        f.debug_struct("Session").field("remote", &self.remote).field("state", &state).finish_non_exhaustive()
+    }
+}
+
+/// RFC 7296 §2.5: messages of a higher one are dropped; only who answers first contacts says so.
+const MAJOR_VERSION: u8 = 2;
+/// How long DELETE waits for its answer.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// The wait after a reauthentication that failed for a reason that may pass.
+const RENEWAL_WAIT: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
-//! Signature algorithms of certificates: those of ring, and ECDSA on P-521, which ring lacks.
+//! Signature algorithms of certificates: those of ring, and what ring lacks of ECDSA: P-521, and SHA-512 with the other curves.
 
-use p521::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier as _};
+use p521::ecdsa::signature::hazmat::PrehashVerifier as _;
 use pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use ring::digest;
 use webpki::ring::{
@@ -16,9 +16,11 @@ pub static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     ECDSA_P256_SHA384,
     ECDSA_P384_SHA256,
     ECDSA_P384_SHA384,
-    &P521 { signature: alg_id::ECDSA_SHA256, digest: &digest::SHA256 },
-    &P521 { signature: alg_id::ECDSA_SHA384, digest: &digest::SHA384 },
-    &P521 { signature: alg_id::ECDSA_SHA512, digest: &digest::SHA512 },
+    &Ecdsa { curve: Curve::P256, signature: alg_id::ECDSA_SHA512, digest: &digest::SHA512 },
+    &Ecdsa { curve: Curve::P384, signature: alg_id::ECDSA_SHA512, digest: &digest::SHA512 },
+    &Ecdsa { curve: Curve::P521, signature: alg_id::ECDSA_SHA256, digest: &digest::SHA256 },
+    &Ecdsa { curve: Curve::P521, signature: alg_id::ECDSA_SHA384, digest: &digest::SHA384 },
+    &Ecdsa { curve: Curve::P521, signature: alg_id::ECDSA_SHA512, digest: &digest::SHA512 },
     ED25519,
     RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384,
@@ -31,16 +33,32 @@ pub static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
     RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
 ];
 
-/// ECDSA on P-521 with some hash.
+/// A curve of NIST (FIPS 186-5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Curve {
+    /// P-256.
+    P256,
+    /// P-384.
+    P384,
+    /// P-521.
+    P521,
+}
+
+/// ECDSA on a curve with a hash that ring does not combine.
 #[derive(Debug)]
-struct P521 {
+struct Ecdsa {
+    curve: Curve,
     signature: AlgorithmIdentifier,
     digest: &'static digest::Algorithm,
 }
 
-impl SignatureVerificationAlgorithm for P521 {
+impl SignatureVerificationAlgorithm for Ecdsa {
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::ECDSA_P521
+        match self.curve {
+            Curve::P256 => alg_id::ECDSA_P256,
+            Curve::P384 => alg_id::ECDSA_P384,
+            Curve::P521 => alg_id::ECDSA_P521,
+        }
     }
 
     fn signature_alg_id(&self) -> AlgorithmIdentifier {
@@ -48,23 +66,39 @@ impl SignatureVerificationAlgorithm for P521 {
     }
 
     fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        let signature = Signature::from_der(signature).map_err(|_| InvalidSignature)?;
-        verify_p521(public_key, digest::digest(self.digest, message).as_ref(), &signature.to_bytes())
+        let hash = digest::digest(self.digest, message);
+        let signature = match self.curve {
+            Curve::P256 => p256::ecdsa::Signature::from_der(signature).map(|signature| signature.to_vec()),
+            Curve::P384 => p384::ecdsa::Signature::from_der(signature).map(|signature| signature.to_vec()),
+            Curve::P521 => p521::ecdsa::Signature::from_der(signature).map(|signature| signature.to_vec()),
+        };
+        verify_ecdsa(self.curve, public_key, hash.as_ref(), &signature.map_err(|_| InvalidSignature)?)
     }
 }
 
-/// Verifies ECDSA on P-521: `public_key` is the point of SEC 1 §2.3.3, `hash` at most 64 bytes, `signature` r and s of 66 bytes
-/// each.
+/// Verifies ECDSA: `public_key` is the point of SEC 1 §2.3.3, `hash` 32 to 64 bytes, `signature` r and s, each as long as the
+/// curve's field.
 ///
 /// # Errors
 /// When anything about it is wrong.
-pub fn verify_p521(public_key: &[u8], hash: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-    let key = VerifyingKey::from_sec1_bytes(public_key).map_err(|_| InvalidSignature)?;
-    let signature = Signature::from_slice(signature).map_err(|_| InvalidSignature)?;
-    // The hash is a number (FIPS 186-5 §6.4.2), and zeros in front do not change it; the crate wants at least half the size of the
-    // curve.
-    let mut padded = [0; 64];
-    let start = padded.len().checked_sub(hash.len()).ok_or(InvalidSignature)?;
-    padded.get_mut(start..).ok_or(InvalidSignature)?.copy_from_slice(hash);
-    key.verify_prehash(&padded, &signature).map_err(|_| InvalidSignature)
+pub fn verify_ecdsa(curve: Curve, public_key: &[u8], hash: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+    macro_rules! verify {
+        ($curve:ident, $hash:expr) => {{
+            let key = $curve::ecdsa::VerifyingKey::from_sec1_bytes(public_key).map_err(|_| InvalidSignature)?;
+            let signature = $curve::ecdsa::Signature::from_slice(signature).map_err(|_| InvalidSignature)?;
+            key.verify_prehash($hash, &signature).map_err(|_| InvalidSignature)
+        }};
+    }
+    match curve {
+        Curve::P256 => verify!(p256, hash),
+        Curve::P384 => verify!(p384, hash),
+        Curve::P521 => {
+            // The hash is a number (FIPS 186-5 §6.4.2), and zeros in front do not change it; the crate wants at least half the
+            // size of the curve.
+            let mut padded = [0; 64];
+            let start = padded.len().checked_sub(hash.len()).ok_or(InvalidSignature)?;
+            padded.get_mut(start..).ok_or(InvalidSignature)?.copy_from_slice(hash);
+            verify!(p521, &padded)
+        }
+    }
 }

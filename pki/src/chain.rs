@@ -72,7 +72,7 @@ impl ChainVerifier {
 
     /// The DER of each anchor's SubjectPublicKeyInfo.
     pub fn anchor_keys(&self) -> impl Iterator<Item = Vec<u8>> {
-        self.anchors.iter().map(|anchor| sequence(&anchor.subject_public_key_info))
+        self.anchors.iter().map(|anchor| sequence(&[&anchor.subject_public_key_info]))
     }
 
     /// Looks for a way from `leaf` to an anchor over any of the `others`, in whatever order they came, on which every

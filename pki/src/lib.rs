@@ -16,7 +16,7 @@ mod cbc;
 mod chain;
 mod client;
 mod clock;
-mod der;
+pub mod der;
 mod error;
 mod files;
 mod identity;
@@ -28,7 +28,7 @@ mod revocation;
 #[cfg(test)]
 mod tests;
 
-pub use algorithms::{ALGORITHMS, verify_p521};
+pub use algorithms::{ALGORITHMS, Curve, verify_ecdsa};
 pub use chain::{ChainVerifier, TrustError, Unlisted};
 pub use client::OnlyKey;
 pub use clock::ToldClock;

@@ -66,7 +66,7 @@ impl RevocationLists {
         }
         let above: Vec<_> = path.intermediate_certificates().collect();
         let issuers = above.iter().map(|certificate| certificate.subject_public_key_info().to_vec());
-        let issuers = issuers.chain([sequence(&path.anchor().subject_public_key_info)]);
+        let issuers = issuers.chain([sequence(&[&path.anchor().subject_public_key_info])]);
         let subjects = [path.end_entity().der()].into_iter().chain(above.iter().map(|certificate| certificate.der()));
         for (subject, issuer) in subjects.zip(issuers) {
             let (_, subject) = X509Certificate::from_der(&subject).map_err(|_| Error::BadDer)?;
@@ -83,12 +83,14 @@ impl RevocationLists {
         }
         let whole = self.lists.iter().filter(|list| list.issuing_distribution_point().is_none());
         // webpki keeps names without the tag and length of their SEQUENCE.
-        let known: BTreeSet<Vec<u8>> =
-            whole.map(|list| sequence(list.issuer())).chain(self.old.iter().map(|list| list.issuer.clone())).collect();
+        let known: BTreeSet<Vec<u8>> = whole
+            .map(|list| sequence(&[list.issuer()]))
+            .chain(self.old.iter().map(|list| list.issuer.clone()))
+            .collect();
         let leaf = path.end_entity();
         let mut issuers =
             [leaf.issuer()].into_iter().chain(path.intermediate_certificates().map(|above| above.issuer()));
-        if issuers.all(|issuer| known.contains(&sequence(issuer))) {
+        if issuers.all(|issuer| known.contains(&sequence(&[issuer]))) {
             Ok(())
         } else {
             Err(Error::UnknownRevocationStatus)

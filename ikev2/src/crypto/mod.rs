@@ -8,6 +8,7 @@ pub(crate) mod cipher;
 mod ctr;
 pub(crate) mod dh;
 pub(crate) mod integrity;
+mod mac;
 pub(crate) mod prf;
 pub(crate) mod sk;
 #[cfg(test)]

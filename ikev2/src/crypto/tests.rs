@@ -85,7 +85,9 @@ fn ciphers_give_the_known_answers() {
     }
 }
 
-const INTEGRITIES: [(IntegrityId, &str, usize); 4] = [
+const INTEGRITIES: [(IntegrityId, &str, usize); 6] = [
+    (IntegrityId::AES_XCBC_96, "auth_xcbc", 12),
+    (IntegrityId::AES_CMAC_96, "auth_cmac", 12),
     (IntegrityId::HMAC_SHA1_96, "auth1", 12),
     (IntegrityId::HMAC_SHA2_256_128, "auth256", 16),
     (IntegrityId::HMAC_SHA2_384_192, "auth384", 24),
@@ -102,10 +104,10 @@ fn sign(key: &Integrity, parts: &[&[u8]]) -> Vec<u8> {
 fn integrity_algorithms_give_the_known_answers() {
     for (id, name, tag_len) in INTEGRITIES {
         let mut checked = 0;
-        for vector in vectors_of(&["hmac_sha1", "hmac_sha2"]) {
+        for vector in vectors_of(&["hmac_sha1", "hmac_sha2", "aes_mac"]) {
             let Some(tag) = vector.get(name) else { continue };
             let Some(key) = Integrity::new(id, &vector["key"]) else { continue };
-            let (first, second) = vector["data"].split_at(3);
+            let (first, second) = vector["data"].split_at(vector["data"].len() / 3);
             assert_eq!((&sign(&key, &[first, second]), tag.len()), (tag, tag_len), "{id}");
             assert!(key.verify(&[first, second], tag));
             checked += 1;
@@ -171,6 +173,90 @@ proptest! {
             prop_assert!(!key.open(&iv, &[&aad[..], &[0]].concat(), &mut data.clone(), &tag));
             prop_assert!(key.open(&iv, &aad, &mut data, &tag));
             prop_assert_eq!(&data, &plaintext);
+        }
+    }
+}
+
+mod prf {
+    use adit_tunnel::Secret;
+    use hmac::{KeyInit, Mac};
+
+    use super::*;
+    use crate::message::numbers::PrfId;
+
+    const PRFS: [(PrfId, &str); 6] = [
+        (PrfId::AES_XCBC, "prf_xcbc"),
+        (PrfId::AES_CMAC, "prf_cmac"),
+        (PrfId::HMAC_SHA1, "prf1"),
+        (PrfId::HMAC_SHA2_256, "prf256"),
+        (PrfId::HMAC_SHA2_384, "prf384"),
+        (PrfId::HMAC_SHA2_512, "prf512"),
+    ];
+
+    fn by_rust_crypto(id: PrfId, key: &[u8], data: &[u8]) -> Vec<u8> {
+        fn mac<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> Vec<u8> {
+            let mut mac = <M as KeyInit>::new_from_slice(key).unwrap();
+            mac.update(data);
+            mac.finalize().into_bytes().to_vec()
+        }
+        match id {
+            PrfId::HMAC_SHA1 => mac::<hmac::Hmac<sha1::Sha1>>(key, data),
+            PrfId::HMAC_SHA2_256 => mac::<hmac::Hmac<sha2::Sha256>>(key, data),
+            PrfId::HMAC_SHA2_384 => mac::<hmac::Hmac<sha2::Sha384>>(key, data),
+            _ => mac::<hmac::Hmac<sha2::Sha512>>(key, data),
+        }
+    }
+
+    #[test]
+    fn prfs_give_the_known_answers() {
+        for (id, name) in PRFS {
+            let prf = Prf::new(id).unwrap();
+            let mut checked = 0;
+            for vector in vectors_of(&["hmac_sha1", "hmac_sha2", "aes_mac"]) {
+                let Some(expected) = vector.get(name) else { continue };
+                let (first, second) = vector["data"].split_at(vector["data"].len() / 3);
+                assert_eq!(prf.sign(&vector["key"], &[first, second]).expose(), expected, "{id}");
+                assert_eq!((prf.id(), prf.output_len(), prf.key_len()), (id, expected.len(), expected.len()));
+                checked += 1;
+            }
+            assert!(checked >= 6, "{id}");
+        }
+    }
+
+    #[test]
+    fn prfs_we_do_not_have_are_none() {
+        for id in [0, 1, 3, 9, u16::MAX].map(PrfId) {
+            assert_eq!(Prf::new(id), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ring_and_rust_crypto_agree(
+            key in prop::collection::vec(any::<u8>(), 0..200),
+            parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..100), 0..5),
+        ) {
+            for (id, _) in &PRFS[2..] {
+                let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+                let ours = Prf::new(*id).unwrap().sign(&key, &parts);
+                prop_assert_eq!(ours.expose(), by_rust_crypto(*id, &key, &parts.concat()));
+            }
+        }
+
+        /// RFC 7296 §2.13: `T1 = prf(K, S | 1)`, `T2 = prf(K, T1 | S | 2)`, …
+        #[test]
+        fn prf_plus_chains_blocks(key in any::<[u8; 32]>(), seed in prop::collection::vec(any::<u8>(), 0..100), len in 0..600_usize) {
+            for (id, _) in PRFS {
+                let prf = Prf::new(id).unwrap();
+                let (mut all, mut last) = (Vec::new(), Secret::default());
+                for counter in (1..=u8::MAX).take(len.div_ceil(prf.output_len())) {
+                    last = prf.sign(&key, &[last.expose(), &seed, &[counter]]);
+                    all.extend_from_slice(last.expose());
+                }
+                let (first, second) = seed.split_at(seed.len() / 2);
+                let ours = prf.plus(&key, &[first, second], len);
+                prop_assert_eq!(ours.expose(), &all[..len]);
+            }
         }
     }
 }

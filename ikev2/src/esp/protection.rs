@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::packet::HEADER_LEN;
 use crate::{
-    crypto::{AEAD_IV_LEN, Aead, Cipher, Integrity, aead, cipher},
+    crypto::{AEAD_IV_LEN, Aead, Cipher, Integrity, aead, cipher, encryption_key_len},
     message::numbers::EncryptionId,
     negotiate::EspSuite,
     sa::keys::EspKeys,
@@ -29,6 +29,10 @@ impl Protection {
     /// `None` if the suite is none we have, or a key has not its length.
     pub(super) fn new(suite: &EspSuite, keys: &EspKeys) -> Option<Self> {
         let encryption_key = keys.encryption.expose();
+        // The primitives go by the length of the key: that of another suite must not do.
+        if encryption_key_len(suite.encryption, suite.key_bits)? != encryption_key.len() {
+            return None;
+        }
         let key = if suite.encryption.is_aead() {
             Key::Aead(aead(suite.encryption, encryption_key)?)
         } else {

@@ -31,6 +31,10 @@ fn the_corpus_passes_every_target() {
 #[test]
 fn the_corpus_reaches_what_lies_behind_the_door() {
     let count = |target: &str, passes: fn(&[u8]) -> bool| corpus(target).iter().filter(|f| passes(f)).count();
+    assert!(count("eap", |file| crate::eap::fuzzing::answers(file) >= 2) >= 8);
+    assert!(count("eap_mschapv2", crate::eap::fuzzing::holds_a_packet) >= 4);
+    assert!(count("ike_message", message::is_message) >= 7);
+    assert!(count("ike_payloads_inside_sk", message::holds_payloads) >= 12);
     assert!(count("esp_open", esp_open::holds_a_packet) >= 11);
 }
 

@@ -34,7 +34,6 @@ mod tests;
 use adit_tunnel::{Random, wire::Writer};
 use bytes::Bytes;
 
-#[allow(unused_imports, reason = "parts come before what uses them")]
 pub(crate) use self::{
     auth::Authentication,
     cert::{Certificate, CertificateRequest},

@@ -8,7 +8,10 @@
 
 use std::ops::Range;
 
-use adit_tunnel::{Random, wire::Writer};
+use adit_tunnel::{
+    Random,
+    wire::{DecodeError, Writer},
+};
 use bytes::{Bytes, BytesMut};
 use nom::number::complete::be_u16;
 use zeroize::Zeroize;
@@ -50,11 +53,12 @@ pub(crate) fn open(
         reassembly.check(&header, fragment)?;
     }
 
-    let content = decrypt(datagram, cipher, outer.authenticated).ok_or(UnauthenticatedReason::Forged)?;
+    let padded = decrypt(datagram, cipher, outer.authenticated).ok_or(UnauthenticatedReason::Forged)?;
     if let Some(critical) = outer.critical {
         return Err(BadPayloads::Critical(critical).authenticated(header));
     }
-    let content = datagram.get(content).unwrap_or_default();
+    let padded = datagram.get(padded).unwrap_or_default();
+    let content = without_padding(padded).map_err(|error| BadPayloads::Malformed(error).authenticated(header))?;
     let Some(fragment) = outer.fragment else {
         reassembly.finish(&header);
         return decode(header, outer.inner, content, false);
@@ -77,18 +81,20 @@ fn decode(header: Header, first: PayloadType, content: &[u8], fragmented: bool) 
     Ok(Some(Opened { message: Message { header, payloads }, fragmented }))
 }
 
-/// The range of the content, without padding.
+/// The range of the padded content.
 fn decrypt(datagram: &mut [u8], cipher: &dyn SkCipher, authenticated: usize) -> Option<Range<usize>> {
-    let overhead = authenticated + cipher.iv_len() + cipher.icv_len();
-    let padded = datagram.len().checked_sub(overhead)?;
+    let padded = datagram.len().checked_sub(authenticated + cipher.iv_len() + cipher.icv_len())?;
     if padded == 0 || !padded.is_multiple_of(cipher.pad_to()) {
         return None;
     }
-    let padded = cipher.open(datagram, authenticated)?;
-    // Any padding is fine, also more than needed (§3.14); a length that lies was authenticated, and is no less wrong.
-    let pad_length = usize::from(*datagram.get(padded.clone())?.last()?);
-    let end = padded.end.checked_sub(pad_length + 1)?;
-    (end >= padded.start).then_some(padded.start..end)
+    cipher.open(datagram, authenticated)
+}
+
+/// Any padding is fine, also more than needed (§3.14); a pad length that lies is not.
+fn without_padding(padded: &[u8]) -> Result<&[u8], DecodeError> {
+    let (pad_length, padded) = padded.split_last().ok_or(DecodeError::Truncated)?;
+    let end = padded.len().checked_sub(usize::from(*pad_length));
+    end.and_then(|end| padded.get(..end)).ok_or(DecodeError::Invalid("pad length"))
 }
 
 /// What of a protected datagram can be read without keys.

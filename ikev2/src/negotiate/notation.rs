@@ -127,7 +127,7 @@ const AES: [(&str, EncryptionId); 17] = [
 
 /// Every other word; the first for an algorithm is how we write it.
 #[rustfmt::skip]
-const WORDS: [(&str, Algorithm); 42] = [
+const WORDS: [(&str, Algorithm); 46] = [
     ("chacha20poly1305", Algorithm::Encryption(Encryption { id: EncryptionId::CHACHA20_POLY1305, key_bits: 256 })),
     ("3des", Algorithm::Encryption(Encryption { id: EncryptionId::TRIPLE_DES, key_bits: 192 })),
     ("aes", Algorithm::Encryption(Encryption { id: EncryptionId::AES_CBC, key_bits: 128 })),
@@ -139,6 +139,8 @@ const WORDS: [(&str, Algorithm); 42] = [
     ("sha2_512", Algorithm::Integrity(IntegrityId::HMAC_SHA2_512_256)),
     ("sha1", Algorithm::Integrity(IntegrityId::HMAC_SHA1_96)),
     ("sha", Algorithm::Integrity(IntegrityId::HMAC_SHA1_96)),
+    ("aesxcbc", Algorithm::Integrity(IntegrityId::AES_XCBC_96)),
+    ("aescmac", Algorithm::Integrity(IntegrityId::AES_CMAC_96)),
     ("prfsha256", Algorithm::Prf(PrfId::HMAC_SHA2_256)),
     ("prfsha2_256", Algorithm::Prf(PrfId::HMAC_SHA2_256)),
     ("prfsha384", Algorithm::Prf(PrfId::HMAC_SHA2_384)),
@@ -146,6 +148,8 @@ const WORDS: [(&str, Algorithm); 42] = [
     ("prfsha512", Algorithm::Prf(PrfId::HMAC_SHA2_512)),
     ("prfsha2_512", Algorithm::Prf(PrfId::HMAC_SHA2_512)),
     ("prfsha1", Algorithm::Prf(PrfId::HMAC_SHA1)),
+    ("prfaesxcbc", Algorithm::Prf(PrfId::AES_XCBC)),
+    ("prfaescmac", Algorithm::Prf(PrfId::AES_CMAC)),
     ("x25519", Algorithm::Group(DhGroup::CURVE25519)),
     ("curve25519", Algorithm::Group(DhGroup::CURVE25519)),
     ("ecp256", Algorithm::Group(DhGroup::ECP_256)),
@@ -175,16 +179,12 @@ const WORDS: [(&str, Algorithm); 42] = [
 
 /// Words of strongSwan that are algorithms, and why we have none of them; a `*` stands for any end.
 #[rustfmt::skip]
-const NOT_SUPPORTED: [(&str, &str); 20] = [
+const NOT_SUPPORTED: [(&str, &str); 16] = [
     ("sha256_96", "it cuts the tag as a draft did before RFC 4868; take `sha256`"),
     ("sha2_256_96", "it cuts the tag as a draft did before RFC 4868; take `sha256`"),
     ("sha1_160", "it is for Fibre Channel; take `sha256`"),
     ("md5*", "MD5 is broken; take `sha256`"),
     ("prfmd5", "MD5 is broken; take `prfsha256`"),
-    ("aesxcbc", "nobody needs it; take `sha256`"),
-    ("aescmac", "nobody needs it; take `sha256`"),
-    ("prfaesxcbc", "nobody needs it; take `prfsha256`"),
-    ("prfaescmac", "nobody needs it; take `prfsha256`"),
     ("null*", "it leaves packets readable; take `aes256gcm16`"),
     ("aes???gmac", "it leaves packets readable; take `aes256gcm16`"),
     ("des", "its keys are too short; take `aes256`"),
@@ -327,13 +327,15 @@ impl Algorithms {
         Ok(self)
     }
 
-    /// The PRFs of the same hashes as the integrity algorithms.
+    /// The PRFs that are the integrity algorithms, not cut short.
     fn implied_prf(&self) -> Vec<PrfId> {
         let same_hash = |id: &IntegrityId| match *id {
             IntegrityId::HMAC_SHA1_96 => Some(PrfId::HMAC_SHA1),
             IntegrityId::HMAC_SHA2_256_128 => Some(PrfId::HMAC_SHA2_256),
             IntegrityId::HMAC_SHA2_384_192 => Some(PrfId::HMAC_SHA2_384),
             IntegrityId::HMAC_SHA2_512_256 => Some(PrfId::HMAC_SHA2_512),
+            IntegrityId::AES_XCBC_96 => Some(PrfId::AES_XCBC),
+            IntegrityId::AES_CMAC_96 => Some(PrfId::AES_CMAC),
             _ => None,
         };
         self.integrity.iter().filter_map(same_hash).collect()

@@ -1,3 +1,331 @@
-//! The IKE SA.
+//! The IKE SA: keys, message ids, and the way in and out for messages.
+//!
+//! A handshake ([`initiator`]) makes the first one; rekeying makes its successors. An established IKE SA is not a state but a
+//! window: at most one request of ours in flight, and the last answer we gave.
 
+pub(crate) mod initiator;
 pub(crate) mod keys;
+pub(crate) mod nat;
+pub(crate) mod window;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use adit_tunnel::{Epoch, Event, Path, Random, Timers, Transmit};
+use bytes::{Bytes, BytesMut};
+
+use self::{
+    keys::IkeKeys,
+    window::{Requester, Responder},
+};
+use crate::{
+    config::{Config, Remote},
+    esp::{EspOpener, EspSealer},
+    message::{
+        self, Header, IkeSpi, Message, MessageId, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType,
+    },
+    negotiate::IkeSuite,
+};
+
+/// The timers of a session. Those of an SA carry its SPI of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// The handshake has to be finished.
+    Handshake,
+    /// An error that anybody may have sent is believed, for nothing better came.
+    Suspicion,
+    /// The request in flight of this IKE SA is sent again.
+    Retransmit(IkeSpi),
+    /// The counters of the data plane are looked at: liveness, volume, keepalives.
+    Sample,
+    /// This child is old enough to be rekeyed.
+    RekeyChild(u32),
+    /// The IKE SA is old enough to be rekeyed.
+    RekeyIke,
+    /// The authentication runs out.
+    Reauthenticate,
+    /// What was refused for the moment is tried again.
+    TryAgain,
+    /// The opener of this SPI is no longer needed.
+    RemoveOpener(u32),
+    /// The IKE SA with this SPI should have been deleted by the peer by now.
+    Abandon(IkeSpi),
+    /// The farewell has taken long enough.
+    Close,
+}
+
+/// What every step of a session may use.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) config: &'a Config,
+    pub(crate) remote: &'a Remote,
+    pub(crate) random: &'a mut dyn Random,
+    pub(crate) out: &'a mut Outbox,
+    pub(crate) timers: &'a mut Timers<Timer>,
+    /// Where our datagrams go.
+    pub(crate) path: &'a mut Path,
+    pub(crate) epoch: Epoch,
+}
+
+/// What is to be polled.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    pub(crate) events: VecDeque<Event<EspSealer, EspOpener>>,
+    pub(crate) transmits: VecDeque<Transmit>,
+}
+
+impl Context<'_> {
+    pub(crate) fn unix_time(&self) -> Duration {
+        self.epoch.unix_time(self.now)
+    }
+
+    pub(crate) fn set(&mut self, timer: Timer, after: Duration) {
+        if let Some(at) = self.now.checked_add(after) {
+            self.timers.set(timer, at);
+        }
+    }
+
+    /// Sends IKE messages to `path`, with the non-ESP marker where it belongs (RFC 7296 §2.23).
+    pub(crate) fn send(&mut self, path: Path, datagrams: &[Bytes]) {
+        for message in datagrams {
+            let datagram = if has_marker(&path) {
+                let mut marked = BytesMut::with_capacity(NON_ESP_MARKER.len() + message.len());
+                marked.extend_from_slice(&NON_ESP_MARKER);
+                marked.extend_from_slice(message);
+                marked.freeze()
+            } else {
+                message.clone()
+            };
+            self.out.transmits.push_back(Transmit { path, datagram });
+        }
+    }
+
+    /// A random number that may be an SPI of ESP: those up to 255 are reserved (RFC 4303 §2.1).
+    pub(crate) fn esp_spi(&mut self) -> u32 {
+        loop {
+            let spi = self.random.next_u32();
+            if spi > 255 {
+                return spi;
+            }
+        }
+    }
+
+    pub(crate) fn ike_spi(&mut self) -> IkeSpi {
+        loop {
+            let spi = self.random.next_u64();
+            if spi != 0 {
+                return IkeSpi(spi);
+            }
+        }
+    }
+
+    pub(crate) fn nonce(&mut self) -> Bytes {
+        let mut nonce = [0; NONCE_BYTES];
+        self.random.fill(&mut nonce);
+        Bytes::copy_from_slice(&nonce)
+    }
+
+    /// A time up to a tenth shorter, so that two ends with the same habits do not meet (RFC 7296 §2.8).
+    pub(crate) fn jittered(&mut self, time: Duration) -> Duration {
+        time.saturating_sub((time / 10).mul_f64(f64::from(self.random.next_u32()) / f64::from(u32::MAX)))
+    }
+}
+
+/// IKE at port 500 has no marker, at every other port it has (RFC 7296 §2.23).
+pub(crate) fn has_marker(path: &Path) -> bool {
+    path.remote.port() != IKE_PORT
+}
+
+/// IKE, without UDP encapsulation.
+pub(crate) const IKE_PORT: u16 = 500;
+/// IKE and ESP in UDP.
+pub(crate) const NAT_T_PORT: u16 = 4500;
+/// Where an SPI would stand in an ESP packet (RFC 3948 §2.2).
+pub(crate) const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// At least 16 bytes, and half the key size of the PRF (RFC 7296 §2.10): enough for SHA-512.
+const NONCE_BYTES: usize = 32;
+
+/// One IKE SA that has keys.
+pub(crate) struct IkeSa {
+    pub(crate) initiator_spi: IkeSpi,
+    pub(crate) responder_spi: IkeSpi,
+    /// Whether we are the original initiator of this IKE SA: decides the I flag and the keys.
+    pub(crate) ours: bool,
+    pub(crate) suite: IkeSuite,
+    pub(crate) keys: IkeKeys,
+    pub(crate) requester: Requester,
+    pub(crate) responder: Responder,
+    /// Fragments of the peer's requests, and of its responses.
+    requests: Reassembly,
+    responses: Reassembly,
+    /// Both ends announced RFC 7383.
+    pub(crate) fragmentation: bool,
+}
+
+impl IkeSa {
+    pub(crate) fn new(
+        spis: (IkeSpi, IkeSpi),
+        ours: bool,
+        suite: IkeSuite,
+        keys: IkeKeys,
+        first_request: u32,
+        fragmentation: bool,
+    ) -> Self {
+        Self {
+            initiator_spi: spis.0,
+            responder_spi: spis.1,
+            ours,
+            suite,
+            keys,
+            requester: Requester::starting_at(first_request),
+            responder: Responder::default(),
+            requests: Reassembly::new(),
+            responses: Reassembly::new(),
+            fragmentation,
+        }
+    }
+
+    /// The SPI we chose: names the SA among ours.
+    pub(crate) const fn our_spi(&self) -> IkeSpi {
+        if self.ours { self.initiator_spi } else { self.responder_spi }
+    }
+
+    /// Whether a message with this header may belong here.
+    pub(crate) fn matches(&self, header: &Header) -> bool {
+        header.initiator_spi == self.initiator_spi
+            && header.responder_spi == self.responder_spi
+            && header.from_initiator != self.ours
+    }
+
+    /// Sends a request, and again until it is answered.
+    pub(crate) fn request(&mut self, cx: &mut Context<'_>, exchange: ExchangeType, payloads: Vec<Payload>) {
+        let message = self.message(exchange, false, self.requester.next_id(), payloads);
+        let datagrams = self.seal(cx, &message, self.fragmentation);
+        cx.send(*cx.path, &datagrams);
+        let wait = self.requester.start(datagrams, &cx.config.settings().retransmission);
+        cx.set(Timer::Retransmit(self.our_spi()), wait);
+    }
+
+    /// Answers the request with the expected id, whose last datagram was `request`, to where it came from.
+    pub(crate) fn respond(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: Path,
+        request: &Received,
+        exchange: ExchangeType,
+        payloads: Vec<Payload>,
+    ) {
+        let message = self.message(exchange, true, self.responder.expected(), payloads);
+        // In fragments only if the request was, or both ends said so (RFC 7383 §2.5.1).
+        let datagrams = self.seal(cx, &message, self.fragmentation || request.fragmented);
+        cx.send(to, &datagrams);
+        self.responder.answered(request.datagram.clone(), datagrams);
+        self.requests = Reassembly::new();
+    }
+
+    /// Answers a request that was authentic, but made no sense.
+    pub(crate) fn refuse(&mut self, cx: &mut Context<'_>, to: Path, request: &Header, payload: Payload) {
+        let message = self.message(request.exchange, true, request.message_id, vec![payload]);
+        let datagrams = self.seal(cx, &message, false);
+        cx.send(to, &datagrams);
+        // Its bytes are gone: should it come again, it is not recognized, and dropped.
+        self.responder.answered(Bytes::new(), datagrams);
+        self.requests = Reassembly::new();
+    }
+
+    /// The response in flight has been taken.
+    pub(crate) fn response_taken(&mut self, cx: &mut Context<'_>) {
+        self.requester.finish();
+        self.responses = Reassembly::new();
+        cx.timers.stop(Timer::Retransmit(self.our_spi()));
+    }
+
+    /// Sends the request in flight once more. False when the peer has been asked often enough.
+    #[must_use]
+    pub(crate) fn retransmit(&mut self, cx: &mut Context<'_>) -> bool {
+        let spi = self.our_spi();
+        let Some((datagrams, wait)) = self.requester.retransmit(&cx.config.settings().retransmission) else {
+            return false;
+        };
+        let path = *cx.path;
+        cx.send(path, datagrams);
+        cx.set(Timer::Retransmit(spi), wait);
+        true
+    }
+
+    /// Verifies and decodes one datagram. `Ok(None)` when it is a fragment of something, a repetition, or of no use.
+    pub(crate) fn receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        path: &Path,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Result<Option<Received>, Undecodable> {
+        if header.response {
+            if !self.requester.awaits(header.message_id) {
+                return Ok(None);
+            }
+        } else if let Some(response) = self.responder.repeated(datagram) {
+            tracing::trace!(id = header.message_id.0, "request again, response again");
+            let response = response.to_vec();
+            cx.send(*path, &response);
+            return Ok(None);
+        } else if !self.responder.expects(header.message_id) {
+            return Ok(None);
+        }
+        // Decrypted in place, and needed as it was to recognize a repetition.
+        let original = Bytes::copy_from_slice(datagram);
+        let cipher = if self.ours { &mut *self.keys.responder } else { &mut *self.keys.initiator };
+        let reassembly = if header.response { &mut self.responses } else { &mut self.requests };
+        let opened = message::open(datagram, cipher, reassembly)?;
+        Ok(opened.map(|Opened { message, fragmented }| Received { message, fragmented, datagram: original }))
+    }
+
+    /// Both the identifier the notifications of NAT detection are computed with.
+    pub(crate) const fn spis(&self) -> (IkeSpi, IkeSpi) {
+        (self.initiator_spi, self.responder_spi)
+    }
+
+    fn message(&self, exchange: ExchangeType, response: bool, id: MessageId, payloads: Vec<Payload>) -> Message {
+        let header = Header {
+            initiator_spi: self.initiator_spi,
+            responder_spi: self.responder_spi,
+            major_version: 2,
+            exchange,
+            from_initiator: self.ours,
+            response,
+            message_id: id,
+        };
+        Message { header, payloads }
+    }
+
+    fn seal(&mut self, cx: &mut Context<'_>, message: &Message, fragment: bool) -> Vec<Bytes> {
+        let settings = cx.config.settings();
+        let outer = if cx.path.remote.is_ipv4() { 20 } else { 40 } + 8 + NON_ESP_MARKER.len();
+        let limit =
+            (fragment && settings.fragmentation).then(|| usize::from(settings.fragment_size).saturating_sub(outer));
+        let cipher = if self.ours { &mut *self.keys.initiator } else { &mut *self.keys.responder };
+        message.seal(cipher, &mut *cx.random, limit)
+    }
+}
+
+impl fmt::Debug for IkeSa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IkeSa")
+            .field("initiator_spi", &self.initiator_spi)
+            .field("responder_spi", &self.responder_spi)
+            .field("ours", &self.ours)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A verified message, with the datagram that completed it.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) message: Message,
+    pub(crate) fragmented: bool,
+    datagram: Bytes,
+}

@@ -20,10 +20,10 @@ impl ModpKey {
         let group = Modp::find(group)?;
         let mut exponent = Zeroizing::new(vec![0; group.exponent_len]);
         random.fill(&mut exponent);
-        Self::new(group, &exponent)
+        Self::new(group, &exponent).filter(|key| !bool::from(key.exponent.is_zero()))
     }
 
-    fn new(group: &'static Modp, exponent: &[u8]) -> Option<Self> {
+    pub(super) fn new(group: &'static Modp, exponent: &[u8]) -> Option<Self> {
         let exponent = BoxedUint::from_be_slice(exponent, u32::try_from(exponent.len() * 8).ok()?).ok()?;
         Some(Self { group, exponent: Zeroizing::new(exponent) })
     }
@@ -51,13 +51,13 @@ impl ModpKey {
 }
 
 /// One group; the generator is 2.
-struct Modp {
-    group: DhGroup,
-    bits: u32,
+pub(super) struct Modp {
+    pub(super) group: DhGroup,
+    pub(super) bits: u32,
     /// Makes `2^n - 2^(n-64) - 1 + 2^64 * ([2^(n-130) * pi] + correction)` the prime of `n` bits.
     correction: u32,
     /// Bytes of an exponent: at least twice the larger estimate of the group's strength (RFC 3526 §8).
-    exponent_len: usize,
+    pub(super) exponent_len: usize,
 }
 
 #[rustfmt::skip]
@@ -72,17 +72,17 @@ static GROUPS: [Modp; 7] = [
 ];
 
 impl Modp {
-    fn find(group: DhGroup) -> Option<&'static Self> {
+    pub(super) fn find(group: DhGroup) -> Option<&'static Self> {
         GROUPS.iter().find(|known| known.group == group)
     }
 
-    fn params(&self) -> BoxedMontyParams {
+    pub(super) fn params(&self) -> BoxedMontyParams {
         #[expect(clippy::expect_used, reason = "a test makes the modulus of every group")]
         let prime = Odd::new(self.prime()).into_option().expect("a prime is odd");
         BoxedMontyParams::new_vartime(prime)
     }
 
-    fn prime(&self) -> BoxedUint {
+    pub(super) fn prime(&self) -> BoxedUint {
         const ONES: &str = "ffffffffffffffff";
         let digits = PI.iter().flat_map(|line| line.chars()).take((self.bits as usize - 128) / 4);
         let hex: String = ONES.chars().chain(digits).chain(ONES.chars()).collect();

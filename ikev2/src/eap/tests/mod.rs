@@ -4,6 +4,7 @@ mod basics;
 mod mschapv2;
 mod pki;
 mod server;
+mod states;
 mod tls;
 mod ttls;
 

@@ -28,7 +28,7 @@ pub(in super::super) enum Inner {
 }
 
 /// Where phase 2 is. It has begun: our first attributes are sent.
-pub(super) enum Phase2 {
+pub(in super::super) enum Phase2 {
     /// The answer of the server is EAP-Success or EAP-Failure, outside.
     Pap,
     MsChapV2(Responded),
@@ -73,15 +73,21 @@ impl Inner {
 
 impl Phase2 {
     /// Takes decrypted data of the server, and returns what is to be encrypted; nothing is a mere acknowledgement.
-    pub(super) fn handle(&mut self, cx: &mut Context<'_>, plaintext: &[u8]) -> Result<Zeroizing<Vec<u8>>, EapError> {
+    pub(in super::super) fn handle(
+        &mut self,
+        cx: &mut Context<'_>,
+        plaintext: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, EapError> {
+        let state = mem::replace(self, Self::Failed);
         let avps = avp::parse(plaintext)?;
         let nothing = Zeroizing::default();
         if avps.is_empty() {
+            *self = state;
             return Ok(nothing);
         }
         check_mandatory(&avps)?;
         let find = |attribute| avps.iter().find(|avp| avp.attribute == attribute).map(|avp| avp.value);
-        match mem::replace(self, Self::Failed) {
+        match state {
             Self::Pap => Err(EapError::AskedAgain(EapType::TTLS)),
             Self::MsChapV2(responded) => {
                 *self = ms_chap(responded, find(Attribute::MS_CHAP2_SUCCESS), find(Attribute::MS_CHAP_ERROR))?;
@@ -105,7 +111,7 @@ impl Phase2 {
     }
 
     /// The server says outside that we have succeeded.
-    pub(super) fn finish(&mut self) -> Result<(), EapError> {
+    pub(in super::super) fn finish(&mut self) -> Result<(), EapError> {
         match mem::replace(self, Self::Failed) {
             Self::Pap | Self::Proven | Self::EapDone => Ok(()),
             // The key of an inner method is not used: that of TLS is (RFC 5281 §8).

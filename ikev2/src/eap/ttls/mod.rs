@@ -11,8 +11,7 @@ use std::sync::Arc;
 use adit_tunnel::Secret;
 use zeroize::Zeroizing;
 
-pub(super) use self::inner::Inner;
-use self::inner::Phase2;
+pub(super) use self::inner::{Inner, Phase2};
 use super::{
     EapError,
     method::{Context, Method},

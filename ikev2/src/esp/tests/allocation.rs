@@ -9,7 +9,7 @@ use crate::selectors::host;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-const PACKETS: usize = 100;
+const PACKETS: usize = 20;
 
 #[test]
 fn no_packet_allocates_in_any_suite() {

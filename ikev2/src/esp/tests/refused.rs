@@ -102,6 +102,8 @@ fn keys_of_wrong_length_and_unknown_suites_make_nothing() {
             assert_eq!(EspOpener::new(&suite, &keys, WINDOW, anything(), Arc::default()).is_some(), fits, "{suite:?}");
         }
     }
+    let shorter_key = keys(&suite(EncryptionId::AES_GCM_16, 128, IntegrityId::NONE, false));
+    assert!(EspSealer::new(&gcm(false), &shorter_key, SPI, random, Arc::default()).is_none());
     let no_integrity = suite(EncryptionId::AES_CBC, 128, IntegrityId::NONE, false);
     assert!(EspSealer::new(&no_integrity, &keys(&no_integrity), SPI, random, Arc::default()).is_none());
     let null = suite(EncryptionId::NULL, 0, IntegrityId::HMAC_SHA2_256_128, false);

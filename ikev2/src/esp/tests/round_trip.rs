@@ -112,7 +112,7 @@ fn no_two_packets_of_a_key_have_the_same_iv() {
     for suite in every_suite() {
         let mut sealer = sealer(&suite);
         let mut seen = HashSet::new();
-        for _ in 0..500 {
+        for _ in 0..100 {
             let datagram = seal(&mut sealer, &ipv4(20)).unwrap();
             assert!(seen.insert(datagram[8..sealer.header_len()].to_vec()), "{suite:?}");
         }

@@ -182,8 +182,8 @@ fn datagrams_that_shall_be_too_short_carry_64_bytes() {
 #[test]
 fn padding_of_any_length_is_accepted_and_a_pad_length_that_lies_is_not() {
     let with_padding = |pad_length: u8, padding: usize| {
-        // The toy writes its own pad length of 0 last, so what is to be the padding is content here.
-        let mut cipher = ToyCipher { pad_to: 1, ..ToyCipher::aead() };
+        // The last byte is a pad length of 0 at first, so that what becomes the padding is content.
+        let mut cipher = ToyCipher::aead();
         let content = [&[0, 0, 0, 5, 1][..], &vec![9; padding]].concat();
         let (header, first) = (header(0), PayloadType::VENDOR);
         let mut datagram =
@@ -197,8 +197,8 @@ fn padding_of_any_length_is_accepted_and_a_pad_length_that_lies_is_not() {
         let opened = with_padding(padding as u8, padding).unwrap().unwrap();
         assert_eq!(opened.message.payloads, [Payload::Vendor(Bytes::from_static(&[1]))]);
     }
-    assert_eq!(with_padding(6, 0), refused(UnauthenticatedReason::Forged));
-    assert_eq!(with_padding(255, 0), refused(UnauthenticatedReason::Forged));
+    assert_eq!(with_padding(6, 0), answered(NotifyType::INVALID_SYNTAX, b""), "more than there is");
+    assert_eq!(with_padding(255, 0), answered(NotifyType::INVALID_SYNTAX, b""), "more than there is");
     assert_eq!(with_padding(4, 0), answered(NotifyType::INVALID_SYNTAX, b""));
     assert_eq!(with_padding(5, 0), answered(NotifyType::INVALID_SYNTAX, b""), "a payload is announced");
 }

@@ -1,6 +1,9 @@
 //! Protection of the SK and SKF payloads (RFC 7296 §3.14, RFC 5282, RFC 7634 §2.1): an AEAD, or a cipher and a MAC over
 //! what it made.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use adit_tunnel::Random;

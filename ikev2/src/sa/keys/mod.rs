@@ -1,5 +1,8 @@
 //! SKEYSEED, SK_* and the keys of children (RFC 7296 §2.14, §2.17, §2.18).
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use adit_tunnel::Secret;
@@ -34,7 +37,7 @@ impl IkeKeys {
         spi_i: IkeSpi,
         spi_r: IkeSpi,
     ) -> Option<Self> {
-        let skeyseed = suite.prf.sign(&[ni, nr].concat(), &[shared.expose()]);
+        let skeyseed = skeyseed(suite.prf, shared, ni, nr);
         Self::expand(suite, &skeyseed, ni, nr, spi_i, spi_r)
     }
 
@@ -50,7 +53,7 @@ impl IkeKeys {
         spi_i: IkeSpi,
         spi_r: IkeSpi,
     ) -> Option<Self> {
-        let skeyseed = old_prf.sign(old_d.expose(), &[shared.expose(), ni, nr]);
+        let skeyseed = rekeyed_skeyseed(old_prf, old_d, shared, ni, nr);
         Self::expand(suite, &skeyseed, ni, nr, spi_i, spi_r)
     }
 
@@ -59,8 +62,8 @@ impl IkeKeys {
         let prf_len = suite.prf.key_len();
         let integrity_len = integrity_key_len(suite.integrity)?;
         let encryption_len = encryption_key_len(suite.encryption, suite.key_bits)?;
-        let seed: [&[u8]; 4] = [ni, nr, &spi_i.0.to_be_bytes(), &spi_r.0.to_be_bytes()];
-        let all = suite.prf.plus(skeyseed.expose(), &seed, 3 * prf_len + 2 * (integrity_len + encryption_len));
+        let len = 3 * prf_len + 2 * (integrity_len + encryption_len);
+        let all = ike_material(suite.prf, skeyseed, ni, nr, spi_i, spi_r, len);
         let mut rest = all.expose();
         let d = take(&mut rest, prf_len)?;
         let (ai, ar) = (take(&mut rest, integrity_len)?, take(&mut rest, integrity_len)?);
@@ -112,9 +115,8 @@ impl ChildKeys {
         suite: &EspSuite,
     ) -> Self {
         let (encryption_len, integrity_len) = (suite.encryption_key_len(), suite.integrity_key_len());
-        let shared = shared.map_or(&[][..], Secret::expose);
         let one_way = encryption_len + integrity_len;
-        let all = prf.plus(d.expose(), &[shared, ni, nr], 2 * one_way);
+        let all = child_material(prf, d, shared, ni, nr, 2 * one_way);
         let (to_responder, to_initiator) = all.expose().split_at(one_way);
         let keys = |material: &[u8]| {
             let (encryption, integrity) = material.split_at(encryption_len);
@@ -124,6 +126,22 @@ impl ChildKeys {
     }
 }
 
+fn skeyseed(prf: Prf, shared: &Secret, ni: &[u8], nr: &[u8]) -> Secret {
+    prf.sign(&[prf.nonce_part(ni), prf.nonce_part(nr)].concat(), &[shared.expose()])
+}
+
+fn rekeyed_skeyseed(old_prf: Prf, old_d: &Secret, shared: &Secret, ni: &[u8], nr: &[u8]) -> Secret {
+    old_prf.sign(old_d.expose(), &[shared.expose(), ni, nr])
+}
+
+fn ike_material(prf: Prf, skeyseed: &Secret, ni: &[u8], nr: &[u8], spi_i: IkeSpi, spi_r: IkeSpi, len: usize) -> Secret {
+    prf.plus(skeyseed.expose(), &[ni, nr, &spi_i.0.to_be_bytes(), &spi_r.0.to_be_bytes()], len)
+}
+
+fn child_material(prf: Prf, d: &Secret, shared: Option<&Secret>, ni: &[u8], nr: &[u8], len: usize) -> Secret {
+    prf.plus(d.expose(), &[shared.map_or(&[][..], Secret::expose), ni, nr], len)
+}
+
 /// Length of SK_a or of an ESP integrity key, in bytes; 0 with an AEAD. `None` if we do not have the algorithm.
 fn integrity_key_len(id: IntegrityId) -> Option<usize> {
     if id == IntegrityId::NONE { Some(0) } else { Integrity::key_len(id) }
@@ -131,23 +149,4 @@ fn integrity_key_len(id: IntegrityId) -> Option<usize> {
 
 fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     rest.split_off(..len)
-}
-
-#[cfg(test)]
-mod tests {
-    use adit_testing::{SeededRandom, Vector, vectors};
-
-    use super::*;
-    use crate::{
-        crypto::{DhKey, tests::vectors_of},
-        message::numbers::{DhGroup, EncryptionId, PrfId},
-    };
-
-    fn text<'a>(vector: &'a Vector, name: &str) -> &'a str {
-        std::str::from_utf8(&vector[name]).unwrap()
-    }
-
-    fn spi(bytes: &[u8]) -> IkeSpi {
-        IkeSpi(u64::from_be_bytes(bytes.try_into().unwrap()))
-    }
 }

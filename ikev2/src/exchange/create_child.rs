@@ -1,0 +1,349 @@
+//! CREATE_CHILD_SA for a child: a new one, or one in place of another (RFC 7296 §1.3.1, §1.3.3, §2.8, §2.17).
+
+use bytes::Bytes;
+
+use super::{
+    Exchange, Wanted,
+    collision::{self, Side},
+};
+use crate::{
+    child::{Agreed, ChildSa},
+    crypto::dh::DhKey,
+    error::{Outcome, PeerMisbehaved, Refusal, SessionError},
+    established::{Established, Role},
+    message::{
+        IkeSpi, KeyExchange, Message, Notify, Payload, TrafficSelector,
+        numbers::{DhGroup, ExchangeType, NotifyType, ProtocolId},
+    },
+    negotiate::EspProposals,
+    sa::{Context, initiator, keys::ChildKeys},
+    selectors,
+};
+
+/// Our request in flight.
+pub(crate) struct CreateChild {
+    /// The child to replace, by its SPI of ours.
+    rekeys: Option<u32>,
+    /// Our SPI of the new child.
+    spi_in: u32,
+    nonce: Bytes,
+    /// Our key of the first group offered; none without perfect forward secrecy.
+    key: Option<DhKey>,
+    offer: EspProposals,
+    /// Groups offered, best first; empty offers none at all.
+    groups: Vec<DhGroup>,
+    local: Vec<TrafficSelector>,
+    remote: Vec<TrafficSelector>,
+    /// The child the peer made meanwhile in place of the same one.
+    pub(crate) rival: Option<Rival>,
+}
+
+/// What the peer made of the SA that we are rekeying, while we were.
+pub(crate) struct Rival {
+    /// The lower of the two nonces it was made with.
+    pub(crate) lowest_nonce: Bytes,
+}
+
+impl Established {
+    /// A child in place of the one with this SPI of ours.
+    pub(crate) fn rekey_child(&mut self, cx: &mut Context<'_>, spi: IkeSpi, old: u32) {
+        let replaced = self.children.iter().any(|child| child.waits_for() == Some(old));
+        let Some(child) = self.child(old).filter(|child| child.is_in_use() && !replaced) else { return };
+        // The suite in use was agreed on once, so it will be again. Whether the gateway insists on a key exchange only
+        // shows now: first with one, as its configuration or the IKE SA suggests, or none; refused that, without.
+        let (offer, local, remote) = (EspProposals::only(&child.suite), child.local.clone(), child.remote.clone());
+        let groups = self.rekey_groups(cx);
+        self.send_create_child(cx, spi, Some(old), offer, groups, local, remote);
+    }
+
+    /// A new child, where none is in use.
+    pub(crate) fn create_child(&mut self, cx: &mut Context<'_>, spi: IkeSpi) {
+        if self.children.iter().any(|child| child.is_in_use()) {
+            return;
+        }
+        let offer = cx.config.settings().esp_proposals.clone();
+        let groups = self.rekey_groups(cx);
+        let (_, remote) = initiator::wanted_selectors(cx.config.settings());
+        // The addresses we were given are ours as long as the IKE SA lives.
+        let local = self.network.addresses.iter().map(|net| selectors::host(net.address())).collect();
+        self.send_create_child(cx, spi, None, offer, groups, local, remote);
+    }
+
+    fn rekey_groups(&mut self, cx: &Context<'_>) -> Vec<DhGroup> {
+        let mut groups = cx.config.settings().esp_proposals.groups();
+        if groups.is_empty() {
+            groups.extend(self.current().map(|sa| sa.ike.suite.group));
+            groups.push(DhGroup::NONE);
+        }
+        groups
+    }
+
+    // CREATE_CHILD_SA { [N(REKEY_SA)], SA, Ni, [KEi], TSi, TSr } -->
+    fn send_create_child(
+        &mut self,
+        cx: &mut Context<'_>,
+        spi: IkeSpi,
+        rekeys: Option<u32>,
+        offer: EspProposals,
+        groups: Vec<DhGroup>,
+        local: Vec<TrafficSelector>,
+        remote: Vec<TrafficSelector>,
+    ) {
+        let (spi_in, nonce) = (cx.esp_spi(), cx.nonce());
+        let first = groups.iter().copied().find(|group| *group != DhGroup::NONE);
+        let key = first.and_then(|group| DhKey::generate(group, &mut *cx.random));
+        let mut payloads = Vec::new();
+        if let Some(old) = rekeys {
+            payloads.push(Payload::Notify(Notify::about_esp(NotifyType::REKEY_SA, old)));
+        }
+        payloads.push(Payload::Sa(offer.sa_payload(spi_in, &groups)));
+        payloads.push(Payload::Nonce(nonce.clone()));
+        payloads.extend(key.as_ref().map(ke_payload));
+        payloads.push(Payload::TsI(local.clone()));
+        payloads.push(Payload::TsR(remote.clone()));
+        let exchange = CreateChild { rekeys, spi_in, nonce, key, offer, groups, local, remote, rival: None };
+        self.request(cx, spi, ExchangeType::CREATE_CHILD_SA, payloads, Exchange::CreateChild(Box::new(exchange)));
+    }
+
+    // <-- CREATE_CHILD_SA { SA, Nr, [KEr], TSi, TSr }
+    pub(crate) fn on_child_created(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: CreateChild,
+        response: &Message,
+    ) -> Outcome<()> {
+        if let Some(error) = response.error() {
+            return self.on_child_refused(cx, exchange, error);
+        }
+        let CreateChild { rekeys, spi_in, nonce, key, offer, groups, local, remote, rival } = exchange;
+        let answer = response.sa().ok_or(PeerMisbehaved::SaMissing)?;
+        let (suite, spi_out) = offer.accept(answer, &groups).map_err(|_| PeerMisbehaved::ProposalNotOffered)?;
+        let theirs = response.nonce().ok_or(PeerMisbehaved::NonceMissing)?.clone();
+        let shared = match (suite.group, key) {
+            (DhGroup::NONE, _) => None,
+            (group, Some(key)) => {
+                let ke = response.ke().ok_or(PeerMisbehaved::KeMissing)?;
+                if ke.group != group || key.group() != group {
+                    return Err(PeerMisbehaved::KeOfOtherGroup.into());
+                }
+                Some(key.agree(&ke.public).map_err(|_| PeerMisbehaved::KeInvalid)?)
+            }
+            (_, None) => return Err(PeerMisbehaved::KeOfOtherGroup.into()),
+        };
+        let (Some(ts_i), Some(ts_r)) = (response.ts_i(), response.ts_r()) else {
+            return Err(PeerMisbehaved::SelectorsMissing.into());
+        };
+        if ts_i.is_empty() || ts_r.is_empty() {
+            return Err(PeerMisbehaved::SelectorsMissing.into());
+        }
+        if !selectors::is_subset(ts_i, &local) || !selectors::is_subset(ts_r, &remote) {
+            return Err(PeerMisbehaved::SelectorsWider.into());
+        }
+        let Some(sa) = self.current() else { return Ok(()) };
+        let keys = ChildKeys::derive(sa.ike.suite.prf, &sa.ike.keys.d, shared.as_ref(), &nonce, &theirs, &suite);
+        let agreed = Agreed { spi_in, spi_out, flow: Self::flow(), suite, local: ts_i.to_vec(), remote: ts_r.to_vec() };
+        let lost = rival.is_some_and(|rival| {
+            collision::loser(&collision::lowest(&nonce, &theirs), &rival.lowest_nonce) == Side::Ours
+        });
+        if lost {
+            // The peer keeps the child it made, and deletes the old one; we delete ours.
+            tracing::debug!("simultaneous rekeying: our child {spi_in:08x} is redundant");
+            self.children.push(ChildSa::redundant(cx, agreed, &keys)?);
+            self.want(cx, Wanted::DeleteChild(spi_in));
+            return Ok(());
+        }
+        self.children.push(ChildSa::initiated(cx, agreed, &keys)?);
+        let Some(old) = rekeys else { return Ok(()) };
+        if let Some(old) = self.child(old) {
+            old.replaced(cx);
+            self.want(cx, Wanted::DeleteChild(old_spi(rekeys)));
+        }
+        // What the peer made of the same child is redundant; the peer deletes it.
+        for child in self.children.iter_mut().filter(|child| child.waits_for() == Some(old)) {
+            child.replaced(cx);
+        }
+        Ok(())
+    }
+
+    fn on_child_refused(&mut self, cx: &mut Context<'_>, exchange: CreateChild, error: &Notify) -> Outcome<()> {
+        let CreateChild { rekeys, key, offer, groups, local, remote, rival, .. } = exchange;
+        let refusal = Refusal::of(error);
+        if rival.is_some() {
+            // The peer had finished its own rekeying before it saw ours (RFC 7296 §2.8.1).
+            tracing::debug!("our rekeying came too late: {refusal}");
+            return Ok(());
+        }
+        let Some(spi) = self.current().map(|sa| sa.ike.our_spi()) else { return Ok(()) };
+        let offered = key.map(|key| key.group());
+        match error.notify_type {
+            NotifyType::TEMPORARY_FAILURE => {
+                let wanted = rekeys.map_or(Wanted::CreateChild, Wanted::RekeyChild);
+                self.try_again_later(cx, wanted)
+            }
+            NotifyType::INVALID_KE_PAYLOAD => {
+                let group = error.data.first_chunk().map(|group| DhGroup(u16::from_be_bytes(*group)));
+                match group.filter(|group| Some(*group) != offered && may_use(cx, *group)) {
+                    Some(group) => {
+                        let mut wanted = vec![group];
+                        wanted.extend(groups.into_iter().filter(|other| *other != group));
+                        self.send_create_child(cx, spi, rekeys, offer, wanted, local, remote);
+                        Ok(())
+                    }
+                    None => self.without_rekeying(refusal),
+                }
+            }
+            NotifyType::NO_PROPOSAL_CHOSEN if !groups.is_empty() && !insists_on_groups(cx) => {
+                self.send_create_child(cx, spi, rekeys, offer, Vec::new(), local, remote);
+                Ok(())
+            }
+            NotifyType::CHILD_SA_NOT_FOUND => {
+                if let Some(old) = rekeys {
+                    self.remove_child(cx, old);
+                }
+                self.want(cx, Wanted::CreateChild);
+                Ok(())
+            }
+            _ if rekeys.is_some() => self.without_rekeying(refusal),
+            _ => Err(initiator::refused_child(cx, error)),
+        }
+    }
+
+    /// New keys only come with a new handshake.
+    pub(crate) fn without_rekeying(&mut self, refusal: Refusal) -> Outcome<()> {
+        tracing::warn!("the gateway refuses to rekey: {refusal}; authenticating anew instead");
+        self.needs_reauthentication = true;
+        Ok(())
+    }
+
+    /// The answer to CREATE_CHILD_SA of the peer.
+    pub(crate) fn answer_create_child(&mut self, cx: &mut Context<'_>, spi: IkeSpi, request: &Message) -> Vec<Payload> {
+        let rekeys_ike =
+            request.sa().is_some_and(|sa| sa.proposals.iter().any(|proposal| proposal.protocol == ProtocolId::IKE));
+        let answer = match request.notify(NotifyType::REKEY_SA) {
+            None if rekeys_ike => self.answer_rekey_ike(cx, spi, request),
+            // One child carries everything there is; a gateway has no reason to make more.
+            None => Err(refuse(NotifyType::NO_ADDITIONAL_SAS)),
+            Some(rekey) => self.answer_rekey_child(cx, spi, rekey, request),
+        };
+        answer.unwrap_or_else(|refusal| vec![Payload::Notify(refusal)])
+    }
+
+    // CREATE_CHILD_SA { N(REKEY_SA), SA, Ni, [KEi], TSi, TSr } -->
+    // <-- CREATE_CHILD_SA { SA, Nr, [KEr], TSi, TSr }
+    fn answer_rekey_child(
+        &mut self,
+        cx: &mut Context<'_>,
+        spi: IkeSpi,
+        rekey: &Notify,
+        request: &Message,
+    ) -> Result<Vec<Payload>, Notify> {
+        let spi_out = rekey.spi.as_ref().try_into().map(u32::from_be_bytes);
+        let found = spi_out.ok().and_then(|spi| self.children.iter().find(|child| child.spi_out == spi));
+        let Some(old) = found else {
+            // Whatever stood there is copied (RFC 7296 §2.25).
+            return Err(Notify {
+                protocol: rekey.protocol,
+                spi: rekey.spi.clone(),
+                notify_type: NotifyType::CHILD_SA_NOT_FOUND,
+                data: Bytes::new(),
+            });
+        };
+        let (old_spi, flow) = (old.spi_in, old.flow);
+        let rivalled = self.children.iter().any(|child| child.waits_for() == Some(old_spi));
+        let in_use = self
+            .sa(spi)
+            .is_some_and(|sa| sa.role == Role::InUse && !matches!(sa.exchange, Some(Exchange::RekeyIke(_))));
+        let Some(old) = self.child(old_spi).filter(|old| old.is_in_use() && !rivalled && in_use) else {
+            // We are closing it, or it is being rekeyed already, or the IKE SA is (RFC 7296 §2.25.1, §2.25.2).
+            return Err(refuse(NotifyType::TEMPORARY_FAILURE));
+        };
+        let offer = request.sa().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?;
+        let theirs = request.nonce().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?.clone();
+        let (Some(ts_i), Some(ts_r)) = (request.ts_i(), request.ts_r()) else {
+            return Err(refuse(NotifyType::INVALID_SYNTAX));
+        };
+        let (remote, local) = (selectors::narrow(&old.remote, ts_i), selectors::narrow(&old.local, ts_r));
+        if remote.is_empty() || local.is_empty() {
+            return Err(refuse(NotifyType::TS_UNACCEPTABLE));
+        }
+        let groups = acceptable_groups(cx);
+        let chosen = cx.config.settings().esp_proposals.choose(offer, &groups, request.ke().map(|ke| ke.group));
+        let (suite, spi_out, proposal) = chosen.ok_or_else(|| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+        let (shared, ke) = agree(cx, suite.group, request)?;
+        let Some(sa) = self.sa(spi) else { return Err(refuse(NotifyType::TEMPORARY_FAILURE)) };
+        let (spi_in, nonce) = (cx.esp_spi(), cx.nonce());
+        let keys = ChildKeys::derive(sa.ike.suite.prf, &sa.ike.keys.d, shared.as_ref(), &theirs, &nonce, &suite);
+        let agreed = Agreed { spi_in, spi_out, flow, suite, local: local.clone(), remote: remote.clone() };
+        let child =
+            ChildSa::answered(cx, agreed, &keys, old_spi).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+        self.children.push(child);
+        if let Some(Exchange::CreateChild(ours)) = self.sa(spi).and_then(|sa| sa.exchange.as_mut())
+            && ours.rekeys == Some(old_spi)
+        {
+            ours.rival = Some(Rival { lowest_nonce: collision::lowest(&theirs, &nonce) });
+        }
+        let mut payloads = vec![Payload::Sa(crate::message::SecurityAssociation {
+            proposals: vec![crate::message::Proposal {
+                spi: Bytes::copy_from_slice(&spi_in.to_be_bytes()),
+                ..proposal
+            }],
+        })];
+        payloads.push(Payload::Nonce(nonce));
+        payloads.extend(ke.map(Payload::Ke));
+        payloads.push(Payload::TsI(remote));
+        payloads.push(Payload::TsR(local));
+        Ok(payloads)
+    }
+}
+
+fn old_spi(rekeys: Option<u32>) -> u32 {
+    rekeys.unwrap_or_default()
+}
+
+pub(super) fn ke_payload(key: &DhKey) -> Payload {
+    Payload::Ke(KeyExchange { group: key.group(), public: key.public().clone() })
+}
+
+/// A refusal of a request as a whole.
+pub(super) fn refuse(notify_type: NotifyType) -> Notify {
+    Notify::status(notify_type, Bytes::new())
+}
+
+/// Our half of a key exchange that the peer began, and what comes of it.
+pub(super) fn agree(
+    cx: &mut Context<'_>,
+    group: DhGroup,
+    request: &Message,
+) -> Result<(Option<adit_tunnel::Secret>, Option<KeyExchange>), Notify> {
+    if group == DhGroup::NONE {
+        return Ok((None, None));
+    }
+    let wrong_group = || Notify::status(NotifyType::INVALID_KE_PAYLOAD, Bytes::copy_from_slice(&group.0.to_be_bytes()));
+    let theirs = request.ke().filter(|ke| ke.group == group).ok_or_else(wrong_group)?;
+    let key = DhKey::generate(group, &mut *cx.random).ok_or_else(|| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+    let ours = KeyExchange { group, public: key.public().clone() };
+    let shared = key.agree(&theirs.public).map_err(|_| refuse(NotifyType::INVALID_SYNTAX))?;
+    Ok((Some(shared), Some(ours)))
+}
+
+/// Groups the peer may rekey a child with: those configured, else those of IKE, or none.
+fn acceptable_groups(cx: &Context<'_>) -> Vec<DhGroup> {
+    let settings = cx.config.settings();
+    let mut groups = settings.esp_proposals.groups();
+    if groups.is_empty() {
+        groups = settings.ike_proposals.groups();
+        groups.push(DhGroup::NONE);
+    }
+    groups
+}
+
+/// Whether a group the peer asks for is one we would use.
+fn may_use(cx: &Context<'_>, group: DhGroup) -> bool {
+    group != DhGroup::NONE && acceptable_groups(cx).contains(&group)
+}
+
+/// Whether the configuration names groups for ESP, and not "none" among them: then perfect forward secrecy is wanted.
+fn insists_on_groups(cx: &Context<'_>) -> bool {
+    let groups = cx.config.settings().esp_proposals.groups();
+    !groups.is_empty() && !groups.contains(&DhGroup::NONE)
+}

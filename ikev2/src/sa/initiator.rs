@@ -1,0 +1,778 @@
+//! The handshake, step by step: each struct is one thing we wait for, and holds exactly what is known then (RFC 7296 §1.2,
+//! §2.16).
+//!
+//! ```text
+//!  InitSent ──▶ AuthSent ─────────────────────────────────────▶ Completed
+//!    ▲  │         └──▶ EapRunning ──▶ … ──▶ EapProved ───────────▲
+//!    └──┘ COOKIE, INVALID_KE_PAYLOAD
+//! ```
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
+
+use adit_tunnel::{Event, FlowId, NetworkConfig, Path, Secret};
+use bytes::Bytes;
+
+use super::{Context, IkeSa, NAT_T_PORT, Received, Timer, keys::IkeKeys, nat, window::Requester};
+use crate::{
+    auth::{self, Authenticated, Scheme, Signer},
+    child::{Agreed, ChildSa},
+    config::{OurProof, PeerProof, Settings},
+    crypto::{dh::DhKey, prf::Prf},
+    eap::{EapPeer, EapStep},
+    error::{Outcome, PeerMisbehaved, Refusal, SessionError},
+    identity::Identity,
+    message::{
+        Authentication, Delete, Header, Identification, IkeSpi, Message, MessageId, Notify, Payload, TrafficSelector,
+        Undecodable,
+        numbers::{DhGroup, ExchangeType, HashAlgorithm, NotifyType},
+    },
+    negotiate::IkeSuite,
+    network,
+    sa::keys::ChildKeys,
+    selectors,
+};
+
+/// A handshake under way.
+pub(crate) enum Handshake {
+    /// IKE_SA_INIT was sent.
+    Init(Box<InitSent>),
+    /// The first IKE_AUTH was sent.
+    Auth(Box<AuthSent>),
+    /// EAP goes back and forth; the gateway has proved who it is.
+    Eap(Box<EapRunning>),
+    /// EAP has succeeded, and our AUTH was sent.
+    Proved(Box<EapProved>),
+}
+
+/// What came of a step.
+pub(crate) enum Step {
+    /// Something more is waited for.
+    Wait(Handshake),
+    /// The tunnel stands.
+    Done(Box<Completed>),
+    /// Our signature was refused: once more from the start, with the next kind of signature.
+    NextSignature(Purpose),
+    /// It is over.
+    Failed(SessionError),
+}
+
+/// What a handshake is for, and what it brings from the one before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Purpose {
+    /// A session exists and is to be replaced: it must not be ended by INITIAL_CONTACT.
+    pub(crate) reauthentication: bool,
+    /// Addresses inside that we had, and want again.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// How often our signature was refused, which is the place in the list of kinds to try.
+    pub(crate) signatures_refused: usize,
+}
+
+/// What a finished handshake leaves.
+pub(crate) struct Completed {
+    pub(crate) sa: IkeSa,
+    pub(crate) child: ChildSa,
+    pub(crate) network: NetworkConfig,
+    pub(crate) mobike: bool,
+    /// Other addresses of the gateway (RFC 4555 §3.4).
+    pub(crate) additional_addresses: Vec<IpAddr>,
+    /// Until when we have to prove ourselves again (RFC 4478).
+    pub(crate) auth_lifetime: Option<Duration>,
+    pub(crate) purpose: Purpose,
+}
+
+impl Handshake {
+    /// Sends the first IKE_SA_INIT.
+    pub(crate) fn start(cx: &mut Context<'_>, purpose: Purpose) -> Outcome<Self> {
+        let settings = cx.config.settings();
+        let group = settings.ike_proposals.groups().first().copied().unwrap_or(DhGroup::NONE);
+        cx.set(Timer::Handshake, settings.handshake_timeout);
+        if !purpose.reauthentication {
+            // From the start again, though an attempt with another signature has moved to 4500. Beside an association
+            // that stands the port in use will do (RFC 7296 §2.23).
+            cx.path.remote.set_port(cx.remote.port);
+        }
+        let start = Start { purpose, spi: cx.ike_spi(), nonce: cx.nonce(), retries: 0 };
+        Ok(Self::Init(Box::new(InitSent::send(cx, start, group, None)?)))
+    }
+
+    /// Our SPI: datagrams with it are for this handshake.
+    pub(crate) fn spi(&self) -> IkeSpi {
+        match self {
+            Self::Init(init) => init.start.spi,
+            Self::Auth(auth) => auth.secured.sa.initiator_spi,
+            Self::Eap(eap) => eap.secured.sa.initiator_spi,
+            Self::Proved(proved) => proved.secured.sa.initiator_spi,
+        }
+    }
+
+    /// A datagram with our SPI.
+    pub(crate) fn handle_datagram(
+        self,
+        cx: &mut Context<'_>,
+        path: &Path,
+        header: &Header,
+        datagram: &mut [u8],
+    ) -> Step {
+        match self {
+            Self::Init(init) => init.handle_datagram(cx, path, header, datagram),
+            Self::Auth(mut auth) => match receive(&mut auth.secured, cx, path, header, datagram) {
+                Ok(Some(response)) => auth.handle_response(cx, response),
+                Ok(None) => Step::Wait(Self::Auth(auth)),
+                Err(error) => Step::Failed(error),
+            },
+            Self::Eap(mut eap) => match receive(&mut eap.secured, cx, path, header, datagram) {
+                Ok(Some(response)) => eap.handle_response(cx, &response),
+                Ok(None) => Step::Wait(Self::Eap(eap)),
+                Err(error) => Step::Failed(error),
+            },
+            Self::Proved(mut proved) => match receive(&mut proved.secured, cx, path, header, datagram) {
+                Ok(Some(response)) => proved.handle_response(cx, &response),
+                Ok(None) => Step::Wait(Self::Proved(proved)),
+                Err(error) => Step::Failed(error),
+            },
+        }
+    }
+
+    /// Time to send the request again, or to give up.
+    pub(crate) fn retransmit(mut self, cx: &mut Context<'_>) -> Step {
+        let (again, stage) = match &mut self {
+            Self::Init(init) => (init.retransmit(cx), self.stage()),
+            Self::Auth(auth) => (auth.secured.sa.retransmit(cx), self.stage()),
+            Self::Eap(eap) => (eap.secured.sa.retransmit(cx), self.stage()),
+            Self::Proved(proved) => (proved.secured.sa.retransmit(cx), self.stage()),
+        };
+        let port = cx.path.remote.port();
+        match self {
+            _ if again => Step::Wait(self),
+            Self::Init(init) => {
+                Step::Failed(init.suspected.unwrap_or_else(|| SessionError::NoAnswer {
+                    tries: cx.config.settings().retransmission.tries,
+                    port,
+                }))
+            }
+            Self::Auth(_) | Self::Eap(_) | Self::Proved(_) => {
+                Step::Failed(SessionError::HandshakeStalled { stage, port })
+            }
+        }
+    }
+
+    /// The error that nobody has contradicted is taken for the gateway's.
+    pub(crate) fn believe_suspicion(self) -> Step {
+        match self {
+            Self::Init(init) => match init.suspected {
+                Some(error) => Step::Failed(error),
+                None => Step::Wait(Self::Init(init)),
+            },
+            other @ (Self::Auth(_) | Self::Eap(_) | Self::Proved(_)) => Step::Wait(other),
+        }
+    }
+
+    /// What is waited for, for people.
+    pub(crate) const fn stage(&self) -> &'static str {
+        match self {
+            Self::Init(_) => "waiting for its IKE_SA_INIT",
+            Self::Auth(_) => "waiting for its proof (IKE_AUTH)",
+            Self::Eap(_) => "proving ourselves (EAP)",
+            Self::Proved(_) => "waiting for its last IKE_AUTH",
+        }
+    }
+
+    /// Tells the gateway that it need not wait for us any longer.
+    pub(crate) fn abandon(self, cx: &mut Context<'_>) {
+        let mut secured = match self {
+            Self::Init(init) => return cx.timers.stop(Timer::Retransmit(init.start.spi)),
+            Self::Auth(auth) => auth.secured,
+            Self::Eap(eap) => eap.secured,
+            Self::Proved(proved) => proved.secured,
+        };
+        let failed = Notify::status(NotifyType::AUTHENTICATION_FAILED, Bytes::new());
+        farewell(&mut secured.sa, cx, Payload::Notify(failed));
+    }
+}
+
+/// What all IKE_SA_INIT requests of one handshake have in common.
+struct Start {
+    purpose: Purpose,
+    spi: IkeSpi,
+    nonce: Bytes,
+    /// How often we were asked for another IKE_SA_INIT.
+    retries: u32,
+}
+
+/// A gateway may ask for a cookie, for another group, and for another cookie because of that; three rounds are plenty.
+const MAX_RETRIES: u32 = 5;
+
+/// IKE_SA_INIT was sent.
+pub(crate) struct InitSent {
+    start: Start,
+    key: DhKey,
+    cookie: Option<Bytes>,
+    /// The request without marker, which AUTH covers.
+    request: Bytes,
+    requester: Requester,
+    /// What anybody on the way could have told us: believed only if nothing better comes (RFC 7296 §2.21.1).
+    suspected: Option<SessionError>,
+}
+
+impl InitSent {
+    fn send(cx: &mut Context<'_>, start: Start, group: DhGroup, cookie: Option<Bytes>) -> Outcome<Self> {
+        let key = DhKey::generate(group, &mut *cx.random).ok_or(SessionError::Keys("the key exchange"))?;
+        Ok(Self::send_with(cx, start, key, cookie))
+    }
+
+    // IKE_SA_INIT { [N(COOKIE)], SA, KE, Ni, N(NAT_DETECTION_*), N(FRAGMENTATION), N(SIGNATURE_HASH) } -->
+    fn send_with(cx: &mut Context<'_>, start: Start, key: DhKey, cookie: Option<Bytes>) -> Self {
+        let settings = cx.config.settings();
+        let mut payloads = Vec::new();
+        payloads.extend(cookie.clone().map(|cookie| Payload::Notify(Notify::status(NotifyType::COOKIE, cookie))));
+        // The group of KE has to be among the proposals; that the peer learns all of them prevents a downgrade.
+        payloads.push(Payload::Sa(settings.ike_proposals.sa_payload(None)));
+        payloads.push(Payload::Ke(crate::message::KeyExchange { group: key.group(), public: key.public().clone() }));
+        payloads.push(Payload::Nonce(start.nonce.clone()));
+        payloads.extend(nat::payloads((start.spi, IkeSpi(0)), cx.path.remote, &mut *cx.random));
+        if settings.fragmentation {
+            let notify_type = NotifyType::IKEV2_FRAGMENTATION_SUPPORTED;
+            payloads.push(Payload::Notify(Notify::status(notify_type, Bytes::new())));
+        }
+        let hashes = Notify::status(NotifyType::SIGNATURE_HASH_ALGORITHMS, hash_algorithms());
+        payloads.push(Payload::Notify(hashes));
+        let header = Header {
+            initiator_spi: start.spi,
+            responder_spi: IkeSpi(0),
+            major_version: 2,
+            exchange: ExchangeType::IKE_SA_INIT,
+            from_initiator: true,
+            response: false,
+            message_id: MessageId(0),
+        };
+        let request = Message { header, payloads }.encode();
+        let datagrams = vec![request.clone()];
+        cx.send(*cx.path, &datagrams);
+        let mut requester = Requester::starting_at(0);
+        let wait = requester.start(datagrams, &settings.retransmission);
+        cx.set(Timer::Retransmit(start.spi), wait);
+        Self { start, key, cookie, request, requester, suspected: None }
+    }
+
+    fn retransmit(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((datagrams, wait)) = self.requester.retransmit(&cx.config.settings().retransmission) else {
+            return false;
+        };
+        let path = *cx.path;
+        cx.send(path, datagrams);
+        cx.set(Timer::Retransmit(self.start.spi), wait);
+        true
+    }
+
+    fn handle_datagram(self: Box<Self>, cx: &mut Context<'_>, _: &Path, header: &Header, datagram: &[u8]) -> Step {
+        let is_answer = header.response
+            && !header.from_initiator
+            && header.exchange == ExchangeType::IKE_SA_INIT
+            && header.message_id == MessageId(0);
+        let Ok(message) = Message::decode(datagram) else {
+            tracing::debug!("an IKE_SA_INIT response that cannot be decoded was dropped");
+            return Step::Wait(Handshake::Init(self));
+        };
+        if !is_answer {
+            return Step::Wait(Handshake::Init(self));
+        }
+        if let Some(cookie) = message.notify(NotifyType::COOKIE) {
+            let cookie = cookie.data.clone();
+            return self.retry(cx, None, Some(cookie));
+        }
+        if let Some(notify) = message.notify(NotifyType::INVALID_KE_PAYLOAD) {
+            let group = notify.data.first_chunk::<2>().map(|group| DhGroup(u16::from_be_bytes(*group)));
+            return self.retry(cx, group, None);
+        }
+        if let Some(error) = message.error() {
+            let error = refused_init(cx, error);
+            return self.suspect(cx, error);
+        }
+        match self.check(cx, &message) {
+            Ok(answer) => self.accept(cx, answer, &message, datagram),
+            // Nobody has vouched for this message.
+            Err(error) => self.suspect(cx, error),
+        }
+    }
+
+    fn suspect(mut self: Box<Self>, cx: &mut Context<'_>, error: SessionError) -> Step {
+        tracing::debug!("IKE_SA_INIT: {error}; it is not protected, so it is believed only if nothing better comes");
+        self.suspected = Some(error);
+        cx.timers.set_if_unset(Timer::Suspicion, cx.now + SUSPICION);
+        Step::Wait(Handshake::Init(self))
+    }
+
+    /// Once more, with a cookie or of another group (RFC 7296 §2.6, §1.3). The SPI of the responder stays zero, whatever it
+    /// was in the answer.
+    fn retry(mut self: Box<Self>, cx: &mut Context<'_>, group: Option<DhGroup>, cookie: Option<Bytes>) -> Step {
+        self.start.retries += 1;
+        let cookie_fits = cookie.as_ref().is_none_or(|cookie| (1..=64).contains(&cookie.len()));
+        if self.start.retries > MAX_RETRIES || !cookie_fits {
+            return self.suspect(cx, PeerMisbehaved::TooManyRetries.into());
+        }
+        if let Some(group) = group.filter(|group| !cx.config.settings().ike_proposals.groups().contains(group)) {
+            // Anybody could ask for a weak group: only what we offered will do.
+            return self.suspect(cx, SessionError::GroupNotOffered(group.0));
+        }
+        cx.timers.stop(Timer::Suspicion);
+        let Self { start, key, cookie: old_cookie, .. } = *self;
+        let cookie = cookie.or(old_cookie);
+        let Some(group) = group.filter(|group| *group != key.group()) else {
+            return Step::Wait(Handshake::Init(Box::new(Self::send_with(cx, start, key, cookie))));
+        };
+        match Self::send(cx, start, group, cookie) {
+            Ok(init) => Step::Wait(Handshake::Init(Box::new(init))),
+            Err(error) => Step::Failed(error),
+        }
+    }
+
+    /// Whether everything needed is there, and what we offered.
+    fn check(&self, cx: &Context<'_>, message: &Message) -> Outcome<Answer> {
+        if message.header.responder_spi == IkeSpi(0) {
+            return Err(PeerMisbehaved::SpiZero.into());
+        }
+        let sa = message.sa().ok_or(PeerMisbehaved::SaMissing)?;
+        let accepted = cx.config.settings().ike_proposals.accept(sa);
+        let (suite, _) = accepted.map_err(|_| PeerMisbehaved::ProposalNotOffered)?;
+        let ke = message.ke().ok_or(PeerMisbehaved::KeMissing)?;
+        if ke.group != suite.group || ke.group != self.key.group() {
+            return Err(PeerMisbehaved::KeOfOtherGroup.into());
+        }
+        let nonce = message.nonce().ok_or(PeerMisbehaved::NonceMissing)?;
+        // Only who speaks NAT detection encapsulates ESP; at other ports than 500 that goes without saying.
+        let detects = message.notify(NotifyType::NAT_DETECTION_DESTINATION_IP).is_some();
+        if !detects && !super::has_marker(cx.path) {
+            return Err(SessionError::NoEncapsulation);
+        }
+        Ok(Answer { suite, public: ke.public.clone(), nonce: nonce.clone() })
+    }
+
+    /// Makes the keys, and goes on to prove who we are.
+    fn accept(self: Box<Self>, cx: &mut Context<'_>, answer: Answer, message: &Message, datagram: &[u8]) -> Step {
+        let Self { start, key, request, .. } = *self;
+        let Answer { suite, public, nonce } = answer;
+        let spis = (start.spi, message.header.responder_spi);
+        let Ok(shared) = key.agree(&public) else { return Step::Failed(PeerMisbehaved::KeInvalid.into()) };
+        let Some(keys) = IkeKeys::first(&suite, &shared, &start.nonce, &nonce, spis.0, spis.1) else {
+            return Step::Failed(SessionError::Keys("the IKE SA"));
+        };
+        cx.timers.stop(Timer::Retransmit(start.spi));
+        cx.timers.stop(Timer::Suspicion);
+        tracing::debug!("IKE SA {:?} / {:?}: {suite}", spis.0, spis.1);
+        let fragmentation =
+            cx.config.settings().fragmentation && message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
+        let hashes = message.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS).map(|notify| hashes_of(&notify.data));
+        let secured = Secured {
+            purpose: start.purpose,
+            sa: IkeSa::new(spis, true, suite, keys, 1, fragmentation),
+            request,
+            response: Bytes::copy_from_slice(datagram),
+            ours: start.nonce,
+            theirs: nonce,
+            hashes: hashes.unwrap_or_default(),
+            id: local_identity(cx).to_payload(),
+            spi_in: cx.esp_spi(),
+        };
+        float(cx);
+        AuthSent::send(cx, secured)
+    }
+}
+
+/// What an acceptable IKE_SA_INIT response holds.
+struct Answer {
+    suite: IkeSuite,
+    public: Bytes,
+    nonce: Bytes,
+}
+
+/// From port 500 on to 4500, where ESP can be encapsulated (RFC 7296 §2.23).
+fn float(cx: &mut Context<'_>) {
+    if !super::has_marker(cx.path) {
+        cx.path.remote.set_port(NAT_T_PORT);
+        let path = *cx.path;
+        cx.out.events.push_back(Event::Path(path));
+    }
+}
+
+/// What SIGNATURE_HASH_ALGORITHMS of ours says (RFC 7427 §4).
+fn hash_algorithms() -> Bytes {
+    auth::HASH_ALGORITHMS.iter().flat_map(|hash| hash.0.to_be_bytes()).collect()
+}
+
+fn hashes_of(data: &[u8]) -> Vec<HashAlgorithm> {
+    data.chunks_exact(2)
+        .filter_map(|two| two.first_chunk().copied())
+        .map(|two| HashAlgorithm(u16::from_be_bytes(two)))
+        .collect()
+}
+
+/// Who we say we are (RFC 7296 §3.5): as configured, else as our certificate, our user name or our address say.
+fn local_identity(cx: &Context<'_>) -> Identity {
+    let address = || Identity::Address(cx.path.local.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |local| local.ip()));
+    cx.config.local_identity().unwrap_or_else(address)
+}
+
+fn refused_init(cx: &Context<'_>, error: &Notify) -> SessionError {
+    match error.notify_type {
+        NotifyType::NO_PROPOSAL_CHOSEN => SessionError::NoIkeProposal(cx.config.settings().ike_proposals.to_string()),
+        NotifyType::INVALID_SYNTAX => PeerMisbehaved::CannotReadUs.into(),
+        _ => SessionError::Refused(Refusal::of(error)),
+    }
+}
+
+/// How long an unprotected error waits for something better.
+const SUSPICION: Duration = Duration::from_millis(500);
+
+/// The IKE SA has keys, but nobody has proved anything yet.
+struct Secured {
+    purpose: Purpose,
+    sa: IkeSa,
+    /// Our IKE_SA_INIT and theirs, which AUTH covers.
+    request: Bytes,
+    response: Bytes,
+    /// Nonces.
+    ours: Bytes,
+    theirs: Bytes,
+    /// Hashes the peer verifies signatures with (RFC 7427 §4); empty without RFC 7427.
+    hashes: Vec<HashAlgorithm>,
+    id: Identification,
+    /// SPI of the child.
+    spi_in: u32,
+}
+
+impl Secured {
+    fn prf(&self) -> Prf {
+        self.sa.suite.prf
+    }
+
+    /// What our AUTH covers (RFC 7296 §2.15).
+    fn our_octets(&self) -> Vec<u8> {
+        auth::octets(self.prf(), &self.request, &self.theirs, self.sa.keys.pi.expose(), &self.id.body())
+    }
+
+    fn their_octets(&self, id: &Identification) -> Vec<u8> {
+        auth::octets(self.prf(), &self.response, &self.ours, self.sa.keys.pr.expose(), &id.body())
+    }
+
+    /// The first response with a proof: IDr, CERT, AUTH (RFC 7296 §1.2).
+    fn verify_peer(&self, cx: &Context<'_>, response: &Message) -> Outcome<(Authenticated, Identification)> {
+        let id = response.id_r().ok_or(PeerMisbehaved::IdMissing)?;
+        let proof = response.auth().ok_or(SessionError::NoProof)?;
+        let octets = self.their_octets(id);
+        let authenticated = match cx.config.peer_proof() {
+            PeerProof::Psk { key, identity } => {
+                auth::verify_identity(identity.as_ref(), id)?;
+                auth::verify_shared_key(self.prf(), key.expose(), &octets, proof)?
+            }
+            PeerProof::Certificate(verification) => {
+                let certificates: Vec<_> = response.certs().collect();
+                let (host, time, legacy) = (&cx.remote.host, cx.unix_time(), cx.config.settings().legacy);
+                verification.verify(host, &certificates, id, proof, &octets, time, legacy)?
+            }
+        };
+        tracing::debug!("the gateway has proved to be {:?}", Identity::from_payload(id));
+        Ok((authenticated, id.clone()))
+    }
+
+    // IKE_AUTH { IDi, [CERT+], [N(INITIAL_CONTACT)], [CERTREQ], [IDr], [AUTH], CP, SA, TSi, TSr, N… } -->
+    fn first_request(&self, cx: &Context<'_>) -> Outcome<Vec<Payload>> {
+        let config = cx.config;
+        let settings = config.settings();
+        let mut payloads = vec![Payload::IdI(self.id.clone())];
+        if let OurProof::Certificate(signer) = config.our_proof() {
+            payloads.extend(signer.cert_payloads().into_iter().map(Payload::Cert));
+        }
+        if settings.initial_contact && !self.purpose.reauthentication {
+            payloads.push(status(NotifyType::INITIAL_CONTACT));
+        }
+        if let PeerProof::Certificate(verification) = config.peer_proof() {
+            payloads.push(Payload::CertReq(verification.cert_request()));
+        }
+        payloads.extend(config.requested_identity(cx.remote).map(|id| Payload::IdR(id.to_payload())));
+        payloads.extend(self.first_proof(cx)?.map(Payload::Auth));
+        payloads.push(Payload::Cp(network::request(&self.purpose.addresses)));
+        payloads.push(Payload::Sa(settings.esp_proposals.sa_payload(self.spi_in, &[])));
+        let (local, remote) = wanted_selectors(settings);
+        payloads.push(Payload::TsI(local));
+        payloads.push(Payload::TsR(remote));
+        if settings.mobike {
+            payloads.push(status(NotifyType::MOBIKE_SUPPORTED));
+        }
+        Ok(payloads)
+    }
+
+    /// AUTH of the first request; none when EAP proves us.
+    fn first_proof(&self, cx: &Context<'_>) -> Outcome<Option<Authentication>> {
+        let octets = self.our_octets();
+        match cx.config.our_proof() {
+            OurProof::Psk(key) => Ok(Some(auth::shared_key(self.prf(), key.expose(), &octets))),
+            OurProof::Certificate(signer) => {
+                let schemes = self.schemes(cx, signer);
+                // What was refused by an earlier gateway may be all that this one knows.
+                let scheme = schemes.get(self.purpose.signatures_refused).or_else(|| schemes.first());
+                let scheme = scheme.ok_or(SessionError::NoCommonSignature)?;
+                signer.sign(*scheme, &octets).map(Some).ok_or(SessionError::Keys("our signature"))
+            }
+            OurProof::Eap(_) => Ok(None),
+        }
+    }
+
+    fn schemes(&self, cx: &Context<'_>, signer: &Signer) -> Vec<Scheme> {
+        let settings = cx.config.settings();
+        signer.schemes(settings.signature, &self.hashes, settings.legacy)
+    }
+
+    /// Whether there is another kind of signature to try.
+    fn has_next_signature(&self, cx: &Context<'_>) -> bool {
+        match cx.config.our_proof() {
+            OurProof::Certificate(signer) => self.schemes(cx, signer).len() > self.purpose.signatures_refused + 1,
+            OurProof::Psk(_) | OurProof::Eap(_) => false,
+        }
+    }
+
+    /// What AUTHENTICATION_FAILED and its kin mean before the last response.
+    fn refused(self, cx: &Context<'_>, error: &Notify) -> Step {
+        let proof = match cx.config.our_proof() {
+            OurProof::Psk(_) => "pre-shared key, or the identity we gave",
+            OurProof::Certificate(_) => "certificate or signature, or the identity we gave",
+            OurProof::Eap(_) => "credentials, or the identity we gave",
+        };
+        match error.notify_type {
+            NotifyType::AUTHENTICATION_FAILED if self.has_next_signature(cx) => {
+                let signatures_refused = self.purpose.signatures_refused + 1;
+                Step::NextSignature(Purpose { signatures_refused, ..self.purpose })
+            }
+            NotifyType::AUTHENTICATION_FAILED | NotifyType::AUTHORIZATION_FAILED => {
+                Step::Failed(SessionError::AuthFailed(proof))
+            }
+            NotifyType::INVALID_SYNTAX => Step::Failed(PeerMisbehaved::CannotReadUs.into()),
+            _ => Step::Failed(SessionError::Refused(Refusal::of(error))),
+        }
+    }
+
+    /// The peer could not prove itself: it is told, and nothing more (RFC 7296 §2.21.2).
+    fn reject(mut self, cx: &mut Context<'_>, error: SessionError) -> Step {
+        farewell(&mut self.sa, cx, status(NotifyType::AUTHENTICATION_FAILED));
+        Step::Failed(error)
+    }
+
+    /// Both ends are authenticated; what is left is the child.
+    // <-- IKE_AUTH { … AUTH, [CP], SA, TSi, TSr, N… }
+    fn complete(mut self, cx: &mut Context<'_>, _: Authenticated, response: &Message) -> Step {
+        match self.first_child(cx, response) {
+            Ok((child, network)) => {
+                let lifetime = response.notify(NotifyType::AUTH_LIFETIME).and_then(|n| n.data.first_chunk().copied());
+                cx.timers.stop(Timer::Handshake);
+                Step::Done(Box::new(Completed {
+                    mobike: cx.config.settings().mobike && response.notify(NotifyType::MOBIKE_SUPPORTED).is_some(),
+                    additional_addresses: network::additional_addresses(response),
+                    auth_lifetime: lifetime.map(|seconds| Duration::from_secs(u32::from_be_bytes(seconds).into())),
+                    sa: self.sa,
+                    child,
+                    network,
+                    purpose: self.purpose,
+                }))
+            }
+            Err(error) => {
+                // The gateway keeps an IKE SA without child (RFC 7296 §2.21.2); we have no use for it.
+                farewell(&mut self.sa, cx, Payload::Delete(Delete::Ike));
+                Step::Failed(error)
+            }
+        }
+    }
+
+    fn first_child(&self, cx: &mut Context<'_>, response: &Message) -> Outcome<(ChildSa, NetworkConfig)> {
+        let settings = cx.config.settings();
+        if let Some(error) = response.error() {
+            return Err(refused_child(cx, error));
+        }
+        let answer = response.sa().ok_or(PeerMisbehaved::SaMissing)?;
+        let accepted = settings.esp_proposals.accept(answer, &[]);
+        let (suite, spi_out) = accepted.map_err(|_| PeerMisbehaved::ProposalNotOffered)?;
+        let (Some(local), Some(remote)) = (response.ts_i(), response.ts_r()) else {
+            return Err(PeerMisbehaved::SelectorsMissing.into());
+        };
+        if local.is_empty() || remote.is_empty() {
+            return Err(PeerMisbehaved::SelectorsMissing.into());
+        }
+        let (wanted_local, wanted_remote) = wanted_selectors(settings);
+        if !selectors::is_subset(local, &wanted_local) || !selectors::is_subset(remote, &wanted_remote) {
+            return Err(PeerMisbehaved::SelectorsWider.into());
+        }
+        let keys = ChildKeys::derive(self.prf(), &self.sa.keys.d, None, &self.ours, &self.theirs, &suite);
+        let agreed = Agreed {
+            spi_in: self.spi_in,
+            spi_out,
+            flow: FlowId(0),
+            suite,
+            local: local.to_vec(),
+            remote: remote.to_vec(),
+        };
+        let child = ChildSa::initiated(cx, agreed, &keys)?;
+        let network = network::config(cx, response.cp(), &child);
+        Ok((child, network))
+    }
+}
+
+/// The first IKE_AUTH was sent.
+pub(crate) struct AuthSent {
+    secured: Secured,
+}
+
+impl AuthSent {
+    fn send(cx: &mut Context<'_>, mut secured: Secured) -> Step {
+        match secured.first_request(cx) {
+            Ok(payloads) => secured.sa.request(cx, ExchangeType::IKE_AUTH, payloads),
+            Err(error) => return Step::Failed(error),
+        }
+        Step::Wait(Handshake::Auth(Box::new(Self { secured })))
+    }
+
+    fn handle_response(self: Box<Self>, cx: &mut Context<'_>, response: Message) -> Step {
+        let secured = self.secured;
+        // A child that failed comes with the gateway's proof; without one, the error is about us.
+        if let (None, Some(error)) = (response.auth(), response.error()) {
+            return secured.refused(cx, error);
+        }
+        let (authenticated, id) = match secured.verify_peer(cx, &response) {
+            Ok(verified) => verified,
+            Err(error) => return secured.reject(cx, error),
+        };
+        match cx.config.our_proof() {
+            OurProof::Psk(_) | OurProof::Certificate(_) => secured.complete(cx, authenticated, &response),
+            OurProof::Eap(methods) => {
+                let peer = EapPeer::new(Arc::clone(methods));
+                Box::new(EapRunning { secured, id, peer }).handle_response(cx, &response)
+            }
+        }
+    }
+}
+
+/// EAP goes back and forth. The gateway has proved who it is: nothing of ours was shown to anybody else.
+pub(crate) struct EapRunning {
+    secured: Secured,
+    /// The gateway's identity, which its last AUTH covers, too.
+    id: Identification,
+    peer: EapPeer,
+}
+
+impl EapRunning {
+    // <-- IKE_AUTH { EAP }      IKE_AUTH { EAP } -->
+    fn handle_response(mut self: Box<Self>, cx: &mut Context<'_>, response: &Message) -> Step {
+        if let Some(error) = response.error() {
+            return self.secured.refused(cx, error);
+        }
+        let Some(packet) = response.eap() else {
+            return self.secured.reject(cx, PeerMisbehaved::EapMissing.into());
+        };
+        let time = cx.unix_time();
+        match self.peer.handle(&mut *cx.random, time, packet) {
+            Ok(EapStep::Respond(packet)) => {
+                self.secured.sa.request(cx, ExchangeType::IKE_AUTH, vec![Payload::Eap(packet)]);
+                Step::Wait(Handshake::Eap(self))
+            }
+            Ok(EapStep::Done(key)) => self.prove(cx, key),
+            Err(error) => self.secured.reject(cx, error.into()),
+        }
+    }
+
+    // IKE_AUTH { AUTH } -->
+    fn prove(self: Box<Self>, cx: &mut Context<'_>, key: Option<Secret>) -> Step {
+        let Self { mut secured, id, .. } = *self;
+        // A method without a key leaves that to the IKE SA (RFC 7296 §2.16).
+        let (ours, theirs) = match key {
+            Some(key) => (key.clone(), key),
+            None => (secured.sa.keys.pi.clone(), secured.sa.keys.pr.clone()),
+        };
+        let proof = auth::shared_key(secured.prf(), ours.expose(), &secured.our_octets());
+        secured.sa.request(cx, ExchangeType::IKE_AUTH, vec![Payload::Auth(proof)]);
+        Step::Wait(Handshake::Proved(Box::new(EapProved { secured, id, key: theirs })))
+    }
+}
+
+/// EAP has succeeded, and our AUTH was sent.
+pub(crate) struct EapProved {
+    secured: Secured,
+    id: Identification,
+    /// What the gateway's last AUTH is made with.
+    key: Secret,
+}
+
+impl EapProved {
+    fn handle_response(self: Box<Self>, cx: &mut Context<'_>, response: &Message) -> Step {
+        let Self { secured, id, key } = *self;
+        let Some(proof) = response.auth() else {
+            return match response.error() {
+                Some(error) => secured.refused(cx, error),
+                None => secured.reject(cx, SessionError::NoProof),
+            };
+        };
+        match auth::verify_shared_key(secured.prf(), key.expose(), &secured.their_octets(&id), proof) {
+            Ok(authenticated) => secured.complete(cx, authenticated, response),
+            Err(error) => secured.reject(cx, error.into()),
+        }
+    }
+}
+
+/// A response to the IKE_AUTH in flight.
+fn receive(
+    secured: &mut Secured,
+    cx: &mut Context<'_>,
+    path: &Path,
+    header: &Header,
+    datagram: &mut [u8],
+) -> Outcome<Option<Message>> {
+    // Before the end of the handshake the gateway has nothing to ask (RFC 7296 §2.2; CVE-2014-2338 is of this kind).
+    if !header.response || header.exchange != ExchangeType::IKE_AUTH || !secured.sa.matches(header) {
+        return Ok(None);
+    }
+    match secured.sa.receive(cx, path, header, datagram) {
+        Ok(Some(Received { message, .. })) => {
+            secured.sa.response_taken(cx);
+            Ok(Some(message))
+        }
+        Ok(None) | Err(Undecodable::Unauthenticated(_)) => Ok(None),
+        // It comes from whoever did the key exchange with us, and cannot be read: there will be no better one.
+        Err(Undecodable::Authenticated { .. }) => Err(PeerMisbehaved::Malformed.into()),
+    }
+}
+
+/// A last request whose answer nobody waits for.
+fn farewell(sa: &mut IkeSa, cx: &mut Context<'_>, payload: Payload) {
+    if sa.requester.is_idle() {
+        sa.request(cx, ExchangeType::INFORMATIONAL, vec![payload]);
+    }
+    cx.timers.stop(Timer::Retransmit(sa.our_spi()));
+}
+
+fn status(notify_type: NotifyType) -> Payload {
+    Payload::Notify(Notify::status(notify_type, Bytes::new()))
+}
+
+/// The selectors we ask for: everything we might be, and the networks wanted, of the families of these.
+pub(crate) fn wanted_selectors(settings: &Settings) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+    let any = [selectors::any_v4(), selectors::any_v6()];
+    if settings.remote_networks.is_empty() {
+        return (any.to_vec(), any.to_vec());
+    }
+    let remote: Vec<_> = settings.remote_networks.iter().map(selectors::from_net).collect();
+    let of_family = |ts: &TrafficSelector| remote.iter().any(|r| r.addresses.0.is_ipv4() == ts.addresses.0.is_ipv4());
+    (any.into_iter().filter(of_family).collect(), remote)
+}
+
+/// What an error about the child means.
+pub(crate) fn refused_child(cx: &Context<'_>, error: &Notify) -> SessionError {
+    match error.notify_type {
+        NotifyType::NO_PROPOSAL_CHOSEN => SessionError::NoEspProposal(cx.config.settings().esp_proposals.to_string()),
+        NotifyType::TS_UNACCEPTABLE | NotifyType::SINGLE_PAIR_REQUIRED => SessionError::TrafficSelectors,
+        NotifyType::INTERNAL_ADDRESS_FAILURE => SessionError::NoAddress,
+        NotifyType::FAILED_CP_REQUIRED => SessionError::AddressRequired,
+        NotifyType::INVALID_SYNTAX => PeerMisbehaved::CannotReadUs.into(),
+        NotifyType::AUTHENTICATION_FAILED => SessionError::AuthFailed("credentials"),
+        _ => SessionError::Refused(Refusal::of(error)),
+    }
+}
