@@ -48,7 +48,7 @@ pub(crate) struct Forward {
     pub(crate) config: Option<PathBuf>,
 
     /// The connection of the TOML file, where it has several
-    #[arg(long, value_name = "NAME", requires = "config")]
+    #[arg(long, value_name = "NAME", conflicts_with = "ikev2")]
     pub(crate) connection: Option<String>,
 
     /// An IKEv2 gateway, described by the options below: for a quick try. With another port than 500, NAT traversal is
@@ -229,7 +229,8 @@ mod tests {
             "--verbose",
             "--quiet",
         ];
-        let places: Vec<_> = options.iter().map(|option| help.find(option).unwrap()).collect();
+        let (_, list) = help.split_once("Options:").unwrap();
+        let places: Vec<_> = options.iter().map(|option| list.find(option).unwrap()).collect();
         assert!(places.is_sorted(), "{help}");
     }
 

@@ -1,6 +1,6 @@
 //! Without a TOML file: the flags for a quick try, and strongSwan's profiles.
 
-use std::{fs, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
