@@ -1,4 +1,5 @@
-//! Signature algorithms of certificates: those of ring, and what ring lacks of ECDSA: P-521, and SHA-512 with the other curves.
+//! Signature algorithms of certificates: those of ring, and what ring lacks of ECDSA: P-521, and SHA-512 with the other
+//! curves.
 
 use p521::ecdsa::signature::hazmat::PrehashVerifier as _;
 use pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
@@ -76,8 +77,8 @@ impl SignatureVerificationAlgorithm for Ecdsa {
     }
 }
 
-/// Verifies ECDSA: `public_key` is the point of SEC 1 §2.3.3, `hash` 32 to 64 bytes, `signature` r and s, each as long as the
-/// curve's field.
+/// Verifies ECDSA: `public_key` is the point of SEC 1 §2.3.3, `hash` 32 to 64 bytes, `signature` r and s, each as long
+/// as the curve's field.
 ///
 /// # Errors
 /// When anything about it is wrong.
@@ -93,8 +94,8 @@ pub fn verify_ecdsa(curve: Curve, public_key: &[u8], hash: &[u8], signature: &[u
         Curve::P256 => verify!(p256, hash),
         Curve::P384 => verify!(p384, hash),
         Curve::P521 => {
-            // The hash is a number (FIPS 186-5 §6.4.2), and zeros in front do not change it; the crate wants at least half the
-            // size of the curve.
+            // The hash is a number (FIPS 186-5 §6.4.2), and zeros in front do not change it; the crate wants at least
+            // half the size of the curve.
             let mut padded = [0; 64];
             let start = padded.len().checked_sub(hash.len()).ok_or(InvalidSignature)?;
             padded.get_mut(start..).ok_or(InvalidSignature)?.copy_from_slice(hash);

@@ -24,8 +24,8 @@ pub fn revocation_lists(file: &[u8]) -> Result<Vec<CertificateRevocationListDer<
 /// The private key of a file, PEM or DER: PKCS#1, SEC 1 or PKCS#8, in the clear or encrypted.
 ///
 /// # Errors
-/// [`KeyError::PassphraseNeeded`] and [`KeyError::WrongPassphrase`] tell that asking for a passphrase helps; the others, that
-/// there is no key or that it cannot be used.
+/// [`KeyError::PassphraseNeeded`] and [`KeyError::WrongPassphrase`] tell that asking for a passphrase helps; the
+/// others, that there is no key or that it cannot be used.
 pub fn private_key(file: &[u8], passphrase: Option<&Secret>) -> Result<PrivateKeyDer<'static>, KeyError> {
     let passphrase = passphrase.map(Secret::expose);
     if !der::is_sequence(file) {
@@ -38,8 +38,8 @@ pub fn private_key(file: &[u8], passphrase: Option<&Secret>) -> Result<PrivateKe
     PrivateKeyDer::try_from(file.to_vec()).map_err(|_| KeyError::MalformedKey)
 }
 
-/// What a PKCS#12 file (`.p12`, `.pfx`) holds, DER or base64: our identity, and the other certificates, which may serve as trust
-/// anchors.
+/// What a PKCS#12 file (`.p12`, `.pfx`) holds, DER or base64: our identity, and the other certificates, which may serve
+/// as trust anchors.
 ///
 /// # Errors
 /// As [`private_key`].

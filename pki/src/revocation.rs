@@ -5,17 +5,20 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use pki_types::{CertificateRevocationListDer, UnixTime};
+use pki_types::{CertificateRevocationListDer, SubjectPublicKeyInfoDer, UnixTime};
 use webpki::{
-    CertRevocationList, Error, ExpirationPolicy, OwnedCertRevocationList, RevocationCheckDepth, RevocationOptions,
-    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+    CertRevocationList, Error, ExpirationPolicy, OwnedCertRevocationList, RawPublicKeyEntity, RevocationCheckDepth,
+    RevocationOptions, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 use x509_parser::{
     certificate::X509Certificate, prelude::FromDer, revocation_list::CertificateRevocationList,
     x509::SubjectPublicKeyInfo, x509::X509Version,
 };
 
-use crate::der::sequence;
+use crate::{
+    ALGORITHMS,
+    der::{sequence, value},
+};
 
 /// The lists of one configuration, read once.
 pub(crate) struct RevocationLists {
@@ -51,8 +54,8 @@ impl RevocationLists {
         self.lists.iter().collect()
     }
 
-    /// What webpki does with its lists: all of a chain is looked for, and a list that has expired is no list. Certificates that
-    /// no list speaks about are [`Self::verify_covered`]'s.
+    /// What webpki does with its lists: all of a chain is looked for, and a list that has expired is no list.
+    /// Certificates that no list speaks about are [`Self::verify_covered`]'s.
     pub(crate) fn options<'a>(readable: &'a [&'a CertRevocationList<'a>]) -> Option<RevocationOptions<'a>> {
         let options = RevocationOptionsBuilder::new(readable).ok()?;
         let options = options.with_depth(RevocationCheckDepth::Chain).with_status_policy(UnknownStatusPolicy::Allow);
@@ -75,8 +78,8 @@ impl RevocationLists {
         Ok(())
     }
 
-    /// With any list at all, each certificate below the anchor must be one that some list speaks about. A list whose issuing
-    /// distribution point limits it (RFC 5280 §5.2.5) speaks about too little to be counted.
+    /// With any list at all, each certificate below the anchor must be one that some list speaks about. A list whose
+    /// issuing distribution point limits it (RFC 5280 §5.2.5) speaks about too little to be counted.
     pub(crate) fn verify_covered(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
         if self.lists.is_empty() && self.old.is_empty() {
             return Ok(());
@@ -131,9 +134,7 @@ impl OldList {
             return Ok(());
         }
         // Two CAs may have one name: only the signature tells whose list this is.
-        let signed = CertificateRevocationList::from_der(&self.der)
-            .is_ok_and(|(_, list)| key(issuer).is_some_and(|key| list.verify_signature(&key).is_ok()));
-        if !signed {
+        if !self.is_signed_by(issuer) {
             return Err(Error::InvalidCrlSignatureForPublicKey);
         }
         if let Some(next_update) = self.next_update
@@ -147,10 +148,26 @@ impl OldList {
         }
         Ok(())
     }
+
+    fn is_signed_by(&self, issuer: &[u8]) -> bool {
+        let Ok((_, list)) = CertificateRevocationList::from_der(&self.der) else { return false };
+        let Ok((_, key)) = SubjectPublicKeyInfo::from_der(issuer) else { return false };
+        // x509-parser still reads RSA with SHA-1, as such lists may be signed; ECDSA on P-521 and the like are ours.
+        list.verify_signature(&key).is_ok() || is_ecdsa_signed(&list, issuer)
+    }
 }
 
-fn key(der: &[u8]) -> Option<SubjectPublicKeyInfo<'_>> {
-    SubjectPublicKeyInfo::from_der(der).ok().map(|(_, key)| key)
+/// Whether a list is signed by `issuer` with ECDSA, whose AlgorithmIdentifier is an object identifier alone.
+fn is_ecdsa_signed(list: &CertificateRevocationList<'_>, issuer: &[u8]) -> bool {
+    let id = value(0x06, &[list.signature_algorithm.algorithm.as_bytes()]);
+    let issuer = SubjectPublicKeyInfoDer::from(issuer);
+    let Ok(issuer) = RawPublicKeyEntity::try_from(&issuer) else { return false };
+    let signature = &*list.signature_value.data;
+    let algorithms = ALGORITHMS.iter().filter(|known| known.signature_alg_id().as_ref() == id);
+    list.signature_algorithm.parameters.is_none()
+        && algorithms
+            .into_iter()
+            .any(|known| issuer.verify_signature(*known, list.tbs_cert_list.as_ref(), signature).is_ok())
 }
 
 /// A serial number as it is compared: some tools write a zero more than DER wants.

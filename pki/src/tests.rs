@@ -1,11 +1,12 @@
 use std::{collections::HashSet, fs, path::PathBuf};
 
+use adit_tunnel::Secret;
 use pki_types::PrivateKeyDer;
 use proptest::prelude::*;
 use rustls::{crypto::ring::sign::any_supported_type, sign::CertifiedKey};
 
 use super::{
-    KeyError, Pkcs12,
+    ClientIdentity, IdentityError, KeyError, OnlyKey, Pkcs12,
     pem::{certificates, crls, is_key_encrypted, private_key},
 };
 
@@ -133,4 +134,54 @@ proptest! {
             drop((private_key(&bytes, Some(PASSPHRASE)), Pkcs12::open(&bytes, None)));
         }
     }
+}
+
+/// The content of the first block, whatever it is.
+fn der(file: &[u8]) -> Vec<u8> {
+    use base64::Engine as _;
+    let text = str::from_utf8(file).unwrap();
+    let lines = text.lines().skip(1).take_while(|line| !line.starts_with('-'));
+    base64::engine::general_purpose::STANDARD.decode(lines.collect::<String>()).unwrap()
+}
+
+#[test]
+fn der_is_read_like_pem() {
+    let same = |name: &str| (file(name), der(&file(name)));
+    let (pem, binary) = same("client.crt");
+    assert_eq!(crate::certificates(&binary), crate::certificates(&pem));
+    let (pem, binary) = same("crl.pem");
+    assert_eq!(crate::revocation_lists(&binary), crate::revocation_lists(&pem));
+    let passphrase = Secret::new(PASSPHRASE);
+    for name in ["ec.sec1.key", "ec.pkcs8.key", "rsa.pkcs1.key", "ec.pbes2-aes-256-cbc.key", "ec.pbes1-md5-des.key"] {
+        let (pem, binary) = same(name);
+        let read = |file: &[u8]| crate::private_key(file, Some(&passphrase)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(public(&read(&binary)), public(&read(&pem)), "{name}");
+    }
+    let (_, encrypted) = same("ec.pbes2-aes-256-cbc.key");
+    assert_eq!(crate::private_key(&encrypted, None), Err(KeyError::PassphraseNeeded));
+    assert_eq!(crate::private_key(&encrypted, Some(&"wrong".into())), Err(KeyError::WrongPassphrase));
+    assert_eq!(crate::private_key(&[0x30, 0], None), Err(KeyError::MalformedKey));
+    let nothing = Err(KeyError::Missing { what: "certificate", label: "CERTIFICATE" });
+    assert_eq!(crate::certificates(&[0x30, 5, 0]), nothing, "cut short it is neither");
+}
+
+#[test]
+fn a_pkcs12_file_is_an_identity_and_its_cas() {
+    let (identity, cas) = crate::pkcs12(&file("modern.p12"), Some(&Secret::new(PASSPHRASE))).unwrap();
+    assert_eq!(cas, certificates(&file("ca.crt")).unwrap());
+    OnlyKey::new(&identity, &rustls::crypto::ring::default_provider()).unwrap();
+    assert_eq!(crate::pkcs12(&file("modern.p12"), None).map(drop), Err(KeyError::PassphraseNeeded));
+}
+
+#[test]
+fn an_identity_that_cannot_be_used_is_told() {
+    let provider = rustls::crypto::ring::default_provider();
+    let error = |chain: &str, key: &str| {
+        let chain = if chain.is_empty() { Vec::new() } else { certificates(&file(chain)).unwrap() };
+        let key = private_key(&file(key), None).unwrap();
+        OnlyKey::new(&ClientIdentity { chain, key }, &provider).map(drop).unwrap_err()
+    };
+    assert_eq!(error("", "ec.pkcs8.key"), IdentityError::NoCertificate);
+    assert_eq!(error("client.crt", "rsa.pkcs1.key"), IdentityError::KeyMismatch);
+    assert_eq!(error("rsa.1024.pem", "rsa.1024.pem"), IdentityError::RsaKeySize { bits: 1024 });
 }

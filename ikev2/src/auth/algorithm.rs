@@ -1,7 +1,7 @@
 //! The AlgorithmIdentifiers of method 14 (RFC 7427 §3, appendix A; RFC 8420 appendix A), and who verifies them.
 //!
-//! They are compared as whole strings of bytes, as RFC 7427 §3 allows: every encoding that a sane peer may send is made and
-//! compared, so there is no parser to get wrong (CVE-2018-6459, CVE-2021-41990).
+//! They are compared as whole strings of bytes, as RFC 7427 §3 allows: every encoding that a sane peer may send is made
+//! and compared, so there is no parser to get wrong (CVE-2018-6459, CVE-2021-41990).
 
 use std::fmt;
 
@@ -19,8 +19,8 @@ pub(super) fn rsa_pkcs1(hash: HashAlgorithm) -> Option<Vec<u8>> {
     Some(der::sequence(&[&rsa_pkcs1_oid(hash)?, NULL]))
 }
 
-/// The same of RSASSA-PSS with MGF1 of the same hash, a salt as long as the hash and, because DER leaves out what is the default, no
-/// trailer field (RFC 4055 §3.1).
+/// The same of RSASSA-PSS with MGF1 of the same hash, a salt as long as the hash and, because DER leaves out what is
+/// the default, no trailer field (RFC 4055 §3.1).
 pub(super) fn rsa_pss(hash: HashAlgorithm) -> Option<Vec<u8>> {
     pss(hash, NULL, NULL, &[])
 }
@@ -35,7 +35,8 @@ pub(super) fn ed25519() -> Vec<u8> {
     der::sequence(&[&[0x06, 3, 0x2b, 0x65, 0x70]])
 }
 
-/// Who verifies signatures of this AlgorithmIdentifier, one for each kind of key it goes with; `None` if we do not have it.
+/// Who verifies signatures of this AlgorithmIdentifier, one for each kind of key it goes with; `None` if we do not have
+/// it.
 pub(super) fn verifiers(algorithm: &[u8]) -> Option<Vec<Verifier>> {
     let canonical = HASHES.iter().find_map(|&hash| canonical(algorithm, hash));
     let wanted = canonical.unwrap_or_else(|| algorithm.to_vec());
@@ -54,8 +55,9 @@ pub(super) fn is_sha1(verifier: Verifier) -> bool {
     verifier.signature_alg_id() == RSA_SHA1.signature_alg_id()
 }
 
-/// The preferred encoding of RSA with this hash, if `algorithm` is some encoding of it: parameters may be NULL or absent, and
-/// verifiers must take both (RFC 4055 §2.1, §5); RFC 7427 appendix A.4.3 has the trailer field although it is the default.
+/// The preferred encoding of RSA with this hash, if `algorithm` is some encoding of it: parameters may be NULL or
+/// absent, and verifiers must take both (RFC 4055 §2.1, §5); RFC 7427 appendix A.4.3 has the trailer field although it
+/// is the default.
 fn canonical(algorithm: &[u8], hash: HashAlgorithm) -> Option<Vec<u8>> {
     if der::sequence(&[&rsa_pkcs1_oid(hash)?]) == algorithm {
         return rsa_pkcs1(hash);

@@ -35,13 +35,13 @@ pub(crate) use verify::PeerVerification;
 #[derive(Debug)]
 pub(crate) struct Authenticated(());
 
-/// What SIGNATURE_HASH_ALGORITHMS of ours says (RFC 7427 §4): never SHA-1, which we only put up with. `IDENTITY` is for Ed25519
-/// (RFC 8420 §2).
+/// What SIGNATURE_HASH_ALGORITHMS of ours says (RFC 7427 §4): never SHA-1, which we only put up with. `IDENTITY` is for
+/// Ed25519 (RFC 8420 §2).
 pub(crate) const HASH_ALGORITHMS: [HashAlgorithm; 4] =
     [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512, HashAlgorithm::IDENTITY];
 
-/// What an end signs (RFC 7296 §2.15): its `message` of IKE_SA_INIT as it was sent, without the non-ESP marker; the nonce of the
-/// other end; and its ID payload from the type on, with the reserved bytes as they came.
+/// What an end signs (RFC 7296 §2.15): its `message` of IKE_SA_INIT as it was sent, without the non-ESP marker; the
+/// nonce of the other end; and its ID payload from the type on, with the reserved bytes as they came.
 pub(crate) fn octets(prf: Prf, message: &[u8], peer_nonce: &[u8], sk_p: &[u8], id_body: &[u8]) -> Vec<u8> {
     [message, peer_nonce, prf.sign(sk_p, &[id_body]).expose()].concat()
 }
@@ -51,7 +51,8 @@ pub(crate) fn id_body(id: &Identification) -> Vec<u8> {
     [&[id.id_type.0], &id.reserved[..], &id.data].concat()
 }
 
-/// AUTH made with a pre-shared key, or with the MSK of EAP, or SK_pi where an EAP method gives no MSK (RFC 7296 §2.15, §2.16).
+/// AUTH made with a pre-shared key, or with the MSK of EAP, or SK_pi where an EAP method gives no MSK (RFC 7296 §2.15,
+/// §2.16).
 pub(crate) fn shared_key(prf: Prf, key: &[u8], octets: &[u8]) -> Authentication {
     let padded = prf.sign(key, &[b"Key Pad for IKEv2"]);
     let data = Bytes::copy_from_slice(prf.sign(padded.expose(), &[octets]).expose());

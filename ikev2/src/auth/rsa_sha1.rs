@@ -13,6 +13,7 @@ use p521::pkcs8::{
 };
 use pki_types::PrivateKeyDer;
 use ring::digest;
+use zeroize::Zeroizing;
 
 /// The numbers of an RSA key, big-endian without leading zeros.
 pub(super) struct RsaSha1 {
@@ -44,8 +45,8 @@ impl RsaSha1 {
         read.ok()
     }
 
-    /// The signature, as long as the modulus. Without the primes of the key it takes four times as long and leaves nothing that a
-    /// miscalculation could give away.
+    /// The signature, as long as the modulus. Without the primes of the key it takes four times as long and leaves
+    /// nothing that a miscalculation could give away.
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, message);
         let length = self.modulus.len();
@@ -54,7 +55,7 @@ impl RsaSha1 {
         let bits = u32::try_from(length * 8).ok()?;
         let number = |bytes: &[u8]| BoxedUint::from_be_slice(bytes, bits).ok();
         let modulus: Odd<BoxedUint> = Option::from(Odd::new(number(&self.modulus)?))?;
-        let exponent = number(self.private_exponent.expose())?;
+        let exponent = Zeroizing::new(number(self.private_exponent.expose())?);
         let message = BoxedMontyForm::new(number(&encoded)?, &BoxedMontyParams::new(modulus));
         let signature = message.pow(&exponent).retrieve().to_be_bytes().to_vec();
         signature.get(signature.len().checked_sub(length)?..).map(<[u8]>::to_vec)

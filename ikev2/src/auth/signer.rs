@@ -52,7 +52,8 @@ enum Key {
 
 impl Signer {
     /// # Errors
-    /// [`IdentityError`] when a certificate cannot be read, the key cannot sign, or does not belong to the first certificate.
+    /// [`IdentityError`] when a certificate cannot be read, the key cannot sign, or does not belong to the first
+    /// certificate.
     pub(crate) fn new(identity: &ClientIdentity) -> Result<Self, IdentityError> {
         let leaf = identity.leaf()?;
         let (key, public) = match p521_key(&identity.key) {
@@ -70,9 +71,9 @@ impl Signer {
         Ok(Self { key, chain: identity.chain.clone(), subject })
     }
 
-    /// The ways to sign, best first; after AUTHENTICATION_FAILED the next one may do better. `peer_hashes` is the gateway's
-    /// SIGNATURE_HASH_ALGORITHMS, empty if it sent none and knows nothing of RFC 7427. None is left if our key and the gateway have
-    /// nothing in common.
+    /// The ways to sign, best first; after AUTHENTICATION_FAILED the next one may do better. `peer_hashes` is the
+    /// gateway's SIGNATURE_HASH_ALGORITHMS, empty if it sent none and knows nothing of RFC 7427. None is left if our
+    /// key and the gateway have nothing in common.
     pub(crate) fn schemes(&self, choice: SignatureChoice, peer_hashes: &[HashAlgorithm], legacy: bool) -> Vec<Scheme> {
         let knows = |hash: &HashAlgorithm| peer_hashes.contains(hash);
         match &self.key {
@@ -181,8 +182,8 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// Without RFC 7427 (`hash` is `None`) only method 1 is left. There RFC 7296 §3.8 wants SHA-1, which many old gateways insist on and which
-/// is behind `legacy`; the others read the hash from the signature.
+/// Without RFC 7427 (`hash` is `None`) only method 1 is left. There RFC 7296 §3.8 wants SHA-1, which many old gateways
+/// insist on and which is behind `legacy`; the others read the hash from the signature.
 fn rsa_schemes(choice: SignatureChoice, hash: Option<HashAlgorithm>, legacy: bool) -> Vec<Scheme> {
     let classic = [legacy.then_some(HashAlgorithm::SHA1), Some(HashAlgorithm::SHA2_256)];
     let classic = classic.into_iter().flatten().map(Scheme::Rsa);

@@ -41,8 +41,8 @@ impl PeerVerification {
         self.request.clone()
     }
 
-    /// Judges the gateway that was reached as `host`, in this order: chain, key, identity, signature. The first certificate is its own,
-    /// the others may come in any order, and some may be of no use.
+    /// Judges the gateway that was reached as `host`, in this order: chain, key, identity, signature. The first
+    /// certificate is its own, the others may come in any order, and some may be of no use.
     pub(crate) fn verify(
         &self,
         host: &str,
@@ -69,8 +69,9 @@ impl PeerVerification {
         Ok(Authenticated(()))
     }
 
-    /// IDr must be in the certificate. Beyond that it must be the identity we want; a gateway that calls itself by its subject, as Windows does,
-    /// may show the identity we want anywhere in the certificate, and so may any gateway that is only expected to be the host we called.
+    /// IDr must be in the certificate. Beyond that it must be the identity we want; a gateway that calls itself by its
+    /// subject, as Windows does, may show the identity we want anywhere in the certificate, and so may any gateway that
+    /// is only expected to be the host we called.
     fn verify_identity(
         &self,
         host: &str,
@@ -96,7 +97,8 @@ impl PeerVerification {
     }
 }
 
-/// SHA-1 hashes of the anchors' public keys. A list of all public CAs would only make the message long; an empty one asks for any certificate.
+/// SHA-1 hashes of the anchors' public keys. A list of all public CAs would only make the message long; an empty one
+/// asks for any certificate.
 fn certificate_request(chains: &ChainVerifier) -> CertificateRequest {
     let hash = |key: Vec<u8>| digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &key).as_ref().to_vec();
     let hashes: Vec<Vec<u8>> = chains.anchor_keys().map(hash).collect();
@@ -104,8 +106,8 @@ fn certificate_request(chains: &ChainVerifier) -> CertificateRequest {
     CertificateRequest { encoding: CertEncoding::X509_SIGNATURE, authorities }
 }
 
-/// An extended key usage, if there is one, must name a purpose that gateways have: serverAuth (RFC 5280 §4.2.1.12), as Windows and iOS demand;
-/// ipsecIKE (RFC 4945 §5.1.3.12); ikeIntermediate, Apple's of old; or any.
+/// An extended key usage, if there is one, must name a purpose that gateways have: serverAuth (RFC 5280 §4.2.1.12), as
+/// Windows and iOS demand; ipsecIKE (RFC 4945 §5.1.3.12); ikeIntermediate, Apple's of old; or any.
 struct Purpose;
 
 impl ExtendedKeyUsageValidator for Purpose {
@@ -145,7 +147,7 @@ fn verify_key(certificate: &X509Certificate<'_>) -> Result<(), PeerNotAuthentica
 }
 
 /// Verifies AUTH with the key of the certificate.
-fn verify_signature(
+pub(super) fn verify_signature(
     leaf: &EndEntityCert<'_>,
     auth: &Authentication,
     octets: &[u8],

@@ -37,8 +37,8 @@ impl CertifiedNames {
         Some(Self(names))
     }
 
-    /// Whether it vouches for this identity, by the field of the same kind (RFC 4945 §3.1): a common name is no host name, and a wildcard
-    /// is nothing but itself.
+    /// Whether it vouches for this identity, by the field of the same kind (RFC 4945 §3.1): a common name is no host
+    /// name, and a wildcard is nothing but itself.
     pub(crate) fn contain(&self, wanted: &Identity) -> bool {
         self.0.iter().any(|name| name.matches(wanted))
     }

@@ -8,8 +8,8 @@ use x509_parser::{
 
 use super::IdentityError;
 
-/// The DER of a name written as `C=CH, O=Example, CN=name`, or `/C=CH/O=Example/CN=name`. `+` joins attributes of one relative name;
-/// a backslash takes the meaning from what follows, or begins two hex digits (RFC 4514 §2.4).
+/// The DER of a name written as `C=CH, O=Example, CN=name`, or `/C=CH/O=Example/CN=name`. `+` joins attributes of one
+/// relative name; a backslash takes the meaning from what follows, or begins two hex digits (RFC 4514 §2.4).
 pub(super) fn parse(text: &str) -> Result<Vec<u8>, IdentityError> {
     let text = text.trim();
     let (separator, text) = text.strip_prefix('/').map_or((',', text), |rest| ('/', rest));
@@ -38,8 +38,8 @@ pub(super) fn is_readable(der: &[u8]) -> bool {
     read(der).is_some()
 }
 
-/// Whether two names are the same: relative names in the same order, strings without regard to their type, case and runs of
-/// spaces (RFC 5280 §7.1), other values byte by byte. The empty name is nobody's.
+/// Whether two names are the same: relative names in the same order, strings without regard to their type, case and
+/// runs of spaces (RFC 5280 §7.1), other values byte by byte. The empty name is nobody's.
 pub(super) fn same(ours: &[u8], theirs: &[u8]) -> bool {
     match (comparable(ours), comparable(theirs)) {
         (Some(ours), Some(theirs)) => !ours.is_empty() && ours == theirs,

@@ -72,8 +72,8 @@ pub(crate) enum BadIdentification {
 }
 
 impl Identity {
-    /// Reads an identity in strongSwan's notation: an address; `C=CH, O=x, CN=y`, with `/` between the parts if it begins with
-    /// one; `user@host`; `@name` or a plain name; `@@user@host`; `@#` and hex digits for a key id. Prefixes
+    /// Reads an identity in strongSwan's notation: an address; `C=CH, O=x, CN=y`, with `/` between the parts if it
+    /// begins with one; `user@host`; `@name` or a plain name; `@@user@host`; `@#` and hex digits for a key id. Prefixes
     /// (`ipv4:`, `ipv6:`, `fqdn:`, `email:`, `dn:`, `keyid:`) settle what is ambiguous.
     ///
     /// # Errors
@@ -126,9 +126,9 @@ impl Identity {
         named.unwrap_or_else(|_| Self::KeyId(name.as_bytes().to_vec()))
     }
 
-    /// Whether this is the identity that was expected: names without regard to case (RFC 4945 §3.1.2, §3.1.3), distinguished names
-    /// without regard to case, runs of spaces and types of strings (RFC 5280 §7.1), everything else byte by byte.
-    /// Nothing is a wildcard.
+    /// Whether this is the identity that was expected: names without regard to case (RFC 4945 §3.1.2, §3.1.3),
+    /// distinguished names without regard to case, runs of spaces and types of strings (RFC 5280 §7.1), everything else
+    /// byte by byte. Nothing is a wildcard.
     #[must_use]
     pub fn matches(&self, expected: &Self) -> bool {
         match (self, expected) {

@@ -70,7 +70,8 @@ fn hosts_and_users_have_identities() {
     assert_eq!(Identity::of_user("Jürgen Müller"), Identity::KeyId("Jürgen Müller".as_bytes().to_vec()));
 }
 
-/// Names of certificates and requests made by OpenSSL 3.0.22, the second one by `openssl req -new -multivalue-rdn -subj /DC=org+UID=x/emailAddress=a@b`.
+/// Names of certificates and requests made by OpenSSL 3.0.22, the second one by `openssl req -new -multivalue-rdn -subj
+/// /DC=org+UID=x/emailAddress=a@b`.
 #[test]
 fn distinguished_names_are_encoded_as_openssl_does() {
     for (text, der) in [

@@ -7,6 +7,8 @@ use rcgen::{
     SignatureAlgorithm, date_time_ymd,
 };
 
+use x509_parser::extensions::ParsedExtension;
+
 use super::{pki::*, *};
 use PeerNotAuthenticated as Refused;
 
@@ -187,6 +189,34 @@ fn revoked_certificates_are_refused_and_so_is_ignorance() {
     assert!(matches!(PeerVerification::new(&bad), Err(adit_pki::TrustError::List { number: 1, .. })));
 }
 
+/// As `openssl ca -gencrl` makes them without `crl_extensions` (RFC 5280 §5.1).
+#[test]
+fn lists_of_version_1_count_like_others() {
+    let judge = |lists: &[&str], name: &str| {
+        let crls = lists.iter().flat_map(|name| adit_pki::revocation_lists(&file(name)).unwrap()).collect();
+        let anchors = vec![certificate("ca-rsa"), certificate("ca-p521")];
+        let verifier = CertificateVerifier { anchors, crls, identity: ExpectedIdentity::Host };
+        let auth = Authentication { method: AuthMethod::DIGITAL_SIGNATURE, data: Bytes::new() };
+        let cert = payload(&certificate(name));
+        let verification = PeerVerification::new(&verifier).unwrap();
+        verification.verify("vpn.example", &[&cert], &id("vpn.example"), &auth, b"", NOW, false).unwrap_err()
+    };
+    // Whoever gets past the chain fails by the signature.
+    for (lists, name, verdict) in [
+        (&[][..], "rsa", Refused::WrongSignature),
+        (&["rsa-none.crl"], "rsa", Refused::WrongSignature),
+        (&["rsa-revoked.crl"], "rsa", Refused::Revoked),
+        (&["rsa-revoked.crl"], "rsa4096", Refused::Revoked),
+        (&["rsa-revoked.crl"], "rsa-e3", Refused::WrongSignature),
+        (&["rsa-none.crl"], "p521", Refused::NotCoveredByRevocationList),
+        (&["rsa-none.crl", "p521-revoked.crl"], "p521", Refused::Revoked),
+        (&["p521-revoked.crl"], "p384", Refused::WrongSignature),
+        (&["p521-revoked.crl"], "rsa", Refused::NotCoveredByRevocationList),
+    ] {
+        assert_eq!(judge(lists, name), verdict, "{lists:?} {name}");
+    }
+}
+
 /// `host` as it was called, what the gateway calls itself, and whether that is fine with the certificate of [`gateway`].
 #[test]
 fn the_gateway_must_be_the_host_we_called() {
@@ -289,18 +319,24 @@ fn wrong_identities_are_told_with_found_and_wanted() {
 
 #[test]
 fn a_key_id_is_that_of_the_key() {
-    let ca = ca("CA");
-    let gateway = gateway(&ca, |params| {
-        params.use_authority_key_identifier_extension = true;
-        params.key_identifier_method = rcgen::KeyIdMethod::PreSpecified(vec![0xab; 20]);
+    let der = certificate("p256");
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
+    let key_id = parsed.iter_extensions().find_map(|extension| {
+        let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() else { return None };
+        Some(id.0.to_vec())
     });
-    let (_, parsed) = x509_parser::parse_x509_certificate(&gateway.certificate).unwrap();
-    let has_id = parsed
-        .extensions()
-        .iter()
-        .any(|e| matches!(e.parsed_extension(), x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(_)));
-    let idr = Identity::KeyId(vec![0xab; 20]).to_payload();
-    assert_eq!(Case { idr, ..Case::of(&ca) }.judge(&gateway).is_ok(), has_id);
+    let key_id = key_id.unwrap();
+    let auth = Signer::new(&identity_of("p256")).unwrap().sign(Scheme::Ecdsa, b"octets").unwrap();
+    let judge = |found: &[u8], wanted: &[u8]| {
+        let identity = ExpectedIdentity::Exactly(Identity::KeyId(wanted.to_vec()));
+        let verifier = CertificateVerifier { anchors: vec![certificate("ca-p521")], crls: Vec::new(), identity };
+        let idr = Identity::KeyId(found.to_vec()).to_payload();
+        let verification = PeerVerification::new(&verifier).unwrap();
+        verification.verify("", &[&payload(&der)], &idr, &auth, b"octets", NOW, false).map(drop)
+    };
+    assert_eq!(judge(&key_id, &key_id), Ok(()));
+    assert!(matches!(judge(&key_id[1..], &key_id[1..]), Err(Refused::IdentityNotCertified { .. })));
+    assert!(matches!(judge(&key_id, b"another"), Err(Refused::WrongIdentity { .. })));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod pki;
+mod recorded;
 mod shared_key;
 mod signatures;
 mod signing;
