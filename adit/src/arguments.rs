@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::spec::ForwardSpec;
+use crate::{config::Method, spec::ForwardSpec};
 
 /// Options of every command: those of `adit forward` stand before them in its help, not among them.
 const LOG: &str = "Log options";
+/// Options of `--ikev2`.
+const IKEV2: &str = "IKEv2 options (with --ikev2; most also with a .sswan profile)";
 
 /// Reaches hosts behind a VPN gateway: without root, TUN device or routes.
 #[derive(Debug, Parser)]
@@ -38,10 +40,21 @@ pub(crate) enum Command {
 
 /// Options of `adit forward`.
 #[derive(Debug, Clone, Args)]
+#[command(group = ArgGroup::new("gateway").required(true).args(["config", "ikev2"]))]
 pub(crate) struct Forward {
-    /// The profile: an OpenVPN .ovpn or .conf file. Files it names are looked for beside it
-    #[arg(long, short, value_name = "FILE.ovpn")]
-    pub(crate) config: PathBuf,
+    /// What describes the connection: an OpenVPN profile (.ovpn, .conf), a strongSwan profile (.sswan), or a TOML file of
+    /// connections (.toml). Files it names are looked for beside it
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The connection of the TOML file, where it has several
+    #[arg(long, value_name = "NAME", conflicts_with = "ikev2")]
+    pub(crate) connection: Option<String>,
+
+    /// An IKEv2 gateway, described by the options below: for a quick try. With another port than 500, NAT traversal is
+    /// used from the first datagram on
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) ikev2: Option<String>,
 
     /// Listens on PORT (of 127.0.0.1, or of BIND) and connects to HOSTPORT of HOST through the tunnel; may be repeated.
     /// IPv6 addresses stand in brackets; a HOST that is a name is resolved by the DNS servers the gateway pushes
@@ -55,6 +68,88 @@ pub(crate) struct Forward {
     /// Takes the passphrase of the private key from the first line of this file
     #[arg(long, value_name = "FILE")]
     pub(crate) askpass: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) ikev2_options: Ikev2Options,
+}
+
+/// Options of `--ikev2`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = IKEV2)]
+pub(crate) struct Ikev2Options {
+    /// Our user name, for EAP
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+
+    /// Takes the password from the first line of this file; else ADIT_PASSWORD is it, or it is asked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+
+    /// Takes the pre-shared key from the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) psk_file: Option<PathBuf>,
+
+    /// An authority that vouches for the gateway, PEM or DER; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Vec<PathBuf>,
+
+    /// Our certificate, with those between it and its authority
+    #[arg(long, value_name = "FILE", conflicts_with = "p12")]
+    pub(crate) cert: Option<PathBuf>,
+
+    /// The private key of the certificate
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+
+    /// Certificate and private key as PKCS#12
+    #[arg(long, value_name = "FILE")]
+    pub(crate) p12: Option<PathBuf>,
+
+    /// EAP methods to accept, best first; mschapv2 for a password and tls for a certificate, unless given
+    #[arg(long, value_name = "METHODS", value_enum, value_delimiter = ',')]
+    pub(crate) eap: Vec<Method>,
+
+    /// Who we are: a name, an e-mail address, an IP address, "C=CH, CN=x", or @#HEX
+    #[arg(long, value_name = "ID")]
+    pub(crate) local_id: Option<String>,
+
+    /// Who the gateway must be, unless it is HOST; %any for whoever the authority vouches for
+    #[arg(long, value_name = "ID")]
+    pub(crate) remote_id: Option<String>,
+
+    /// Algorithms of the IKE SA in strongSwan's notation, such as aes256gcm16-prfsha384-ecp384
+    #[arg(long, value_name = "PROPOSALS")]
+    pub(crate) ike_proposals: Option<String>,
+
+    /// Algorithms of ESP, such as aes256gcm16
+    #[arg(long, value_name = "PROPOSALS")]
+    pub(crate) esp_proposals: Option<String>,
+
+    /// Allows algorithms that should not be used any more: SHA-1, 3DES, MODP groups below 2048 bits
+    #[arg(long)]
+    pub(crate) legacy: bool,
+}
+
+impl Ikev2Options {
+    /// One of the options that were given.
+    pub(crate) fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            ("--user", self.user.is_some()),
+            ("--password-file", self.password_file.is_some()),
+            ("--psk-file", self.psk_file.is_some()),
+            ("--ca", !self.ca.is_empty()),
+            ("--cert", self.cert.is_some()),
+            ("--key", self.key.is_some()),
+            ("--p12", self.p12.is_some()),
+            ("--eap", !self.eap.is_empty()),
+            ("--local-id", self.local_id.is_some()),
+            ("--remote-id", self.remote_id.is_some()),
+            ("--ike-proposals", self.ike_proposals.is_some()),
+            ("--esp-proposals", self.esp_proposals.is_some()),
+            ("--legacy", self.legacy),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
 }
 
 /// How the log is written.
@@ -77,12 +172,18 @@ Examples:
   For other machines, too (think about who can reach that port)
       adit forward -c office.ovpn -L 0.0.0.0:8080:192.168.100.30:80
 
+  Through an IKEv2 gateway, with a password that is asked for
+      adit forward --ikev2 vpn.example --user alice --ca ca.pem -L 8080:192.168.100.30:80
+
+  Through one of the connections of a TOML file
+      adit forward -c connections.toml --connection office -L 8080:192.168.100.30:80
+
   Without a terminal, the password in a file, the log for machines
       adit forward -c office.ovpn --auth-user-pass login.txt --log-format json -L 8080:192.168.100.30:80
 
 When the tunnel is up, standard output has one line for each forward: `127.0.0.1:8080 -> 192.168.100.30:80/tcp`.
-The first connect gives up after one round over all gateways, or after as many as `connect-retry-max` says; a tunnel
-that was up is brought back for as long as it takes, or as `connect-retry-max` says. Credentials that were rejected are
+The first connect gives up after one round over all gateways, a tunnel that was up is brought back for as long as it
+takes; or both after as many rounds as an OpenVPN profile's `connect-retry-max` says. Credentials that were rejected are
 never tried again. Ctrl-C and SIGTERM close the tunnel politely.
 ";
 
@@ -90,7 +191,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
     0  ended by SIGTERM
     1  something else
-    2  the command line, the profile or a secret cannot be used
+    2  the command line, the configuration or a secret cannot be used
     3  no tunnel: no gateway was reached, none answered, or it broke off
     4  no tunnel: the gateway could not prove who it is
     5  our credentials were rejected, or a question of the gateway was not answered
@@ -116,9 +217,20 @@ mod tests {
         let mut command = Arguments::command();
         command.build();
         let help = command.find_subcommand_mut("forward").unwrap().render_long_help().to_string();
-        let options =
-            ["--config <", "--local <", "--auth-user-pass <", "--askpass <", "--log-format <", "--verbose", "--quiet"];
-        let places: Vec<_> = options.iter().map(|option| help.find(option).unwrap()).collect();
+        let options = [
+            "--config <",
+            "--ikev2 <",
+            "--local <",
+            "--auth-user-pass <",
+            "--askpass <",
+            "--psk-file <",
+            "--legacy",
+            "--log-format <",
+            "--verbose",
+            "--quiet",
+        ];
+        let (_, list) = help.split_once("Options:").unwrap();
+        let places: Vec<_> = options.iter().map(|option| list.find(option).unwrap()).collect();
         assert!(places.is_sorted(), "{help}");
     }
 
@@ -131,6 +243,29 @@ mod tests {
             assert_eq!((arguments.log_format, arguments.verbose), (LogFormat::Json, 1));
             let Command::Forward(forward) = arguments.command;
             assert_eq!(forward.forwards.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_connection_is_described_once() {
+        let parse = |line: &str| Arguments::try_parse_from(format!("adit forward {line} -L 1:h:2").split(' '));
+        for right in [
+            "-c x.ovpn",
+            "-c x.toml --connection office",
+            "--ikev2 vpn.example --user alice --ca ca.pem --eap mschapv2,tls,ttls,gtc,md5",
+            "--ikev2 vpn.example --cert c.pem --key k.pem --ca a.pem --ca b.pem",
+        ] {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "",
+            "-c x.ovpn --ikev2 vpn.example",
+            "--ikev2 vpn.example --connection office",
+            "--ikev2 vpn.example --key k.pem",
+            "--ikev2 vpn.example --cert c.pem --p12 c.p12",
+            "--ikev2 vpn.example --eap peap",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -11,7 +11,7 @@ pub enum Exit {
     Ok,
     /// Something else.
     Other,
-    /// The command line, the profile or a secret cannot be used.
+    /// The command line, the configuration or a secret cannot be used.
     Usage,
     /// A gateway's name has no address, no gateway answered, or it broke off before the tunnel was up.
     Unreachable,
@@ -63,6 +63,12 @@ impl Error {
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says where what is wrong stands.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        self.message = one_line(&format!("{place}: {}", self.message));
         self
     }
 

@@ -1,21 +1,22 @@
 //! The program `adit`, as a library: everything but `main`.
 //!
 //! `adit forward --config office.ovpn -L 8080:192.168.100.30:80` listens on this machine, and what connects there reaches a
-//! host behind the VPN gateway. It needs no rights, no TUN device and no routes.
+//! host behind the VPN gateway, be that an OpenVPN server or, as `--ikev2 HOST` or a TOML file has it, an IKEv2 one. It needs no rights, no TUN device and no routes.
 //!
 //! Standard output has one line for each forward, once the tunnel is up; everything else goes to standard error.
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod config;
 mod error;
 mod forward;
 mod log;
-mod profile;
 mod prompt;
 mod run;
 mod spec;
 mod terminal;
 
+pub use config::Configuration;
 pub use error::{Error, Exit};
 pub use run::run;
 pub use spec::{ForwardSpec, SpecError, TransportKind};

@@ -2,15 +2,15 @@
 
 use std::{ffi::OsString, io::Write};
 
-use adit_driver::{Builder, Client, Failure, openvpn::OpenVpn};
+use adit_driver::{Any, Builder, Client, Failure};
 use clap::Parser;
-use openvpn::Config;
 
 use crate::{
     arguments::{Arguments, Command, Forward, LogFormat},
+    config::{self, Configuration},
     error::{Error, Exit},
     forward::{self, Listener},
-    log, profile,
+    log,
     prompt::Person,
     terminal::Terminal,
 };
@@ -18,7 +18,7 @@ use crate::{
 /// Runs the program with these arguments, the first of which is its name. `adjust` may change the configuration before it is
 /// used: the program itself leaves it as it is, tests withhold features.
 #[must_use]
-pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&mut Config)) -> Exit {
+pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&mut Configuration)) -> Exit {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -40,7 +40,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     }
 }
 
-fn prepare_and_forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) -> Result<Exit, Error> {
+fn prepare_and_forward(arguments: &Forward, adjust: impl FnOnce(&mut Configuration)) -> Result<Exit, Error> {
     // One thread: one tunnel is one task, and waking another core for each packet costs more than its encryption.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -52,7 +52,7 @@ fn prepare_and_forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) ->
     result
 }
 
-async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) -> Result<Exit, Error> {
+async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Configuration)) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
     let mut config = tokio::select! {
         biased;
@@ -62,7 +62,7 @@ async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) -> Resul
     adjust(&mut config);
     // Before connecting: a port in use is said at once.
     let listeners = Listener::bind_all(&arguments.forwards)?;
-    let client = Builder::new(OpenVpn::from(config)).options(forward::options()).prompter(Person::new()).start();
+    let client = Builder::new(Any::from(config)).options(forward::options()).prompter(Person::new()).start();
     tokio::select! {
         biased;
         exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
@@ -86,8 +86,8 @@ async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Config)) -> Resul
 }
 
 /// On a thread of its own: it may ask for secrets.
-async fn load(arguments: Forward) -> Result<Config, Error> {
-    match tokio::task::spawn_blocking(move || profile::load(&arguments)).await {
+async fn load(arguments: Forward) -> Result<Configuration, Error> {
+    match tokio::task::spawn_blocking(move || config::load(&arguments)).await {
         Ok(config) => config,
         Err(error) => Err(Error::new(Exit::Other, error)),
     }

@@ -255,6 +255,98 @@ fn in_json_the_error_is_an_event_with_code_and_hint() {
     }
 }
 
+/// A TOML file with a connection to this gateway by pre-shared key, with further lines.
+fn ikev2(place: &Workplace, gateway: &str, more: &str) -> PathBuf {
+    fs::write(place.0.join("psk"), "shared\n").unwrap();
+    let path = place.0.join("office.toml");
+    let text = format!(
+        "[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"{gateway}\"]\npsk = {{ file = \"psk\" }}\n\
+         retransmit = {{ first_ms = 50, limit_ms = 50, tries = 3 }}\n{more}\n"
+    );
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// `adit forward` with this file.
+fn forward_ikev2(path: &PathBuf) -> Command {
+    let mut command = adit(&["forward", "--config"]);
+    command.arg(path).args(FORWARD);
+    command
+}
+
+#[test]
+fn an_ikev2_gateway_that_cannot_be_reached_is_named() {
+    let place = Workplace::new();
+    fails(forward_ikev2(&ikev2(&place, "no-such-host.invalid", "")), 3, &["no-such-host.invalid", "hint:"]);
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    fails(forward_ikev2(&ikev2(&place, &address, "")), 3, &["no tunnel to", &address, "no answer", "hint:", "4500"]);
+}
+
+/// Answers the first IKE_SA_INIT with this error notification, until its socket is closed.
+fn ikev2_gateway_that_says(notify: u16) -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut request = [0; 3000];
+        let (_, client) = socket.recv_from(&mut request).unwrap();
+        // The marker, and an SPI of ours behind the client's.
+        let mut response = request[..12].to_vec();
+        response.extend([7; 8]);
+        // A notification next, version 2.0, IKE_SA_INIT, a response, message 0.
+        response.extend([41, 0x20, 34, 0x20, 0, 0, 0, 0, 0, 0, 0, 36]);
+        response.extend([0, 0, 0, 8, 0, 0]);
+        response.extend(notify.to_be_bytes());
+        socket.send_to(&response, client).unwrap();
+    });
+    address
+}
+
+#[test]
+fn an_ikev2_gateway_without_a_common_algorithm_is_left() {
+    let place = Workplace::new();
+    // NO_PROPOSAL_CHOSEN (RFC 7296 §3.10.1).
+    let gateway = ikev2_gateway_that_says(14);
+    fails(forward_ikev2(&ikev2(&place, &gateway, "")), 6, &[&gateway, "algorithms", "hint:", "ike_proposals"]);
+}
+
+#[test]
+fn mistakes_in_ikev2_connections_are_named_with_file_and_line() {
+    let place = Workplace::new();
+    for (more, said) in [
+        ("pks = 1", &["office.toml line 6", "`pks`"][..]),
+        ("password = \"secret\"", &["office.toml line 6", "a secret does not stand in this file"]),
+        ("ike_proposals = \"aes256-blowfish\"", &["office.toml line 6", "blowfish"]),
+        ("remote_id = \"C=CH, X\"", &["office.toml line 6", "is no identity"]),
+        ("esp_proposals = \"3des-sha1\"", &["connection `office`", "legacy"]),
+        ("fragment_size = 10", &["connection `office`", "fragment_size"]),
+        ("user = \"alice\"", &["office.toml line 4", "the pre-shared key has no use"]),
+    ] {
+        fails(forward_ikev2(&ikev2(&place, "192.0.2.1", more)), 2, said);
+    }
+}
+
+#[test]
+fn secrets_of_ikev2_nobody_can_be_asked_for_are_said_to_be_missing() {
+    let place = Workplace::new();
+    let certificate = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+    let ca = place.0.join("ca.pem");
+    fs::write(&ca, certificate.cert.pem()).unwrap();
+    let quick = |arguments: &[&str]| {
+        let mut command = adit(&["forward", "--ikev2", "no-such-host.invalid"]);
+        command.arg("--ca").arg(&ca).args(arguments).args(FORWARD).env_remove("ADIT_PASSWORD");
+        command
+    };
+    fails(quick(&["--user", "alice"]), 2, &["the password is missing", "--password-file", "ADIT_PASSWORD"]);
+    fails(quick(&["--eap", "mschapv2"]), 2, &["the user name is missing", "--user"]);
+    let mut known = quick(&["--user", "alice"]);
+    known.env("ADIT_PASSWORD", "secret");
+    fails(known, 3, &["no-such-host.invalid"]);
+    let mut shared = adit(&["forward", "--ikev2", "no-such-host.invalid", "--psk-file"]);
+    shared.arg(place.0.join("nofile")).args(FORWARD);
+    fails(shared, 2, &["--psk-file", "nofile"]);
+}
+
 #[test]
 fn help_and_version_are_for_standard_output() {
     for (arguments, text) in [
@@ -262,6 +354,7 @@ fn help_and_version_are_for_standard_output() {
         (&["--help"], "Exit codes"),
         (&["forward", "--help"], "adit forward --config office.ovpn -L 8080:192.168.100.30:80"),
         (&["forward", "--help"], "\n  130  ended by Ctrl-C"),
+        (&["forward", "--help"], "adit forward --ikev2 vpn.example --user alice --ca ca.pem"),
     ] {
         let output = adit(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(0));

@@ -320,12 +320,15 @@ impl<T: Tunnel> Core<T> {
     fn on_up(&mut self, now: Instant, inner: &mut Inner, env: &Env, network: NetworkConfig) {
         let network = Arc::new(network);
         inner.stack.reconfigure(now, env.shared.options.stack(&network));
+        let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
+        let address = addresses.join(",");
         if self.up_since.is_none() {
             self.up_since = Some(now);
             inner.stats.times_up += 1;
+            tracing::info!(gateway = %self.path.remote, address, mtu = network.mtu, "tunnel up");
+        } else {
+            tracing::info!(address, mtu = network.mtu, "the network behind the gateway changed");
         }
-        let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
-        tracing::debug!(gateway = %self.path.remote, addresses = addresses.join(" "), mtu = network.mtu, "packets can travel");
         self.network = Some(Arc::clone(&network));
         env.shared.state.send_replace(State::Up(Arc::clone(&network)));
         env.shared.publish(ClientEvent::Up(network));

@@ -14,10 +14,11 @@
 //! the buffers of the stack and wake the task, which seals straight into the buffer of the next system call.
 //!
 //! The loop is written once, generic over [`adit_tunnel::Tunnel`]; what makes tunnels of one protocol is a [`Protocol`].
-//! [`openvpn`] has OpenVPN's.
+//! [`ikev2`] and [`openvpn`] have one each, and [`Any`] is
+//! either.
 //!
 //! ```no_run
-//! # async fn example(config: ::openvpn::Config) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(config: ::ikev2::Config) -> Result<(), Box<dyn std::error::Error>> {
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
 //! let client = adit_driver::connect(config).await?;
@@ -31,11 +32,12 @@
 //! ```
 //!
 //! Supported: UDP with segmentation offload where the system has it, and TCP; names resolved anew at every attempt, IPv6 and
-//! IPv4 tried with a stagger; reconnects over all gateways with jittered waits; names behind the tunnel, asked of the DNS
-//! servers the gateway pushed. Not supported: TUN devices, listening behind the tunnel.
+//! IPv4 tried with a stagger; a gateway that goes on at another port, and a change of our own address; reconnects over all
+//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. Not supported: TUN devices, listening behind the tunnel.
 #![forbid(unsafe_code)]
 
 mod active;
+mod any;
 mod batch;
 mod client;
 mod connection;
@@ -55,6 +57,7 @@ mod supervisor;
 mod tunnel_dns;
 mod udp_socket;
 
+pub mod ikev2;
 pub mod openvpn;
 
 // The toy protocol of the tests names this crate as others do, for those use it, too.
@@ -65,10 +68,10 @@ extern crate self as adit_driver;
 mod tests;
 
 pub use adit_tunnel::Family;
+pub use any::{Any, AnyOpener, AnySealer, AnyTunnel, connect};
 pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind, Stage};
-pub use openvpn::connect;
 pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;

@@ -10,18 +10,9 @@ use adit_tunnel::{Epoch, Path, Random};
 use openvpn::{Carry, Config, Session, SessionError};
 
 use crate::{
-    client::{Builder, Client},
     error::{Failure, FailureKind, Stage},
     protocol::{Protocol, Remote, RetryPolicy, SocketOptions},
 };
-
-/// Connects with default options.
-///
-/// # Errors
-/// [`Failure`] when no gateway could be reached, or trying again would be no use.
-pub async fn connect(config: impl Into<OpenVpn>) -> Result<Client, Failure> {
-    Builder::new(config.into()).connect().await
-}
 
 /// Makes OpenVPN tunnels of one configuration, and hands what one of them learnt (a token, the answer to a challenge) to the
 /// next.

@@ -9,7 +9,7 @@ mod toy;
 use std::{future::Future, io::ErrorKind, net::SocketAddr, time::Duration};
 
 use adit_driver::{Builder, Client, Remote};
-use adit_tunnel::Transport;
+use adit_tunnel::{CloseKind, Transport};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,7 +18,7 @@ use tokio::{
 
 use self::{
     far::{ECHO, Far, HOST, Manner, RESETS},
-    toy::{EXPIRE, Toy},
+    toy::{END, EXPIRE, KINDS, Toy},
 };
 use super::{Listener, udp};
 use crate::error::{Error, Exit};
@@ -29,6 +29,13 @@ pub(super) async fn soon<F: Future>(future: F) -> F::Output {
 
 /// A gateway of this manner, and a tunnel to it.
 async fn connect(manner: Manner) -> (Far, Client) {
+    let (far, client) = start(manner).await;
+    soon(client.up()).await.unwrap();
+    (far, client)
+}
+
+/// A gateway of this manner, and a tunnel to it that may come up.
+async fn start(manner: Manner) -> (Far, Client) {
     let far = Far::with_manner(Transport::Udp, manner).await;
     let remote = Remote {
         host: far.address.ip().to_string(),
@@ -37,7 +44,7 @@ async fn connect(manner: Manner) -> (Far, Client) {
         family: None,
         timeout: Duration::from_secs(5),
     };
-    let client = soon(Builder::new(Toy::new([remote])).connect()).await.unwrap();
+    let client = Builder::new(Toy::new([remote])).start();
     (far, client)
 }
 
@@ -169,4 +176,28 @@ async fn a_tunnel_that_ends_for_good_is_said_to_have_ended() {
     let error = Error::from(soon(client.closed()).await);
     assert_eq!(error.exit(), Exit::Lost);
     assert_eq!(error.to_string(), format!("the tunnel to {} ended: the session is over", far.address));
+}
+
+/// The exit code of every kind of end: before the tunnel is up, and afterwards.
+const EXITS: [(CloseKind, Exit, Exit); 8] = [
+    (CloseKind::Local, Exit::Ok, Exit::Ok),
+    (CloseKind::PeerClosed, Exit::Unreachable, Exit::Lost),
+    (CloseKind::TimedOut, Exit::Unreachable, Exit::Lost),
+    (CloseKind::PeerNotAuthenticated, Exit::PeerNotAuthenticated, Exit::PeerNotAuthenticated),
+    (CloseKind::AuthFailed, Exit::AuthFailed, Exit::AuthFailed),
+    (CloseKind::NoAgreement, Exit::NoAgreement, Exit::Lost),
+    (CloseKind::PeerMisbehaved, Exit::Unreachable, Exit::Lost),
+    (CloseKind::Internal, Exit::Other, Exit::Lost),
+];
+
+#[tokio::test]
+async fn every_kind_of_end_has_its_exit_code() {
+    for (number, (kind, before, afterwards)) in EXITS.into_iter().enumerate() {
+        assert_eq!(KINDS[number], kind);
+        let end = vec![END, number as u8];
+        let (_far, client) = start(Manner::Say(end.clone())).await;
+        assert_eq!(Error::from(soon(client.closed()).await).exit(), before, "{kind:?}");
+        let (_far, client) = connect(Manner::Interrupt(end)).await;
+        assert_eq!(Error::from(soon(client.closed()).await).exit(), afterwards, "{kind:?}");
+    }
 }

@@ -32,6 +32,19 @@ pub(super) const ANSWER: u8 = 8;
 pub(super) const EXPIRE: u8 = 9;
 /// With a port: the gateway goes on there.
 pub(super) const MOVE: u8 = 10;
+/// With a number: the end, of that kind.
+pub(super) const END: u8 = 11;
+/// The kinds of end by their number.
+pub(super) const KINDS: [CloseKind; 8] = [
+    CloseKind::Local,
+    CloseKind::PeerClosed,
+    CloseKind::TimedOut,
+    CloseKind::PeerNotAuthenticated,
+    CloseKind::AuthFailed,
+    CloseKind::NoAgreement,
+    CloseKind::PeerMisbehaved,
+    CloseKind::Internal,
+];
 pub(super) const DATA: u8 = 16;
 /// The first byte of a message among packets.
 pub(super) const PING: u8 = 0xfe;
@@ -189,7 +202,7 @@ impl Tunnel for ToyTunnel {
     fn classify(&self, _: &Path, datagram: &[u8]) -> Class {
         match datagram {
             [DATA, key, ..] => Class::Data(KeyTag((*key).into())),
-            [HELLO..=MOVE, ..] => Class::Control,
+            [HELLO..=END, ..] => Class::Control,
             _ => Class::Ignore,
         }
     }
@@ -207,6 +220,7 @@ impl Tunnel for ToyTunnel {
             [CHALLENGE] => {
                 self.events.push_back(Event::Prompt(Prompt::Challenge { text: "code?".into(), echo: false }));
             }
+            [END, kind] => self.end(KINDS[usize::from(*kind)], "it ended", Retry::Never),
             [MOVE, high, low] => {
                 self.path.remote.set_port(u16::from_be_bytes([*high, *low]));
                 self.events.push_back(Event::Path(self.path));

@@ -410,8 +410,6 @@ impl Session {
                 "the server gives us no address inside the tunnel; if it has no pool, the profile needs `ifconfig`"
             );
         }
-        let addresses: Vec<_> = network.addresses.iter().map(ToString::to_string).collect();
-        tracing::info!(address = addresses.join(","), mtu = network.mtu, "tunnel up");
         self.events.push_back(Event::Up(network));
         Ok(())
     }

@@ -105,7 +105,7 @@ fn server_stops_answering(rig: &Rig) -> Result<()> {
     session.exchange()?;
     let mark = session.client.process.mark();
     session.gateway.process.signal("STOP")?;
-    let noticed = session.client.wait_event(mark, "tunnel down", Duration::from_secs(20));
+    let noticed = session.client.process.wait_text(mark, "tunnel lost", Duration::from_secs(20));
     // A stopped process cannot be ended politely.
     session.gateway.process.signal("CONT")?;
     noticed?;

@@ -1,6 +1,6 @@
 //! Without a TOML file: the flags for a quick try, and strongSwan's profiles.
 
-use std::{fs, path::Path, process::Command};
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -107,8 +107,8 @@ fn flags_p12(rig: &Rig) -> Result<()> {
 
 /// DER in base64, as the profiles have it.
 fn base64(kind: &str, file: &Path) -> Result<String> {
-    let script = format!("openssl {kind} | base64 --wrap 0");
-    run(Command::new("sh").args(["-ec", &script]).stdin(fs::File::open(file)?))
+    let script = format!("openssl {kind} -in \"$1\" | base64 --wrap 0");
+    run(Command::new("sh").args(["-ec", &script, "sh"]).arg(file))
 }
 
 fn sswan_eap(rig: &Rig) -> Result<()> {

@@ -71,7 +71,7 @@ fn wrong_password(rig: &Rig) -> Result<()> {
 fn wrong_psk(rig: &Rig) -> Result<()> {
     let setup = Setup::psk()
         .client(|client| client.secret("psk", "guess").reference(|charon| charon.secret("ike.secret", "guess")));
-    refused(rig, &setup, OUR_AUTHENTICATION, "rejected").map(drop)
+    refused(rig, &setup, OUR_AUTHENTICATION, "refused our").map(drop)
 }
 
 fn wrong_ca(rig: &Rig) -> Result<()> {
@@ -109,7 +109,7 @@ fn nothing_told(gateway: &Charon) -> Result<()> {
 fn bad_client(rig: &Rig, name: &str) -> Result<()> {
     let setup = Setup::certificates("server", name)
         .gateway(|gateway| gateway.file("x509crl", "crl.pem").conn("remote.revocation", "strict"));
-    refused(rig, &setup, OUR_AUTHENTICATION, "rejected").map(drop)
+    refused(rig, &setup, OUR_AUTHENTICATION, "refused our").map(drop)
 }
 
 fn no_common_ike_proposal(rig: &Rig) -> Result<()> {
@@ -150,7 +150,7 @@ fn no_address_left(rig: &Rig) -> Result<()> {
     let other = Charon::start(rig, Place::Lan, &other)?;
     other.swanctl(&["--initiate", "--child", "net"])?;
     let client = Client::start_ike(rig, &setup.client)?;
-    client.expect_failure(NO_AGREEMENT, "address", REFUSED)?;
+    client.expect_failure(UNREACHABLE, "no address left", REFUSED)?;
     drop(client);
     rig.prove_gone()?;
     gateway.expect("N(INT_ADDR_FAIL)")

@@ -1,0 +1,79 @@
+//! From what describes a connection, and the secrets that are not in it, to a configuration.
+
+mod build;
+mod draft;
+mod files;
+mod flags;
+mod ovpn;
+mod sswan;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use adit_driver::Any;
+
+pub(crate) use self::draft::Method;
+use self::{draft::Draft, tables::Connection};
+use crate::{
+    arguments::Forward,
+    error::{Error, Exit},
+};
+
+/// What a tunnel is made from.
+#[derive(Debug)]
+pub enum Configuration {
+    /// An IKEv2 gateway.
+    Ikev2(Box<ikev2::Config>),
+    /// An OpenVPN server.
+    OpenVpn(Box<openvpn::Config>),
+}
+
+impl From<Configuration> for Any {
+    fn from(configuration: Configuration) -> Self {
+        match configuration {
+            Configuration::Ikev2(config) => (*config).into(),
+            Configuration::OpenVpn(config) => (*config).into(),
+        }
+    }
+}
+
+/// Reads what the arguments name, and asks for what is missing.
+pub(crate) fn load(arguments: &Forward) -> Result<Configuration, Error> {
+    let Some(path) = &arguments.config else {
+        let host = arguments.ikev2.as_deref().unwrap_or_default();
+        return ikev2(flags::quick(host, arguments)?);
+    };
+    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_lowercase);
+    if arguments.connection.is_some() && extension.as_deref() != Some("toml") {
+        let error = Error::new(Exit::Usage, format!("--connection has no use with {}", path.display()));
+        return Err(error.hint("only a TOML file has several connections"));
+    }
+    match extension.as_deref() {
+        Some("toml") => {
+            flags::refuse(arguments, &path.display().to_string(), true)?;
+            match tables::load(path, arguments.connection.as_deref())? {
+                Connection::Ikev2(draft) => ikev2(*draft),
+                Connection::OpenVpn(profile, given) => openvpn(&profile, &given),
+            }
+        }
+        Some("sswan") => {
+            let mut draft = sswan::load(path)?;
+            flags::add(&mut draft, arguments)?;
+            ikev2(draft)
+        }
+        _ => {
+            flags::refuse(arguments, &path.display().to_string(), false)?;
+            openvpn(path, &flags::of_openvpn(arguments))
+        }
+    }
+}
+
+fn ikev2(draft: Draft) -> Result<Configuration, Error> {
+    build::build(draft).map(|config| Configuration::Ikev2(Box::new(config)))
+}
+
+fn openvpn(profile: &Path, given: &ovpn::Given) -> Result<Configuration, Error> {
+    ovpn::load(profile, given).map(|config| Configuration::OpenVpn(Box::new(config)))
+}

@@ -1,0 +1,226 @@
+//! Profiles of strongSwan's Android client: JSON with certificates inside (`.sswan`).
+//!
+//! The keys are those its importer reads (strongSwan, `VpnProfileImportActivity.java`). What means nothing here is said to.
+
+use std::{path::Path, time::Duration};
+
+use adit_tunnel::{Family, Secret};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use ikev2::SignatureChoice;
+use serde_json::{Map, Value};
+
+use super::{
+    draft::{Auth, Draft, Given, Method, Wording},
+    files::{Content, SecretSource, read},
+};
+use crate::error::{Error, Exit};
+
+/// Reads the profile.
+pub(super) fn load(path: &Path) -> Result<Draft, Error> {
+    let name = path.display().to_string();
+    let bytes = read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read {name}: {error}")))?;
+    parse(&name, &bytes)
+}
+
+fn parse(name: &str, bytes: &[u8]) -> Result<Draft, Error> {
+    let mut root = Fields::new(name, bytes)?;
+    let mut draft = Draft::new(name, Wording::Options);
+    for known in ["uuid", "name"] {
+        root.take(known);
+    }
+    let kind = root.text("type")?;
+    root.remote(&mut draft)?;
+    root.local(&mut draft)?;
+    kind_of(&root, kind, &mut draft)?;
+    if let Some(proposals) = root.text("ike-proposal")? {
+        draft.ike_proposals(&proposals)?;
+    }
+    if let Some(proposals) = root.text("esp-proposal")? {
+        draft.esp_proposals(&proposals)?;
+    }
+    if let Some(mtu) = root.number("mtu")? {
+        draft.set(move |settings| settings.mtu = Some(mtu));
+    }
+    if let Some(seconds) = root.number("nat-keepalive")? {
+        draft.set(move |settings| settings.nat_keepalive = Duration::from_secs(seconds.into()));
+    }
+    if root.flag("ipv6-transport")? == Some(false) {
+        draft.remotes.iter_mut().for_each(|remote| remote.family = Some(Family::V4));
+    }
+    for (key, why) in [
+        ("split-tunneling", "only what is forwarded enters the tunnel"),
+        ("apps", "only what is forwarded enters the tunnel"),
+        ("excluded-apps", "only what is forwarded enters the tunnel"),
+        ("proxy", "nothing here uses a proxy"),
+        ("dns-servers", "names are asked of the DNS servers that the gateway names"),
+    ] {
+        if root.take(key).is_some() {
+            draft.warnings.push(format!("{} has no effect: {why}", root.place(key)));
+        }
+    }
+    root.finish(&mut draft);
+    Ok(draft)
+}
+
+/// What the type of the profile asks for.
+fn kind_of(root: &Fields<'_>, kind: Option<Given<String>>, draft: &mut Draft) -> Result<(), Error> {
+    let Some(kind) = kind else { return Err(root.missing("type")) };
+    (draft.auth, draft.eap) = match kind.value.as_str() {
+        // What the app accepts for a password, in its order.
+        "ikev2-eap" => (Some(Auth::Eap), vec![Method::MsChapV2, Method::Gtc, Method::Md5]),
+        "ikev2-eap-tls" => (Some(Auth::Eap), vec![Method::Tls]),
+        "ikev2-cert" => (Some(Auth::Certificate), Vec::new()),
+        "ikev2-cert-eap" => {
+            let error = kind.error("a certificate and EAP one after the other (RFC 4739) are not supported");
+            return Err(error.hint("ask for a profile of type ikev2-eap, ikev2-eap-tls or ikev2-cert"));
+        }
+        "ikev2-byod-eap" => {
+            let error = kind.error("the checks of the device (EAP-TNC) of `ikev2-byod-eap` are not supported");
+            return Err(error.hint("ask for a profile of type ikev2-eap"));
+        }
+        other => {
+            let error = kind.error(format!("the type `{other}` is unknown"));
+            return Err(error.hint("known are ikev2-eap, ikev2-eap-tls and ikev2-cert"));
+        }
+    };
+    Ok(())
+}
+
+/// The members of an object that have not been looked at yet.
+struct Fields<'a> {
+    file: &'a str,
+    /// Before each key, such as `remote.`.
+    prefix: &'static str,
+    members: Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(file: &'a str, bytes: &[u8]) -> Result<Self, Error> {
+        let wrong = |problem: String| Error::new(Exit::Usage, problem);
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(members)) => Ok(Self { file, prefix: "", members }),
+            Ok(_) => Err(wrong(format!("{file}: this is no strongSwan profile, but other JSON"))),
+            Err(error) => {
+                let error = wrong(format!("{file} line {}: this is no JSON ({:?})", error.line(), error.classify()));
+                Err(error.hint("copy the profile again, as it was given to you"))
+            }
+        }
+    }
+
+    fn remote(&mut self, draft: &mut Draft) -> Result<(), Error> {
+        let Some(mut remote) = self.object("remote", "remote.")? else { return Err(self.missing("remote")) };
+        let Some(address) = remote.text("addr")? else { return Err(remote.missing("addr")) };
+        let mut gateway = address.remote()?;
+        if let Some(port) = remote.number("port")? {
+            gateway.port = port;
+        }
+        draft.remotes = vec![gateway];
+        draft.remote_id = remote.text("id")?.map(|id| id.remote_id()).transpose()?;
+        draft.ca = remote.bytes("cert")?.into_iter().collect();
+        if remote.flag("certreq")? == Some(false) {
+            let what = remote.place("certreq");
+            draft.warnings.push(format!("{what} has no effect: the gateway is asked for its certificate"));
+        }
+        if let Some(revocation) = remote.object("revocation", "remote.revocation.")? {
+            revocation.revocation(draft)?;
+        }
+        remote.finish(draft);
+        Ok(())
+    }
+
+    fn revocation(mut self, draft: &mut Draft) -> Result<(), Error> {
+        if self.flag("strict")? == Some(true) {
+            let error = Error::new(
+                Exit::Usage,
+                format!("{}: nothing is fetched to see what was revoked", self.place("strict")),
+            );
+            return Err(error.hint("describe the connection in a TOML file, with `crl = [\"…\"]`"));
+        }
+        for key in ["crl", "ocsp"] {
+            if self.flag(key)? == Some(true) {
+                let what = self.place(key);
+                draft.warnings.push(format!("{what} has no effect: nothing is fetched to see what was revoked"));
+            }
+        }
+        self.finish(draft);
+        Ok(())
+    }
+
+    fn local(&mut self, draft: &mut Draft) -> Result<(), Error> {
+        let Some(mut local) = self.object("local", "local.")? else { return Ok(()) };
+        draft.user = local.text("eap_id")?;
+        draft.password = local
+            .text("shared_secret")?
+            .map(|Given { value, place }| Given::new(SecretSource::Value(Secret::new(value)), place));
+        draft.local_id = local.text("id")?.map(|id| id.identity()).transpose()?;
+        draft.pkcs12 = local.bytes("p12")?;
+        if local.flag("rsa-pss")? == Some(true) {
+            draft.set(|settings| settings.signature = SignatureChoice::RsaPss);
+        }
+        local.finish(draft);
+        Ok(())
+    }
+
+    fn place(&self, key: &str) -> String {
+        format!("{}: `{}{key}`", self.file, self.prefix)
+    }
+
+    fn wrong(&self, key: &str, wanted: &str) -> Error {
+        Error::new(Exit::Usage, format!("{}: this has to be {wanted}", self.place(key)))
+    }
+
+    fn missing(&self, key: &str) -> Error {
+        Error::new(Exit::Usage, format!("{} is missing", self.place(key))).hint("is it a strongSwan profile?")
+    }
+
+    fn take(&mut self, key: &str) -> Option<Value> {
+        self.members.remove(key).filter(|value| !value.is_null())
+    }
+
+    fn text(&mut self, key: &str) -> Result<Option<Given<String>>, Error> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(Given::new(text, self.place(key)))),
+            Some(_) => Err(self.wrong(key, "a text")),
+        }
+    }
+
+    fn number(&mut self, key: &str) -> Result<Option<u16>, Error> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let number = value.as_u64().and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0);
+        number.map(Some).ok_or_else(|| self.wrong(key, "a number from 1 to 65535"))
+    }
+
+    fn flag(&mut self, key: &str) -> Result<Option<bool>, Error> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(_) => Err(self.wrong(key, "true or false")),
+        }
+    }
+
+    fn object(&mut self, key: &str, prefix: &'static str) -> Result<Option<Self>, Error> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Object(members)) => Ok(Some(Self { file: self.file, prefix, members })),
+            Some(_) => Err(self.wrong(key, "an object")),
+        }
+    }
+
+    /// Base64, perhaps on several lines.
+    fn bytes(&mut self, key: &str) -> Result<Option<Given<Content>>, Error> {
+        let Some(Given { mut value, place }) = self.text(key)? else { return Ok(None) };
+        value.retain(|c| !c.is_whitespace());
+        match BASE64_STANDARD.decode(&value) {
+            Ok(bytes) => Ok(Some(Given::new(Content::Bytes(Secret::new(bytes)), place))),
+            Err(_) => Err(self.wrong(key, "base64")),
+        }
+    }
+
+    /// Whatever is left is not understood.
+    fn finish(self, draft: &mut Draft) {
+        for key in self.members.keys() {
+            draft.warnings.push(format!("{} is unknown, and has no effect", self.place(key)));
+        }
+    }
+}

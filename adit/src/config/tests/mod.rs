@@ -1,0 +1,62 @@
+//! What becomes of files and options, and what is said about those that cannot be used.
+
+mod credentials;
+mod options;
+mod sswan;
+mod tables;
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+/// A directory of its own for each test, with certificates and secrets; gone afterwards.
+struct Workplace(PathBuf);
+
+impl Workplace {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("adit-config-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let place = Self(std::env::temp_dir().join(name));
+        fs::create_dir_all(&place.0).unwrap();
+        let (certificate, key) = certificate("alice");
+        place.file("client.pem", certificate.pem());
+        place.file("client.key", key.serialize_pem());
+        place.file("both.pem", certificate.pem() + &key.serialize_pem());
+        place.file("ca.pem", self::certificate("ca").0.pem());
+        place.file("other.der", self::certificate("other").0.der());
+        place.file("password.txt", "secret\n");
+        place.file("psk.txt", "shared\r\nnot this\n");
+        place.file("hash.txt", "44EBBA8D5312B8D611474411F56989AE\n");
+        place
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The path of a file, as it stands in an error.
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn certificate(name: &str) -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CountryName, "CH");
+    params.distinguished_name.push(DnType::CommonName, name);
+    (params.self_signed(&key).unwrap(), key)
+}

@@ -1,0 +1,233 @@
+//! TOML files.
+
+use std::time::Duration;
+
+use ikev2::{SignatureChoice, TlsVersion};
+
+use super::Workplace;
+use crate::config::{
+    build::build,
+    draft::{Auth, Draft, Inner, Method},
+    files::SecretSource,
+    ovpn::Login,
+    tables::{Connection, load},
+};
+
+impl Workplace {
+    /// The connection of a file with this text.
+    fn toml(&self, text: &str, name: Option<&str>) -> Result<Connection, String> {
+        load(&self.file("office.toml", text), name).map_err(|error| error.to_string())
+    }
+
+    fn draft(&self, lines: &str) -> Draft {
+        match self.toml(&format!("[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n{lines}"), None) {
+            Ok(Connection::Ikev2(draft)) => *draft,
+            Ok(Connection::OpenVpn(..)) => panic!("this is IKEv2"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// What is said about a file with these lines in its connection, from line 4 on, after the file's name.
+    fn refused(&self, lines: &str) -> String {
+        let text = format!("[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n{lines}");
+        let error = match self.toml(&text, None) {
+            Ok(Connection::Ikev2(draft)) => build(*draft).map(|_| ()).unwrap_err().to_string(),
+            Ok(Connection::OpenVpn(..)) => panic!("this is IKEv2"),
+            Err(error) => error,
+        };
+        error.replace(&self.path(""), "")
+    }
+}
+
+#[test]
+fn every_key_reaches_its_place() {
+    let place = Workplace::new();
+    let draft = place.draft(
+        r#"
+        ca = ["ca.pem"]
+        crl = ["crl.pem"]
+        remote_id = "vpn.example"
+        send_remote_id = true
+        local_id = "me@example"
+        auth = "eap"
+        certificate = "client.pem"
+        key = "client.key"
+        passphrase = { env = "PASSPHRASE" }
+        user = "alice"
+        password = { file = "password.txt" }
+        eap = ["tls", "ttls", "mschapv2", "gtc", "md5"]
+        eap_tls = { ca = ["radius.pem"], server_name = "radius.example", min_version = "1.3", max_version = "1.3" }
+        ttls = { inner = "eap-mschapv2", anonymous_identity = "anon@example" }
+        ike_proposals = "aes128-sha256-x25519"
+        esp_proposals = "aes256gcm16"
+        legacy = true
+        signature = "rsa-pss"
+        remote_ts = ["192.168.100.0/24", "fd00::/64"]
+        fragment_size = 600
+        fragmentation = false
+        mobike = false
+        initial_contact = false
+        liveness_seconds = 7
+        nat_keepalive_seconds = 8
+        child_rekey_seconds = 3
+        ike_rekey_seconds = 0
+        retransmit = { first_ms = 100, limit_ms = 400, tries = 2 }
+        replay_window = 2048
+        mtu = 1300
+        "#,
+    );
+    assert_eq!(draft.auth, Some(Auth::Eap));
+    assert_eq!(draft.eap, [Method::Tls, Method::Ttls, Method::MsChapV2, Method::Gtc, Method::Md5]);
+    assert_eq!(draft.passphrase.as_ref().unwrap().value, SecretSource::Variable("PASSPHRASE".into()));
+    assert_eq!(draft.password.as_ref().unwrap().value, SecretSource::File(place.0.join("password.txt")));
+    let tls = draft.tls.as_ref().unwrap();
+    assert_eq!(tls.value.versions, (Some(TlsVersion::V1_3), Some(TlsVersion::V1_3)));
+    assert_eq!((tls.value.ca.len(), tls.value.server_name.as_deref()), (1, Some("radius.example")));
+    let ttls = &draft.ttls.as_ref().unwrap().value;
+    assert_eq!((ttls.inner, ttls.anonymous_identity.as_deref()), (Inner::EapMsChapV2, Some("anon@example")));
+    assert!(draft.crl.len() == 1 && draft.remote_id.is_some() && draft.local_id.is_some());
+
+    let lines = "auth = \"psk\"\npsk = { file = \"psk.txt\" }\nlegacy = true\nsignature = \"rsa-pss\"\n\
+        remote_ts = [\"192.168.100.0/24\", \"fd00::/64\"]\nfragment_size = 600\nfragmentation = false\nmobike = false\n\
+        initial_contact = false\nliveness_seconds = 7\nnat_keepalive_seconds = 8\nchild_rekey_seconds = 3\n\
+        ike_rekey_seconds = 0\nretransmit = { first_ms = 100, limit_ms = 400, tries = 2 }\nreplay_window = 2048\n\
+        mtu = 1300\nsend_remote_id = true\nlocal_id = \"me@example\"";
+    let config = build(place.draft(lines)).unwrap();
+    let settings = config.settings();
+    assert!(settings.legacy && settings.send_remote_identity && settings.local_identity.is_some());
+    assert_eq!(settings.signature, SignatureChoice::RsaPss);
+    assert_eq!(
+        settings.remote_networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["192.168.100.0/24", "fd00::/64"]
+    );
+    assert_eq!((settings.fragment_size, settings.fragmentation), (600, false));
+    assert!(!settings.mobike && !settings.initial_contact);
+    let seconds = [settings.liveness, settings.nat_keepalive, settings.child_rekey, settings.ike_rekey];
+    assert_eq!(seconds.map(|wait| wait.as_secs()), [7, 8, 3, 0]);
+    let schedule = settings.retransmission;
+    assert_eq!((schedule.first, schedule.limit), (Duration::from_millis(100), Duration::from_millis(400)));
+    assert_eq!((schedule.tries, settings.replay_window, settings.mtu), (2, 2048, Some(1300)));
+}
+
+#[test]
+fn what_is_not_said_keeps_its_default() {
+    let place = Workplace::new();
+    let config = build(place.draft("psk = { file = \"psk.txt\" }\nretransmit = { tries = 9 }")).unwrap();
+    let settings = config.settings();
+    assert!(settings.mobike && settings.fragmentation && settings.initial_contact && !settings.legacy);
+    assert_eq!((settings.retransmission.first, settings.retransmission.tries), (Duration::from_millis(500), 9));
+    assert_eq!((config.remotes()[0].host.as_str(), config.remotes()[0].port), ("a", 500));
+}
+
+#[test]
+fn mistakes_are_named_with_file_and_line() {
+    let place = Workplace::new();
+    for (lines, said) in [
+        ("pasword = 1", "office.toml line 4: unknown field `pasword`, expected one of `remotes`, `ca`"),
+        ("\nmobike = 1", "office.toml line 5: invalid type: integer `1`, expected a boolean"),
+        (
+            "auth = \"xauth\"",
+            "office.toml line 4: unknown variant `xauth`, expected one of `psk`, `certificate`, `eap`",
+        ),
+        ("eap = [\"peap\"]", "office.toml line 4: unknown variant `peap`, expected one of `mschapv2`, `tls`"),
+        ("ike_rekey_seconds = -1", "office.toml line 4: "),
+        (
+            "remote_ts = [\n\"10.0.0.0/8\",\n\"10.0.0/8\"]",
+            "office.toml line 6: `10.0.0/8` is no network; hint: write it as",
+        ),
+        ("ca = [\"nofile.pem\"]\nuser = \"u\"", "office.toml line 4: cannot read nofile.pem: No such file"),
+        ("ca = [\"psk.txt\"]\nuser = \"u\"", "office.toml line 4: psk.txt: there is no certificate in it"),
+        ("psk = { file = \"nofile\" }", "office.toml line 4: cannot read nofile: No such file"),
+        ("psk = { env = \"ADIT_TEST_UNSET\" }", "office.toml line 4: the variable ADIT_TEST_UNSET is not set"),
+        (
+            "nt_hash = { file = \"psk.txt\" }\nuser = \"u\"\nca = [\"ca.pem\"]",
+            "office.toml line 4: an NT hash has 32 hexadecimal",
+        ),
+        ("", "office.toml line 1 (connection `office`): nothing says how we prove who we are; hint: add `auth"),
+        (
+            "auth = \"certificate\"",
+            "office.toml line 1 (connection `office`): our certificate is missing; hint: add `pkcs12",
+        ),
+        (
+            "user = \"u\"",
+            "office.toml line 1 (connection `office`): the authority that vouches for the gateway is missing; \
+            hint: add `ca = [\"ca.pem\"]`",
+        ),
+        (
+            "[connection.home]\nprotocol = \"l2tp\"",
+            "office.toml line 5: this protocol is unknown; hint: write `protocol",
+        ),
+        ("[connection.home]\nremotes = []", "office.toml line 4: the connection `home` has no `protocol`; hint: add"),
+        (
+            "[forward]",
+            "office.toml line 4: unknown table `forward`; hint: connections are described in [connection.NAME]",
+        ),
+        ("= 1", "office.toml line 4: "),
+    ] {
+        let error = place.refused(lines);
+        assert!(error.starts_with(said), "{lines}\n{error}\n{said}");
+    }
+    let gateway =
+        place.toml("[connection.x]\nprotocol = \"ikev2\"\nremotes = [\"a:b\"]", None).map(|_| ()).unwrap_err();
+    assert!(gateway.contains("line 3: `a:b` is no gateway; hint: write HOST or HOST:PORT"), "{gateway}");
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_not_repeated() {
+    let place = Workplace::new();
+    for value in
+        ["\"hunter2\"", "4711", "47.11", "true", "{ value = \"hunter2\" }", "{ file = \"a\", env = \"hunter2\" }"]
+    {
+        for key in ["psk", "password", "passphrase", "nt_hash"] {
+            let error = place.refused(&format!("user = \"alice\"\n{key} = {value}"));
+            assert!(error.starts_with("office.toml line 5: a secret does not stand in this file"), "{error}");
+            assert!(!["hunter2", "4711", "47.11", "true"].iter().any(|secret| error.contains(secret)), "{error}");
+        }
+    }
+    let error = place.refused("password = [\"hunter2\"]");
+    assert!(error.starts_with("office.toml line 4: ") && !error.contains("hunter2"), "{error}");
+    let broken = place.refused("password = \"hunter2");
+    assert!(broken.starts_with("office.toml line 4: ") && !broken.contains("hunter2"), "{broken}");
+}
+
+#[test]
+fn one_connection_of_several_is_chosen() {
+    let place = Workplace::new();
+    let text = "[connection.b]\nprotocol = \"ikev2\"\nremotes = [\"b\"]\n[connection.a]\nprotocol = \"openvpn\"\n\
+        profile = \"sub/a.ovpn\"\nuser = \"u\"\npassword = { file = \"password.txt\" }\n";
+    let unchosen = place.toml(text, None).map(|_| ()).unwrap_err();
+    assert!(
+        unchosen.ends_with("there are several connections in it; hint: choose one of `a`, `b` with --connection NAME")
+    );
+    let unknown = place.toml(text, Some("c")).map(|_| ()).unwrap_err();
+    assert!(unknown.ends_with("there is no connection `c`; hint: choose one of `a`, `b`"), "{unknown}");
+    let Ok(Connection::Ikev2(draft)) = place.toml(text, Some("b")) else { panic!("b is IKEv2") };
+    assert_eq!(draft.remotes[0].host, "b");
+    let Ok(Connection::OpenVpn(profile, given)) = place.toml(text, Some("a")) else { panic!("a is OpenVPN") };
+    assert_eq!(profile, place.0.join("sub/a.ovpn"));
+    assert!(given.passphrase.is_none());
+    let Login::Apart { user, password } = given.login else { panic!("{:?}", given.login) };
+    let password = password.unwrap().read("a password").unwrap();
+    assert_eq!((user.as_deref(), password.expose()), (Some("u"), &b"secret"[..]));
+    let none = place.toml("", None).map(|_| ()).unwrap_err();
+    assert!(none.contains("there is no connection in it; hint: "), "{none}");
+}
+
+#[test]
+fn a_mistake_in_another_connection_is_found_too() {
+    let place = Workplace::new();
+    let text = "[connection.a]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n[connection.b]\nprotocol = \"openvpn\"\n\
+        profile = \"b.ovpn\"\nca = [\"ca.pem\"]\n";
+    let error = place.toml(text, Some("a")).map(|_| ()).unwrap_err();
+    assert!(error.contains("line 7: unknown field `ca`, expected one of `profile`"), "{error}");
+}
+
+#[test]
+fn the_example_can_be_used_as_it_is() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/connections.toml");
+    for name in ["office", "branch", "campus", "lab"] {
+        let Ok(Connection::Ikev2(draft)) = load(&path, Some(name)) else { panic!("{name}") };
+        assert!(!draft.remotes.is_empty(), "{name}");
+    }
+    assert!(matches!(load(&path, Some("old")), Ok(Connection::OpenVpn(..))));
+}

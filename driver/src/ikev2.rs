@@ -1,0 +1,160 @@
+//! IKEv2 for the driver.
+
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use adit_tunnel::{Epoch, Path, Random, Transport};
+use ikev2::{Carry, Config, Session};
+
+use crate::{
+    error::{Failure, FailureKind, Stage},
+    protocol::{Protocol, Remote, RetryPolicy},
+};
+
+/// Makes IKEv2 tunnels of one configuration, and hands what one of them learnt (that older sessions have been ended, which
+/// signature the gateway takes) to the next.
+#[derive(Debug)]
+pub struct Ikev2 {
+    config: Arc<Config>,
+    carry: Carry,
+}
+
+impl From<Arc<Config>> for Ikev2 {
+    fn from(config: Arc<Config>) -> Self {
+        Self { config, carry: Carry::default() }
+    }
+}
+
+impl From<Config> for Ikev2 {
+    fn from(config: Config) -> Self {
+        Self::from(Arc::new(config))
+    }
+}
+
+/// Waits between attempts, our own judgement: a gateway that restarts is back within seconds, and thousands of clients that
+/// wait for one that is down must not trouble it when it returns.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const DOUBLING_FROM_ROUND: u32 = 2;
+
+impl Protocol for Ikev2 {
+    type Tunnel = Session;
+
+    fn remotes(&self) -> Vec<Remote> {
+        let timeout = self.config.settings().handshake_timeout;
+        let remote = |r: &ikev2::Remote| Remote {
+            host: r.host.clone(),
+            port: r.port,
+            transport: Transport::Udp,
+            family: r.family,
+            timeout,
+        };
+        self.config.remotes().iter().map(remote).collect()
+    }
+
+    fn retry_policy(&self) -> RetryPolicy {
+        RetryPolicy {
+            first_wait: FIRST_WAIT,
+            longest_wait: LONGEST_WAIT,
+            doubling_from_round: DOUBLING_FROM_ROUND,
+            rounds: None,
+            shuffle: false,
+        }
+    }
+
+    fn start(
+        &mut self,
+        remote: usize,
+        path: Path,
+        random: Box<dyn Random>,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Result<Session, Box<dyn Error + Send + Sync>> {
+        let config = Arc::clone(&self.config);
+        Ok(Session::new(config, remote, self.carry.clone(), path, random, epoch, now)?)
+    }
+
+    fn hint(&self, failure: &Failure) -> Option<&'static str> {
+        Some(match failure.kind() {
+            // The configuration fitted a moment ago.
+            FailureKind::Resolve
+            | FailureKind::Unreachable
+            | FailureKind::PeerClosed
+            | FailureKind::Disconnected
+            | FailureKind::PeerMisbehaved
+                if failure.stage() == Stage::Up =>
+            {
+                return None;
+            }
+            FailureKind::Resolve => "check the name of the gateway, and this machine's DNS",
+            FailureKind::Unreachable => {
+                "check the gateway's address, and that firewalls let UDP ports 500 and 4500 pass"
+            }
+            FailureKind::PeerNotAuthenticated => {
+                "the gateway is not the one expected, or its certificate was changed or has expired; \
+                 the expected identity is the host unless `remote_id` (--remote-id) says otherwise"
+            }
+            FailureKind::AuthFailed => {
+                "check user name, password, key and certificate, and our identity (`local_id`, --local-id); \
+                 not trying again, to spare the account"
+            }
+            FailureKind::NoAgreement => {
+                "gateway and client have no algorithm, network or address in common; see `ike_proposals`, \
+                 `esp_proposals` and `remote_ts`, and the gateway's log"
+            }
+            FailureKind::LocalSocket => "check this user's permissions",
+            FailureKind::PeerClosed => "the gateway's log, or whoever runs it, knows why",
+            FailureKind::PeerMisbehaved => "is that an IKEv2 gateway? its log may tell more",
+            FailureKind::Disconnected | FailureKind::Configuration | FailureKind::Closed | FailureKind::Internal => {
+                return None;
+            }
+        })
+    }
+
+    fn finished(&mut self, tunnel: Session) {
+        self.carry = tunnel.into_carry();
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use adit_tunnel::Family;
+    use ikev2::{Credentials, PeerVerifier};
+
+    use super::*;
+
+    pub(crate) fn config(remotes: Vec<ikev2::Remote>) -> Config {
+        Config::builder(remotes)
+            .peer(PeerVerifier::Psk { key: "shared".into(), identity: None })
+            .credentials(Credentials::Psk("shared".into()))
+            .settings(|settings| settings.handshake_timeout = Duration::from_secs(7))
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_configuration_decides_about_gateways() {
+        let mut second = ikev2::Remote::new("192.0.2.1", 4500);
+        second.family = Some(Family::V4);
+        let protocol = Ikev2::from(config(vec![ikev2::Remote::new("vpn.example", 500), second]));
+        let remotes = protocol.remotes();
+        assert_eq!((remotes[0].host.as_str(), remotes[0].port, remotes[0].family), ("vpn.example", 500, None));
+        assert_eq!((remotes[1].port, remotes[1].family), (4500, Some(Family::V4)));
+        assert!(remotes.iter().all(|r| r.transport == Transport::Udp && r.timeout == Duration::from_secs(7)));
+        assert_eq!(protocol.socket_options().port, None, "one ephemeral port, for IKE and ESP");
+    }
+
+    #[test]
+    fn hints_speak_of_the_gateway_unless_it_answered_a_moment_ago() {
+        let protocol = Ikev2::from(config(vec![ikev2::Remote::new("vpn.example", 500)]));
+        let failure = |kind| Failure::new(kind, "why");
+        let hint = |kind| protocol.hint(&failure(kind)).unwrap_or_default();
+        assert!(hint(FailureKind::Unreachable).contains("4500"));
+        assert!(hint(FailureKind::PeerNotAuthenticated).contains("remote_id"));
+        assert!(hint(FailureKind::NoAgreement).contains("esp_proposals"));
+        assert_eq!(protocol.hint(&failure(FailureKind::Unreachable).in_stage(Stage::Up)), None);
+    }
+}
