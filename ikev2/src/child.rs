@@ -5,8 +5,7 @@ use std::{
     time::Duration,
 };
 
-use adit_tunnel::{Event, FlowId, IpNet, KeyChange, KeyTag, Sealer, Usage};
-use bytes::Bytes;
+use adit_tunnel::{Event, FlowId, IpNet, KeyChange, KeyTag, Usage};
 
 use crate::{
     error::{Outcome, SessionError},
@@ -99,10 +98,7 @@ impl ChildSa {
         tracing::debug!("child {spi_in:08x} / {spi_out:08x}: {suite}");
         let opener = Box::new(opener);
         cx.out.events.push_back(Event::Keys(KeyChange::AddOpener { tag: KeyTag(spi_in), flow, opener }));
-        let mtu = |ip: usize| {
-            let fits = |packet: &u16| ip + UDP_HEADER + sealer.sealed_len(usize::from(*packet)) <= OUTER_MTU;
-            (MIN_MTU..=1500).rev().find(fits).unwrap_or(MIN_MTU)
-        };
+        let mtu = |ip| u16::try_from(sealer.packet_room(OUTER_MTU - ip - UDP_HEADER)).unwrap_or(u16::MAX);
         let mtus = (mtu(20), mtu(40));
         let child = Self { spi_in, spi_out, flow, suite, local, remote, usage, mtus, state: State::InUse };
         Ok((child, Box::new(sealer)))
@@ -134,13 +130,6 @@ impl ChildSa {
     pub(crate) fn gone(&self, cx: &mut Context<'_>) {
         cx.timers.stop(Timer::RekeyChild(self.spi_in));
         cx.set(Timer::RemoveOpener(self.spi_in), LINGER);
-    }
-
-    /// It was never used by anybody.
-    pub(crate) fn forget(&self, cx: &mut Context<'_>) {
-        cx.timers.stop(Timer::RekeyChild(self.spi_in));
-        let tag = KeyTag(self.spi_in);
-        cx.out.events.push_back(Event::Keys(KeyChange::RemoveOpener { tag }));
     }
 
     pub(crate) const fn is_in_use(&self) -> bool {
@@ -179,11 +168,6 @@ impl ChildSa {
         selectors::to_nets(&self.remote)
     }
 
-    /// The SPI by which the peer knows it in requests of ours (RFC 7296 §1.3.3): the one we receive on.
-    pub(crate) fn spi_bytes(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.spi_in.to_be_bytes())
-    }
-
     fn set_sealer(&self, cx: &mut Context<'_>, sealer: Box<EspSealer>) {
         let change = KeyChange::SetSealer { flow: self.flow, selectors: self.nets(), sealer };
         cx.out.events.push_back(Event::Keys(change));
@@ -201,8 +185,6 @@ impl ChildSa {
 /// Ethernet's, which is also what the internet carries.
 const OUTER_MTU: usize = 1500;
 const UDP_HEADER: usize = 8;
-/// IPv6's smallest.
-const MIN_MTU: u16 = 1280;
 /// How long packets may be under way after their SA was deleted. Our judgement; strongSwan keeps its own as long.
 const LINGER: Duration = Duration::from_secs(5);
 /// Half of what 32-bit sequence numbers allow.

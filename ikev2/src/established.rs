@@ -15,7 +15,7 @@ use crate::{
     error::{Outcome, PeerMisbehaved, SessionError},
     exchange::{Exchange, Wanted, informational::Baseline},
     message::{
-        Delete, Header, IkeSpi, Message, Notify, Payload, Undecodable,
+        self, Delete, Header, IkeSpi, Message, Payload, Undecodable,
         numbers::{ExchangeType, NotifyType},
     },
     sa::{Context, IkeSa, Received, Timer, initiator::Completed},
@@ -139,6 +139,10 @@ impl Established {
     ) -> Outcome<()> {
         let Some(sa) = self.sas.iter_mut().find(|sa| sa.ike.matches(header)) else { return Ok(()) };
         let spi = sa.ike.our_spi();
+        if !message::is_protected(datagram) {
+            self.on_hint(cx);
+            return Ok(());
+        }
         match sa.ike.receive(cx, path, header, datagram) {
             Ok(None) => {}
             Ok(Some(received)) => {
@@ -154,10 +158,6 @@ impl Established {
             }
             Err(Undecodable::Unauthenticated(reason)) => {
                 tracing::debug!("a datagram for {spi:?} was dropped: {reason}");
-                // Perhaps the gateway has forgotten us and says so, which nothing can protect: no more than a hint.
-                if cx.now.saturating_duration_since(self.traffic.probed) >= HINT_INTERVAL {
-                    self.want(cx, Wanted::Liveness);
-                }
             }
             Err(Undecodable::Authenticated { header, notify, data }) => {
                 self.on_malformed(cx, spi, path, &header, notify, data)?;
@@ -165,6 +165,15 @@ impl Established {
         }
         self.go_on(cx);
         Ok(())
+    }
+
+    /// Perhaps the gateway has forgotten us and says so, which nothing can protect; perhaps somebody else says so. Either way
+    /// it is asked (RFC 7296 §2.21.4).
+    fn on_hint(&mut self, cx: &mut Context<'_>) {
+        if cx.now.saturating_duration_since(self.traffic.probed) >= HINT_INTERVAL {
+            tracing::debug!("an unprotected message: asking the gateway whether it is there");
+            self.want(cx, Wanted::Liveness);
+        }
     }
 
     /// Something is to be done, now or as soon as the window allows.
@@ -254,12 +263,12 @@ impl Established {
             ExchangeType::CREATE_CHILD_SA => (self.answer_create_child(cx, spi, &received.message), Ok(())),
             other => {
                 tracing::debug!("a request of type {other} has no place here");
-                (vec![Payload::Notify(Notify::status(NotifyType::INVALID_SYNTAX, Bytes::new()))], Ok(()))
+                (vec![Payload::notify(NotifyType::INVALID_SYNTAX, Bytes::new())], Ok(()))
             }
         };
         self.traffic.sent = cx.now;
         if let Some(sa) = self.sa(spi) {
-            sa.ike.respond(cx, *path, received, exchange, answer);
+            sa.ike.respond(cx, *path, received, answer);
         }
         if received.message.payloads.contains(&Payload::Delete(Delete::Ike))
             && let Some(sa) = self.sa(spi)
@@ -288,7 +297,7 @@ impl Established {
             return if critical { Ok(()) } else { Err(PeerMisbehaved::Malformed.into()) };
         }
         if let Some(sa) = self.sa(spi) {
-            let payload = Payload::Notify(Notify::status(notify, data));
+            let payload = Payload::notify(notify, data);
             sa.ike.refuse(cx, *path, header, payload);
         }
         if critical { Ok(()) } else { Err(PeerMisbehaved::Malformed.into()) }

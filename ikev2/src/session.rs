@@ -137,7 +137,8 @@ impl Session {
     }
 
     fn on_message(&mut self, now: Instant, path: &Path, message: &mut [u8]) {
-        let Some(header) = Header::peek(message).filter(|header| header.major_version == MAJOR_VERSION) else {
+        // Of a higher version: dropped (RFC 7296 §2.5); only who is contacted first says so.
+        let Some(header) = Header::peek(message).filter(|header| header.major_version == Header::MAJOR_VERSION) else {
             self.dropped += 1;
             return;
         };
@@ -495,8 +496,6 @@ impl fmt::Debug for Session {
     }
 }
 
-/// RFC 7296 §2.5: messages of a higher one are dropped; only who answers first contacts says so.
-const MAJOR_VERSION: u8 = 2;
 /// How long DELETE waits for its answer.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// The wait after a reauthentication that failed for a reason that may pass.

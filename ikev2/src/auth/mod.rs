@@ -46,11 +46,6 @@ pub(crate) fn octets(prf: Prf, message: &[u8], peer_nonce: &[u8], sk_p: &[u8], i
     [message, peer_nonce, prf.sign(sk_p, &[id_body]).expose()].concat()
 }
 
-/// The body of an ID payload, as [`octets`] wants it.
-pub(crate) fn id_body(id: &Identification) -> Vec<u8> {
-    [&[id.id_type.0], &id.reserved[..], &id.data].concat()
-}
-
 /// AUTH made with a pre-shared key, or with the MSK of EAP, or SK_pi where an EAP method gives no MSK (RFC 7296 §2.15,
 /// §2.16).
 pub(crate) fn shared_key(prf: Prf, key: &[u8], octets: &[u8]) -> Authentication {

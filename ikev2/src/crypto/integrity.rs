@@ -3,7 +3,7 @@
 use ring::hmac;
 use subtle::ConstantTimeEq;
 
-use super::mac::{AES_LEN, Mac, MacKey};
+use super::mac::{AES_LEN, MacKey};
 use crate::message::numbers::IntegrityId;
 
 /// A key of an integrity algorithm. Nothing is allocated once it is made.

@@ -17,7 +17,7 @@ pub(crate) mod tests;
 pub(crate) use self::{
     aead::{AEAD_IV_LEN, Aead, aead},
     cipher::{Cipher, cipher},
-    dh::{DhKey, InvalidPublicKey, public_len},
+    dh::DhKey,
     integrity::Integrity,
     prf::Prf,
     sk::{SkCipher, sk_cipher},

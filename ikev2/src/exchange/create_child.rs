@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     child::{Agreed, ChildSa},
-    crypto::dh::DhKey,
-    error::{Outcome, PeerMisbehaved, Refusal, SessionError},
+    crypto::DhKey,
+    error::{Outcome, PeerMisbehaved, Refusal},
     established::{Established, Role},
     message::{
         IkeSpi, KeyExchange, Message, Notify, Payload, TrafficSelector,
@@ -237,8 +237,7 @@ impl Established {
         rekey: &Notify,
         request: &Message,
     ) -> Result<Vec<Payload>, Notify> {
-        let spi_out = rekey.spi.as_ref().try_into().map(u32::from_be_bytes);
-        let found = spi_out.ok().and_then(|spi| self.children.iter().find(|child| child.spi_out == spi));
+        let found = rekey.esp_spi().and_then(|spi| self.children.iter().find(|child| child.spi_out == spi));
         let Some(old) = found else {
             // Whatever stood there is copied (RFC 7296 §2.25).
             return Err(Notify {

@@ -44,7 +44,7 @@ impl Established {
         let mut payloads = Vec::new();
         let mut cookie2 = None;
         if update && self.mobike {
-            payloads.push(Payload::Notify(Notify::status(NotifyType::UPDATE_SA_ADDRESSES, Bytes::new())));
+            payloads.push(Payload::notify(NotifyType::UPDATE_SA_ADDRESSES, Bytes::new()));
             let mut cookie = [0; COOKIE2_BYTES];
             cx.random.fill(&mut cookie);
             cookie2 = Some(Bytes::copy_from_slice(&cookie));
@@ -52,7 +52,7 @@ impl Established {
         if self.mobike {
             payloads.extend(nat::payloads(spis, cx.path.remote, &mut *cx.random));
         }
-        payloads.extend(cookie2.clone().map(|cookie| Payload::Notify(Notify::status(NotifyType::COOKIE2, cookie))));
+        payloads.extend(cookie2.clone().map(|cookie| Payload::notify(NotifyType::COOKIE2, cookie)));
         let exchange = Informational { update: update && self.mobike, path: *cx.path, cookie2 };
         self.request(cx, spi, ExchangeType::INFORMATIONAL, payloads, Exchange::Informational(exchange));
     }
@@ -186,7 +186,7 @@ impl Established {
     ) -> Outcome<()> {
         match notify.notify_type {
             NotifyType::COOKIE2 => {
-                answer.push(Payload::Notify(Notify::status(NotifyType::COOKIE2, notify.data.clone())));
+                answer.push(Payload::notify(NotifyType::COOKIE2, notify.data.clone()));
             }
             NotifyType::NAT_DETECTION_DESTINATION_IP => {
                 let spis = self.sa(spi).map(|sa| sa.ike.spis());

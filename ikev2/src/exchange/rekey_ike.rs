@@ -9,7 +9,7 @@ use super::{
     informational::Baseline,
 };
 use crate::{
-    crypto::dh::DhKey,
+    crypto::DhKey,
     error::{Outcome, PeerMisbehaved, Refusal},
     established::{Established, Role, Sa},
     message::{

@@ -10,8 +10,6 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use bytes::Bytes;
-
 use crate::message::{Identification, numbers::IdType};
 
 pub(crate) use certificate::CertifiedNames;
@@ -154,7 +152,7 @@ impl Identity {
             Self::DistinguishedName(der) => (IdType::DER_ASN1_DN, der.clone()),
             Self::KeyId(bytes) => (IdType::KEY_ID, bytes.clone()),
         };
-        Identification { id_type, reserved: [0; 3], data: Bytes::from(data) }
+        Identification::new(id_type, data)
     }
 
     /// What a payload says.

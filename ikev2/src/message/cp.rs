@@ -28,6 +28,7 @@ impl Configuration {
     const TYPE_MASK: u16 = 0x7fff;
 
     /// A request for these attributes, whatever their values.
+    #[cfg(test)]
     pub(crate) fn request(attributes: &[CfgAttribute]) -> Self {
         let attributes = attributes.iter().map(|attribute| (*attribute, Bytes::new())).collect();
         Self { cfg_type: CfgType::REQUEST, attributes }

@@ -46,7 +46,7 @@ pub(crate) use self::{
     payload::Payload,
     reassembly::Reassembly,
     sa::{Proposal, SecurityAssociation, Transform},
-    sk::{Opened, is_later_fragment, open},
+    sk::{Opened, is_later_fragment, is_protected, open},
     ts::TrafficSelector,
     undecodable::{UnauthenticatedReason, Undecodable},
 };
@@ -164,6 +164,7 @@ macro_rules! all {
 first! {
     sa: Sa(SecurityAssociation),
     ke: Ke(KeyExchange),
+    #[cfg(test)]
     id_i: IdI(Identification),
     id_r: IdR(Identification),
     auth: Auth(Authentication),
@@ -178,8 +179,7 @@ first! {
 all! {
     /// In the order of the wire: the peer's own certificate is the first (§3.6).
     certs: Cert(Certificate),
-    cert_requests: CertReq(CertificateRequest),
     all_notifies: Notify(Notify),
+    #[cfg(test)]
     deletes: Delete(Delete),
-    vendor_ids: Vendor(Bytes),
 }

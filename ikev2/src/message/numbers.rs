@@ -95,7 +95,7 @@ numbers! {
 
 numbers! {
     /// Encryption algorithms, transform type 1.
-    pub struct EncryptionId(u16) {
+    pub(crate) struct EncryptionId(u16) {
         /// 3DES-CBC.
         TRIPLE_DES = 3,
         /// No encryption (RFC 2410).
@@ -123,7 +123,7 @@ numbers! {
 
 numbers! {
     /// Pseudorandom functions, transform type 2.
-    pub struct PrfId(u16) {
+    pub(crate) struct PrfId(u16) {
         /// HMAC-MD5.
         HMAC_MD5 = 1,
         /// HMAC-SHA1.
@@ -143,7 +143,7 @@ numbers! {
 
 numbers! {
     /// Integrity algorithms, transform type 3.
-    pub struct IntegrityId(u16) {
+    pub(crate) struct IntegrityId(u16) {
         /// None, with an AEAD.
         NONE = 0,
         /// HMAC-MD5-96.
@@ -165,7 +165,7 @@ numbers! {
 
 numbers! {
     /// Key exchange methods, transform type 4 ("Diffie-Hellman groups").
-    pub struct DhGroup(u16) {
+    pub(crate) struct DhGroup(u16) {
         /// No key exchange, in an offer for a child without perfect forward secrecy.
         NONE = 0,
         /// MODP, 1024 bits.
@@ -359,8 +359,7 @@ impl NotifyType {
 
 impl EncryptionId {
     /// Whether the algorithm authenticates, too, so that no integrity transform goes with it.
-    #[must_use]
-    pub const fn is_aead(self) -> bool {
+    pub(crate) const fn is_aead(self) -> bool {
         matches!(self.0, 14..=16 | 18..=20 | 28)
     }
 }

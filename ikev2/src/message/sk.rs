@@ -76,6 +76,11 @@ pub(crate) fn is_later_fragment(datagram: &[u8]) -> bool {
     outer.and_then(|outer| outer.fragment).is_some_and(|fragment| fragment.number != 1)
 }
 
+/// Whether the datagram has an SK or SKF payload, be it genuine or not.
+pub(crate) fn is_protected(datagram: &[u8]) -> bool {
+    !matches!(Outer::decode(datagram), Ok(None))
+}
+
 fn decode(header: Header, first: PayloadType, content: &[u8], fragmented: bool) -> Result<Option<Opened>, Undecodable> {
     let payloads = payload::decode(first, content).map_err(|error| error.authenticated(header))?;
     Ok(Some(Opened { message: Message { header, payloads }, fragmented }))

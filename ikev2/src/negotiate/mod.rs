@@ -21,7 +21,7 @@ use crate::{
     crypto::{Integrity, Prf, encryption_key_len},
     message::{
         IkeSpi, Proposal, SecurityAssociation,
-        numbers::{DhGroup, EncryptionId, EsnId, IntegrityId, PrfId, ProtocolId, TransformType},
+        numbers::{DhGroup, EncryptionId, EsnId, IntegrityId, ProtocolId, TransformType},
     },
 };
 
@@ -107,6 +107,7 @@ impl IkeProposals {
 
     /// Chooses from an offer of the peer's, by our own order. Also returns the SPI it was made with and what to answer, whose
     /// SPI is to be filled in.
+    #[cfg(test)]
     pub(crate) fn choose(&self, offer: &SecurityAssociation) -> Option<(IkeSuite, Option<IkeSpi>, Proposal)> {
         self.choose_for(offer, None)
     }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    crypto::public_len,
+    crypto::dh::public_len,
     message::{
         KeyExchange, Message, MessageId, Notify, Payload, Transform,
         numbers::{ExchangeType, NotifyType},

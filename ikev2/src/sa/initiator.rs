@@ -21,7 +21,7 @@ use crate::{
     auth::{self, Authenticated, Scheme, Signer},
     child::{Agreed, ChildSa},
     config::{OurProof, PeerProof, Settings},
-    crypto::{dh::DhKey, prf::Prf},
+    crypto::{DhKey, Prf},
     eap::{EapPeer, EapStep},
     error::{Outcome, PeerMisbehaved, Refusal, SessionError},
     identity::Identity,
@@ -228,7 +228,7 @@ impl InitSent {
     fn send_with(cx: &mut Context<'_>, start: Start, key: DhKey, cookie: Option<Bytes>) -> Self {
         let settings = cx.config.settings();
         let mut payloads = Vec::new();
-        payloads.extend(cookie.clone().map(|cookie| Payload::Notify(Notify::status(NotifyType::COOKIE, cookie))));
+        payloads.extend(cookie.clone().map(|cookie| Payload::notify(NotifyType::COOKIE, cookie)));
         // The group of KE has to be among the proposals; that the peer learns all of them prevents a downgrade.
         payloads.push(Payload::Sa(settings.ike_proposals.sa_payload(None)));
         payloads.push(Payload::Ke(crate::message::KeyExchange { group: key.group(), public: key.public().clone() }));
@@ -236,20 +236,12 @@ impl InitSent {
         payloads.extend(nat::payloads((start.spi, IkeSpi(0)), cx.path.remote, &mut *cx.random));
         if settings.fragmentation {
             let notify_type = NotifyType::IKEV2_FRAGMENTATION_SUPPORTED;
-            payloads.push(Payload::Notify(Notify::status(notify_type, Bytes::new())));
+            payloads.push(Payload::notify(notify_type, Bytes::new()));
         }
         let hashes = Notify::status(NotifyType::SIGNATURE_HASH_ALGORITHMS, hash_algorithms());
         payloads.push(Payload::Notify(hashes));
-        let header = Header {
-            initiator_spi: start.spi,
-            responder_spi: IkeSpi(0),
-            major_version: 2,
-            exchange: ExchangeType::IKE_SA_INIT,
-            from_initiator: true,
-            response: false,
-            message_id: MessageId(0),
-        };
-        let request = Message { header, payloads }.encode();
+        let spis = (start.spi, IkeSpi(0));
+        let request = Message::request(spis, ExchangeType::IKE_SA_INIT, true, MessageId(0), payloads).encode();
         let datagrams = vec![request.clone()];
         cx.send(*cx.path, &datagrams);
         let mut requester = Requester::starting_at(0);
@@ -750,7 +742,7 @@ fn farewell(sa: &mut IkeSa, cx: &mut Context<'_>, payload: Payload) {
 }
 
 fn status(notify_type: NotifyType) -> Payload {
-    Payload::Notify(Notify::status(notify_type, Bytes::new()))
+    Payload::notify(notify_type, Bytes::new())
 }
 
 /// The selectors we ask for: everything we might be, and the networks wanted, of the families of these.

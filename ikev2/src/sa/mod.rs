@@ -24,9 +24,7 @@ use self::{
 use crate::{
     config::{Config, Remote},
     esp::{EspOpener, EspSealer},
-    message::{
-        self, Header, IkeSpi, Message, MessageId, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType,
-    },
+    message::{self, Header, IkeSpi, Message, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType},
     negotiate::IkeSuite,
 };
 
@@ -202,7 +200,7 @@ impl IkeSa {
 
     /// Sends a request, and again until it is answered.
     pub(crate) fn request(&mut self, cx: &mut Context<'_>, exchange: ExchangeType, payloads: Vec<Payload>) {
-        let message = self.message(exchange, false, self.requester.next_id(), payloads);
+        let message = Message::request(self.spis(), exchange, self.ours, self.requester.next_id(), payloads);
         let datagrams = self.seal(cx, &message, self.fragmentation);
         cx.send(*cx.path, &datagrams);
         let wait = self.requester.start(datagrams, &cx.config.settings().retransmission);
@@ -210,15 +208,8 @@ impl IkeSa {
     }
 
     /// Answers the request with the expected id, whose last datagram was `request`, to where it came from.
-    pub(crate) fn respond(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: Path,
-        request: &Received,
-        exchange: ExchangeType,
-        payloads: Vec<Payload>,
-    ) {
-        let message = self.message(exchange, true, self.responder.expected(), payloads);
+    pub(crate) fn respond(&mut self, cx: &mut Context<'_>, to: Path, request: &Received, payloads: Vec<Payload>) {
+        let message = Message::response(&request.message.header, payloads);
         // In fragments only if the request was, or both ends said so (RFC 7383 §2.5.1).
         let datagrams = self.seal(cx, &message, self.fragmentation || request.fragmented);
         cx.send(to, &datagrams);
@@ -228,7 +219,7 @@ impl IkeSa {
 
     /// Answers a request that was authentic, but made no sense.
     pub(crate) fn refuse(&mut self, cx: &mut Context<'_>, to: Path, request: &Header, payload: Payload) {
-        let message = self.message(request.exchange, true, request.message_id, vec![payload]);
+        let message = Message::response(request, vec![payload]);
         let datagrams = self.seal(cx, &message, false);
         cx.send(to, &datagrams);
         // Its bytes are gone: should it come again, it is not recognized, and dropped.
@@ -287,19 +278,6 @@ impl IkeSa {
     /// Both the identifier the notifications of NAT detection are computed with.
     pub(crate) const fn spis(&self) -> (IkeSpi, IkeSpi) {
         (self.initiator_spi, self.responder_spi)
-    }
-
-    fn message(&self, exchange: ExchangeType, response: bool, id: MessageId, payloads: Vec<Payload>) -> Message {
-        let header = Header {
-            initiator_spi: self.initiator_spi,
-            responder_spi: self.responder_spi,
-            major_version: 2,
-            exchange,
-            from_initiator: self.ours,
-            response,
-            message_id: id,
-        };
-        Message { header, payloads }
     }
 
     fn seal(&mut self, cx: &mut Context<'_>, message: &Message, fragment: bool) -> Vec<Bytes> {

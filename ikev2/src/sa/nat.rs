@@ -6,7 +6,7 @@ use adit_tunnel::Random;
 use bytes::Bytes;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
-use crate::message::{IkeSpi, Notify, Payload, numbers::NotifyType};
+use crate::message::{IkeSpi, Payload, numbers::NotifyType};
 
 /// The SHA-1 of both SPIs, address and port.
 pub(crate) fn hash(spis: (IkeSpi, IkeSpi), address: SocketAddr) -> Bytes {
@@ -26,7 +26,7 @@ pub(crate) fn hash(spis: (IkeSpi, IkeSpi), address: SocketAddr) -> Bytes {
 pub(crate) fn payloads(spis: (IkeSpi, IkeSpi), remote: SocketAddr, random: &mut dyn Random) -> [Payload; 2] {
     let mut nowhere = [0; 20];
     random.fill(&mut nowhere);
-    let notify = |notify_type, data| Payload::Notify(Notify::status(notify_type, data));
+    let notify = |notify_type, data| Payload::notify(notify_type, data);
     [
         notify(NotifyType::NAT_DETECTION_SOURCE_IP, Bytes::copy_from_slice(&nowhere)),
         notify(NotifyType::NAT_DETECTION_DESTINATION_IP, hash(spis, remote)),

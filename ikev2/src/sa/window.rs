@@ -108,10 +108,6 @@ impl Responder {
         self.expected = self.expected.saturating_add(1);
         self.last = Some(Answered { request, response });
     }
-
-    pub(crate) const fn expected(&self) -> MessageId {
-        MessageId(self.expected)
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use pki_types::CertificateRevocationListDer;
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
-    SignatureAlgorithm, date_time_ymd,
+    SignatureAlgorithm,
 };
 
 use x509_parser::extensions::ParsedExtension;

@@ -63,7 +63,7 @@ impl Recording {
     fn initiator(&self) -> End<'_> {
         let nonce = Message::decode(&self.init[1]).unwrap().nonce().unwrap().clone();
         let id = self.auth.iter().find_map(Message::id_i).unwrap();
-        let octets = octets(self.prf, &self.init[0], &nonce, &self.keys["sk_pi"], &id_body(id));
+        let octets = octets(self.prf, &self.init[0], &nonce, &self.keys["sk_pi"], &id.body());
         End { id, octets }
     }
 
@@ -71,7 +71,7 @@ impl Recording {
         let nonce = Message::decode(&self.init[0]).unwrap().nonce().unwrap().clone();
         let answers = self.auth.iter().filter(|message| message.header.response);
         let id = answers.clone().find_map(Message::id_r).unwrap();
-        let octets = octets(self.prf, &self.init[1], &nonce, &self.keys["sk_pr"], &id_body(id));
+        let octets = octets(self.prf, &self.init[1], &nonce, &self.keys["sk_pr"], &id.body());
         End { id, octets }
     }
 

@@ -69,9 +69,9 @@ fn with_a_key_any_identity_is_good_unless_one_is_expected() {
 #[test]
 fn the_octets_are_message_nonce_and_the_identity_under_the_key() {
     let body = Identification { reserved: [1, 2, 3], ..id("vpn.example") };
-    assert_eq!(id_body(&body), b"\x02\x01\x02\x03vpn.example", "reserved bytes as they came");
-    let octets = octets(prf(), b"message", b"nonce", b"sk_p", &id_body(&body));
+    assert_eq!(&body.body()[..], b"\x02\x01\x02\x03vpn.example", "reserved bytes as they came");
+    let octets = octets(prf(), b"message", b"nonce", b"sk_p", &body.body());
     let (start, end) = octets.split_at(12);
     assert_eq!(start, b"messagenonce");
-    assert_eq!(end, prf().sign(b"sk_p", &[&id_body(&body)]).expose());
+    assert_eq!(end, prf().sign(b"sk_p", &[&body.body()]).expose());
 }

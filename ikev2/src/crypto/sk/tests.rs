@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     crypto::{encryption_key_len, tests::vectors_of},
-    message::{SecurityAssociation, numbers::IntegrityId},
+    message::numbers::IntegrityId,
     negotiate::IkeProposals,
 };
 
