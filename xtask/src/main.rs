@@ -97,7 +97,7 @@ fn build_interop(steps: &mut Steps) -> Result<()> {
 
 /// Protocol crates must not even depend on something that could do I/O.
 fn no_io() -> Result<()> {
-    for name in ["adit-tunnel", "openvpn", "adit-netstack"] {
+    for name in ["adit-tunnel", "adit-pki", "mschapv2", "ikev2", "openvpn", "adit-netstack"] {
         let tree = steps::output("cargo", &["tree", "-p", name, "-e", "normal", "--prefix", "none", "--all-features"])?;
         for line in tree.lines() {
             let dependency = line.split(' ').next().unwrap_or_default();
