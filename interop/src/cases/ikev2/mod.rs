@@ -9,6 +9,7 @@ mod network;
 mod profiles;
 mod refusals;
 mod rekey;
+mod roaming;
 mod suites;
 mod times;
 
@@ -30,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         suites::cases(),
         network::cases(),
         rekey::cases(),
+        roaming::cases(),
         liveness::cases(),
         refusals::cases(),
         profiles::cases(),
