@@ -60,6 +60,16 @@ pub enum PeerNotAuthenticated {
         /// Bits of the modulus.
         bits: usize,
     },
+    /// A certificate is not signed by the CA that it names: there are two of one name.
+    #[error(
+        "a CA of the same name has issued the gateway's certificate, but with another key; is the CA an older one?"
+    )]
+    IssuerOfSameName,
+    /// A certificate is signed with SHA-1, or with an algorithm we do not have.
+    #[error(
+        "a certificate of the gateway's chain is signed with an algorithm that is not accepted, such as SHA-1; it must be issued anew"
+    )]
+    CertificateAlgorithm,
     /// The chain is broken in another way.
     #[error("the chain of the gateway's certificate is not acceptable: {0}")]
     Chain(webpki::Error),
@@ -140,6 +150,9 @@ impl From<webpki::Error> for PeerNotAuthenticated {
             Error::UnknownRevocationStatus => Self::NotCoveredByRevocationList,
             Error::CaUsedAsEndEntity => Self::CaCertificate,
             Error::RequiredEkuNotFoundContext(_) => Self::ExtendedKeyUsage,
+            Error::InvalidSignatureForPublicKey => Self::IssuerOfSameName,
+            Error::UnsupportedSignatureAlgorithmContext(_)
+            | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Self::CertificateAlgorithm,
             Error::BadDer | Error::BadDerTime | Error::TrailingData(_) => Self::UnreadableCertificate,
             other => Self::Chain(other),
         }
