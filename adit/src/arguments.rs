@@ -89,7 +89,7 @@ pub(crate) struct Ikev2Options {
     #[arg(long, value_name = "FILE")]
     pub(crate) psk_file: Option<PathBuf>,
 
-    /// An authority that vouches for the gateway, PEM or DER; may be repeated
+    /// An authority that vouches for the gateway, PEM or DER; may be repeated. Unless given, those in the PKCS#12 file are
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Vec<PathBuf>,
 

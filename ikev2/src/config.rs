@@ -464,7 +464,8 @@ pub struct Settings {
     pub fragment_size: u16,
     /// Whether MOBIKE is announced (RFC 4555).
     pub mobike: bool,
-    /// Whether INITIAL_CONTACT is sent with the first connect, which ends older sessions of the same identity.
+    /// Whether INITIAL_CONTACT is sent with a connect, which ends older sessions of the same identity; not after the gateway has
+    /// ended ours, perhaps for another.
     pub initial_contact: bool,
     /// Silence before a liveness check (RFC 7296 §2.4); at least a second.
     pub liveness: Duration,

@@ -55,6 +55,9 @@ pub struct Carry {
     signatures_refused: usize,
     /// Addresses inside that we had, to be asked for again.
     addresses: Vec<IpAddr>,
+    /// The gateway ended the last session. If it did for another of the same identity, INITIAL_CONTACT would end that in turn,
+    /// and the two of us would do so for ever.
+    ended_by_gateway: bool,
 }
 
 enum State {
@@ -99,6 +102,7 @@ impl Session {
         };
         let purpose = Purpose {
             reauthentication: false,
+            initial_contact: !session.carry.ended_by_gateway,
             addresses: session.carry.addresses.clone(),
             signatures_refused: session.carry.signatures_refused,
         };
@@ -281,6 +285,7 @@ impl Session {
         self.state = State::Closed;
         self.renewal = None;
         self.retiring = None;
+        self.carry.ended_by_gateway = error == SessionError::Deleted;
         self.out.events.push_back(Event::Closed(error.closed()));
     }
 
@@ -383,7 +388,7 @@ impl Session {
             return;
         }
         tracing::info!("authenticating anew");
-        let purpose = Purpose { reauthentication: true, addresses, signatures_refused };
+        let purpose = Purpose { reauthentication: true, initial_contact: false, addresses, signatures_refused };
         match Handshake::start(&mut cx, purpose) {
             Ok(handshake) => *renewal = Some(handshake),
             Err(error) => self.fail(now, error),

@@ -193,7 +193,7 @@ pub trait Tunnel {
     /// An authenticated, newest data packet came from elsewhere than before.
     fn handle_peer_path(&mut self, now: Instant, path: &Path);
 
-    /// Our side of the path changed, or the stream was rebuilt.
+    /// Our side of the path changed, or is back after having been gone, or the stream was rebuilt.
     fn handle_path(&mut self, now: Instant, path: &Path);
 
     /// The reply to an [`Event::Prompt`].

@@ -72,7 +72,11 @@ impl Established {
     fn rekey_groups(&mut self, cx: &Context<'_>) -> Vec<DhGroup> {
         let mut groups = cx.config.settings().esp_proposals.groups();
         if groups.is_empty() {
-            groups.extend(self.current().map(|sa| sa.ike.suite.group));
+            // Most gateways want the group of the IKE SA, if any. With the others one that wants another can say so.
+            let of_ike = self.current().map(|sa| sa.ike.suite.group);
+            groups.extend(of_ike);
+            let others = cx.config.settings().ike_proposals.groups();
+            groups.extend(others.into_iter().filter(|group| Some(*group) != of_ike));
             groups.push(DhGroup::NONE);
         }
         groups

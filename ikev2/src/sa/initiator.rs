@@ -65,6 +65,8 @@ pub(crate) enum Step {
 pub(crate) struct Purpose {
     /// A session exists and is to be replaced: it must not be ended by INITIAL_CONTACT.
     pub(crate) reauthentication: bool,
+    /// No other IKE SA is to be spared: INITIAL_CONTACT may be sent (RFC 7296 §2.4).
+    pub(crate) initial_contact: bool,
     /// Addresses inside that we had, and want again.
     pub(crate) addresses: Vec<IpAddr>,
     /// How often our signature was refused, which is the place in the list of kinds to try.
@@ -478,7 +480,7 @@ impl Secured {
         if let OurProof::Certificate(signer) = config.our_proof() {
             payloads.extend(signer.cert_payloads().into_iter().map(Payload::Cert));
         }
-        if settings.initial_contact && !self.purpose.reauthentication {
+        if settings.initial_contact && self.purpose.initial_contact {
             payloads.push(status(NotifyType::INITIAL_CONTACT));
         }
         if let PeerProof::Certificate(verification) = config.peer_proof() {

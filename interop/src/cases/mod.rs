@@ -76,8 +76,7 @@ pub(crate) fn all() -> Vec<Case> {
         auth::cases(),
         faults::cases(),
         times::cases(),
-        // The client is not there yet; `ADIT_IKEV2=1 interop run --reference ikev2` proves the servers.
-        if std::env::var_os("ADIT_IKEV2").is_some() { ikev2::cases() } else { Vec::new() },
+        ikev2::cases(),
     ];
     let cases: Vec<Case> = groups.into_iter().flatten().collect();
     debug_assert_eq!(cases.iter().map(|case| &case.name).collect::<BTreeSet<_>>().len(), cases.len());

@@ -1,7 +1,5 @@
 //! The rig's IKEv2 side: strongSwan and FreeRADIUS as peers, and what their cases have in their hands.
 
-#![allow(dead_code, reason = "the cases that use the rest follow with the client")]
-
 pub(crate) mod charon;
 pub(crate) mod pki;
 pub(crate) mod radius;

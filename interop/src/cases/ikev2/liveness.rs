@@ -140,6 +140,10 @@ fn server_deletes(rig: &Rig, what: &[&str]) -> Result<()> {
     let args: Vec<&str> = ["--terminate"].iter().chain(what).copied().collect();
     session.gateway.swanctl(&args)?;
     session.gateway.process.wait_text(mark, "established with SPIs", AGAIN)?;
+    // Whoever was thrown out in favour of another must not throw that one out in turn.
+    let contacts =
+        |mark| session.gateway.process.lines(mark, |line| line.text.contains("N(INIT_CONTACT)").then_some(()));
+    ensure!(rig.reference || (contacts(0).len(), contacts(mark).len()) == (1, 0), "INITIAL_CONTACT was sent again");
     session.recount()?;
     for answer in rig.fetch(session.client.web(), "/", &["--retry", "20"])? {
         ensure!(answer.status.contains("200"), "the answer is {answer:?}");
