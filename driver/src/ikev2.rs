@@ -38,13 +38,16 @@ impl From<Config> for Ikev2 {
 /// wait for one that is down must not trouble it when it returns.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Retransmissions of the first message have ended by then.
+const FIRST_ANSWER: Duration = Duration::from_secs(30);
 const DOUBLING_FROM_ROUND: u32 = 2;
 
 impl Protocol for Ikev2 {
     type Tunnel = Session;
 
     fn remotes(&self) -> Vec<Remote> {
-        let timeout = self.config.settings().handshake_timeout;
+        // The handshake has a limit of its own; names and first answers come sooner.
+        let timeout = self.config.settings().handshake_timeout.min(FIRST_ANSWER);
         let remote = |r: &ikev2::Remote| Remote {
             host: r.host.clone(),
             port: r.port,

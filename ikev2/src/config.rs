@@ -280,7 +280,8 @@ impl Default for Settings {
                 limit: Duration::from_secs(8),
                 tries: 6,
             },
-            handshake_timeout: Duration::from_secs(30),
+            // Enough for a person to approve a login elsewhere.
+            handshake_timeout: Duration::from_secs(60),
             replay_window: 1024,
             mtu: None,
         }

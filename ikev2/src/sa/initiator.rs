@@ -141,13 +141,14 @@ impl Handshake {
 
     /// Time to send the request again, or to give up.
     pub(crate) fn retransmit(mut self, cx: &mut Context<'_>) -> Step {
-        let (again, stage) = match &mut self {
-            Self::Init(init) => (init.retransmit(cx), self.stage()),
-            Self::Auth(auth) => (auth.secured.sa.retransmit(cx), self.stage()),
-            Self::Eap(eap) => (eap.secured.sa.retransmit(cx), self.stage()),
-            Self::Proved(proved) => (proved.secured.sa.retransmit(cx), self.stage()),
+        let again = match &mut self {
+            Self::Init(init) => init.retransmit(cx),
+            Self::Auth(auth) => auth.secured.sa.retransmit(cx),
+            // Somebody may have to touch a telephone before the gateway answers: the time for all of it is the limit.
+            Self::Eap(eap) => patiently(&mut eap.secured.sa, cx),
+            Self::Proved(proved) => patiently(&mut proved.secured.sa, cx),
         };
-        let port = cx.path.remote.port();
+        let (stage, port) = (self.stage(), cx.path.remote.port());
         match self {
             _ if again => Step::Wait(self),
             Self::Init(init) => {
@@ -733,6 +734,14 @@ fn receive(
         // It comes from whoever did the key exchange with us, and cannot be read: there will be no better one.
         Err(Undecodable::Authenticated { .. }) => Err(PeerMisbehaved::Malformed.into()),
     }
+}
+
+/// Sends again as long as that is worth anything, and waits on afterwards.
+fn patiently(sa: &mut IkeSa, cx: &mut Context<'_>) -> bool {
+    if !sa.retransmit(cx) {
+        tracing::debug!("the gateway takes its time");
+    }
+    true
 }
 
 /// A last request whose answer nobody waits for.
