@@ -326,7 +326,7 @@ impl<T: Tunnel> Core<T> {
             self.up_since = Some(now);
             inner.stats.times_up += 1;
             tracing::info!(gateway = %self.path.remote, address, mtu = network.mtu, "tunnel up");
-        } else {
+        } else if self.network.as_ref() != Some(&network) {
             tracing::info!(address, mtu = network.mtu, "the network behind the gateway changed");
         }
         self.network = Some(Arc::clone(&network));

@@ -123,7 +123,8 @@ fn test_body(file: &str, test: &str) -> Option<String> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
     if file == "interop" {
         let cases = fs::read_dir(root.join("interop/src/cases")).unwrap();
-        let mut texts = cases.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+        let files = cases.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        let mut texts = files.map(|file| fs::read_to_string(file).unwrap());
         return texts.find(|text| text.contains(&format!("Case::new(\"{test}\",")));
     }
     let text = fs::read_to_string(root.join(file)).ok()?;

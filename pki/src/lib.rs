@@ -3,7 +3,7 @@
 //! ```text
 //!  files   ── certificates, private_key, pkcs12, revocation_lists ──▶  ClientIdentity, trust anchors, lists
 //!  anchors, lists  ──▶  ChainVerifier::verify(leaf, others, now)       any protocol
-//!  ClientIdentity  ──▶  OnlyKey, ToldClock                             rustls
+//!  ClientIdentity, a Judge  ──▶  OnlyKey, Judged, ToldClock              rustls
 //! ```
 //!
 //! Everything is bytes: nothing here opens a file or reads a clock. Parsers of what customers hold are lenient where old
@@ -27,6 +27,7 @@ mod pkcs8;
 mod revocation;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use algorithms::{ALGORITHMS, Curve, verify_ecdsa};
 pub use chain::{ChainVerifier, TrustError, Unlisted};
@@ -36,3 +37,4 @@ pub use error::KeyError;
 pub use files::{certificates, pkcs12, private_key, revocation_lists};
 pub use identity::{ClientIdentity, IdentityError};
 pub use pkcs12::Pkcs12;
+pub use tls::{Judge, Judged, TlsTrouble};

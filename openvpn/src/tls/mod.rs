@@ -9,12 +9,10 @@ use std::{
     sync::Arc,
 };
 
+use adit_pki::TlsTrouble;
 use bytes::{Bytes, BytesMut};
 use pki_types::ServerName;
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error as RustlsError, OtherError,
-    ProtocolVersion,
-};
+use rustls::{ClientConfig, ClientConnection, Error as RustlsError, ProtocolVersion};
 use zeroize::Zeroizing;
 
 pub(crate) use adit_pki::ToldClock;
@@ -144,32 +142,11 @@ const RECORD_HEADER_BYTES: usize = 5;
 const RECORD_MAX_BYTES: usize = (1 << 14) + 2048;
 
 fn failure(error: RustlsError) -> TlsFailure {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "rustls's lists are open; the rest is passed on whole")]
-    match &error {
-        RustlsError::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
-            match other.downcast_ref::<ServerCertificateError>() {
-                Some(refused) => TlsFailure::ServerCertificate(refused.clone()),
-                None => TlsFailure::Protocol(error.to_string()),
-            }
-        }
-        RustlsError::InvalidCertificate(CertificateError::BadEncoding) => {
-            TlsFailure::ServerCertificate(ServerCertificateError::Unreadable)
-        }
-        RustlsError::AlertReceived(alert) => match alert {
-            AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::CertificateRequired
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied => TlsFailure::OurCertificate(format!("{alert:?}")),
-            AlertDescription::HandshakeFailure
-            | AlertDescription::ProtocolVersion
-            | AlertDescription::InsufficientSecurity => TlsFailure::NoAgreement(format!("TLS alert {alert:?}")),
-            _ => TlsFailure::Protocol(error.to_string()),
-        },
-        RustlsError::PeerIncompatible(reason) => TlsFailure::NoAgreement(format!("{reason:?}")),
-        _ => TlsFailure::Protocol(error.to_string()),
+    match TlsTrouble::from(error) {
+        TlsTrouble::Refused(refused) => TlsFailure::ServerCertificate(refused),
+        TlsTrouble::Unreadable => TlsFailure::ServerCertificate(ServerCertificateError::Unreadable),
+        TlsTrouble::OurCertificate(alert) => TlsFailure::OurCertificate(alert),
+        TlsTrouble::NoAgreement(reason) => TlsFailure::NoAgreement(reason),
+        TlsTrouble::Other(reason) => TlsFailure::Protocol(reason),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use adit_pki::{ClientIdentity, IdentityError, OnlyKey};
+use adit_pki::{ClientIdentity, IdentityError, Judged, OnlyKey};
 use rustls::{
     CipherSuite, ClientConfig, NamedGroup, SupportedProtocolVersion,
     client::Resumption,
@@ -25,7 +25,8 @@ impl TlsTemplate {
         settings: &TlsSettings,
     ) -> Result<Self, ConfigError> {
         let provider = Arc::new(provider(settings)?);
-        let verifier = ServerVerifier::new(server.clone(), provider.signature_verification_algorithms)?;
+        let algorithms = provider.signature_verification_algorithms;
+        let verifier = Judged::new(ServerVerifier::new(server.clone(), algorithms)?, algorithms);
         let clock = Arc::new(ToldClock::default());
         let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock)
             .with_protocol_versions(&versions(settings))

@@ -3,15 +3,11 @@
 //! OpenVPN servers mostly have no subjectAltName, so no TLS host name is compared; `verify-x509-name` and the usage
 //! extensions take its place.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use adit_pki::{ChainVerifier, TrustError, Unlisted};
-use pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error as TlsError, OtherError, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::WebPkiSupportedAlgorithms,
-};
+use adit_pki::{ChainVerifier, Judge, TrustError, Unlisted};
+use pki_types::{CertificateDer, UnixTime};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use subtle::ConstantTimeEq;
 use webpki::KeyUsage;
 use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer, x509::X509Name};
@@ -83,23 +79,6 @@ impl ServerVerifier {
             TrustError::List { number, reason } => ConfigError::Crl { number, reason },
         })?;
         Ok(Self { check, chains, algorithms })
-    }
-
-    fn verify(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<(), ServerCertificateError> {
-        self.verify_fingerprint(leaf)?;
-        if !self.chains.has_no_anchor() {
-            self.verify_chain(leaf, intermediates, now)?;
-        }
-        let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| ServerCertificateError::Unreadable)?;
-        self.verify_key_usage(&certificate)?;
-        self.verify_extended_key_usage(&certificate)?;
-        self.verify_netscape_type(&certificate)?;
-        self.verify_name(&certificate)
     }
 
     fn verify_fingerprint(&self, leaf: &CertificateDer<'_>) -> Result<(), ServerCertificateError> {
@@ -188,47 +167,30 @@ impl ServerVerifier {
     }
 }
 
-impl fmt::Debug for ServerVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerVerifier").field("check", &self.check).finish_non_exhaustive()
+impl Judge for ServerVerifier {
+    type Refusal = ServerCertificateError;
+
+    fn judge(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), ServerCertificateError> {
+        self.verify_fingerprint(leaf)?;
+        if !self.chains.has_no_anchor() {
+            self.verify_chain(leaf, intermediates, now)?;
+        }
+        let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| ServerCertificateError::Unreadable)?;
+        self.verify_key_usage(&certificate)?;
+        self.verify_extended_key_usage(&certificate)?;
+        self.verify_netscape_type(&certificate)?;
+        self.verify_name(&certificate)
     }
 }
 
-impl ServerCertVerifier for ServerVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        match self.verify(end_entity, intermediates, now) {
-            Ok(()) => Ok(ServerCertVerified::assertion()),
-            Err(error) => Err(CertificateError::Other(OtherError(Arc::new(error))).into()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+impl fmt::Debug for ServerVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerVerifier").field("check", &self.check).finish_non_exhaustive()
     }
 }
 

@@ -7,11 +7,10 @@ use std::{
     time::Duration,
 };
 
-use adit_pki::{ClientIdentity, OnlyKey, ToldClock};
+use adit_pki::{ClientIdentity, Judged, OnlyKey, TlsTrouble, ToldClock};
 use pki_types::ServerName;
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, Error as RustlsError, OtherError,
-    ProtocolVersion, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, Error as RustlsError, ProtocolVersion, SupportedProtocolVersion,
     client::Resumption,
     crypto::ring,
     version::{TLS12, TLS13},
@@ -38,7 +37,7 @@ impl TlsTemplate {
     /// [`EapUnusable`] names what cannot be used.
     pub(in super::super) fn new(server: &EapTlsServer, identity: Option<&ClientIdentity>) -> Result<Self, EapUnusable> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = ServerVerifier::new(server, provider.signature_verification_algorithms)?;
+        let verifier = Judged::new(ServerVerifier::new(server)?, provider.signature_verification_algorithms);
         let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(ToldClock::default()))
             .with_protocol_versions(&versions(server)?)
             .map_err(|e| EapUnusable::Tls(e.to_string()))?
@@ -148,32 +147,11 @@ fn versions(server: &EapTlsServer) -> Result<Vec<&'static SupportedProtocolVersi
 }
 
 fn failure(error: RustlsError) -> EapError {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "rustls's lists are open; the rest is passed on whole")]
-    match &error {
-        RustlsError::InvalidCertificate(CertificateError::Other(OtherError(other))) => {
-            match other.downcast_ref::<EapServerRefused>() {
-                Some(refused) => EapError::ServerCertificate(refused.clone()),
-                None => EapError::Tls(error.to_string()),
-            }
-        }
-        RustlsError::InvalidCertificate(CertificateError::BadEncoding) => {
-            EapError::ServerCertificate(EapServerRefused::Unreadable)
-        }
-        RustlsError::AlertReceived(alert) => match alert {
-            AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::CertificateRequired
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied => EapError::OurCertificate(format!("{alert:?}")),
-            AlertDescription::HandshakeFailure
-            | AlertDescription::ProtocolVersion
-            | AlertDescription::InsufficientSecurity => EapError::NoTlsAgreement(format!("TLS alert {alert:?}")),
-            _ => EapError::Tls(error.to_string()),
-        },
-        RustlsError::PeerIncompatible(reason) => EapError::NoTlsAgreement(format!("{reason:?}")),
-        _ => EapError::Tls(error.to_string()),
+    match TlsTrouble::from(error) {
+        TlsTrouble::Refused(refused) => EapError::ServerCertificate(refused),
+        TlsTrouble::Unreadable => EapError::ServerCertificate(EapServerRefused::Unreadable),
+        TlsTrouble::OurCertificate(alert) => EapError::OurCertificate(alert),
+        TlsTrouble::NoAgreement(reason) => EapError::NoTlsAgreement(reason),
+        TlsTrouble::Other(reason) => EapError::Tls(reason),
     }
 }

@@ -1,14 +1,9 @@
 //! Whether a certificate is that of the EAP server. It need not be the gateway: often a RADIUS server far behind it is asked.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
-use adit_pki::{ALGORITHMS, ChainVerifier, Unlisted};
+use adit_pki::{ALGORITHMS, ChainVerifier, Judge, Unlisted};
 use pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, DigitallySignedStruct, Error as TlsError, OtherError, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::WebPkiSupportedAlgorithms,
-};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
@@ -20,20 +15,23 @@ use crate::config::EapTlsServer;
 pub(super) struct ServerVerifier {
     chain: ChainVerifier,
     name: Option<(String, ServerName<'static>)>,
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerVerifier {
-    pub(super) fn new(server: &EapTlsServer, algorithms: WebPkiSupportedAlgorithms) -> Result<Self, EapUnusable> {
+    pub(super) fn new(server: &EapTlsServer) -> Result<Self, EapUnusable> {
         let chain = ChainVerifier::new(&server.anchors, &server.crls, Unlisted::Refuse)?;
         if chain.has_no_anchor() {
             return Err(EapUnusable::NoAnchor);
         }
         let name = server.name.as_deref().map(|name| server_name(name).map(|parsed| (name.to_owned(), parsed)));
-        Ok(Self { chain, name: name.transpose()?, algorithms })
+        Ok(Self { chain, name: name.transpose()? })
     }
+}
 
-    fn verify(
+impl Judge for ServerVerifier {
+    type Refusal = EapServerRefused;
+
+    fn judge(
         &self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
@@ -96,43 +94,5 @@ fn refused(error: webpki::Error) -> EapServerRefused {
         webpki::Error::CrlExpired { .. } => EapServerRefused::ExpiredRevocationList,
         webpki::Error::RequiredEkuNotFoundContext(_) => EapServerRefused::KeyUsage,
         other => EapServerRefused::Chain(other.to_string()),
-    }
-}
-
-impl ServerCertVerifier for ServerVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        match self.verify(end_entity, intermediates, now) {
-            Ok(()) => Ok(ServerCertVerified::assertion()),
-            Err(error) => Err(CertificateError::Other(OtherError(Arc::new(error))).into()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
