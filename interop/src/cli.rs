@@ -15,7 +15,7 @@ use crate::{
     net,
     rig::Rig,
     runner,
-    tools::{datagram, fetch, probe, relay, say, serve, stream, withholding},
+    tools::{datagram, fetch, probe, reconnect, relay, say, serve, stream, withholding},
 };
 
 /// Cases of adit with real peers.
@@ -68,6 +68,8 @@ enum Command {
     #[command(hide = true)]
     Datagram(datagram::Options),
     #[command(hide = true)]
+    Reconnect(reconnect::Options),
+    #[command(hide = true)]
     Relay(relay::Options),
     #[command(hide = true)]
     Withholding(withholding::Options),
@@ -112,6 +114,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Stream(options) => stream::main(&options)?,
         Command::Probe(options) => probe::main(&options)?,
         Command::Datagram(options) => datagram::main(&options)?,
+        Command::Reconnect(options) => reconnect::main(&options)?,
         Command::Relay(options) => relay::main(&options)?,
         Command::Withholding(options) => return withholding::main(&options),
     }

@@ -6,6 +6,7 @@ pub(crate) mod fetch;
 pub(crate) mod http;
 pub(crate) mod pattern;
 pub(crate) mod probe;
+pub(crate) mod reconnect;
 pub(crate) mod relay;
 pub(crate) mod serve;
 pub(crate) mod stream;

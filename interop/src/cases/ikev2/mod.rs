@@ -7,6 +7,7 @@ mod handshake;
 mod liveness;
 mod network;
 mod profiles;
+mod reconnects;
 mod refusals;
 mod rekey;
 mod roaming;
@@ -35,6 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
         liveness::cases(),
         refusals::cases(),
         profiles::cases(),
+        reconnects::cases(),
         times::cases(),
     ];
     groups.into_iter().flatten().collect()
