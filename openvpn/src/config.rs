@@ -154,7 +154,7 @@ impl ConfigBuilder<Complete> {
         }
         PulledOptions::from_local(&settings).map_err(|e| ConfigError::Option(e.to_string()))?;
         let tls = TlsTemplate::new(&server, identity.as_ref(), &settings.tls)?;
-        let certificates = identity.map(|identity| identity.chain).unwrap_or_default();
+        let certificates = identity.map(|identity| identity.chain.clone()).unwrap_or_default();
         Ok(Config { remotes: self.remotes, server, certificates, credentials, settings, tls })
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 
 use pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer, public_key::PublicKey};
+use zeroize::Zeroize;
 
-/// Our certificate chain, the leaf first, and its private key.
+/// Our certificate chain, the leaf first, and its private key, which is wiped on drop.
 pub struct ClientIdentity {
     /// The leaf, then intermediates.
     pub chain: Vec<CertificateDer<'static>>,
@@ -71,6 +72,12 @@ impl IdentityError {
 impl Clone for ClientIdentity {
     fn clone(&self) -> Self {
         Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
+impl Drop for ClientIdentity {
+    fn drop(&mut self) {
+        self.key.zeroize();
     }
 }
 

@@ -251,10 +251,11 @@ fn config_error(change: impl FnOnce(&mut Setup)) -> ConfigError {
 
 #[test]
 fn the_key_must_belong_to_our_certificate() {
-    let identity = ClientIdentity { chain: pki::CLIENT.identity().chain, key: pki::SERVER.identity().key };
+    let identity =
+        ClientIdentity { chain: pki::CLIENT.identity().chain.clone(), key: pki::SERVER.identity().key.clone_key() };
     let error = config_error(|setup| setup.identity = Some(identity));
     assert_eq!(error, ConfigError::KeyMismatch);
-    let without = ClientIdentity { chain: Vec::new(), key: pki::SERVER.identity().key };
+    let without = ClientIdentity { chain: Vec::new(), key: pki::SERVER.identity().key.clone_key() };
     assert_eq!(config_error(|setup| setup.identity = Some(without)), ConfigError::NoCertificate);
 }
 

@@ -101,7 +101,7 @@ fn a_scheme_of_another_key_makes_no_signature() {
 fn keys_that_cannot_sign_are_told_beforehand() {
     let error = |chain: &[&str], key: &str| {
         let chain = chain.iter().map(|name| certificate(name)).collect();
-        Signer::new(&ClientIdentity { chain, key: identity_of(key).key }).map(drop).unwrap_err()
+        Signer::new(&ClientIdentity { chain, key: identity_of(key).key.clone_key() }).map(drop).unwrap_err()
     };
     assert_eq!(error(&["rsa1024"], "rsa1024"), IdentityError::RsaKeySize { bits: 1024 });
     for (certificate, key) in [("rsa", "rsa4096"), ("p521", "p384"), ("p384", "p521"), ("ed25519", "rsa")] {
@@ -109,7 +109,7 @@ fn keys_that_cannot_sign_are_told_beforehand() {
     }
     assert_eq!(error(&[], "rsa"), IdentityError::NoCertificate);
     let chain = vec![certificate("rsa"), CertificateDer::from(vec![0x30, 0])];
-    let broken = ClientIdentity { chain, key: identity_of("rsa").key };
+    let broken = ClientIdentity { chain, key: identity_of("rsa").key.clone_key() };
     assert_eq!(Signer::new(&broken).map(drop), Err(IdentityError::Certificate { number: 2 }));
 }
 
