@@ -253,8 +253,9 @@ impl Established {
     }
 
     fn on_request(&mut self, cx: &mut Context<'_>, spi: IkeSpi, path: &Path, received: &Received) -> Outcome<()> {
-        // The peer uses what it made: so may we.
-        if self.sa(spi).is_some_and(|sa| sa.role == Role::Offered) {
+        let deletes_ike = received.message.payloads.contains(&Payload::Delete(Delete::Ike));
+        // The peer uses what it made: so may we. One that it takes back has lost a collision (RFC 7296 §2.8.2).
+        if !deletes_ike && self.sa(spi).is_some_and(|sa| sa.role == Role::Offered) {
             self.use_offered(cx, spi);
         }
         let exchange = received.message.header.exchange;
@@ -270,11 +271,11 @@ impl Established {
         if let Some(sa) = self.sa(spi) {
             sa.ike.respond(cx, *path, received, answer);
         }
-        if received.message.payloads.contains(&Payload::Delete(Delete::Ike))
-            && let Some(sa) = self.sa(spi)
-        {
-            // Kept for a while: the peer asks again if our answer is lost.
+        if deletes_ike && let Some(sa) = self.sa(spi) {
+            // Kept for a while: the peer asks again if our answer is lost. What we asked for here is never answered now.
             sa.role = Role::Replaced;
+            sa.exchange = None;
+            sa.ike.response_taken(cx);
             cx.set(Timer::Abandon(spi), DELETED_LINGER);
         }
         then
