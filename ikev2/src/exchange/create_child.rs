@@ -186,10 +186,13 @@ impl Established {
             }
             NotifyType::INVALID_KE_PAYLOAD => {
                 let group = error.data.first_chunk().map(|group| DhGroup(u16::from_be_bytes(*group)));
-                match group.filter(|group| Some(*group) != offered && may_use(cx, *group)) {
+                // What it has refused is not offered again, so that this comes to an end.
+                let first_try = groups == self.rekey_groups(cx);
+                let allowed = |group: &DhGroup| groups.contains(group) || first_try && may_use(cx, *group);
+                match group.filter(|group| Some(*group) != offered && *group != DhGroup::NONE && allowed(group)) {
                     Some(group) => {
-                        let mut wanted = vec![group];
-                        wanted.extend(groups.into_iter().filter(|other| *other != group));
+                        let others = groups.into_iter().filter(|other| *other != group && Some(*other) != offered);
+                        let wanted = [group].into_iter().chain(others).collect();
                         self.send_create_child(cx, spi, rekeys, offer, wanted, local, remote);
                         Ok(())
                     }
