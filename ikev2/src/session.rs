@@ -6,6 +6,9 @@
 //!                    └──┘
 //! ```
 
+#[cfg(test)]
+mod testing;
+
 use std::{
     fmt, mem,
     net::IpAddr,

@@ -46,6 +46,11 @@ impl<T: Copy + Eq> Timers<T> {
         self.deadlines.iter().find(|(t, _)| *t == timer).map(|(_, at)| *at)
     }
 
+    /// Every timer that runs, in no order.
+    pub fn running(&self) -> impl Iterator<Item = T> {
+        self.deadlines.iter().map(|(timer, _)| *timer)
+    }
+
     /// Takes the earliest timer that is due; call it until it returns `None`.
     pub fn expired(&mut self, now: Instant) -> Option<T> {
         let (index, _) =
@@ -83,6 +88,7 @@ mod tests {
         timers.set('c', at(30));
         timers.set('c', at(25));
         assert_eq!(timers.next(), Some(at(10)));
+        assert_eq!(timers.running().count(), 3);
         assert_eq!(timers.expired(at(25)), Some('a'));
         assert_eq!(timers.expired(at(25)), Some('b'));
         assert_eq!(timers.expired(at(24)), None);

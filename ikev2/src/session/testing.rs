@@ -1,0 +1,27 @@
+//! What tests may look at, and may make a session want.
+
+use std::time::Instant;
+
+use super::{Session, State};
+use crate::{established::Established, exchange::Wanted, sa::Timer};
+
+impl Session {
+    pub(crate) fn established(&mut self) -> Option<&mut Established> {
+        match &mut self.state {
+            State::Established(established) | State::Closing(established) => Some(established),
+            State::Handshake(_) | State::Closed => None,
+        }
+    }
+
+    pub(crate) fn want(&mut self, now: Instant, wanted: Wanted) {
+        let (mut cx, state, ..) = self.parts(now);
+        if let State::Established(established) = state {
+            established.want(&mut cx, wanted);
+        }
+    }
+
+    /// Every timer that runs.
+    pub(crate) fn timers(&self) -> Vec<Timer> {
+        self.timers.running().collect()
+    }
+}
