@@ -2,6 +2,7 @@
 
 mod esp_open;
 mod message;
+mod session;
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
@@ -13,11 +14,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("esp_open", esp_open),
     ("ike_message", ike_message),
     ("ike_payloads_inside_sk", ike_payloads_inside_sk),
+    ("session", session),
 ];
 
 pub use self::{
     esp_open::esp_open,
     message::{ike_message, ike_payloads_inside_sk},
+    session::session,
 };
 pub use crate::eap::fuzzing::{eap, eap_mschapv2};
 
