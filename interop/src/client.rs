@@ -18,7 +18,7 @@ use crate::{
     ike::{charon::Charon, setup::IkeClient},
     net::{ECHO, Place, WEB, WEB_V6},
     pki::CLIENT_UID,
-    process::{Process, Stream},
+    process::{Line, Process, Stream},
     rig::Rig,
 };
 
@@ -217,6 +217,13 @@ impl Client {
         let reasons = errors.iter().filter(|line| is_error(line)).count();
         ensure!(reasons == 1, "{reasons} lines say why it ended, not one: {errors:?}");
         self.check_sane()
+    }
+
+    /// What it said when it gave up.
+    pub(crate) fn reason(&self) -> String {
+        let message = |line: &Line| is_error(&line.text).then(|| line.text.clone());
+        let last = self.process.lines(0, message).pop().unwrap_or_default();
+        Event::parse(&last).map_or(last, |event| event.message)
     }
 
     /// No panic, whatever else happened.

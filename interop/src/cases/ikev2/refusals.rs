@@ -49,6 +49,7 @@ fn refused(rig: &Rig, setup: &Setup, code: i32, text: &str) -> Result<Charon> {
     let gateway = Charon::start(rig, Place::Gateway, &setup.gateway)?;
     let client = Client::start_ike(rig, &setup.client)?;
     client.expect_failure(code, text, REFUSED)?;
+    rig.note(&client.reason())?;
     drop(client);
     rig.prove_gone()?;
     rig.prove_unreachable()?;
@@ -151,6 +152,7 @@ fn no_address_left(rig: &Rig) -> Result<()> {
     other.swanctl(&["--initiate", "--child", "net"])?;
     let client = Client::start_ike(rig, &setup.client)?;
     client.expect_failure(UNREACHABLE, "no address left", REFUSED)?;
+    rig.note(&client.reason())?;
     drop(client);
     rig.prove_gone()?;
     gateway.expect("N(INT_ADDR_FAIL)")
