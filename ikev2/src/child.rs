@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use adit_tunnel::{Event, FlowId, IpNet, KeyChange, KeyTag, Usage};
@@ -10,7 +10,7 @@ use adit_tunnel::{Event, FlowId, IpNet, KeyChange, KeyTag, Usage};
 use crate::{
     error::{Outcome, SessionError},
     esp::{EspOpener, EspSealer},
-    message::TrafficSelector,
+    message::{IkeSpi, TrafficSelector},
     negotiate::EspSuite,
     sa::{Context, Timer, keys::ChildKeys},
     selectors::{self, SelectorCheck},
@@ -42,7 +42,14 @@ pub(crate) struct ChildSa {
 enum State {
     /// The peer made it to replace the child that receives on `replaces`. We do not send on it before the peer surely
     /// listens (RFC 7296 §2.8).
-    Waiting { sealer: Box<EspSealer>, replaces: u32 },
+    Waiting {
+        sealer: Box<EspSealer>,
+        replaces: u32,
+        /// The IKE SA it was made through. As long as that lives, the peer knows the child before it sends anything else.
+        via: IkeSpi,
+        /// Since when the child it replaces has been due for other keys.
+        due_since: Option<Instant>,
+    },
     /// Packets are sealed with it.
     InUse,
     /// Another has taken its place; whoever made that one deletes this one.
@@ -72,9 +79,15 @@ impl ChildSa {
 
     /// The child of an exchange that the peer started, in place of the one that receives on `replaces`: its opener is
     /// announced, its sealer waits.
-    pub(crate) fn answered(cx: &mut Context<'_>, agreed: Agreed, keys: &ChildKeys, replaces: u32) -> Outcome<Self> {
+    pub(crate) fn answered(
+        cx: &mut Context<'_>,
+        agreed: Agreed,
+        keys: &ChildKeys,
+        replaces: u32,
+        via: IkeSpi,
+    ) -> Outcome<Self> {
         let (mut child, sealer) = Self::install(cx, agreed, keys, false)?;
-        child.state = State::Waiting { sealer, replaces };
+        child.state = State::Waiting { sealer, replaces, via, due_since: None };
         Ok(child)
     }
 
@@ -148,6 +161,22 @@ impl ChildSa {
         }
     }
 
+    /// Whether it waits, and the peer may never have learnt of it: our answer may be lost with the IKE SA it went through.
+    pub(crate) fn is_doubtful(&self, current: IkeSpi) -> bool {
+        matches!(self.state, State::Waiting { via, .. } if via != current) && !self.was_received_on()
+    }
+
+    /// The child it replaces is due for other keys. Whether the peer has had time enough to go on with this one.
+    pub(crate) fn is_given_up(&mut self, cx: &mut Context<'_>) -> bool {
+        let State::Waiting { replaces, due_since, .. } = &mut self.state else { return false };
+        let Some(since) = *due_since else {
+            *due_since = Some(cx.now);
+            cx.set(Timer::RekeyChild(*replaces), PATIENCE);
+            return false;
+        };
+        cx.now.saturating_duration_since(since) >= PATIENCE
+    }
+
     /// Whether the peer has sent on it.
     pub(crate) fn was_received_on(&self) -> bool {
         self.usage.opened_packets.load(Relaxed) > 0
@@ -187,6 +216,8 @@ const OUTER_MTU: usize = 1500;
 const UDP_HEADER: usize = 8;
 /// How long packets may be under way after their SA was deleted. Our judgement; strongSwan keeps its own as long.
 const LINGER: Duration = Duration::from_secs(5);
+/// How long a child that the peer began in place of another may keep us from beginning one. Our judgement.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Half of what 32-bit sequence numbers allow.
 const MAX_PACKETS: u64 = 1 << 31;
 /// With 64-bit sequence numbers the data under one key is the limit: 2^36 packets of 1400 bytes are 2^43 AES blocks, which

@@ -47,8 +47,17 @@ pub(crate) struct Rival {
 impl Established {
     /// A child in place of the one with this SPI of ours.
     pub(crate) fn rekey_child(&mut self, cx: &mut Context<'_>, spi: IkeSpi, old: u32) {
-        let replaced = self.children.iter().any(|child| child.waits_for() == Some(old));
-        let Some(child) = self.child(old).filter(|child| child.is_in_use() && !replaced) else { return };
+        if let Some(rival) = self.children.iter_mut().find(|child| child.waits_for() == Some(old)) {
+            // The peer began first and goes on with it, unless our answer was lost together with the IKE SA.
+            let rival = (rival.is_doubtful(spi) && rival.is_given_up(cx)).then_some(rival.spi_in);
+            if let Some(rival) = rival {
+                tracing::debug!("child {rival:08x} was never used by the gateway that began it");
+                self.delete_child(cx, spi, rival);
+                self.want(cx, Wanted::RekeyChild(old));
+            }
+            return;
+        }
+        let Some(child) = self.child(old).filter(|child| child.is_in_use()) else { return };
         // The suite in use was agreed on once, so it will be again. Whether the gateway insists on a key exchange only
         // shows now: first with one, as its configuration or the IKE SA suggests, or none; refused that, without.
         let (offer, local, remote) = (EspProposals::only(&child.suite), child.local.clone(), child.remote.clone());
@@ -255,7 +264,12 @@ impl Established {
             });
         };
         let (old_spi, flow) = (old.spi_in, old.flow);
-        let rivalled = self.children.iter().any(|child| child.waits_for() == Some(old_spi));
+        let rival = self.children.iter().find(|child| child.waits_for() == Some(old_spi));
+        // One that came to nothing together with the IKE SA it was made through makes room: the peer begins again.
+        let (rivalled, doubtful) = match rival {
+            Some(rival) if rival.is_doubtful(spi) => (false, Some(rival.spi_in)),
+            other => (other.is_some(), None),
+        };
         let in_use = self
             .sa(spi)
             .is_some_and(|sa| sa.role == Role::InUse && !matches!(sa.exchange, Some(Exchange::RekeyIke(_))));
@@ -281,7 +295,10 @@ impl Established {
         let keys = ChildKeys::derive(sa.ike.suite.prf, &sa.ike.keys.d, shared.as_ref(), &theirs, &nonce, &suite);
         let agreed = Agreed { spi_in, spi_out, flow, suite, local: local.clone(), remote: remote.clone() };
         let child =
-            ChildSa::answered(cx, agreed, &keys, old_spi).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+            ChildSa::answered(cx, agreed, &keys, old_spi, spi).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+        if let Some(doubtful) = doubtful {
+            self.remove_child(cx, doubtful);
+        }
         self.children.push(child);
         if let Some(Exchange::CreateChild(ours)) = self.sa(spi).and_then(|sa| sa.exchange.as_mut())
             && ours.rekeys == Some(old_spi)

@@ -661,6 +661,53 @@ fn a_child_that_is_being_replaced_by_the_peer_is_not_replaced_twice() {
     pair.assert_settled();
 }
 
+/// The peer began to replace the child, its answer was lost, and then the client replaced the IKE SA: strongSwan 5.9.8 takes
+/// that for granted and forgets its own exchange. Returns the peer's child that is in use.
+fn answer_lost_with_its_ike_sa() -> (Pair, usize) {
+    let mut pair = pair();
+    let old = pair.peer.child();
+    pair.peer.rekey_child(old);
+    pair.down();
+    pair.client_says();
+    pair.client_wants(Wanted::RekeyIke);
+    pair.client_exchange();
+    // The deletion of the old IKE SA.
+    pair.client_exchange();
+    assert_eq!(pair.peer.child(), old);
+    (pair, old)
+}
+
+#[test]
+fn a_child_lost_with_its_ike_sa_is_replaced_by_the_next_of_the_peer() {
+    let (mut pair, old) = answer_lost_with_its_ike_sa();
+    let request = pair.peer.rekey_child(old);
+    pair.down();
+    pair.up();
+    let new = pair.peer.child_rekeyed(request);
+    pair.assert_traffic_flows();
+    pair.peer_deletes(old);
+    assert_eq!(pair.peer.child(), new);
+    pair.assert_settled();
+}
+
+#[test]
+fn a_child_lost_with_its_ike_sa_does_not_keep_the_client_from_rekeying_for_long() {
+    let (mut pair, old) = answer_lost_with_its_ike_sa();
+    pair.client_rekeys_child();
+    pair.assert_client_is_silent();
+    pair.wait(secs(9));
+    pair.client_rekeys_child();
+    pair.assert_client_is_silent();
+    pair.wait(secs(1));
+    // The deletion of what the peer never knew, then the rekeying, then the deletion of the old one.
+    pair.client_exchange();
+    assert_eq!(pair.peer.child(), old);
+    pair.client_exchange();
+    assert_ne!(pair.peer.child(), old);
+    pair.client_exchange();
+    pair.assert_settled();
+}
+
 #[test]
 fn a_gateway_that_wants_a_second_child_is_refused() {
     let mut pair = pair();
