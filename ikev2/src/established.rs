@@ -32,6 +32,8 @@ pub(crate) struct Established {
     pub(crate) mobike: bool,
     /// Other addresses of the gateway.
     pub(crate) additional_addresses: Vec<IpAddr>,
+    /// Where it last answered.
+    pub(crate) answered_at: IpAddr,
     /// How the gateway sees us.
     pub(crate) baseline: Baseline,
     traffic: Traffic,
@@ -85,6 +87,7 @@ impl Established {
             network,
             mobike,
             additional_addresses,
+            answered_at: cx.path.remote.ip(),
             baseline: Baseline::Unknown,
             traffic,
             failing_since: None,
@@ -149,7 +152,9 @@ impl Established {
                 self.traffic.heard = cx.now;
                 if header.response {
                     sa.ike.response_taken(cx);
-                    if let Some(exchange) = sa.exchange.take() {
+                    let exchange = sa.exchange.take();
+                    self.on_answered_from(cx, path);
+                    if let Some(exchange) = exchange {
                         self.on_response(cx, spi, exchange, &received.message)?;
                     }
                 } else {
@@ -308,7 +313,7 @@ impl Established {
     pub(crate) fn on_retransmit(&mut self, cx: &mut Context<'_>, spi: IkeSpi) -> Outcome<()> {
         let Some(sa) = self.sa(spi) else { return Ok(()) };
         let (role, sent) = (sa.role, sa.ike.requester.sent());
-        if sent == TRIES_PER_ADDRESS && role == Role::InUse && self.mobike {
+        if sent >= TRIES_BEFORE_OTHERS && role == Role::InUse && self.mobike {
             self.try_other_address(cx);
         }
         let Some(sa) = self.sa(spi) else { return Ok(()) };
@@ -337,10 +342,11 @@ impl Established {
             self.traffic.sent = cx.now;
         }
         let settings = cx.config.settings();
+        let (now, interval) = (cx.now, sample_interval(cx));
+        let due =
+            |since: Instant, limit: Duration, early: Duration| now.saturating_duration_since(since) + early >= limit;
         // Half a sample early rather than half a sample late.
-        let (now, early) = (cx.now, sample_interval(cx) / 2);
-        let due = |since: Instant, limit: Duration| now.saturating_duration_since(since) + early >= limit;
-        if due(self.traffic.sent, settings.nat_keepalive) {
+        if due(self.traffic.sent, settings.nat_keepalive, interval / 2) {
             self.traffic.sent = cx.now;
             let path = *cx.path;
             cx.out.transmits.push_back(adit_tunnel::Transmit { path, datagram: Bytes::from_static(&NAT_KEEPALIVE) });
@@ -354,7 +360,8 @@ impl Established {
         for spi in worn {
             self.want(cx, Wanted::RekeyChild(spi));
         }
-        if due(self.traffic.heard.max(self.traffic.probed), settings.liveness) {
+        // What a sample finds may have happened right after the one before: never late, at least.
+        if due(self.traffic.heard.max(self.traffic.probed), settings.liveness, interval) {
             self.want(cx, Wanted::Liveness);
         }
         cx.set(Timer::Sample, sample_interval(cx));
@@ -488,8 +495,8 @@ const MIN_SAMPLE: Duration = Duration::from_millis(50);
 const HINT_INTERVAL: Duration = Duration::from_secs(5);
 /// For so long the answer to the deletion of an IKE SA can be given again.
 const DELETED_LINGER: Duration = Duration::from_secs(30);
-/// A request is sent so often to one address of the gateway before another is tried (RFC 4555 §3.5).
-const TRIES_PER_ADDRESS: u32 = 3;
+/// A request is sent so often to one address of the gateway before others are tried, too (RFC 4555 §3.5).
+const TRIES_BEFORE_OTHERS: u32 = 3;
 /// Long enough for whatever is going on at the other end.
 const TEMPORARY_WAIT: Duration = Duration::from_secs(2);
 /// "Several minutes" (RFC 7296 §2.25).

@@ -1,5 +1,7 @@
 //! INFORMATIONAL with anything but deletions: liveness (RFC 7296 §2.4), NAT mappings and addresses (RFC 4555).
 
+use std::net::IpAddr;
+
 use adit_tunnel::{Event, Path};
 use bytes::Bytes;
 
@@ -111,20 +113,44 @@ impl Established {
         }
     }
 
-    /// The gateway does not answer where it was: perhaps it does elsewhere (RFC 4555 §3.5).
+    /// The gateway does not answer: perhaps it does elsewhere (RFC 4555 §3.5). Every second time it is tried again where it
+    /// last answered: as a rule the network is at fault, and of the other addresses most cannot be reached from outside.
     pub(crate) fn try_other_address(&mut self, cx: &mut Context<'_>) {
-        let now = cx.path.remote.ip();
+        let (now, last) = (cx.path.remote.ip(), self.answered_at);
+        if now != last {
+            return self.move_to(cx, last);
+        }
         let Some(next) = self.additional_addresses.iter().position(|a| *a != now && a.is_ipv4() == now.is_ipv4())
         else {
             return;
         };
-        // The one that fails goes to the end of the list.
+        // The one that is tried goes to the end of the list.
         let address = self.additional_addresses.remove(next);
-        self.additional_addresses.push(now);
+        self.additional_addresses.push(address);
         tracing::info!("the gateway does not answer at {now}; trying its other address {address}");
+        self.move_to(cx, address);
+    }
+
+    /// A response came from there: of all the addresses a request was sent to, this one works.
+    pub(crate) fn on_answered_from(&mut self, cx: &mut Context<'_>, path: &Path) {
+        let address = path.remote.ip();
+        // Authentic as it is, anybody may have sent it on from anywhere.
+        if address == self.answered_at || address == cx.path.remote.ip() || self.additional_addresses.contains(&address)
+        {
+            self.answered_at = address;
+            self.move_to(cx, address);
+        }
+    }
+
+    fn move_to(&mut self, cx: &mut Context<'_>, address: IpAddr) {
+        if cx.path.remote.ip() == address {
+            return;
+        }
         cx.path.remote.set_ip(address);
         let path = *cx.path;
         cx.out.events.push_back(Event::Path(path));
+        // ESP only follows when the gateway is told.
+        self.want(cx, Wanted::UpdateAddresses);
     }
 
     /// The answer to INFORMATIONAL of the peer, and what follows from it.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use adit_tunnel::{CloseKind, Path, Transport, Tunnel};
 
 use super::{
-    mutators,
+    millis, mutators,
     pair::{Pair, Setup},
     peer::status,
     secs,
@@ -208,6 +208,25 @@ fn the_gateways_other_address_is_tried_when_the_first_is_silent() {
         assert_eq!(pair.peer.sas[pair.peer.sa()].own, other);
         assert_eq!(updates(&pair).len(), 1);
     }
+}
+
+/// Most of the addresses a gateway announces are behind it. A short silence must not lead there for good.
+#[test]
+fn the_address_that_last_answered_is_tried_every_second_time() {
+    let other = status(NotifyType::ADDITIONAL_IP4_ADDRESS, &[10, 99, 0, 1][..]);
+    let mut pair = setup(|setup| setup.script.last_auth = vec![other]).up();
+    pair.network.cut_up = true;
+    let before = pair.log.sent.len();
+    pair.client_wants(crate::exchange::Wanted::Liveness);
+    assert!(pair.run_until(secs(60), |pair| pair.log.sent.len() == before + 4), "four tries");
+    // Behind the gateway there is nobody.
+    pair.run(millis(10));
+    pair.network.cut_up = false;
+    pair.network.lost_gateway = Some([10, 99, 0, 1].into());
+    pair.run(secs(30));
+    assert!(pair.log.closed.is_none(), "{:?}", pair.log.closed);
+    assert_eq!(pair.log.paths.last().unwrap().remote, "192.0.2.1:4500".parse().unwrap());
+    pair.assert_settled();
 }
 
 #[test]

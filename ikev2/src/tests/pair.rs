@@ -589,6 +589,8 @@ impl Pair {
         }
         // Longer than anything lingers.
         self.run(secs(40));
+        // Perhaps the gateway is just being asked whether it lives.
+        self.run_until(secs(1), |pair| !pair.client.timers().iter().any(|timer| matches!(timer, Timer::Retransmit(_))));
         assert!(self.log.closed.is_none(), "{:?}", self.log.closed);
         self.assert_traffic_flows();
         let live = self.peer.live_children();
