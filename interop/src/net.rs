@@ -10,6 +10,13 @@
 //! ```
 //!
 //! The client has no route to the lan and no default route: what reaches the lan went through a tunnel.
+//!
+//! [`Net::add_nat`] puts a fourth namespace between client and gateway, whose only way to each other it is then:
+//!
+//! ```text
+//!  client                      nat                            gateway
+//!  10.0.0.2  --- veth --- 10.0.0.1, 198.51.100.2  --- veth --- 198.51.100.1
+//! ```
 
 use std::{
     io::Write,
@@ -60,6 +67,15 @@ addr add fd00:64::30/64 dev eth0 nodad
 route add default via 192.168.100.1
 route add ::/0 via fd00:64::1
 ";
+const NAT_SETUP: &str = "\
+link set lo up
+link add inside type veth peer name inside netns @C
+link add outside type veth peer name nat netns @G
+link set inside up
+link set outside up
+addr add 10.0.0.1/24 dev inside
+addr add 198.51.100.2/24 dev outside
+";
 const FORWARDING: &str = "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
 
 /// Where in the network something runs.
@@ -68,6 +84,8 @@ pub(crate) enum Place {
     Client,
     Gateway,
     Lan,
+    /// Between client and gateway, in some cases.
+    Nat,
 }
 
 /// The namespaces of one case. Their names are made of the runner's process id and the case's number, so that no two
@@ -81,7 +99,7 @@ impl Net {
     /// Makes the namespaces `PREFIX-client`, `PREFIX-gateway` and `PREFIX-lan`.
     pub(crate) fn create(prefix: &str) -> Result<Self> {
         let net = Self { prefix: prefix.to_owned() };
-        let [client, gateway, lan] = names(prefix);
+        let [client, gateway, lan, _] = names(prefix);
         batch(None, &format!("netns add {client}\nnetns add {gateway}\nnetns add {lan}\n"))?;
         batch(Some(&gateway), &GATEWAY_SETUP.replace("@C", &client).replace("@L", &lan))?;
         batch(Some(&client), CLIENT_SETUP)?;
@@ -98,12 +116,22 @@ impl Net {
     }
 
     fn name(&self, place: Place) -> String {
-        let [client, gateway, lan] = names(&self.prefix);
+        let [client, gateway, lan, nat] = names(&self.prefix);
         match place {
             Place::Client => client,
             Place::Gateway => gateway,
             Place::Lan => lan,
+            Place::Nat => nat,
         }
+    }
+
+    /// Puts the namespace `PREFIX-nat` between client and gateway, and takes away their direct cable.
+    pub(crate) fn add_nat(&self) -> Result<()> {
+        let [client, gateway, _, nat] = names(&self.prefix);
+        batch(None, &format!("netns add {nat}\n"))?;
+        batch(Some(&nat), &NAT_SETUP.replace("@C", &client).replace("@G", &gateway))?;
+        batch(Some(&client), "link set eth0 down\nlink set inside up\naddr add 10.0.0.2/24 dev inside\n")?;
+        batch(Some(&gateway), "link set nat up\naddr add 198.51.100.1/24 dev nat\n")
     }
 
     /// Changes the network at a place: lines for `ip`.
@@ -168,8 +196,8 @@ fn pids(namespace: &str) -> Result<Vec<u32>> {
     Ok(listed.lines().filter_map(|line| line.trim().parse().ok()).collect())
 }
 
-fn names(prefix: &str) -> [String; 3] {
-    ["client", "gateway", "lan"].map(|place| format!("{prefix}-{place}"))
+fn names(prefix: &str) -> [String; 4] {
+    ["client", "gateway", "lan", "nat"].map(|place| format!("{prefix}-{place}"))
 }
 
 fn batch(namespace: Option<&str>, text: &str) -> Result<()> {

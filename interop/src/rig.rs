@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -19,6 +20,9 @@ use crate::{
     server::{Counters, Server},
     tools::{fetch::Answer, pattern::Body, probe::Found, relay, say, serve::HELLO},
 };
+
+/// Where a relay tells its counters.
+const RELAY_COUNTERS: &str = "127.0.0.1:1196";
 
 /// The means of one case.
 pub(crate) struct Rig {
@@ -105,16 +109,52 @@ impl Rig {
         self.note(&format!("relay with TUNNEL_TEST_SEED={seed}"))?;
         let seed = seed.to_string();
         let mut all = vec!["relay", "--listen", "203.0.113.1:1195", "--upstream", "203.0.113.1:1194"];
-        all.extend(["--counters", "127.0.0.1:1196", "--seed", &seed]);
+        all.extend(["--counters", RELAY_COUNTERS, "--seed", &seed]);
         all.extend(args);
         let relay = Process::spawn(&self.process_name("relay"), &self.dir, &mut self.tool(Place::Gateway, &all))?;
         relay.wait_text(0, "ready", Duration::from_secs(10))?;
         Ok(relay)
     }
 
+    /// Puts a NAT between client and gateway, whose two IKE ports it passes on: `10.0.0.1` is the way to the gateway.
+    pub(crate) fn start_nat(&self, args: &[&str]) -> Result<Process> {
+        let seed = seed();
+        self.note(&format!("NAT with TUNNEL_TEST_SEED={seed}"))?;
+        self.net.add_nat()?;
+        let seed = seed.to_string();
+        let mut all = vec!["relay", "--counters", RELAY_COUNTERS, "--seed", &seed, "--outward", "198.51.100.2"];
+        all.extend(["--listen", "10.0.0.1:500", "--upstream", "198.51.100.1:500"]);
+        all.extend(["--listen", "10.0.0.1:4500", "--upstream", "198.51.100.1:4500"]);
+        all.extend(args);
+        let nat = Process::spawn(&self.process_name("nat"), &self.dir, &mut self.tool(Place::Nat, &all))?;
+        nat.wait_text(0, "ready", Duration::from_secs(10))?;
+        Ok(nat)
+    }
+
+    /// The NAT forgets its mappings: what the client sends next comes from another port.
+    pub(crate) fn rebind_nat(&self) -> Result<()> {
+        run(&mut self.tool(Place::Nat, &["fetch", RELAY_COUNTERS, "/rebind"])).map(drop)
+    }
+
     /// What passed the relay so far.
     pub(crate) fn relay_counters(&self) -> Result<relay::Counters> {
-        let answers = run(&mut self.tool(Place::Gateway, &["fetch", "127.0.0.1:1196", "/"]))?;
+        self.relay_counters_at(Place::Gateway)
+    }
+
+    /// Waits until the counters of the relay at a place are as wanted.
+    pub(crate) fn wait_relay(&self, place: Place, what: &str, wanted: fn(&relay::Counters) -> bool) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !wanted(&self.relay_counters_at(place)?) {
+            ensure!(Instant::now() < deadline, "no {what} at the relay: {:?}", self.relay_counters_at(place)?);
+            // It tells only when it is asked.
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// What passed the relay at a place so far.
+    pub(crate) fn relay_counters_at(&self, place: Place) -> Result<relay::Counters> {
+        let answers = run(&mut self.tool(place, &["fetch", RELAY_COUNTERS, "/"]))?;
         let answers: Vec<Answer> = serde_json::from_str(&answers)?;
         let text = &answers.first().context("no answer from the relay")?.text;
         serde_json::from_str(text).with_context(|| format!("counters {text:?}"))

@@ -93,6 +93,13 @@ impl Said {
     }
 }
 
+/// Cases with their numbers.
+type Queue = Mutex<VecDeque<(usize, Case)>>;
+
+fn queue(cases: Vec<(usize, Case)>) -> Queue {
+    Mutex::new(cases.into())
+}
+
 /// One run: its directory, and whether it shall end early.
 struct Run<'a> {
     dir: PathBuf,
@@ -146,19 +153,23 @@ impl<'a> Run<'a> {
     }
 
     fn all(&self, cases: Vec<Case>, tally: &mut Tally) -> Result<()> {
-        let jobs = self.options.jobs.min(cases.len());
-        let queue: Mutex<VecDeque<(usize, Case)>> = Mutex::new(cases.into_iter().enumerate().collect());
+        // Those that mostly wait go beside the others, which would else wait for them.
+        let (paced, busy): (Vec<_>, Vec<_>) = cases.into_iter().enumerate().partition(|(_, case)| case.paced);
+        let jobs = self.options.jobs;
+        let queues = [busy, paced].map(|cases| (jobs.min(cases.len()), queue(cases)));
         let tally = Mutex::new(tally);
         thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(|| {
-                    while let Some((number, case)) = self.next(&queue) {
-                        let started = Instant::now();
-                        let result = self.one(number, &case);
-                        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
-                        report(&case, started.elapsed(), result, &mut tally);
-                    }
-                });
+            for (jobs, queue) in &queues {
+                for _ in 0..*jobs {
+                    scope.spawn(|| {
+                        while let Some((number, case)) = self.next(queue) {
+                            let started = Instant::now();
+                            let result = self.one(number, &case);
+                            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                            report(&case, started.elapsed(), result, &mut tally);
+                        }
+                    });
+                }
             }
         });
         if self.stopped.load(Ordering::Relaxed) {
@@ -167,7 +178,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn next(&self, queue: &Mutex<VecDeque<(usize, Case)>>) -> Option<(usize, Case)> {
+    fn next(&self, queue: &Queue) -> Option<(usize, Case)> {
         if self.stopped.load(Ordering::Relaxed) {
             return None;
         }

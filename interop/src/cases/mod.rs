@@ -24,18 +24,26 @@ pub(crate) struct Case {
     pub(crate) name: String,
     /// About how long it takes.
     pub(crate) seconds: u64,
+    /// It waits most of its time, so that others may well run beside it.
+    pub(crate) paced: bool,
     needs: Vec<Need>,
     pub(crate) run: Box<Script>,
 }
 
 impl Case {
     fn new(name: impl Into<String>, run: impl Fn(&Rig) -> Result<()> + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), seconds: 2, needs: vec![Need::Rig], run: Box::new(run) }
+        Self { name: name.into(), seconds: 2, paced: false, needs: vec![Need::Rig], run: Box::new(run) }
     }
 
     /// Takes about so long.
     fn takes(mut self, seconds: u64) -> Self {
         self.seconds = seconds;
+        self
+    }
+
+    /// Waits most of its time.
+    fn paced(mut self) -> Self {
+        self.paced = true;
         self
     }
 

@@ -262,6 +262,16 @@ impl Charon {
         Ok(counters)
     }
 
+    /// What it has sent into tunnels so far, by all CHILD_SAs there ever were.
+    pub(crate) fn sent(&self) -> Result<u64> {
+        // "closing CHILD_SA net{1} with SPIs c0_i (12 bytes, 1s ago) c1_o (34 bytes, 1s ago) and TS …"
+        let closed = self.process.lines(0, |line| {
+            let (_, outbound) = line.text.split_once("closing CHILD_SA")?.1.split_once("_o (")?;
+            outbound.split_once(" bytes")?.0.parse::<u64>().ok()
+        });
+        Ok(closed.iter().sum::<u64>() + self.counters()?.sent)
+    }
+
     /// Waits for a line of the log, from its beginning.
     pub(crate) fn wait(&self, text: &str, limit: Duration) -> Result<String> {
         self.process.wait_text(0, text, limit).context("log of strongSwan")

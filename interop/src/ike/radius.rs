@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::charon::{CharonConfig, START};
 use crate::{
@@ -24,8 +24,10 @@ const SECRET: &str = "testing123";
 pub(crate) struct FreeRadiusConfig {
     /// The first EAP method offered: `md5`, `mschapv2`, `ttls`, `tls`, `gtc`.
     pub(crate) default_eap_type: &'static str,
-    /// The only TLS version.
-    pub(crate) tls_version: &'static str,
+    /// The EAP method offered first inside EAP-TTLS.
+    pub(crate) inner_eap_type: &'static str,
+    /// The lowest and the highest TLS version.
+    pub(crate) tls_versions: (&'static str, &'static str),
     /// The `users` file: a user and password, and indented replies behind.
     pub(crate) users: String,
     /// Tell why MSCHAPv2 failed.
@@ -36,7 +38,8 @@ impl FreeRadiusConfig {
     /// Offers this method first; `alice` with `secret` may in.
     pub(crate) fn new(default_eap_type: &'static str) -> Self {
         let users = user("alice", "secret", &[]);
-        Self { default_eap_type, tls_version: "1.2", users, send_error: false }
+        let tls_versions = ("1.2", "1.2");
+        Self { default_eap_type, inner_eap_type: "mschapv2", tls_versions, users, send_error: false }
     }
 }
 
@@ -48,7 +51,6 @@ pub(crate) fn user(name: &str, password: &str, replies: &[&str]) -> String {
 
 /// A running RADIUS server in the gateway namespace.
 pub(crate) struct FreeRadius {
-    #[expect(dead_code, reason = "for cases that look into its log")]
     pub(crate) process: Process,
 }
 
@@ -77,6 +79,18 @@ impl FreeRadius {
         let process = Process::spawn(&name, &rig.dir, &mut command)?;
         process.wait_text(0, "Ready to process requests", START).context("FreeRADIUS does not start")?;
         Ok(Self { process })
+    }
+
+    /// How often somebody was let in.
+    pub(crate) fn logins(&self) -> usize {
+        // Of the inner and the outer server of EAP-TTLS, the outer.
+        self.process.count("Sent Access-Accept")
+    }
+
+    /// Demands a line that must be there by now.
+    pub(crate) fn expect(&self, text: &str) -> Result<()> {
+        ensure!(self.process.count(text) > 0, "the log of FreeRADIUS has no {text:?}");
+        Ok(())
     }
 }
 
@@ -111,7 +125,9 @@ fn radiusd_conf(dir: &Path, config: &FreeRadiusConfig) -> String {
         .replace("@DIR", &dir.display().to_string())
         .replace("@SECRET", SECRET)
         .replace("@TYPE", config.default_eap_type)
-        .replace("@VERSION", config.tls_version)
+        .replace("@INNER", config.inner_eap_type)
+        .replace("@MIN", config.tls_versions.0)
+        .replace("@MAX", config.tls_versions.1)
         .replace("@ERROR", if config.send_error { "yes" } else { "no" })
 }
 
@@ -159,8 +175,8 @@ modules {
       private_key_file = @DIR/radius.key
       certificate_file = @DIR/radius.crt
       ca_file = @DIR/ca.crt
-      tls_min_version = "@VERSION"
-      tls_max_version = "@VERSION"
+      tls_min_version = "@MIN"
+      tls_max_version = "@MAX"
       cipher_list = "DEFAULT"
     }
     tls {
@@ -168,7 +184,7 @@ modules {
     }
     ttls {
       tls = tls-common
-      default_eap_type = mschapv2
+      default_eap_type = @INNER
       use_tunneled_reply = yes
       virtual_server = inner
     }

@@ -1,11 +1,12 @@
-//! A bad network: passes UDP datagrams on, loses, swaps and doubles some of them, and mixes in garbage.
+//! A bad network: passes UDP datagrams on, loses, swaps and doubles some of them, and mixes in garbage. Or a NAT: from time
+//! to time all its mappings get other ports.
 //!
 //! The kernel's `netem` is missing on many machines, so this stands in for it. Its dice are seeded.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     io::ErrorKind,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,18 +15,22 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{http, http::Request, pattern::Numbers, say};
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
+    /// Where clients send to; several, each with its upstream.
+    #[arg(long, required = true)]
+    listen: Vec<SocketAddr>,
+    #[arg(long, required = true)]
+    upstream: Vec<SocketAddr>,
+    /// The address upstream sees; that of upstream itself by default.
     #[arg(long)]
-    listen: SocketAddr,
-    #[arg(long)]
-    upstream: SocketAddr,
-    /// Where `GET /` tells the counters.
+    outward: Option<IpAddr>,
+    /// Where `GET /` tells the counters, and `GET /rebind` gives every client another port as seen by upstream.
     #[arg(long)]
     counters: SocketAddr,
     #[arg(long)]
@@ -54,6 +59,10 @@ pub(crate) struct Options {
     /// Holds each soft reset back until the other end has sent its own: both start the renegotiation.
     #[arg(long)]
     cross_resets: bool,
+    /// The same for requests of CREATE_CHILD_SA behind a non-ESP marker: both ends of an IKE SA rekey at once. One that is
+    /// sent for the third time need not wait any longer.
+    #[arg(long)]
+    cross_rekeys: bool,
 }
 
 /// What passed in one direction.
@@ -68,6 +77,10 @@ pub(crate) struct Passed {
     pub(crate) noise: u64,
     /// Renegotiations that the other end had begun, too.
     pub(crate) crossed: u64,
+    /// What came for a mapping that is no more.
+    pub(crate) stale: u64,
+    /// NAT keepalives of one byte (RFC 3948 §2.3).
+    pub(crate) keepalives: u64,
     /// Of the datagrams, those of the data channel.
     pub(crate) data_datagrams: u64,
     /// And their length.
@@ -85,6 +98,8 @@ pub(crate) struct Counters {
 
 static COUNTERS: Mutex<Counters> = Mutex::new(Counters { up: NOTHING, down: NOTHING });
 static DIRECTIONS: AtomicU64 = AtomicU64::new(0);
+/// How often all mappings were forgotten.
+static REBOUND: AtomicU64 = AtomicU64::new(0);
 const NOTHING: Passed = Passed {
     datagrams: 0,
     lost: 0,
@@ -94,6 +109,8 @@ const NOTHING: Passed = Passed {
     flipped: 0,
     noise: 0,
     crossed: 0,
+    stale: 0,
+    keepalives: 0,
     data_datagrams: 0,
     data_bytes: 0,
 };
@@ -104,30 +121,55 @@ const PATIENCE: Duration = Duration::from_millis(30);
 pub(crate) fn main(options: &Options) -> Result<()> {
     let counters = TcpListener::bind(options.counters)?;
     thread::spawn(move || http::listen(&counters, tell));
-    let front = Arc::new(UdpSocket::bind(options.listen).with_context(|| format!("bind {}", options.listen))?);
-    front.set_read_timeout(Some(PATIENCE))?;
+    ensure!(options.listen.len() == options.upstream.len(), "as many upstreams as places to listen");
+    let fronts = options.listen.iter().map(|listen| {
+        let front = Arc::new(UdpSocket::bind(listen).with_context(|| format!("bind {listen}"))?);
+        front.set_read_timeout(Some(PATIENCE))?;
+        anyhow::Ok(front)
+    });
+    let fronts = fronts.collect::<Result<Vec<_>>>()?;
     say("ready")?;
-    relay(&front, options)
+    thread::scope(|scope| {
+        let relays: Vec<_> = fronts
+            .iter()
+            .zip(&options.upstream)
+            .map(|(front, upstream)| scope.spawn(|| relay(front, *upstream, options)))
+            .collect();
+        relays.into_iter().try_for_each(|relay| relay.join().map_err(|_| anyhow!("a relay panicked"))?)
+    })
 }
 
-fn relay(front: &Arc<UdpSocket>, options: &Options) -> Result<()> {
-    let mut clients: BTreeMap<SocketAddr, (Arc<UdpSocket>, Link)> = BTreeMap::new();
+/// The way to the server that one client has.
+struct Mapping {
+    back: Arc<UdpSocket>,
+    link: Link,
+    /// [`REBOUND`] when it was made.
+    made: u64,
+}
+
+fn relay(front: &Arc<UdpSocket>, upstream: SocketAddr, options: &Options) -> Result<()> {
+    let mut clients: BTreeMap<SocketAddr, Mapping> = BTreeMap::new();
     let mut buffer = vec![0; 65_536];
     loop {
         match front.recv_from(&mut buffer) {
             Ok((length, client)) => {
-                let (back, link) = match clients.entry(client) {
+                let made = REBOUND.load(Relaxed);
+                let mapping = match clients.entry(client) {
                     Entry::Occupied(known) => known.into_mut(),
                     Entry::Vacant(new) => {
-                        let resets = Arc::new(Mutex::new(Resets::default()));
-                        let back = connect(front, client, options, Arc::clone(&resets))?;
-                        new.insert((back, Link::new(options, true, resets)))
+                        let (resets, rekeys) = (Arc::default(), Arc::default());
+                        let link = Link::new(options, true, resets, rekeys);
+                        new.insert(Mapping { back: connect(front, client, upstream, &link)?, link, made })
                     }
                 };
-                link.pass(&buffer[..length], |datagram| back.send(datagram).map(drop));
+                if mapping.made != made {
+                    mapping.back = connect(front, client, upstream, &mapping.link)?;
+                    mapping.made = made;
+                }
+                mapping.link.pass(&buffer[..length], |datagram| mapping.back.send(datagram).map(drop));
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                for (back, link) in clients.values_mut() {
+                for Mapping { back, link, .. } in clients.values_mut() {
                     link.flush(|datagram| back.send(datagram).map(drop));
                 }
             }
@@ -137,27 +179,27 @@ fn relay(front: &Arc<UdpSocket>, options: &Options) -> Result<()> {
     }
 }
 
-/// Opens the way to the server for a new client, and starts the way back.
-fn connect(
-    front: &Arc<UdpSocket>,
-    client: SocketAddr,
-    options: &Options,
-    resets: Arc<Mutex<Resets>>,
-) -> Result<Arc<UdpSocket>> {
-    let back = Arc::new(UdpSocket::bind(SocketAddr::new(options.upstream.ip(), 0))?);
-    back.connect(options.upstream)?;
+/// Opens the way to the server for a client, and starts the way back, whose other direction is `up`.
+fn connect(front: &Arc<UdpSocket>, client: SocketAddr, upstream: SocketAddr, up: &Link) -> Result<Arc<UdpSocket>> {
+    let options = &up.options;
+    let back = Arc::new(UdpSocket::bind(SocketAddr::new(options.outward.unwrap_or_else(|| upstream.ip()), 0))?);
+    back.connect(upstream)?;
     back.set_read_timeout(Some(PATIENCE))?;
-    let (front, receiver, mut link) = (Arc::clone(front), Arc::clone(&back), Link::new(options, false, resets));
+    let mut link = Link::new(options, false, Arc::clone(&up.resets), Arc::clone(&up.rekeys));
+    let (front, receiver) = (Arc::clone(front), Arc::clone(&back));
     if let Some(address) = options.stranger {
         let socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
         socket.connect(client)?;
         link.stranger = Some(socket);
     }
+    let made = REBOUND.load(Relaxed);
     thread::spawn(move || {
         let mut buffer = vec![0; 65_536];
         loop {
             let mut send = |datagram: &[u8]| front.send_to(datagram, client).map(drop);
             match receiver.recv(&mut buffer) {
+                // As with a NAT: the sender hears nothing of it.
+                Ok(_) if REBOUND.load(Relaxed) != made => link.count(|passed| passed.stale += 1),
                 Ok(length) => link.pass(&buffer[..length], &mut send),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     link.flush(&mut send)
@@ -176,6 +218,21 @@ struct Resets {
     down: Option<u8>,
 }
 
+/// The requests of CREATE_CHILD_SA that wait for one of the other end, and those that have met one.
+#[derive(Debug, Default)]
+struct Rekeys {
+    up: Waiting,
+    down: Waiting,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    #[default]
+    Nothing,
+    Alone,
+    Met,
+}
+
 /// One direction of one client.
 struct Link {
     options: Options,
@@ -184,14 +241,31 @@ struct Link {
     held: Vec<Vec<u8>>,
     resets: Arc<Mutex<Resets>>,
     held_reset: Option<Vec<u8>>,
+    rekeys: Arc<Mutex<Rekeys>>,
+    held_rekey: Option<Vec<u8>>,
+    /// How often it was sent.
+    rekey_sent: u32,
+    /// The last request that was let through, and so is when it is sent again.
+    crossed_rekey: Option<Vec<u8>>,
     stranger: Option<UdpSocket>,
 }
 
 impl Link {
-    fn new(options: &Options, up: bool, resets: Arc<Mutex<Resets>>) -> Self {
+    fn new(options: &Options, up: bool, resets: Arc<Mutex<Resets>>, rekeys: Arc<Mutex<Rekeys>>) -> Self {
         let number = DIRECTIONS.fetch_add(1, Relaxed);
-        let dice = Numbers::new(options.seed ^ (number << 32));
-        Self { options: options.clone(), up, dice, held: Vec::new(), resets, held_reset: None, stranger: None }
+        Self {
+            options: options.clone(),
+            up,
+            dice: Numbers::new(options.seed ^ (number << 32)),
+            held: Vec::new(),
+            resets,
+            held_reset: None,
+            rekeys,
+            held_rekey: None,
+            rekey_sent: 0,
+            crossed_rekey: None,
+            stranger: None,
+        }
     }
 
     fn pass(&mut self, datagram: &[u8], mut send: impl FnMut(&[u8]) -> std::io::Result<()>) {
@@ -199,6 +273,7 @@ impl Link {
         let is_data = matches!(opcode, DATA_V1 | DATA_V2);
         self.count(|passed| {
             passed.datagrams += 1;
+            passed.keepalives += u64::from(datagram == NAT_KEEPALIVE);
             if is_data {
                 passed.data_datagrams += 1;
                 passed.data_bytes += datagram.len() as u64;
@@ -209,6 +284,11 @@ impl Link {
             self.sent_reset(key);
             // What is sent again meanwhile takes its place.
             self.held_reset = Some(datagram.to_vec());
+            self.flush(&mut send);
+            return;
+        }
+        if self.options.cross_rekeys && is_rekey(datagram) && self.crossed_rekey.as_deref() != Some(datagram) {
+            self.hold_rekey(datagram);
             self.flush(&mut send);
             return;
         }
@@ -233,9 +313,41 @@ impl Link {
             self.count(|passed| passed.crossed += 1);
             deliver(&mut send, &reset);
         }
+        if let Some((rekey, met)) = self.released_rekey() {
+            self.count(|passed| passed.crossed += u64::from(met));
+            deliver(&mut send, &rekey);
+            self.crossed_rekey = Some(rekey);
+        }
         for datagram in self.held.drain(..) {
             deliver(&mut send, &datagram);
         }
+    }
+
+    /// The first of two waits; with the second both may go.
+    fn hold_rekey(&mut self, datagram: &[u8]) {
+        let again = self.held_rekey.as_deref() == Some(datagram);
+        self.rekey_sent = if again { self.rekey_sent + 1 } else { 1 };
+        self.held_rekey = Some(datagram.to_vec());
+        let mut rekeys = self.rekeys.lock().unwrap_or_else(PoisonError::into_inner);
+        let Rekeys { up, down } = &mut *rekeys;
+        let (ours, theirs) = if self.up { (up, down) } else { (down, up) };
+        *ours = Waiting::Alone;
+        if *theirs == Waiting::Alone {
+            (*ours, *theirs) = (Waiting::Met, Waiting::Met);
+        }
+    }
+
+    /// The request held here, if it may go, and whether it has met one of the other end.
+    fn released_rekey(&mut self) -> Option<(Vec<u8>, bool)> {
+        let mut rekeys = self.rekeys.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = if self.up { &mut rekeys.up } else { &mut rekeys.down };
+        let met = *ours == Waiting::Met;
+        if !met && self.rekey_sent < PATIENT_SENDINGS {
+            return None;
+        }
+        let rekey = self.held_rekey.take()?;
+        *ours = Waiting::Nothing;
+        Some((rekey, met))
     }
 
     fn sent_reset(&self, key: u8) {
@@ -320,6 +432,18 @@ fn other_reset(resets: &Mutex<Resets>, up: bool) -> Option<u8> {
     if up { resets.down } else { resets.up }
 }
 
+/// Whether this is a request of CREATE_CHILD_SA behind a non-ESP marker (RFC 7296 §3.1). Its type is not encrypted.
+fn is_rekey(datagram: &[u8]) -> bool {
+    const CREATE_CHILD_SA: u8 = 36;
+    const RESPONSE: u8 = 0x20;
+    let header = datagram.strip_prefix(&[0; 4]).and_then(|message| message.first_chunk::<28>());
+    header.is_some_and(|header| header[18] == CREATE_CHILD_SA && header[19] & RESPONSE == 0)
+}
+
+/// After so many the other end has had time enough.
+const PATIENT_SENDINGS: u32 = 3;
+/// RFC 3948 §2.3.
+const NAT_KEEPALIVE: [u8; 1] = [0xff];
 /// Opcodes, in the upper five bits of the first byte.
 const SOFT_RESET: u8 = 3;
 const DATA_V1: u8 = 6;
@@ -337,6 +461,9 @@ fn deliver(send: &mut impl FnMut(&[u8]) -> std::io::Result<()>, datagram: &[u8])
 }
 
 fn tell(request: Request) -> Result<()> {
+    if request.path == "/rebind" {
+        REBOUND.fetch_add(1, Relaxed);
+    }
     let counters = *COUNTERS.lock().unwrap_or_else(PoisonError::into_inner);
     request.answer("200 OK", &serde_json::to_string(&counters)?)
 }
@@ -353,7 +480,7 @@ mod tests {
         }
         let fixed = "relay --listen 127.0.0.1:1 --upstream 127.0.0.1:2 --counters 127.0.0.1:3 --seed 7";
         let cli = <Cli as clap::Parser>::parse_from(fixed.split(' ').chain(args.iter().copied()));
-        Link::new(&cli.options, up, Arc::clone(resets))
+        Link::new(&cli.options, up, Arc::clone(resets), Arc::default())
     }
 
     fn passed(link: &mut Link, datagram: &[u8]) -> Vec<Vec<u8>> {
@@ -376,6 +503,27 @@ mod tests {
             assert_eq!(passed(&mut up, &reset), vec![reset.clone()]);
             assert_eq!(passed(&mut down, &data), [data, reset]);
         }
+    }
+
+    #[test]
+    fn rekeys_of_both_ends_meet_and_may_be_sent_again() {
+        let rekeys = Arc::default();
+        let side = |up| Link { rekeys: Arc::clone(&rekeys), ..link(&["--cross-rekeys"], up, &Arc::default()) };
+        let (mut up, mut down) = (side(true), side(false));
+        let request = |id: u8, flags: u8| [&[0; 4][..], &[1; 18], &[36, flags, 0, 0, 0, id], &[9; 40]].concat();
+        let other = [&[0; 4][..], &[1; 18], &[37, 8, 0, 0, 0, 7], &[9; 40]].concat();
+        for id in [1, 2] {
+            let (ours, theirs, answer) = (request(id, 8), request(id, 0), request(id, 0x20));
+            assert!(passed(&mut up, &ours).is_empty());
+            assert!(passed(&mut up, &ours).is_empty());
+            assert_eq!(passed(&mut down, &theirs), vec![theirs.clone()]);
+            assert_eq!(passed(&mut up, &other), vec![other.clone(), ours.clone()]);
+            assert_eq!(passed(&mut up, &ours), [ours]);
+            assert_eq!(passed(&mut down, &answer), [answer]);
+        }
+        let alone = request(3, 8);
+        let sent: Vec<usize> = (0..4).map(|_| passed(&mut up, &alone).len()).collect();
+        assert_eq!(sent, [0, 0, 1, 1]);
     }
 
     #[test]

@@ -5,11 +5,15 @@ mod certificates;
 mod customers;
 mod handshake;
 mod liveness;
+mod nat;
 mod network;
+mod paced;
 mod profiles;
+mod radius;
 mod reconnects;
 mod refusals;
 mod rekey;
+mod rekey_under_load;
 mod roaming;
 mod suites;
 mod times;
@@ -32,7 +36,10 @@ pub(super) fn cases() -> Vec<Case> {
         suites::cases(),
         network::cases(),
         rekey::cases(),
+        rekey_under_load::cases(),
+        nat::cases(),
         roaming::cases(),
+        radius::cases(),
         liveness::cases(),
         refusals::cases(),
         profiles::cases(),
@@ -43,7 +50,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn soak() -> Vec<Case> {
-    liveness::soak()
+    liveness::soak().into_iter().chain(rekey_under_load::soak()).collect()
 }
 
 /// A case that needs strongSwan.

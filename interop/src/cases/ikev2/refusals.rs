@@ -18,9 +18,9 @@ const REFUSED: Duration = Duration::from_secs(20);
 /// Exit codes of `adit`.
 const USAGE: i32 = 2;
 const UNREACHABLE: i32 = 3;
-const PEER_AUTHENTICATION: i32 = 4;
-const OUR_AUTHENTICATION: i32 = 5;
-const NO_AGREEMENT: i32 = 6;
+pub(super) const PEER_AUTHENTICATION: i32 = 4;
+pub(super) const OUR_AUTHENTICATION: i32 = 5;
+pub(super) const NO_AGREEMENT: i32 = 6;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
@@ -43,7 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// Starts both ends and expects the client to give up.
-fn refused(rig: &Rig, setup: &Setup, code: i32, text: &str) -> Result<Charon> {
+pub(super) fn refused(rig: &Rig, setup: &Setup, code: i32, text: &str) -> Result<Charon> {
     let _lan = rig.start_lan()?;
     rig.prove_unreachable()?;
     let gateway = Charon::start(rig, Place::Gateway, &setup.gateway)?;
