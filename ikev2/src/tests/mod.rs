@@ -7,6 +7,7 @@ mod allocation;
 mod authentication;
 mod before_authentication;
 mod child_rekey;
+mod closing;
 mod configuration;
 mod conformance;
 mod deletion;
