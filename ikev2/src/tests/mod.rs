@@ -12,6 +12,7 @@ mod configuration;
 mod conformance;
 mod deletion;
 mod fragmentation;
+mod histories;
 mod ike_rekey;
 mod liveness;
 mod missing_payloads;
