@@ -397,3 +397,27 @@ fn ctrl_c_while_connecting_ends_at_once() {
 fn sigterm_while_connecting_is_no_failure() {
     ends_with("-TERM", 0);
 }
+
+#[cfg(unix)]
+#[test]
+fn the_end_of_the_terminal_ends_the_program_politely() {
+    ends_with("-HUP", 0);
+}
+
+/// As `nohup` starts it.
+#[cfg(target_os = "linux")]
+#[test]
+fn where_the_end_of_the_terminal_is_to_be_ignored_it_is() {
+    let (place, silent) = (Workplace::new(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let remote = format!("127.0.0.1 {}", silent.local_addr().unwrap().port());
+    let profile = place.profile(&remote, "connect-timeout 60\nhand-window 60");
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_adit"), "forward", "--auth-user-pass"]);
+    command.arg(place.0.join("login")).arg("--config").arg(&profile).args(FORWARD);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    silent.recv_from(&mut [0; 2000]).unwrap();
+    for signal in ["-HUP", "-INT"] {
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130), "Ctrl-C ended it, not the terminal");
+}

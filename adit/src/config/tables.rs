@@ -328,10 +328,10 @@ impl Ikev2 {
             Given::new(Ttls { inner: value.inner, anonymous_identity: value.anonymous_identity }, place)
         });
         if let Some(proposals) = self.ike_proposals {
-            draft.ike_proposals(&source.given(proposals))?;
+            draft.set_ike_proposals(source.given(proposals))?;
         }
         if let Some(proposals) = self.esp_proposals {
-            draft.esp_proposals(&source.given(proposals))?;
+            draft.set_esp_proposals(source.given(proposals))?;
         }
         if let Some(networks) = self.remote_ts {
             let networks = texts(networks).map(|text| text.network()).collect::<Result<_, _>>()?;
