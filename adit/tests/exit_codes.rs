@@ -315,11 +315,11 @@ fn mistakes_in_ikev2_connections_are_named_with_file_and_line() {
     let place = Workplace::new();
     for (more, said) in [
         ("pks = 1", &["office.toml line 6", "`pks`"][..]),
-        ("password = \"secret\"", &["office.toml line 6", "a secret does not stand in this file"]),
+        ("password = \"secret\"", &["office.toml line 6", "`password`: a secret does not stand in this file"]),
         ("ike_proposals = \"aes256-blowfish\"", &["office.toml line 6", "blowfish"]),
         ("remote_id = \"C=CH, X\"", &["office.toml line 6", "is no identity"]),
-        ("esp_proposals = \"3des-sha1\"", &["connection `office`", "legacy"]),
-        ("fragment_size = 10", &["connection `office`", "fragment_size"]),
+        ("esp_proposals = \"3des-sha1\"", &["office.toml line 6", "`3des`", "`legacy = true`"]),
+        ("fragment_size = 10", &["office.toml line 6", "`fragment_size`", "from 296 to 1500"]),
         ("user = \"alice\"", &["office.toml line 4", "the pre-shared key has no use"]),
     ] {
         fails(forward_ikev2(&ikev2(&place, "192.0.2.1", more)), 2, said);

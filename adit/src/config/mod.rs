@@ -5,6 +5,7 @@ mod draft;
 mod files;
 mod flags;
 mod ovpn;
+mod schema;
 mod sswan;
 mod tables;
 #[cfg(test)]
