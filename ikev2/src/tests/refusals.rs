@@ -4,7 +4,7 @@ use adit_tunnel::{CloseKind, Retry};
 use bytes::Bytes;
 
 use super::{
-    millis,
+    millis, mutators,
     pair::{Pair, Setup},
     secs,
 };
@@ -251,4 +251,22 @@ fn windows_tells_its_error_in_a_notification_of_its_own() {
     }));
     pair.ends();
     assert!(pair.closed().to_string().contains("691"), "{}", pair.closed());
+}
+
+/// Also what we refused: the answer may be lost.
+#[test]
+fn a_request_that_was_refused_is_refused_again() {
+    let mut pair = Setup::default().up().all_by_hand();
+    let sa = pair.peer.sa();
+    pair.peer.mutators.push(mutators::add_payload(ExchangeType::INFORMATIONAL, 200, true));
+    pair.peer.request(sa, ExchangeType::INFORMATIONAL, vec![]);
+    let said = pair.peer_says();
+    pair.client_hears(&said);
+    let answer = pair.client_says().datagram;
+    pair.client_hears(&said);
+    assert_eq!(pair.client_says().datagram, answer);
+    pair.peer_hears(&super::pair::Travelling { datagram: answer, ..said });
+    assert!(pair.response().notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD).is_some());
+    pair.peer.mutators.clear();
+    pair.assert_settled();
 }
