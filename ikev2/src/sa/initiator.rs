@@ -97,7 +97,8 @@ impl Handshake {
             // that stands the port in use will do (RFC 7296 §2.23).
             cx.path.remote.set_port(cx.remote.port);
         }
-        let start = Start { purpose, spi: cx.ike_spi(), nonce: cx.nonce(), retries: 0 };
+        let nowhere = nat::nowhere(&mut *cx.random);
+        let start = Start { purpose, spi: cx.ike_spi(), nonce: cx.nonce(), nowhere, retries: 0 };
         Ok(Self::Init(Box::new(InitSent::send(cx, start, group, None)?)))
     }
 
@@ -202,6 +203,8 @@ struct Start {
     purpose: Purpose,
     spi: IkeSpi,
     nonce: Bytes,
+    /// For NAT_DETECTION_SOURCE_IP: with a cookie all other payloads stay as they are (RFC 7296 §2.6).
+    nowhere: [u8; 20],
     /// How often we were asked for another IKE_SA_INIT.
     retries: u32,
 }
@@ -236,7 +239,7 @@ impl InitSent {
         payloads.push(Payload::Sa(settings.ike_proposals.sa_payload(None)));
         payloads.push(Payload::Ke(crate::message::KeyExchange { group: key.group(), public: key.public().clone() }));
         payloads.push(Payload::Nonce(start.nonce.clone()));
-        payloads.extend(nat::payloads((start.spi, IkeSpi(0)), cx.path.remote, &mut *cx.random));
+        payloads.extend(nat::payloads_from(start.nowhere, (start.spi, IkeSpi(0)), cx.path.remote));
         if settings.fragmentation {
             let notify_type = NotifyType::IKEV2_FRAGMENTATION_SUPPORTED;
             payloads.push(Payload::notify(notify_type, Bytes::new()));
