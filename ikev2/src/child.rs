@@ -88,6 +88,7 @@ impl ChildSa {
     ) -> Outcome<Self> {
         let (mut child, sealer) = Self::install(cx, agreed, keys, false)?;
         child.state = State::Waiting { sealer, replaces, via, due_since: None };
+        cx.set(Timer::AbandonChild(child.spi_in), ABANDON);
         Ok(child)
     }
 
@@ -120,6 +121,7 @@ impl ChildSa {
     /// The peer surely listens: packets are sealed with it from now on.
     pub(crate) fn take_over(&mut self, cx: &mut Context<'_>) {
         if let State::Waiting { sealer, .. } = std::mem::replace(&mut self.state, State::InUse) {
+            cx.timers.stop(Timer::AbandonChild(self.spi_in));
             self.set_sealer(cx, sealer);
             self.schedule_rekey(cx);
         }
@@ -130,18 +132,21 @@ impl ChildSa {
         cx.timers.stop(Timer::RekeyChild(self.spi_in));
         if !self.is_deleting() {
             self.state = State::Replaced;
+            cx.set(Timer::AbandonChild(self.spi_in), ABANDON);
         }
     }
 
     /// We ask the peer to forget it.
     pub(crate) fn deleting(&mut self, cx: &mut Context<'_>) {
         cx.timers.stop(Timer::RekeyChild(self.spi_in));
+        cx.timers.stop(Timer::AbandonChild(self.spi_in));
         self.state = State::Deleting;
     }
 
     /// It is gone for both ends; packets still under way are opened for a while.
     pub(crate) fn gone(&self, cx: &mut Context<'_>) {
         cx.timers.stop(Timer::RekeyChild(self.spi_in));
+        cx.timers.stop(Timer::AbandonChild(self.spi_in));
         cx.set(Timer::RemoveOpener(self.spi_in), LINGER);
     }
 
@@ -216,6 +221,8 @@ const OUTER_MTU: usize = 1500;
 const UDP_HEADER: usize = 8;
 /// How long packets may be under way after their SA was deleted. Our judgement; strongSwan keeps its own as long.
 const LINGER: Duration = Duration::from_secs(5);
+/// Longer than any peer goes on sending a request again (strongSwan gives up after 165 s).
+pub(crate) const ABANDON: Duration = Duration::from_secs(180);
 /// How long a child that the peer began in place of another may keep us from beginning one. Our judgement.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Half of what 32-bit sequence numbers allow.

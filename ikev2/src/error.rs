@@ -100,9 +100,6 @@ pub enum SessionError {
     /// The peer broke the protocol.
     #[error("the gateway broke the protocol: {0}")]
     Protocol(#[from] PeerMisbehaved),
-    /// Reauthentication did not succeed before the session's authentication ran out.
-    #[error("reauthentication failed: {0}")]
-    Reauthentication(Box<Self>),
     /// The keys could not be made.
     #[error("the keys of {0} could not be made")]
     Keys(&'static str),
@@ -197,12 +194,9 @@ impl SessionError {
         Closed { kind, source: Box::new(self), retry }
     }
 
-    /// Whether the same attempt would end the same way.
-    pub(crate) fn is_final(&self) -> bool {
-        !matches!(
-            self.consequence(),
-            (CloseKind::TimedOut | CloseKind::PeerClosed | CloseKind::Internal | CloseKind::PeerMisbehaved, _)
-        )
+    /// Whether the gateway refused our credentials.
+    pub(crate) fn is_auth_failed(&self) -> bool {
+        self.consequence().0 == CloseKind::AuthFailed
     }
 
     /// Whether the gateway still has an IKE SA with us to be told about.
@@ -231,7 +225,6 @@ impl SessionError {
             Self::NoAddress | Self::Refused(_) | Self::RekeyRefused(_) => (CloseKind::PeerClosed, Retry::NextRemote),
             Self::Deleted | Self::ChildDeleted => (CloseKind::PeerClosed, Retry::After(Duration::ZERO)),
             Self::Protocol(_) => (CloseKind::PeerMisbehaved, Retry::NextRemote),
-            Self::Reauthentication(cause) => cause.consequence(),
             Self::Keys(_) => (CloseKind::Internal, Retry::NextRemote),
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Established {
     failing_since: Option<Instant>,
     /// When the gateway closed children of its own accord, of late.
     closed_children: Vec<Instant>,
+    /// Another association carries the packets; this one is being deleted.
+    superseded: bool,
     /// Only by a new handshake can the keys be renewed.
     pub(crate) needs_reauthentication: bool,
 }
@@ -92,6 +94,7 @@ impl Established {
             traffic,
             failing_since: None,
             closed_children: Vec::new(),
+            superseded: false,
             needs_reauthentication: false,
         };
         Self::schedule(cx);
@@ -369,7 +372,8 @@ impl Established {
 
     /// The peer surely listens on the child it made: it takes over from the one it replaces.
     pub(crate) fn take_over(&mut self, cx: &mut Context<'_>, spi_in: u32) {
-        let Some(child) = self.child(spi_in) else { return };
+        let superseded = self.superseded;
+        let Some(child) = self.child(spi_in).filter(|_| !superseded) else { return };
         let replaced = child.waits_for();
         child.take_over(cx);
         if let Some(old) = replaced.and_then(|old| self.child(old)) {
@@ -387,7 +391,7 @@ impl Established {
         if let Some(next) = self.children.iter().find(|c| c.waits_for() == Some(spi_in)).map(|c| c.spi_in) {
             self.take_over(cx, next);
         }
-        let carried = self.children.iter().any(|c| c.is_in_use() && c.flow == child.flow);
+        let carried = self.superseded || self.children.iter().any(|c| c.is_in_use() && c.flow == child.flow);
         if !carried {
             cx.out.events.push_back(Event::Keys(KeyChange::RemoveFlow { flow: child.flow }));
         }
@@ -421,7 +425,33 @@ impl Established {
     pub(crate) fn remove_sa(&mut self, cx: &mut Context<'_>, spi: IkeSpi) {
         cx.timers.stop(Timer::Retransmit(spi));
         cx.timers.stop(Timer::Abandon(spi));
+        if let Some(unfinished) = self.sa(spi).and_then(|sa| sa.exchange.take()) {
+            self.want_again(&unfinished);
+        }
         self.sas.retain(|sa| sa.ike.our_spi() != spi);
+    }
+
+    /// What was asked for on an IKE SA that is no more. A rekeying is forgotten (RFC 7296 §2.25.2), the rest is still wanted.
+    pub(crate) fn want_again(&mut self, unfinished: &Exchange) {
+        match unfinished {
+            Exchange::DeleteChild(child) => self.wanted.insert(Wanted::DeleteChild(*child)),
+            Exchange::Informational(exchange) if exchange.is_update() => self.wanted.insert(Wanted::UpdateAddresses),
+            Exchange::CreateChild(_) | Exchange::RekeyIke(_) | Exchange::DeleteIke | Exchange::Informational(_) => {
+                false
+            }
+        };
+    }
+
+    /// The peer neither used nor deleted a child it should have.
+    pub(crate) fn abandon_child(&mut self, cx: &mut Context<'_>, spi_in: u32) {
+        let Some(child) = self.child(spi_in) else { return };
+        if child.waits_for().is_some() {
+            // It has had all the time there is to take it back.
+            self.take_over(cx, spi_in);
+        } else if !child.is_in_use() {
+            tracing::debug!("child {spi_in:08x} was never deleted by the gateway");
+            self.remove_child(cx, spi_in);
+        }
     }
 
     /// Says goodbye; false if nobody is left to say it to.
@@ -432,19 +462,19 @@ impl Established {
         for child in &mut self.children {
             child.deleting(cx);
         }
-        self.close_beside_another(cx)
+        self.close_beside_another(cx);
+        self.is_closing()
     }
 
-    /// As [`Self::close`], while the timers already are another association's.
-    pub(crate) fn close_beside_another(&mut self, cx: &mut Context<'_>) -> bool {
+    /// As [`Self::close`], while timers and flow already are another association's. Its openers stay until the gateway has
+    /// said that it sends nothing more.
+    pub(crate) fn close_beside_another(&mut self, cx: &mut Context<'_>) {
+        self.superseded = true;
         self.wanted.clear();
-        let Some(sa) = self.current() else { return false };
-        let spi = sa.ike.our_spi();
-        sa.role = Role::Deleting;
-        if sa.ike.requester.is_idle() {
-            self.delete_ike(cx, spi);
+        for sa in self.sas.iter_mut().filter(|sa| matches!(sa.role, Role::InUse | Role::Offered)) {
+            sa.role = Role::Deleting;
         }
-        true
+        self.go_on_closing(cx);
     }
 
     /// Whether the farewell still waits for something.
@@ -452,10 +482,10 @@ impl Established {
         self.sas.iter().any(|sa| sa.role == Role::Deleting)
     }
 
-    /// Deletes the IKE SA as soon as its window is free.
+    /// Deletes every IKE SA as soon as its window is free.
     pub(crate) fn go_on_closing(&mut self, cx: &mut Context<'_>) {
-        let waiting = |sa: &&mut Sa| sa.role == Role::Deleting && sa.exchange.is_none() && sa.ike.requester.is_idle();
-        if let Some(spi) = self.sas.iter_mut().find(waiting).map(|sa| sa.ike.our_spi()) {
+        let free = |sa: &&Sa| sa.role == Role::Deleting && sa.exchange.is_none() && sa.ike.requester.is_idle();
+        while let Some(spi) = self.sas.iter().find(free).map(|sa| sa.ike.our_spi()) {
             self.delete_ike(cx, spi);
         }
     }

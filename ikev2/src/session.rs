@@ -48,6 +48,8 @@ pub struct Session {
     /// An association that was replaced, until it is deleted.
     retiring: Option<Box<Established>>,
     carry: Carry,
+    /// In a row.
+    renewals_failed: u32,
     dropped: u64,
 }
 
@@ -66,6 +68,8 @@ pub struct Carry {
 enum State {
     Handshake(Handshake),
     Established(Box<Established>),
+    /// We leave while the gateway may be letting us in: its answer decides whether there is something to delete.
+    Leaving(Handshake),
     /// DELETE was sent.
     Closing(Box<Established>),
     Closed,
@@ -101,6 +105,7 @@ impl Session {
             renewal: None,
             retiring: None,
             carry,
+            renewals_failed: 0,
             dropped: 0,
         };
         let purpose = Purpose {
@@ -159,11 +164,8 @@ impl Session {
         }
         if let Some(old) = retiring.as_mut().filter(|old| old.owns(&header)) {
             // Whatever comes of it: the association is no longer needed.
-            let result = old.handle_datagram(&mut cx, path, &header, message);
-            if result.is_err() || old.sas.is_empty() {
-                *retiring = None;
-            }
-            return;
+            let over = old.handle_datagram(&mut cx, path, &header, message).is_err();
+            return self.go_on_retiring(now, over);
         }
         match state {
             State::Handshake(handshake) if handshake.spi() == header.initiator_spi => {
@@ -183,7 +185,14 @@ impl Session {
                     self.finish(SessionError::ClosedLocally);
                 }
             }
-            State::Handshake(_) | State::Established(_) | State::Closing(_) | State::Closed => self.dropped += 1,
+            State::Leaving(handshake) if handshake.spi() == header.initiator_spi => {
+                let State::Leaving(handshake) = mem::replace(state, State::Closed) else { return };
+                let step = handshake.handle_datagram(&mut cx, path, &header, message);
+                self.on_leaving(now, step);
+            }
+            State::Handshake(_) | State::Leaving(_) | State::Established(_) | State::Closing(_) | State::Closed => {
+                self.dropped += 1
+            }
         }
     }
 
@@ -204,6 +213,8 @@ impl Session {
     }
 
     fn on_completed(&mut self, now: Instant, completed: Completed) {
+        self.renewals_failed = 0;
+        self.carry.ended_by_gateway = false;
         self.carry.signatures_refused = completed.purpose.signatures_refused;
         self.carry.addresses = completed.network.addresses.iter().map(adit_tunnel::IpNet::address).collect();
         let (mut cx, ..) = self.parts(now);
@@ -215,6 +226,23 @@ impl Session {
         cx.out.events.push_back(Event::Up(completed.network.clone()));
         let established = Established::new(&mut cx, completed);
         self.state = State::Established(Box::new(established));
+    }
+
+    /// What came of a step of a handshake that nobody wants any more.
+    fn on_leaving(&mut self, now: Instant, step: Step) {
+        match step {
+            Step::Wait(handshake) if handshake.may_succeed(&self.config) => self.state = State::Leaving(handshake),
+            Step::Done(completed) => {
+                let (mut cx, state, ..) = self.parts(now);
+                let mut established = Established::new(&mut cx, *completed);
+                if established.close(&mut cx) {
+                    *state = State::Closing(Box::new(established));
+                } else {
+                    self.finish(SessionError::ClosedLocally);
+                }
+            }
+            Step::Wait(_) | Step::NextSignature(_) | Step::Failed(_) => self.finish(SessionError::ClosedLocally),
+        }
     }
 
     /// What came of a step of a handshake that is to replace the association.
@@ -238,11 +266,16 @@ impl Session {
             Step::Failed(error) => error,
         };
         self.timers.stop(Timer::Handshake);
-        if error.is_final() {
-            return self.fail(now, SessionError::Reauthentication(Box::new(error)));
+        if error.is_auth_failed() {
+            // Asking again could lock the account. What stands goes on for as long as the gateway lets it.
+            tracing::warn!("authenticating anew failed, and is not tried again: {error}");
+            return;
         }
+        // Anything else may pass, and some of it anybody could have sent: no reason to end what stands.
         tracing::warn!("authenticating anew failed, trying again: {error}");
-        self.parts(now).0.set(Timer::Reauthenticate, RENEWAL_WAIT);
+        self.renewals_failed = self.renewals_failed.saturating_add(1);
+        let wait = RENEWAL_WAIT.saturating_mul(1 << (self.renewals_failed - 1).min(6));
+        self.parts(now).0.set(Timer::Reauthenticate, wait.min(LONGEST_RENEWAL_WAIT));
     }
 
     /// The new association carries the traffic; the old one is deleted.
@@ -251,9 +284,21 @@ impl Session {
         self.on_completed(now, completed);
         let State::Established(mut old) = old else { return };
         let (mut cx, _, _, retiring) = self.parts(now);
-        old.retire_children(&mut cx);
-        if old.close_beside_another(&mut cx) {
-            *retiring = Some(old);
+        old.close_beside_another(&mut cx);
+        if let Some(mut older) = retiring.replace(old) {
+            older.retire_children(&mut cx);
+        }
+        self.go_on_retiring(now, false);
+    }
+
+    /// Deletes what is left of the old association; when that is done its openers go, too.
+    fn go_on_retiring(&mut self, now: Instant, over: bool) {
+        let (mut cx, _, _, retiring) = self.parts(now);
+        let Some(old) = retiring else { return };
+        old.go_on_closing(&mut cx);
+        if over || !old.is_closing() {
+            old.retire_children(&mut cx);
+            *retiring = None;
         }
     }
 
@@ -266,7 +311,8 @@ impl Session {
                 if let State::Established(established) = state
                     && mem::take(&mut established.needs_reauthentication)
                 {
-                    cx.timers.set_if_unset(Timer::Reauthenticate, now);
+                    // Earlier than AUTH_LIFETIME asks for, if it does.
+                    cx.timers.set(Timer::Reauthenticate, now);
                 }
             }
         }
@@ -288,7 +334,7 @@ impl Session {
         self.state = State::Closed;
         self.renewal = None;
         self.retiring = None;
-        self.carry.ended_by_gateway = error == SessionError::Deleted;
+        self.carry.ended_by_gateway |= error == SessionError::Deleted;
         self.out.events.push_back(Event::Closed(error.closed()));
     }
 
@@ -310,6 +356,7 @@ impl Session {
                     owner.abandon_sa(&mut cx, spi);
                 }
             }
+            Timer::AbandonChild(spi) => self.with_established(now, |it, cx| it.abandon_child(cx, spi)),
             Timer::Sample => self.with_established(now, Established::on_sample),
             Timer::TryAgain => self.with_established(now, Established::go_on),
             Timer::RekeyIke => self.with_established(now, |it, cx| it.want(cx, Wanted::RekeyIke)),
@@ -339,10 +386,8 @@ impl Session {
         if let (Some(spi), Some(old)) = (spi, retiring.as_mut())
             && old.sa(spi).is_some()
         {
-            if old.on_retransmit(&mut cx, spi).is_err() || old.sas.is_empty() {
-                *retiring = None;
-            }
-            return;
+            let over = old.on_retransmit(&mut cx, spi).is_err();
+            return self.go_on_retiring(now, over);
         }
         match state {
             State::Handshake(handshake) if belongs(handshake) => {
@@ -361,23 +406,27 @@ impl Session {
                     self.finish(SessionError::ClosedLocally);
                 }
             }
-            State::Handshake(_) | State::Closed => {}
+            State::Leaving(handshake) if belongs(handshake) => {
+                let State::Leaving(handshake) = mem::replace(state, State::Closed) else { return };
+                let step = step(handshake, &mut cx);
+                self.on_leaving(now, step);
+            }
+            State::Handshake(_) | State::Leaving(_) | State::Closed => {}
         }
     }
 
     fn on_handshake_timeout(&mut self, now: Instant) {
         let window = self.config.settings().handshake_timeout;
-        let (mut cx, state, renewal, _) = self.parts(now);
+        let (cx, state, renewal, _) = self.parts(now);
         if let Some(handshake) = renewal.take() {
             let stage = handshake.stage();
-            handshake.abandon(&mut cx);
+            cx.timers.stop(Timer::Retransmit(handshake.spi()));
             return self.on_renewal(now, Step::Failed(SessionError::HandshakeTimeout { window, stage }));
         }
         if let State::Handshake(_) = state
             && let State::Handshake(handshake) = mem::replace(state, State::Closed)
         {
             let stage = handshake.stage();
-            handshake.abandon(&mut cx);
             self.finish(SessionError::HandshakeTimeout { window, stage });
         }
     }
@@ -437,12 +486,12 @@ impl Tunnel for Session {
         self.path.local = path.local;
         let (mut cx, state, renewal, _) = self.parts(now);
         if let Some(handshake) = renewal {
-            cx.timers.set(Timer::Retransmit(handshake.spi()), now);
+            handshake.start_again(&mut cx);
         }
         match state {
-            State::Handshake(handshake) => cx.timers.set(Timer::Retransmit(handshake.spi()), now),
+            State::Handshake(handshake) => handshake.start_again(&mut cx),
             State::Established(established) => established.on_local_change(&mut cx),
-            State::Closing(_) | State::Closed => {}
+            State::Leaving(_) | State::Closing(_) | State::Closed => {}
         }
     }
 
@@ -458,9 +507,7 @@ impl Tunnel for Session {
 
     fn close(&mut self, now: Instant) {
         let (mut cx, state, renewal, _) = self.parts(now);
-        if let Some(handshake) = renewal.take() {
-            handshake.abandon(&mut cx);
-        }
+        *renewal = None;
         match mem::replace(state, State::Closed) {
             State::Established(mut established) => {
                 if established.close(&mut cx) {
@@ -470,11 +517,13 @@ impl Tunnel for Session {
                     self.finish(SessionError::ClosedLocally);
                 }
             }
-            State::Handshake(handshake) => {
-                handshake.abandon(&mut cx);
-                self.finish(SessionError::ClosedLocally);
+            State::Handshake(handshake) if handshake.may_succeed(cx.config) => {
+                cx.timers.stop(Timer::Handshake);
+                cx.set(Timer::Close, FAREWELL);
+                *state = State::Leaving(handshake);
             }
-            closing @ State::Closing(_) => *state = closing,
+            State::Handshake(_) => self.finish(SessionError::ClosedLocally),
+            closing @ (State::Closing(_) | State::Leaving(_)) => *state = closing,
             State::Closed => {}
         }
     }
@@ -496,6 +545,7 @@ impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
             State::Handshake(handshake) => handshake.stage(),
+            State::Leaving(_) => "leaving",
             State::Established(_) => "established",
             State::Closing(_) => "closing",
             State::Closed => "closed",
@@ -506,5 +556,6 @@ impl fmt::Debug for Session {
 
 /// How long DELETE waits for its answer.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// The wait after a reauthentication that failed for a reason that may pass.
+/// The wait after a reauthentication that failed for a reason that may pass; it doubles.
 const RENEWAL_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_RENEWAL_WAIT: Duration = Duration::from_secs(300);

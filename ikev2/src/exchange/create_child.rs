@@ -273,6 +273,8 @@ impl Established {
         let in_use = self
             .sa(spi)
             .is_some_and(|sa| sa.role == Role::InUse && !matches!(sa.exchange, Some(Exchange::RekeyIke(_))));
+        // A gateway that makes children and never deletes one must not fill us up.
+        let in_use = in_use && self.children.len() < MAX_CHILDREN;
         let Some(old) = self.child(old_spi).filter(|old| old.is_in_use() && !rivalled && in_use) else {
             // We are closing it, or it is being rekeyed already, or the IKE SA is (RFC 7296 §2.25.1, §2.25.2).
             return Err(refuse(NotifyType::TEMPORARY_FAILURE));
@@ -326,6 +328,9 @@ fn old_spi(rekeys: Option<u32>) -> u32 {
 pub(super) fn ke_payload(key: &DhKey) -> Payload {
     Payload::Ke(KeyExchange { group: key.group(), public: key.public().clone() })
 }
+
+/// Two in the midst of a rekeying, three in a collision; the others are those whose deletion is late.
+const MAX_CHILDREN: usize = 32;
 
 /// A refusal of a request as a whole.
 pub(super) fn refuse(notify_type: NotifyType) -> Notify {

@@ -38,6 +38,13 @@ pub(crate) enum Baseline {
     Lost,
 }
 
+impl Informational {
+    /// Whether it tells the gateway where we are.
+    pub(crate) const fn is_update(&self) -> bool {
+        self.update
+    }
+}
+
 impl Established {
     // INFORMATIONAL { [N(UPDATE_SA_ADDRESSES)], [N(NAT_DETECTION_*)], [N(COOKIE2)] } -->
     pub(crate) fn inform(&mut self, cx: &mut Context<'_>, spi: IkeSpi, update: bool) {
@@ -104,12 +111,9 @@ impl Established {
     pub(crate) fn on_local_change(&mut self, cx: &mut Context<'_>) {
         // Without MOBIKE the gateway follows whatever it can verify, so anything will do (RFC 7296 §2.23).
         self.want(cx, if self.mobike { Wanted::UpdateAddresses } else { Wanted::Liveness });
-        // What is in flight went out of the old address.
-        if let Some(sa) = self.current().filter(|sa| !sa.ike.requester.is_idle())
-            && !sa.ike.retransmit(cx)
-        {
-            let spi = sa.ike.our_spi();
-            cx.set(Timer::Retransmit(spi), std::time::Duration::ZERO);
+        // What is in flight went out of the old address, and had no chance.
+        if let Some(sa) = self.current() {
+            sa.ike.start_again(cx);
         }
     }
 
@@ -242,22 +246,15 @@ impl Established {
         if sa.role != Role::InUse {
             return Ok(());
         }
-        // If it has rekeyed it, the new one takes over. A rekeying of our own is forgotten (RFC 7296 §2.25.2), anything
-        // else that was in flight is still wanted.
+        // If it has rekeyed it, the new one takes over.
         let unfinished = sa.exchange.take();
         let offered = self.sas.iter().find(|sa| sa.role == Role::Offered).map(|sa| sa.ike.our_spi());
         let Some(offered) = offered else { return Err(SessionError::Deleted) };
-        self.use_offered(cx, offered);
-        match unfinished {
-            Some(Exchange::DeleteChild(child)) => self.want(cx, Wanted::DeleteChild(child)),
-            Some(Exchange::Informational(Informational { update: true, .. })) => {
-                self.want(cx, Wanted::UpdateAddresses);
-            }
-            Some(
-                Exchange::CreateChild(_) | Exchange::RekeyIke(_) | Exchange::DeleteIke | Exchange::Informational(_),
-            )
-            | None => {}
+        if let Some(unfinished) = unfinished {
+            self.want_again(&unfinished);
         }
+        self.use_offered(cx, offered);
+        self.go_on(cx);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use super::{
     informational::Baseline,
 };
 use crate::{
+    child::ABANDON,
     crypto::DhKey,
     error::{Outcome, PeerMisbehaved, Refusal},
     established::{Established, Role, Sa},
@@ -69,9 +70,14 @@ impl Established {
         let (prf, d) = (sa.ike.suite.prf, &sa.ike.keys.d);
         let keys = IkeKeys::rekeyed(prf, d, &suite, &shared, &nonce, their_nonce, spi, theirs);
         let keys = keys.ok_or(crate::error::SessionError::Keys("the IKE SA"))?;
-        let fragmentation = sa.ike.fragmentation;
+        let (fragmentation, closing) = (sa.ike.fragmentation, sa.role == Role::Deleting);
         tracing::debug!("IKE SA {spi:?} / {theirs:?} in place of {old:?}: {suite}");
         let ike = IkeSa::new((spi, theirs), true, suite, keys, 0, fragmentation);
+        if closing {
+            // We were leaving already: the gateway is to forget both.
+            self.sas.push(Sa { ike, role: Role::Deleting, exchange: None });
+            return Ok(());
+        }
         let lost = rival.is_some_and(|rival| {
             collision::loser(&collision::lowest(&nonce, their_nonce), &rival.lowest_nonce) == Side::Ours
         });
@@ -187,6 +193,3 @@ impl Established {
         }
     }
 }
-
-/// Longer than any peer goes on sending a request again (strongSwan gives up after 165 s).
-const ABANDON: std::time::Duration = std::time::Duration::from_secs(180);

@@ -20,7 +20,7 @@ use super::{Context, IkeSa, NAT_T_PORT, Received, Timer, keys::IkeKeys, nat, win
 use crate::{
     auth::{self, Authenticated, Scheme, Signer},
     child::{Agreed, ChildSa},
-    config::{OurProof, PeerProof, Settings},
+    config::{Config, OurProof, PeerProof, Settings},
     crypto::{DhKey, Prf},
     eap::{EapPeer, EapStep},
     error::{Outcome, PeerMisbehaved, Refusal, SessionError},
@@ -185,16 +185,28 @@ impl Handshake {
         }
     }
 
-    /// Tells the gateway that it need not wait for us any longer.
-    pub(crate) fn abandon(self, cx: &mut Context<'_>) {
-        let mut secured = match self {
-            Self::Init(init) => return cx.timers.stop(Timer::Retransmit(init.start.spi)),
-            Self::Auth(auth) => auth.secured,
-            Self::Eap(eap) => eap.secured,
-            Self::Proved(proved) => proved.secured,
+    /// Whether the answer to what we sent last can be that the tunnel stands.
+    pub(crate) const fn may_succeed(&self, config: &Config) -> bool {
+        match self {
+            Self::Init(_) | Self::Eap(_) => false,
+            Self::Auth(_) => !matches!(config.our_proof(), OurProof::Eap(_)),
+            Self::Proved(_) => true,
+        }
+    }
+
+    /// Sends the request in flight as if for the first time: the way there has changed.
+    pub(crate) fn start_again(&mut self, cx: &mut Context<'_>) {
+        let sa = match self {
+            Self::Init(init) => {
+                init.requester.start_again();
+                init.retransmit(cx);
+                return;
+            }
+            Self::Auth(auth) => &mut auth.secured.sa,
+            Self::Eap(eap) => &mut eap.secured.sa,
+            Self::Proved(proved) => &mut proved.secured.sa,
         };
-        let failed = Notify::status(NotifyType::AUTHENTICATION_FAILED, Bytes::new());
-        farewell(&mut secured.sa, cx, Payload::Notify(failed));
+        sa.start_again(cx);
     }
 }
 
@@ -256,6 +268,7 @@ impl InitSent {
         Self { start, key, cookie, request, requester, suspected: None }
     }
 
+    /// False when the gateway has been asked often enough.
     fn retransmit(&mut self, cx: &mut Context<'_>) -> bool {
         let Some((datagrams, wait)) = self.requester.retransmit(&cx.config.settings().retransmission) else {
             return false;

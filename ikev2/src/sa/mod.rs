@@ -51,6 +51,8 @@ pub(crate) enum Timer {
     RemoveOpener(u32),
     /// The IKE SA with this SPI should have been deleted by the peer by now.
     Abandon(IkeSpi),
+    /// The child with this SPI should have been used, or deleted, by the peer by now.
+    AbandonChild(u32),
     /// The farewell has taken long enough.
     Close,
 }
@@ -250,6 +252,13 @@ impl IkeSa {
         cx.send(path, datagrams);
         cx.set(Timer::Retransmit(spi), wait);
         true
+    }
+
+    /// Sends the request in flight as if for the first time: the way there has changed.
+    pub(crate) fn start_again(&mut self, cx: &mut Context<'_>) {
+        self.requester.start_again();
+        // True: it counts as not sent yet, and at least one try is always allowed.
+        let _sent = self.requester.is_idle() || self.retransmit(cx);
     }
 
     /// Verifies and decodes one datagram. `Ok(None)` when it is a fragment of something, a repetition, or of no use.

@@ -58,22 +58,29 @@ impl Requester {
         self.in_flight.as_ref().map_or(0, |request| request.sent)
     }
 
+    /// The request in flight counts as not sent yet: the way there was another.
+    pub(crate) fn start_again(&mut self) {
+        if let Some(request) = &mut self.in_flight {
+            request.sent = 0;
+        }
+    }
+
     /// What to send again, and when to come back; `None` when the peer has been asked often enough.
     pub(crate) fn retransmit(&mut self, schedule: &Retransmission) -> Option<(&[Bytes], Duration)> {
         let request = self.in_flight.as_mut()?;
         if request.sent >= schedule.tries {
             return None;
         }
-        let wait = schedule.wait(request.sent);
         request.sent += 1;
+        let wait = schedule.wait(request.sent);
         Some((&request.datagrams, wait))
     }
 }
 
 impl Retransmission {
-    /// The wait after the request was sent `sent` more times than once.
+    /// The wait after the request was sent so often, at least once.
     fn wait(&self, sent: u32) -> Duration {
-        self.first.saturating_mul(1u32.checked_shl(sent).unwrap_or(u32::MAX)).min(self.limit)
+        self.first.saturating_mul(1u32.checked_shl(sent.saturating_sub(1)).unwrap_or(u32::MAX)).min(self.limit)
     }
 }
 

@@ -9,7 +9,7 @@ impl Session {
     pub(crate) fn established(&mut self) -> Option<&mut Established> {
         match &mut self.state {
             State::Established(established) | State::Closing(established) => Some(established),
-            State::Handshake(_) | State::Closed => None,
+            State::Handshake(_) | State::Leaving(_) | State::Closed => None,
         }
     }
 

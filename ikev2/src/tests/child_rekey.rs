@@ -1,5 +1,8 @@
 //! Children replaced by either end, and by both at once (RFC 7296 §1.3.3, §2.8.1, §2.25.1). After every step packets of both
 //! directions are carried; at the end there is one child, one sealer, and no timer without a cause.
+//!
+//! Names are those of strongSwan's collision suite. Not here: everything "multi_ke" and "mixed" (RFC 9370 is not supported), and
+//! `responder_handle_hard_expire` (we have no lifetime after which keys die: a sealer that is used up refuses).
 
 use bytes::Bytes;
 

@@ -9,7 +9,7 @@ use super::{
     secs,
 };
 use crate::{
-    SessionError,
+    exchange::Wanted,
     message::{
         Payload,
         numbers::{CfgAttribute, ExchangeType, NotifyType},
@@ -101,14 +101,67 @@ fn a_failure_that_may_pass_is_tried_again() {
 }
 
 #[test]
-fn a_refusal_ends_the_session() {
+fn a_refusal_leaves_what_stands_and_is_not_repeated() {
     let mut pair = pair(20);
+    // It no longer takes our key, and shows its own no more.
     pair.peer.script.psk = b"another key".to_vec();
-    pair.ends();
-    assert!(matches!(pair.error(), SessionError::Reauthentication(_)), "{:?}", pair.error());
-    assert!(matches!(pair.closed().kind, CloseKind::AuthFailed | CloseKind::PeerNotAuthenticated));
-    pair.run(secs(1));
-    assert!(!pair.peer.sas[0].alive, "the gateway is told");
+    pair.run(secs(120));
+    assert!(pair.log.closed.is_none(), "the gateway decides when the old one ends");
+    assert_eq!(pair.peer.inits.len(), 2);
+}
+
+/// IKE_SA_INIT is not protected: whoever can send to us could end the tunnel otherwise.
+#[test]
+fn an_unprotected_refusal_ends_nothing() {
+    let mut pair = pair(600);
+    pair.run(secs(470));
+    pair.peer.mutators.push(mutators::ignore_message(ExchangeType::IKE_SA_INIT));
+    pair.run_until(secs(60), |pair| pair.peer.inits.len() == 2);
+    let init = pair.log.sent.iter().rev().map(|(_, _, datagram)| &datagram[4..]).find(|m| m.get(18) == Some(&34));
+    let mut forged = init.unwrap()[..28].to_vec();
+    forged[8..16].copy_from_slice(&[7; 8]);
+    (forged[16], forged[19]) = (41, 0x20);
+    forged[24..28].copy_from_slice(&36u32.to_be_bytes());
+    // N(NO_PROPOSAL_CHOSEN)
+    forged.extend([0, 0, 0, 8, 0, 0, 0, 14]);
+    pair.inject("192.0.2.1:4500".parse().unwrap(), &[&[0; 4][..], &forged].concat());
+    pair.run(secs(2));
+    assert!(pair.log.closed.is_none());
+    pair.peer.mutators.clear();
+    pair.peer.script.last_auth.clear();
+    pair.run(secs(60));
+    assert_eq!(pair.log.ups.len(), 2, "it is tried again");
+}
+
+#[test]
+fn the_old_association_is_deleted_even_if_a_request_was_in_flight() {
+    for wanted in [Wanted::Liveness, Wanted::RekeyIke] {
+        let mut pair = pair(20);
+        pair.peer.script.last_auth.clear();
+        pair.run(secs(14));
+        pair.run_until(secs(5), |pair| pair.peer.inits.len() == 2);
+        pair.run(millis(22));
+        pair.client_wants(wanted);
+        pair.run(secs(60));
+        assert_eq!(pair.log.ups.len(), 2);
+        assert_eq!(pair.peer.sas.iter().filter(|sa| sa.alive).count(), 1, "{wanted:?}");
+        pair.assert_settled();
+    }
+}
+
+#[test]
+fn a_refused_rekeying_leads_to_it_long_before_the_lifetime_is_over() {
+    let mut pair = pair(86_400).all_by_hand();
+    pair.client_rekeys_child();
+    for _ in 0..2 {
+        pair.up();
+        pair.peer_refuses(NotifyType::NO_PROPOSAL_CHOSEN);
+        pair.down();
+    }
+    pair.peer.script.auto = true;
+    pair.by_hand = false;
+    pair.run(secs(10));
+    assert_eq!(pair.peer.inits.len(), 2);
 }
 
 #[test]

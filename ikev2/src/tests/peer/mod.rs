@@ -476,6 +476,23 @@ impl ScriptedPeer {
     }
 }
 
+impl ChildRequest {
+    pub(super) const fn nonce(&self) -> &Bytes {
+        &self.nonce
+    }
+}
+
+impl IkeRequest {
+    pub(super) const fn nonce(&self) -> &Bytes {
+        &self.nonce
+    }
+
+    /// The IKE SA to replace.
+    pub(super) const fn sa(&self) -> usize {
+        self.sa
+    }
+}
+
 impl PeerSa {
     fn new(
         (spi_i, spi_r): (IkeSpi, IkeSpi),
