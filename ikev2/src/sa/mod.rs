@@ -281,6 +281,9 @@ impl IkeSa {
         let cipher = if self.ours { &mut *self.keys.responder } else { &mut *self.keys.initiator };
         let reassembly = if header.response { &mut self.responses } else { &mut self.requests };
         let opened = message::open(datagram, cipher, reassembly)?;
+        if let Some(Opened { message, .. }) = &opened {
+            tracing::trace!("received: {message}");
+        }
         Ok(opened.map(|Opened { message, fragmented }| Received { message, fragmented, datagram: original }))
     }
 
@@ -294,6 +297,7 @@ impl IkeSa {
         let outer = if cx.path.remote.is_ipv4() { 20 } else { 40 } + 8 + NON_ESP_MARKER.len();
         let limit =
             (fragment && settings.fragmentation).then(|| usize::from(settings.fragment_size).saturating_sub(outer));
+        tracing::trace!("sent: {message}");
         let cipher = if self.ours { &mut *self.keys.initiator } else { &mut *self.keys.responder };
         message.seal(cipher, &mut *cx.random, limit)
     }
