@@ -232,7 +232,7 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Longer than any peer goes on sending a request again (strongSwan gives up after 165 s).
 pub(crate) const ABANDON: Duration = Duration::from_secs(180);
 /// How long a child that the peer began in place of another may keep us from beginning one. Our judgement.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Half of what 32-bit sequence numbers allow.
 const MAX_PACKETS: u64 = 1 << 31;
 /// With 64-bit sequence numbers the data under one key is the limit: 2^36 packets of 1400 bytes are 2^43 AES blocks, which

@@ -262,7 +262,9 @@ impl InitSent {
         let hashes = Notify::status(NotifyType::SIGNATURE_HASH_ALGORITHMS, hash_algorithms());
         payloads.push(Payload::Notify(hashes));
         let spis = (start.spi, IkeSpi(0));
-        let request = Message::request(spis, ExchangeType::IKE_SA_INIT, true, MessageId(0), payloads).encode();
+        let message = Message::request(spis, ExchangeType::IKE_SA_INIT, true, MessageId(0), payloads);
+        tracing::trace!("sent: {message}");
+        let request = message.encode();
         let datagrams = vec![request.clone()];
         cx.send(*cx.path, &datagrams);
         let mut requester = Requester::starting_at(0);
@@ -294,6 +296,7 @@ impl InitSent {
         if !is_answer {
             return Step::Wait(Handshake::Init(self));
         }
+        tracing::trace!("received: {message}");
         if let Some(cookie) = message.notify(NotifyType::COOKIE) {
             let cookie = cookie.data.clone();
             return self.retry(cx, None, Some(cookie));
@@ -492,7 +495,9 @@ impl Secured {
                 verification.verify(host, &certificates, id, proof, &octets, time, legacy)?
             }
         };
-        tracing::debug!("the gateway has proved to be {:?}", Identity::from_payload(id));
+        if let Ok(identity) = Identity::from_payload(id) {
+            tracing::info!("the gateway has proved to be {identity}");
+        }
         Ok((authenticated, id.clone()))
     }
 

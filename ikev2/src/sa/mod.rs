@@ -291,7 +291,11 @@ impl IkeSa {
         {
             self.request = original;
         }
-        Ok(opened?.map(|Opened { message, fragmented }| Received { message, fragmented }))
+        let opened = opened?;
+        if let Some(Opened { message, .. }) = &opened {
+            tracing::trace!("received: {message}");
+        }
+        Ok(opened.map(|Opened { message, fragmented }| Received { message, fragmented }))
     }
 
     /// Whether this is the request answered last: the same datagram, of several fragments the first one alone. The peer may
@@ -316,6 +320,7 @@ impl IkeSa {
         let outer = if cx.path.remote.is_ipv4() { 20 } else { 40 } + 8 + NON_ESP_MARKER.len();
         let limit =
             (fragment && settings.fragmentation).then(|| usize::from(settings.fragment_size).saturating_sub(outer));
+        tracing::trace!("sent: {message}");
         let cipher = if self.ours { &mut *self.keys.initiator } else { &mut *self.keys.responder };
         message.seal(cipher, &mut *cx.random, limit)
     }

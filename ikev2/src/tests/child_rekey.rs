@@ -698,7 +698,7 @@ fn a_child_lost_with_its_ike_sa_does_not_keep_the_client_from_rekeying_for_long(
     let (mut pair, old) = answer_lost_with_its_ike_sa();
     pair.client_rekeys_child();
     pair.assert_client_is_silent();
-    pair.wait(secs(9));
+    pair.wait(secs(4));
     pair.client_rekeys_child();
     pair.assert_client_is_silent();
     pair.wait(secs(1));
@@ -708,6 +708,31 @@ fn a_child_lost_with_its_ike_sa_does_not_keep_the_client_from_rekeying_for_long(
     pair.client_exchange();
     assert_ne!(pair.peer.child(), old);
     pair.client_exchange();
+    pair.assert_settled();
+}
+
+/// Both ends began, we lost; our answer to what the peer began is lost with the IKE SA. Only time passes then.
+#[test]
+fn a_lost_collision_whose_winner_never_comes_is_followed_by_another_rekeying() {
+    let mut pair = pair();
+    let old = pair.peer.child();
+    let (ours, theirs, _) = crossing(&mut pair, Loser::Client);
+    pair.client_hears(&theirs);
+    let _lost = pair.client_says();
+    pair.peer_hears(&ours);
+    pair.peer.nonces.push_back(Loser::Client.response());
+    pair.peer_answers();
+    pair.down();
+    // Our deletion of what we made.
+    pair.client_exchange();
+    pair.client_wants(Wanted::RekeyIke);
+    pair.client_exchange();
+    pair.client_exchange();
+    assert_eq!(pair.peer.child(), old);
+    pair.by_hand = false;
+    pair.peer.script.auto = true;
+    pair.run(secs(30));
+    assert_ne!(pair.peer.child(), old);
     pair.assert_settled();
 }
 
