@@ -111,6 +111,7 @@ impl ChildSa {
         let opener = EspOpener::new(&agreed.suite, inbound, window, check, Arc::clone(&usage));
         let sealer = EspSealer::new(&agreed.suite, outbound, agreed.spi_out, &mut *cx.random, Arc::clone(&usage));
         let (Some(opener), Some(sealer)) = (opener, sealer) else { return Err(SessionError::Keys("ESP")) };
+        let sealer = sealer.restricted(SelectorCheck::outbound(&agreed.local, &agreed.remote));
         let Agreed { spi_in, spi_out, flow, suite, local, remote } = agreed;
         tracing::debug!("child {spi_in:08x} / {spi_out:08x}: {suite}");
         let opener = Box::new(opener);

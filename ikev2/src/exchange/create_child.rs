@@ -1,5 +1,6 @@
 //! CREATE_CHILD_SA for a child: a new one, or one in place of another (RFC 7296 §1.3.1, §1.3.3, §2.8, §2.17).
 
+use adit_tunnel::{Event, NetworkConfig};
 use bytes::Bytes;
 
 use super::{
@@ -16,6 +17,7 @@ use crate::{
         numbers::{DhGroup, ExchangeType, NotifyType, ProtocolId},
     },
     negotiate::EspProposals,
+    network,
     sa::{Context, Timer, initiator, keys::ChildKeys},
     selectors,
 };
@@ -170,6 +172,7 @@ impl Established {
             return Ok(());
         }
         self.children.push(ChildSa::initiated(cx, agreed, &keys)?);
+        self.tell_network(cx, spi_in);
         let Some(old_spi) = rekeys else { return Ok(()) };
         if let Some(old) = self.child(old_spi) {
             old.replaced(cx);
@@ -187,6 +190,23 @@ impl Established {
         if let Some(old) = old.filter(|old| self.children.iter().any(|child| child.spi_in == *old)) {
             cx.set(Timer::RekeyChild(old), PATIENCE);
         }
+    }
+
+    /// Another child carries the packets from now on: the owner is told if less, more or smaller ones can be sent.
+    pub(crate) fn tell_network(&mut self, cx: &mut Context<'_>, spi_in: u32) {
+        let addresses = self.network.addresses.clone();
+        let Some(child) = self.children.iter().find(|child| child.spi_in == spi_in) else { return };
+        let network = network::config(cx, addresses, self.reply.as_ref(), child);
+        if network == self.network {
+            return;
+        }
+        let destinations = |it: &NetworkConfig| (it.routes.clone(), it.redirect4, it.redirect6);
+        if destinations(&network) != destinations(&self.network) {
+            // It should not (RFC 7296 §2.9.2).
+            tracing::warn!("the gateway carries other networks than before");
+        }
+        self.network = network.clone();
+        cx.out.events.push_back(Event::Up(network));
     }
 
     fn on_child_refused(&mut self, cx: &mut Context<'_>, exchange: CreateChild, error: &Notify) -> Outcome<()> {

@@ -26,9 +26,9 @@ use crate::{
     error::{Outcome, PeerMisbehaved, Refusal, SessionError},
     identity::Identity,
     message::{
-        Authentication, Delete, Header, Identification, IkeSpi, Message, MessageId, Notify, Payload, TrafficSelector,
-        Undecodable,
-        numbers::{DhGroup, ExchangeType, HashAlgorithm, NotifyType},
+        Authentication, Configuration, Delete, Header, Identification, IkeSpi, Message, MessageId, Notify, Payload,
+        TrafficSelector, Undecodable,
+        numbers::{CfgType, DhGroup, ExchangeType, HashAlgorithm, NotifyType},
     },
     negotiate::IkeSuite,
     network,
@@ -81,6 +81,8 @@ pub(crate) struct Completed {
     pub(crate) sa: IkeSa,
     pub(crate) child: ChildSa,
     pub(crate) network: NetworkConfig,
+    /// What the gateway gave us.
+    pub(crate) reply: Option<Configuration>,
     pub(crate) mobike: bool,
     /// Other addresses of the gateway (RFC 4555 §3.4).
     pub(crate) additional_addresses: Vec<IpAddr>,
@@ -596,6 +598,7 @@ impl Secured {
                 Step::Done(Box::new(Completed {
                     mobike: cx.config.settings().mobike && response.notify(NotifyType::MOBIKE_SUPPORTED).is_some(),
                     additional_addresses: network::additional_addresses(response),
+                    reply: reply(response).cloned(),
                     auth_lifetime: lifetime.map(|seconds| Duration::from_secs(u32::from_be_bytes(seconds).into())),
                     sa: self.sa,
                     child,
@@ -629,6 +632,11 @@ impl Secured {
         if !selectors::is_subset(local, &wanted_local) || !selectors::is_subset(remote, &wanted_remote) {
             return Err(PeerMisbehaved::SelectorsWider.into());
         }
+        let reply = reply(response);
+        let addresses = network::addresses(reply, local);
+        if addresses.is_empty() {
+            return Err(SessionError::NoInnerAddress);
+        }
         let keys = ChildKeys::derive(self.prf(), &self.sa.keys.d, None, &self.ours, &self.theirs, &suite);
         let agreed = Agreed {
             spi_in: self.spi_in,
@@ -639,7 +647,7 @@ impl Secured {
             remote: remote.to_vec(),
         };
         let child = ChildSa::initiated(cx, agreed, &keys)?;
-        let network = network::config(cx, response.cp(), &child);
+        let network = network::config(cx, addresses, reply, &child);
         Ok((child, network))
     }
 }
@@ -781,6 +789,11 @@ fn farewell(sa: &mut IkeSa, cx: &mut Context<'_>, payload: Payload) {
         sa.request(cx, ExchangeType::INFORMATIONAL, vec![payload]);
     }
     cx.timers.stop(Timer::Retransmit(sa.our_spi()));
+}
+
+/// A reply to what we asked for, and nothing else, configures us.
+fn reply(response: &Message) -> Option<&Configuration> {
+    response.cp().filter(|cp| cp.cfg_type == CfgType::REPLY)
 }
 
 fn status(notify_type: NotifyType) -> Payload {
