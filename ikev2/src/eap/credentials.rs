@@ -61,8 +61,7 @@ impl EapMethods {
         Ok(Self { identity, offers })
     }
 
-    /// The answer to an Identity request; outside of EAP, too, no other name is given away.
-    pub(crate) fn identity(&self) -> &str {
+    pub(super) fn identity(&self) -> &str {
         &self.identity
     }
 

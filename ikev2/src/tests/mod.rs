@@ -26,7 +26,6 @@ mod reauthentication;
 mod recorded;
 mod refusals;
 mod retransmission;
-mod settings;
 
 use std::{
     sync::LazyLock,
