@@ -1,7 +1,10 @@
 //! Child SAs: a pair of ESP SAs with its selectors, and what becomes of it.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,7 +13,7 @@ use adit_tunnel::{Event, FlowId, IpNet, KeyChange, KeyTag, Usage};
 use crate::{
     error::{Outcome, SessionError},
     esp::{EspOpener, EspSealer},
-    message::{IkeSpi, TrafficSelector},
+    message::{IkeSpi, TrafficSelector, numbers::EncryptionId},
     negotiate::EspSuite,
     sa::{Context, Timer, keys::ChildKeys},
     selectors::{self, SelectorCheck},
@@ -187,10 +190,15 @@ impl ChildSa {
         self.usage.opened_packets.load(Relaxed) > 0
     }
 
-    /// Whether so many packets were sealed that new keys are due.
+    /// Whether so much was sealed, or opened, that new keys are due.
     pub(crate) fn is_worn(&self) -> bool {
         let limit = if self.suite.esn { MAX_PACKETS_ESN } else { MAX_PACKETS };
-        self.usage.sealed_packets.load(Relaxed) > limit || self.usage.opened_packets.load(Relaxed) > limit
+        let bytes = if self.suite.encryption == EncryptionId::TRIPLE_DES { MAX_BYTES_3DES } else { u64::MAX };
+        let over = |packets: &AtomicU64, bytes_done: &AtomicU64| {
+            packets.load(Relaxed) > limit || bytes_done.load(Relaxed) >= bytes
+        };
+        over(&self.usage.sealed_packets, &self.usage.sealed_bytes)
+            || over(&self.usage.opened_packets, &self.usage.opened_bytes)
     }
 
     /// Largest inner packet, so that the outer one is at most 1500 bytes long.
@@ -230,3 +238,5 @@ const MAX_PACKETS: u64 = 1 << 31;
 /// With 64-bit sequence numbers the data under one key is the limit: 2^36 packets of 1400 bytes are 2^43 AES blocks, which
 /// leaves an attacker a chance of about 2^-43 to tell it from randomness (birthday bound). Our judgement.
 const MAX_PACKETS_ESN: u64 = 1 << 36;
+/// Of blocks of 64 bits two are likely to be the same after 2^32 (Sweet32, CVE-2016-2183); these are 2^27. Our judgement.
+const MAX_BYTES_3DES: u64 = 1 << 30;

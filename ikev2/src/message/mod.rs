@@ -48,7 +48,7 @@ pub(crate) use self::{
     payload::Payload,
     reassembly::Reassembly,
     sa::{Proposal, SecurityAssociation, Transform},
-    sk::{Opened, is_later_fragment, is_protected, open},
+    sk::{Opened, is_first_fragment, is_later_fragment, is_protected, open},
     ts::TrafficSelector,
     undecodable::{UnauthenticatedReason, Undecodable},
 };

@@ -773,3 +773,25 @@ fn traffic_in_both_directions_survives_rekeying_by_both_ends_at_any_pace() {
     assert!(pair.peer.children.len() > 10, "{} children", pair.peer.children.len());
     assert_eq!(pair.peer.heard.iter().filter(|m| m.header.exchange == ExchangeType::IKE_AUTH).count(), 1);
 }
+
+/// Blocks of 64 bits wear a key out by bytes (Sweet32).
+#[test]
+fn a_child_with_3des_is_rekeyed_after_a_gigabyte() {
+    for (opened, esp) in [(false, "3des-sha1"), (true, "3des-sha1"), (false, "aes128-sha256")] {
+        let mut pair = Setup::new(|setup| {
+            setup.settings.legacy = true;
+            setup.settings.esp_proposals = esp.parse().unwrap();
+            setup.script.esp = esp.parse().unwrap();
+        })
+        .up();
+        let usage = std::sync::Arc::clone(&pair.client.established().unwrap().children[0].usage);
+        let bytes = if opened { &usage.opened_bytes } else { &usage.sealed_bytes };
+        bytes.store((1 << 30) - 1, std::sync::atomic::Ordering::Relaxed);
+        pair.run(secs(20));
+        assert_eq!(pair.peer.children.len(), 1, "not yet");
+        bytes.store(1 << 30, std::sync::atomic::Ordering::Relaxed);
+        pair.run(secs(20));
+        assert_eq!(pair.peer.children.len(), if esp == "3des-sha1" { 2 } else { 1 }, "{esp}");
+        pair.assert_settled();
+    }
+}
