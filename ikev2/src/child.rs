@@ -1,7 +1,10 @@
 //! Child SAs: a pair of ESP SAs with its selectors, and what becomes of it.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,7 +13,7 @@ use adit_tunnel::{Event, FlowId, IpNet, KeyChange, KeyTag, Usage};
 use crate::{
     error::{Outcome, SessionError},
     esp::{EspOpener, EspSealer},
-    message::{IkeSpi, TrafficSelector},
+    message::{IkeSpi, TrafficSelector, numbers::EncryptionId},
     negotiate::EspSuite,
     sa::{Context, Timer, keys::ChildKeys},
     selectors::{self, SelectorCheck},
@@ -108,6 +111,7 @@ impl ChildSa {
         let opener = EspOpener::new(&agreed.suite, inbound, window, check, Arc::clone(&usage));
         let sealer = EspSealer::new(&agreed.suite, outbound, agreed.spi_out, &mut *cx.random, Arc::clone(&usage));
         let (Some(opener), Some(sealer)) = (opener, sealer) else { return Err(SessionError::Keys("ESP")) };
+        let sealer = sealer.restricted(SelectorCheck::outbound(&agreed.local, &agreed.remote));
         let Agreed { spi_in, spi_out, flow, suite, local, remote } = agreed;
         tracing::debug!("child {spi_in:08x} / {spi_out:08x}: {suite}");
         let opener = Box::new(opener);
@@ -187,10 +191,15 @@ impl ChildSa {
         self.usage.opened_packets.load(Relaxed) > 0
     }
 
-    /// Whether so many packets were sealed that new keys are due.
+    /// Whether so much was sealed, or opened, that new keys are due.
     pub(crate) fn is_worn(&self) -> bool {
         let limit = if self.suite.esn { MAX_PACKETS_ESN } else { MAX_PACKETS };
-        self.usage.sealed_packets.load(Relaxed) > limit || self.usage.opened_packets.load(Relaxed) > limit
+        let bytes = if self.suite.encryption == EncryptionId::TRIPLE_DES { MAX_BYTES_3DES } else { u64::MAX };
+        let over = |packets: &AtomicU64, bytes_done: &AtomicU64| {
+            packets.load(Relaxed) > limit || bytes_done.load(Relaxed) >= bytes
+        };
+        over(&self.usage.sealed_packets, &self.usage.sealed_bytes)
+            || over(&self.usage.opened_packets, &self.usage.opened_bytes)
     }
 
     /// Largest inner packet, so that the outer one is at most 1500 bytes long.
@@ -224,9 +233,11 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Longer than any peer goes on sending a request again (strongSwan gives up after 165 s).
 pub(crate) const ABANDON: Duration = Duration::from_secs(180);
 /// How long a child that the peer began in place of another may keep us from beginning one. Our judgement.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Half of what 32-bit sequence numbers allow.
 const MAX_PACKETS: u64 = 1 << 31;
 /// With 64-bit sequence numbers the data under one key is the limit: 2^36 packets of 1400 bytes are 2^43 AES blocks, which
 /// leaves an attacker a chance of about 2^-43 to tell it from randomness (birthday bound). Our judgement.
 const MAX_PACKETS_ESN: u64 = 1 << 36;
+/// Of blocks of 64 bits two are likely to be the same after 2^32 (Sweet32, CVE-2016-2183); these are 2^27. Our judgement.
+const MAX_BYTES_3DES: u64 = 1 << 30;

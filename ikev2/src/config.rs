@@ -172,6 +172,9 @@ impl ConfigBuilder<Complete> {
             PeerVerifier::Psk { key, .. } if key.expose().is_empty() => return Err(ConfigError::EmptySecret),
             PeerVerifier::Psk { key, identity } => (PeerProof::Psk { key, identity }, None),
             PeerVerifier::Certificate(verifier) => {
+                if verifier.anchors.is_empty() {
+                    return Err(ConfigError::NoAnchor);
+                }
                 let expected = verifier.identity.clone();
                 (PeerProof::Certificate(PeerVerification::new(&verifier)?), Some(expected))
             }
@@ -187,7 +190,7 @@ impl ConfigBuilder<Complete> {
             }
             Credentials::Eap(credentials) => {
                 let methods = EapMethods::new(&credentials)?;
-                local_identity = Some(local_identity.unwrap_or_else(|| Identity::of_user(&credentials.identity)));
+                local_identity = Some(local_identity.unwrap_or_else(|| Identity::of_user(methods.identity())));
                 OurProof::Eap(Arc::new(methods))
             }
         };
@@ -208,6 +211,9 @@ pub enum ConfigError {
     /// An empty pre-shared key.
     #[error("the pre-shared key is empty")]
     EmptySecret,
+    /// Nothing vouches for the certificate of the gateway.
+    #[error("no trust anchor is configured to verify the gateway with")]
+    NoAnchor,
     /// The certificate verifier.
     #[error(transparent)]
     Verifier(#[from] TrustError),
@@ -244,6 +250,9 @@ impl Settings {
         bounds((64..=65_536).contains(&self.replay_window), "replay_window", "between 64 and 65536 packets")?;
         bounds((1..=20).contains(&self.retransmission.tries), "retransmission.tries", "between 1 and 20")?;
         bounds(!self.retransmission.first.is_zero(), "retransmission.first", "longer than zero")?;
+        let longest = self.retransmission.limit >= self.retransmission.first;
+        bounds(longest, "retransmission.limit", "no shorter than retransmission.first")?;
+        bounds(self.remote_networks.len() <= 255, "remote_networks", "at most 255 networks")?;
         bounds(!self.handshake_timeout.is_zero(), "handshake_timeout", "longer than zero")?;
         bounds(self.mtu.is_none_or(|mtu| mtu >= 576), "mtu", "at least 576 bytes")?;
         let rekeys = [self.child_rekey, self.ike_rekey];
@@ -386,7 +395,7 @@ pub enum EapMethod {
     Ttls {
         /// How the EAP server is judged.
         server: EapTlsServer,
-        /// The name shown outside of the TLS tunnel; the identity if `None`.
+        /// The name shown outside of the TLS tunnel, also as IDi; the identity if `None`.
         anonymous_identity: Option<String>,
         /// What proves us inside.
         inner: TtlsInner,
@@ -457,7 +466,7 @@ pub struct Settings {
     pub send_remote_identity: bool,
     /// How we sign; see [`SignatureChoice`].
     pub signature: SignatureChoice,
-    /// Networks wanted behind the gateway.
+    /// Networks wanted behind the gateway; everything if empty, at most 255 (RFC 7296 §3.13).
     pub remote_networks: Vec<IpNet>,
     /// Whether IKE messages are fragmented (RFC 7383).
     pub fragmentation: bool,
@@ -468,9 +477,9 @@ pub struct Settings {
     /// Whether INITIAL_CONTACT is sent with a connect, which ends older sessions of the same identity; not after the gateway has
     /// ended ours, perhaps for another.
     pub initial_contact: bool,
-    /// Silence before a liveness check (RFC 7296 §2.4); at least a second.
+    /// Silence before a liveness check (RFC 7296 §2.4); at least 100 ms.
     pub liveness: Duration,
-    /// Silence of ours before a NAT keepalive (RFC 3948 §2.3).
+    /// Silence of ours before a NAT keepalive (RFC 3948 §2.3); at least 100 ms.
     pub nat_keepalive: Duration,
     /// Age at which we rekey a child; zero never does.
     pub child_rekey: Duration,
@@ -482,7 +491,8 @@ pub struct Settings {
     pub handshake_timeout: Duration,
     /// ESP sequence numbers accepted below the newest; at least 64.
     pub replay_window: u32,
-    /// Largest inner packet, in bytes; `None` derives it from an outer MTU of 1500.
+    /// Largest inner packet, in bytes; `None` derives it from an outer MTU of 1500. At least 576; IPv6 inside the tunnel
+    /// needs 1280 (RFC 8200 §5).
     pub mtu: Option<u16>,
 }
 
@@ -491,7 +501,7 @@ pub struct Settings {
 pub struct Retransmission {
     /// First wait.
     pub first: Duration,
-    /// Longest wait.
+    /// Longest wait; no shorter than the first.
     pub limit: Duration,
     /// Times a request is sent before the peer counts as gone.
     pub tries: u32,

@@ -77,6 +77,9 @@ pub enum SessionError {
     /// INTERNAL_ADDRESS_FAILURE.
     #[error("the gateway has no address left for us (INTERNAL_ADDRESS_FAILURE)")]
     NoAddress,
+    /// Neither its CP payload nor its traffic selectors name an address of ours.
+    #[error("the gateway gives us no address inside the tunnel")]
+    NoInnerAddress,
     /// FAILED_CP_REQUIRED.
     #[error(
         "the gateway insists on giving us an address, and does not give the kind we asked for (FAILED_CP_REQUIRED)"
@@ -220,6 +223,7 @@ impl SessionError {
             | Self::NoCommonSignature
             | Self::GroupNotOffered(_)
             | Self::TrafficSelectors
+            | Self::NoInnerAddress
             | Self::AddressRequired
             | Self::NoEncapsulation => (CloseKind::NoAgreement, Retry::NextRemote),
             Self::NoAddress | Self::Refused(_) | Self::RekeyRefused(_) => (CloseKind::PeerClosed, Retry::NextRemote),

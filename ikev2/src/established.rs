@@ -15,7 +15,7 @@ use crate::{
     error::{Outcome, PeerMisbehaved, SessionError},
     exchange::{Exchange, Wanted, informational::Baseline},
     message::{
-        self, Delete, Header, IkeSpi, Message, Payload, Undecodable,
+        self, Configuration, Delete, Header, IkeSpi, Message, Payload, Undecodable,
         numbers::{ExchangeType, NotifyType},
     },
     sa::{Context, IkeSa, Received, Timer, initiator::Completed},
@@ -27,7 +27,10 @@ pub(crate) struct Established {
     pub(crate) sas: Vec<Sa>,
     pub(crate) children: Vec<ChildSa>,
     wanted: BTreeSet<Wanted>,
+    /// What the owner was last told.
     pub(crate) network: NetworkConfig,
+    /// What the gateway gave us in the handshake, for as long as the IKE SA and its successors live.
+    pub(crate) reply: Option<Configuration>,
     /// The gateway supports MOBIKE, and so do we.
     pub(crate) mobike: bool,
     /// Other addresses of the gateway.
@@ -80,13 +83,14 @@ struct Traffic {
 
 impl Established {
     pub(crate) fn new(cx: &mut Context<'_>, completed: Completed) -> Self {
-        let Completed { sa, child, network, mobike, additional_addresses, .. } = completed;
+        let Completed { sa, child, network, reply, mobike, additional_addresses, .. } = completed;
         let traffic = Traffic { opened: 0, sealed: 0, heard: cx.now, sent: cx.now, probed: cx.now };
         let mut established = Self {
             sas: vec![Sa { ike: sa, role: Role::InUse, exchange: None }],
             children: vec![child],
             wanted: BTreeSet::new(),
             network,
+            reply,
             mobike,
             additional_addresses,
             answered_at: cx.path.remote.ip(),
@@ -379,6 +383,7 @@ impl Established {
         if let Some(old) = replaced.and_then(|old| self.child(old)) {
             old.replaced(cx);
         }
+        self.tell_network(cx, spi_in);
     }
 
     /// The child is gone for both ends, for whatever reason; whether packets have nowhere to go now.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::{
     child::ChildSa,
     message::{
-        Configuration, Message,
+        Configuration, Message, TrafficSelector,
         numbers::{CfgAttribute, CfgType, NotifyType},
     },
     sa::Context,
@@ -38,21 +38,32 @@ pub(crate) fn request(addresses: &[IpAddr]) -> Configuration {
     Configuration { cfg_type: CfgType::REQUEST, attributes }
 }
 
-/// What the gateway gave us, and what its traffic selectors say.
-pub(crate) fn config(cx: &Context<'_>, reply: Option<&Configuration>, child: &ChildSa) -> NetworkConfig {
+/// Our addresses inside.
+pub(crate) fn addresses(reply: Option<&Configuration>, local: &[TrafficSelector]) -> Vec<IpNet> {
+    let given = reply.into_iter().flat_map(|reply| reply.ip4_addresses().map(IpNet::host).chain(reply.ip6_addresses()));
+    let given: Vec<_> = given.collect();
+    if !given.is_empty() {
+        return given;
+    }
+    // Without a pool the selectors name us, as a rule by our outer address.
+    let single = local.iter().filter(|ts| ts.addresses.0 == ts.addresses.1).map(|ts| ts.addresses.0);
+    single.map(IpNet::host).collect()
+}
+
+/// What the gateway gave us beside our addresses, and what its traffic selectors say.
+pub(crate) fn config(
+    cx: &Context<'_>,
+    addresses: Vec<IpNet>,
+    reply: Option<&Configuration>,
+    child: &ChildSa,
+) -> NetworkConfig {
     let mtu = cx.config.settings().mtu.unwrap_or_else(|| child.mtu(cx.path.remote.is_ipv6()));
-    let mut network = NetworkConfig { mtu, tcp_mtu: mtu, ..NetworkConfig::default() };
+    let mut network = NetworkConfig { addresses, mtu, tcp_mtu: mtu, ..NetworkConfig::default() };
     let route = |destination| Route { destination, via: RouteVia::Tunnel, metric: None };
     if let Some(reply) = reply {
-        network.addresses.extend(reply.ip4_addresses().map(IpNet::host).chain(reply.ip6_addresses()));
         network.dns.servers.extend(reply.dns_servers());
         network.dns.resolve_domains.extend(reply.dns_domains().map(str::to_owned));
         network.routes.extend(reply.subnets().map(route));
-    }
-    if network.addresses.is_empty() {
-        // Without a pool the selectors name us, as a rule by our outer address.
-        let single = child.local.iter().filter(|ts| ts.addresses.0 == ts.addresses.1).map(|ts| ts.addresses.0);
-        network.addresses = single.map(IpNet::host).collect();
     }
     let destinations = selectors::to_nets(&child.remote);
     let everything = |v4: bool| destinations.iter().any(|net| net.prefix() == 0 && net.address().is_ipv4() == v4);

@@ -113,6 +113,7 @@ impl Session {
             initial_contact: !session.carry.ended_by_gateway,
             addresses: session.carry.addresses.clone(),
             signatures_refused: session.carry.signatures_refused,
+            ..Purpose::default()
         };
         let handshake = Handshake::start(&mut session.parts(now).0, purpose)?;
         session.state = State::Handshake(handshake);
@@ -440,7 +441,7 @@ impl Session {
             return;
         }
         tracing::info!("authenticating anew");
-        let purpose = Purpose { reauthentication: true, initial_contact: false, addresses, signatures_refused };
+        let purpose = Purpose { reauthentication: true, addresses, signatures_refused, ..Purpose::default() };
         match Handshake::start(&mut cx, purpose) {
             Ok(handshake) => *renewal = Some(handshake),
             Err(error) => self.fail(now, error),

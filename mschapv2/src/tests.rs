@@ -267,7 +267,7 @@ fn an_answer_to_another_challenge_is_refused() {
 fn debug_shows_no_secret() {
     let hash = NtHash::new([0x77; 16]);
     let (responded, _) = Challenged::with(1, [1; 16]).respond(b"user", &hash, [3; 16]);
-    assert!(format!("{responded:?}").ends_with("msk: Msk(..) }"));
+    assert_eq!(format!("{responded:?}"), "Responded(..)");
     assert_eq!(format!("{hash:?}"), "NtHash(..)");
 }
 

@@ -41,7 +41,8 @@ pub trait Sealer: Send + 'static {
     /// there are overwritten.
     ///
     /// # Errors
-    /// [`SealError::NoRoom`] when there is less room, [`SealError::Exhausted`] when the key may seal no more packets.
+    /// [`SealError::NoRoom`] when there is less room, [`SealError::Exhausted`] when the key may seal no more packets,
+    /// [`SealError::NotAgreed`] when the peer would refuse this one.
     fn seal(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<Range<usize>, SealError>;
 }
 
@@ -89,6 +90,9 @@ pub enum SealError {
     /// The key has sealed as many packets as it may.
     #[error("the key has sealed as many packets as it may")]
     Exhausted,
+    /// The peer has not agreed to carry such packets.
+    #[error("the packet is not of those agreed on with the peer")]
+    NotAgreed,
 }
 
 /// Why a datagram was not opened.

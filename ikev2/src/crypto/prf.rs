@@ -6,7 +6,7 @@ use adit_tunnel::Secret;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use super::mac::{AES_LEN, Block, Mac, MacKey};
+use super::mac::{AES_LEN, Block, MacKey};
 use crate::message::numbers::PrfId;
 
 /// A pseudorandom function we have.
@@ -65,15 +65,14 @@ impl Prf {
         debug_assert!(len <= 255 * self.output_len());
         let key = self.keyed(key);
         let mut output = Zeroizing::new(Vec::with_capacity(len + self.output_len()));
-        let mut last: Option<Mac> = None;
         for counter in 1..=255_u8 {
             if output.len() >= len {
                 break;
             }
-            let previous = last.as_ref().map_or(&[][..], AsRef::as_ref);
-            let block = key.sign(&[&[previous], seed, &[&[counter]]].concat());
+            // The block before is part of the output, so no other copy of it is kept.
+            let previous = output.len().checked_sub(self.output_len()).and_then(|at| output.get(at..));
+            let block = key.sign(&[&[previous.unwrap_or_default()], seed, &[&[counter]]].concat());
             output.extend_from_slice(block.as_ref());
-            last = Some(block);
         }
         output.truncate(len);
         Secret::new(mem::take(&mut *output))

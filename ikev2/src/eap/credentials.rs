@@ -61,7 +61,8 @@ impl EapMethods {
         Ok(Self { identity, offers })
     }
 
-    pub(super) fn identity(&self) -> &str {
+    /// The answer to an Identity request; outside of EAP, too, no other name is given away.
+    pub(crate) fn identity(&self) -> &str {
         &self.identity
     }
 

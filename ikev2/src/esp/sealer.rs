@@ -8,7 +8,7 @@ use super::{
     packet::{HEADER_LEN, TRAILER_LEN, next_header_of, write_trailer},
     protection::{IvSource, Protection},
 };
-use crate::{negotiate::EspSuite, sa::keys::EspKeys};
+use crate::{negotiate::EspSuite, sa::keys::EspKeys, selectors::SelectorCheck};
 
 /// Seals IPv4 and IPv6 packets with the outbound half of one child SA (RFC 4303 §3.3), in tunnel mode.
 ///
@@ -24,6 +24,8 @@ pub struct EspSealer {
     ivs: IvSource,
     last_sequence: u64,
     usage: Arc<Usage>,
+    /// What may be sealed, where that depends on more than the destination.
+    check: Option<SelectorCheck>,
 }
 
 impl EspSealer {
@@ -37,7 +39,12 @@ impl EspSealer {
     ) -> Option<Self> {
         let protection = Protection::new(suite, keys)?;
         let ivs = IvSource::new(suite.encryption, random)?;
-        Some(Self { spi, protection, ivs, last_sequence: 0, usage })
+        Some(Self { spi, protection, ivs, last_sequence: 0, usage, check: None })
+    }
+
+    /// Refuses what the check does not allow (RFC 4301 §5.1).
+    pub(crate) fn restricted(self, check: Option<SelectorCheck>) -> Self {
+        Self { check, ..self }
     }
 
     /// The longest packet whose datagram is no longer than this; 0 if there is none.
@@ -88,11 +95,17 @@ impl Sealer for EspSealer {
         content.unwrap_or(usize::MAX).saturating_add(self.header_len() + self.protection.icv_len())
     }
 
-    /// What is no packet of IP is refused with [`SealError::NoRoom`]: there is no next header for it.
+    /// What is no packet of IP is refused with [`SealError::NoRoom`]: there is no next header for it. What the selectors of
+    /// the child do not allow is refused with [`SealError::NotAgreed`].
     fn seal(&mut self, buf: &mut [u8], packet: Range<usize>) -> Result<Range<usize>, SealError> {
         let sequence = self.next_sequence().ok_or(SealError::Exhausted)?;
         let range = self.surround(&packet).ok_or(SealError::NoRoom)?;
         let next_header = buf.get(packet.clone()).and_then(next_header_of).ok_or(SealError::NoRoom)?;
+        if let Some(check) = &self.check
+            && !buf.get(packet.clone()).is_some_and(|packet| check.allows(packet))
+        {
+            return Err(SealError::NotAgreed);
+        }
         let datagram = buf.get_mut(range.clone()).ok_or(SealError::NoRoom)?;
         // The number is spent before anything is encrypted with it: a nonce is never used twice.
         self.last_sequence = sequence;

@@ -1,5 +1,6 @@
 //! CREATE_CHILD_SA for a child: a new one, or one in place of another (RFC 7296 §1.3.1, §1.3.3, §2.8, §2.17).
 
+use adit_tunnel::{Event, NetworkConfig};
 use bytes::Bytes;
 
 use super::{
@@ -7,7 +8,7 @@ use super::{
     collision::{self, Side},
 };
 use crate::{
-    child::{Agreed, ChildSa},
+    child::{Agreed, ChildSa, PATIENCE},
     crypto::DhKey,
     error::{Outcome, PeerMisbehaved, Refusal},
     established::{Established, Role},
@@ -16,7 +17,8 @@ use crate::{
         numbers::{DhGroup, ExchangeType, NotifyType, ProtocolId},
     },
     negotiate::EspProposals,
-    sa::{Context, initiator, keys::ChildKeys},
+    network,
+    sa::{Context, Timer, initiator, keys::ChildKeys},
     selectors,
 };
 
@@ -54,6 +56,9 @@ impl Established {
                 tracing::debug!("child {rival:08x} was never used by the gateway that began it");
                 self.delete_child(cx, spi, rival);
                 self.want(cx, Wanted::RekeyChild(old));
+            } else {
+                // Nothing may come of it all the same.
+                cx.timers.set_if_unset(Timer::RekeyChild(old), cx.now + PATIENCE);
             }
             return;
         }
@@ -163,19 +168,45 @@ impl Established {
             tracing::debug!("simultaneous rekeying: our child {spi_in:08x} is redundant");
             self.children.push(ChildSa::redundant(cx, agreed, &keys)?);
             self.want(cx, Wanted::DeleteChild(spi_in));
+            self.wait_for_peer(cx, rekeys);
             return Ok(());
         }
         self.children.push(ChildSa::initiated(cx, agreed, &keys)?);
-        let Some(old) = rekeys else { return Ok(()) };
-        if let Some(old) = self.child(old) {
+        self.tell_network(cx, spi_in);
+        let Some(old_spi) = rekeys else { return Ok(()) };
+        if let Some(old) = self.child(old_spi) {
             old.replaced(cx);
-            self.want(cx, Wanted::DeleteChild(old_spi(rekeys)));
+            self.want(cx, Wanted::DeleteChild(old_spi));
         }
         // What the peer made of the same child is redundant; the peer deletes it.
-        for child in self.children.iter_mut().filter(|child| child.waits_for() == Some(old)) {
+        for child in self.children.iter_mut().filter(|child| child.waits_for() == Some(old_spi)) {
             child.replaced(cx);
         }
         Ok(())
+    }
+
+    /// The peer goes on with the rekeying of this child; should it not, we look again.
+    fn wait_for_peer(&self, cx: &mut Context<'_>, old: Option<u32>) {
+        if let Some(old) = old.filter(|old| self.children.iter().any(|child| child.spi_in == *old)) {
+            cx.set(Timer::RekeyChild(old), PATIENCE);
+        }
+    }
+
+    /// Another child carries the packets from now on: the owner is told if less, more or smaller ones can be sent.
+    pub(crate) fn tell_network(&mut self, cx: &mut Context<'_>, spi_in: u32) {
+        let addresses = self.network.addresses.clone();
+        let Some(child) = self.children.iter().find(|child| child.spi_in == spi_in) else { return };
+        let network = network::config(cx, addresses, self.reply.as_ref(), child);
+        if network == self.network {
+            return;
+        }
+        let destinations = |it: &NetworkConfig| (it.routes.clone(), it.redirect4, it.redirect6);
+        if destinations(&network) != destinations(&self.network) {
+            // It should not (RFC 7296 §2.9.2).
+            tracing::warn!("the gateway carries other networks than before");
+        }
+        self.network = network.clone();
+        cx.out.events.push_back(Event::Up(network));
     }
 
     fn on_child_refused(&mut self, cx: &mut Context<'_>, exchange: CreateChild, error: &Notify) -> Outcome<()> {
@@ -184,6 +215,7 @@ impl Established {
         if rival.is_some() {
             // The peer had finished its own rekeying before it saw ours (RFC 7296 §2.8.1).
             tracing::debug!("our rekeying came too late: {refusal}");
+            self.wait_for_peer(cx, rekeys);
             return Ok(());
         }
         let Some(spi) = self.current().map(|sa| sa.ike.our_spi()) else { return Ok(()) };
@@ -319,10 +351,6 @@ impl Established {
         payloads.push(Payload::TsR(local));
         Ok(payloads)
     }
-}
-
-fn old_spi(rekeys: Option<u32>) -> u32 {
-    rekeys.unwrap_or_default()
 }
 
 pub(super) fn ke_payload(key: &DhKey) -> Payload {

@@ -233,11 +233,24 @@ impl Established {
                     schedule_reauthentication(cx, lifetime);
                 }
             }
+            NotifyType::INVALID_SPI => return self.on_unknown_child(cx, notify),
             NotifyType::AUTHENTICATION_FAILED => return Err(SessionError::AuthFailed("authentication (after all)")),
             NotifyType::INVALID_SYNTAX => return Err(PeerMisbehaved::CannotReadUs.into()),
             other => tracing::debug!("notification {other} needs no action"),
         }
         Ok(())
+    }
+
+    /// The peer has no SA for what we sealed (RFC 7296 §1.5): it has lost the child. What is left of one that was replaced is
+    /// none of its packets' concern.
+    fn on_unknown_child(&mut self, cx: &mut Context<'_>, notify: &Notify) -> Outcome<()> {
+        let spi = notify.data.first_chunk().map(|spi| u32::from_be_bytes(*spi));
+        let Some(child) = self.children.iter().find(|child| Some(child.spi_out) == spi && child.is_in_use()) else {
+            return Ok(());
+        };
+        let child = child.spi_in;
+        tracing::warn!("the gateway does not know child {child:08x} any more");
+        if self.remove_child(cx, child) { self.on_child_lost(cx) } else { Ok(()) }
     }
 
     /// The peer deletes the IKE SA the request came through.

@@ -28,6 +28,8 @@ pub(crate) struct RekeyIke {
     nonce: Bytes,
     key: DhKey,
     offer: IkeProposals,
+    /// It was sent before, with a key of another group.
+    again: bool,
     /// The IKE SA the peer made meanwhile, in place of the same one.
     rival: Option<Rival>,
 }
@@ -36,12 +38,19 @@ impl Established {
     // CREATE_CHILD_SA { SA, Ni, KEi } -->
     pub(crate) fn rekey_ike(&mut self, cx: &mut Context<'_>, spi: IkeSpi) {
         let Some(sa) = self.sa(spi) else { return };
-        let offer = IkeProposals::only(&sa.ike.suite);
         let group = sa.ike.suite.group;
+        self.send_rekey_ike(cx, spi, group, false);
+    }
+
+    /// With a key of this group; the gateway may ask for another one that is configured.
+    fn send_rekey_ike(&mut self, cx: &mut Context<'_>, spi: IkeSpi, group: DhGroup, again: bool) {
+        let Some(sa) = self.sa(spi) else { return };
+        let others = cx.config.settings().ike_proposals.groups().into_iter().filter(|other| *other != group);
+        let offer = IkeProposals::only_with(&sa.ike.suite, [group].into_iter().chain(others).collect());
         let Some(key) = DhKey::generate(group, &mut *cx.random) else { return };
         let (new, nonce) = (cx.ike_spi(), cx.nonce());
         let payloads = vec![Payload::Sa(offer.sa_payload(Some(new))), Payload::Nonce(nonce.clone()), ke_payload(&key)];
-        let exchange = RekeyIke { spi: new, nonce, key, offer, rival: None };
+        let exchange = RekeyIke { spi: new, nonce, key, offer, again, rival: None };
         self.request(cx, spi, ExchangeType::CREATE_CHILD_SA, payloads, Exchange::RekeyIke(Box::new(exchange)));
     }
 
@@ -54,9 +63,9 @@ impl Established {
         response: &Message,
     ) -> Outcome<()> {
         if let Some(error) = response.error() {
-            return self.on_ike_rekey_refused(cx, &exchange, error);
+            return self.on_ike_rekey_refused(cx, old, &exchange, error);
         }
-        let RekeyIke { spi, nonce, key, offer, rival } = exchange;
+        let RekeyIke { spi, nonce, key, offer, rival, again: _ } = exchange;
         let answer = response.sa().ok_or(PeerMisbehaved::SaMissing)?;
         let (suite, theirs) = offer.accept(answer).map_err(|_| PeerMisbehaved::ProposalNotOffered)?;
         let theirs = theirs.filter(|spi| *spi != IkeSpi(0)).ok_or(PeerMisbehaved::SpiZero)?;
@@ -98,14 +107,29 @@ impl Established {
         Ok(())
     }
 
-    fn on_ike_rekey_refused(&mut self, cx: &mut Context<'_>, exchange: &RekeyIke, error: &Notify) -> Outcome<()> {
+    fn on_ike_rekey_refused(
+        &mut self,
+        cx: &mut Context<'_>,
+        old: IkeSpi,
+        exchange: &RekeyIke,
+        error: &Notify,
+    ) -> Outcome<()> {
         let refusal = Refusal::of(error);
+        let group = error.data.first_chunk().map(|group| DhGroup(u16::from_be_bytes(*group)));
+        let group = group.filter(|group| *group != exchange.key.group() && exchange.offer.groups().contains(group));
         match error.notify_type {
             _ if exchange.rival.is_some() => {
                 tracing::debug!("our rekeying of the IKE SA came too late: {refusal}");
                 Ok(())
             }
             NotifyType::TEMPORARY_FAILURE => self.try_again_later(cx, Wanted::RekeyIke),
+            NotifyType::INVALID_KE_PAYLOAD
+                if !exchange.again
+                    && let Some(group) = group =>
+            {
+                self.send_rekey_ike(cx, old, group, true);
+                Ok(())
+            }
             _ => self.without_rekeying(refusal),
         }
     }

@@ -213,7 +213,7 @@ impl Driver {
             3 => Payload::Delete(Delete::Ike),
             4 => Payload::Notify(Notify::about_esp(NotifyType::REKEY_SA, gateway.spi_in)),
             5 => own(EspProposals::default().sa_payload(0x2000 + u32::from(input.byte()?), &[DhGroup::CURVE25519])),
-            6 => own(IkeProposals::only(&gateway.suite).sa_payload(Some(IkeSpi(6)))),
+            6 => own(IkeProposals::only_with(&gateway.suite, vec![gateway.suite.group]).sa_payload(Some(IkeSpi(6)))),
             7 => Payload::Nonce(vec![input.byte()?; 32].into()),
             8 => {
                 let key = DhKey::generate(DhGroup::CURVE25519, &mut Counting(7))?;

@@ -31,6 +31,8 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use adit_tunnel::{Random, wire::Writer};
 use bytes::Bytes;
 
@@ -46,7 +48,7 @@ pub(crate) use self::{
     payload::Payload,
     reassembly::Reassembly,
     sa::{Proposal, SecurityAssociation, Transform},
-    sk::{Opened, is_later_fragment, is_protected, open},
+    sk::{Opened, is_first_fragment, is_later_fragment, is_protected, open},
     ts::TrafficSelector,
     undecodable::{UnauthenticatedReason, Undecodable},
 };
@@ -132,6 +134,24 @@ impl Message {
     /// The first notification of an error, known to us or not.
     pub(crate) fn error(&self) -> Option<&Notify> {
         self.all_notifies().find(|notify| notify.notify_type.is_error())
+    }
+}
+
+/// The names alone, as in `IKE_AUTH request 1 { IDI, AUTH, N(MOBIKE_SUPPORTED) }`: nothing secret.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Header { exchange, response, message_id, .. } = &self.header;
+        let kind = if *response { "response" } else { "request" };
+        write!(f, "{exchange} {kind} {} {{", message_id.0)?;
+        for (index, payload) in self.payloads.iter().enumerate() {
+            f.write_str(if index == 0 { " " } else { ", " })?;
+            if let Payload::Notify(notify) = payload {
+                write!(f, "N({})", notify.notify_type)?;
+            } else {
+                write!(f, "{}", payload.payload_type())?;
+            }
+        }
+        f.write_str(" }")
     }
 }
 

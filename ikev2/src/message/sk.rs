@@ -72,8 +72,16 @@ pub(crate) fn open(
 /// Whether the datagram, not verified, says it is a fragment other than the first. A retransmitted request is answered again
 /// for its first fragment only (RFC 7383 §2.6.1).
 pub(crate) fn is_later_fragment(datagram: &[u8]) -> bool {
-    let outer = Outer::decode(datagram).ok().flatten();
-    outer.and_then(|outer| outer.fragment).is_some_and(|fragment| fragment.number != 1)
+    fragment_of(datagram).is_some_and(|fragment| fragment.number != 1)
+}
+
+/// Whether the datagram, not verified, says it is a first fragment.
+pub(crate) fn is_first_fragment(datagram: &[u8]) -> bool {
+    fragment_of(datagram).is_some_and(|fragment| fragment.number == 1)
+}
+
+fn fragment_of(datagram: &[u8]) -> Option<Fragment> {
+    Outer::decode(datagram).ok().flatten()?.fragment
 }
 
 /// Whether the datagram has an SK or SKF payload, be it genuine or not.

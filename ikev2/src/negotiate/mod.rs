@@ -83,8 +83,14 @@ pub(crate) enum BadAnswer {
 
 impl IkeProposals {
     /// Only the algorithms of this suite, as for the rekeying of an IKE SA.
+    #[cfg(test)]
     pub(crate) fn only(suite: &IkeSuite) -> Self {
-        Self(vec![Algorithms::of_ike(suite)])
+        Self::only_with(suite, vec![suite.group])
+    }
+
+    /// The algorithms of this suite, with any of these groups.
+    pub(crate) fn only_with(suite: &IkeSuite, groups: Vec<DhGroup>) -> Self {
+        Self(vec![Algorithms { groups, ..Algorithms::of_ike(suite) }])
     }
 
     /// The SA payload that offers these; `spi` is ours when an IKE SA is rekeyed, `None` in IKE_SA_INIT.

@@ -26,9 +26,9 @@ use crate::{
     error::{Outcome, PeerMisbehaved, Refusal, SessionError},
     identity::Identity,
     message::{
-        Authentication, Delete, Header, Identification, IkeSpi, Message, MessageId, Notify, Payload, TrafficSelector,
-        Undecodable,
-        numbers::{DhGroup, ExchangeType, HashAlgorithm, NotifyType},
+        Authentication, Configuration, Delete, Header, Identification, IkeSpi, Message, MessageId, Notify, Payload,
+        TrafficSelector, Undecodable,
+        numbers::{CfgType, DhGroup, ExchangeType, HashAlgorithm, NotifyType},
     },
     negotiate::IkeSuite,
     network,
@@ -69,8 +69,11 @@ pub(crate) struct Purpose {
     pub(crate) initial_contact: bool,
     /// Addresses inside that we had, and want again.
     pub(crate) addresses: Vec<IpAddr>,
-    /// How often our signature was refused, which is the place in the list of kinds to try.
+    /// How often our signature was refused, ever since, which is the place in the list of kinds to try; after the last comes
+    /// the first.
     pub(crate) signatures_refused: usize,
+    /// How many kinds were refused in a row.
+    pub(crate) kinds_refused: usize,
 }
 
 /// What a finished handshake leaves.
@@ -78,6 +81,8 @@ pub(crate) struct Completed {
     pub(crate) sa: IkeSa,
     pub(crate) child: ChildSa,
     pub(crate) network: NetworkConfig,
+    /// What the gateway gave us.
+    pub(crate) reply: Option<Configuration>,
     pub(crate) mobike: bool,
     /// Other addresses of the gateway (RFC 4555 §3.4).
     pub(crate) additional_addresses: Vec<IpAddr>,
@@ -97,7 +102,8 @@ impl Handshake {
             // that stands the port in use will do (RFC 7296 §2.23).
             cx.path.remote.set_port(cx.remote.port);
         }
-        let start = Start { purpose, spi: cx.ike_spi(), nonce: cx.nonce(), retries: 0 };
+        let nowhere = nat::nowhere(&mut *cx.random);
+        let start = Start { purpose, spi: cx.ike_spi(), nonce: cx.nonce(), nowhere, retries: 0 };
         Ok(Self::Init(Box::new(InitSent::send(cx, start, group, None)?)))
     }
 
@@ -214,6 +220,8 @@ struct Start {
     purpose: Purpose,
     spi: IkeSpi,
     nonce: Bytes,
+    /// For NAT_DETECTION_SOURCE_IP: with a cookie all other payloads stay as they are (RFC 7296 §2.6).
+    nowhere: [u8; 20],
     /// How often we were asked for another IKE_SA_INIT.
     retries: u32,
 }
@@ -248,7 +256,7 @@ impl InitSent {
         payloads.push(Payload::Sa(settings.ike_proposals.sa_payload(None)));
         payloads.push(Payload::Ke(crate::message::KeyExchange { group: key.group(), public: key.public().clone() }));
         payloads.push(Payload::Nonce(start.nonce.clone()));
-        payloads.extend(nat::payloads((start.spi, IkeSpi(0)), cx.path.remote, &mut *cx.random));
+        payloads.extend(nat::payloads_from(start.nowhere, (start.spi, IkeSpi(0)), cx.path.remote));
         if settings.fragmentation {
             let notify_type = NotifyType::IKEV2_FRAGMENTATION_SUPPORTED;
             payloads.push(Payload::notify(notify_type, Bytes::new()));
@@ -256,7 +264,9 @@ impl InitSent {
         let hashes = Notify::status(NotifyType::SIGNATURE_HASH_ALGORITHMS, hash_algorithms());
         payloads.push(Payload::Notify(hashes));
         let spis = (start.spi, IkeSpi(0));
-        let request = Message::request(spis, ExchangeType::IKE_SA_INIT, true, MessageId(0), payloads).encode();
+        let message = Message::request(spis, ExchangeType::IKE_SA_INIT, true, MessageId(0), payloads);
+        tracing::trace!("sent: {message}");
+        let request = message.encode();
         let datagrams = vec![request.clone()];
         cx.send(*cx.path, &datagrams);
         let mut requester = Requester::starting_at(0);
@@ -288,6 +298,7 @@ impl InitSent {
         if !is_answer {
             return Step::Wait(Handshake::Init(self));
         }
+        tracing::trace!("received: {message}");
         if let Some(cookie) = message.notify(NotifyType::COOKIE) {
             let cookie = cookie.data.clone();
             return self.retry(cx, None, Some(cookie));
@@ -350,6 +361,9 @@ impl InitSent {
         if ke.group != suite.group || ke.group != self.key.group() {
             return Err(PeerMisbehaved::KeOfOtherGroup.into());
         }
+        if !self.key.fits(&ke.public) {
+            return Err(PeerMisbehaved::KeInvalid.into());
+        }
         let nonce = message.nonce().ok_or(PeerMisbehaved::NonceMissing)?;
         // Only who speaks NAT detection encapsulates ESP; at other ports than 500 that goes without saying.
         let detects = message.notify(NotifyType::NAT_DETECTION_DESTINATION_IP).is_some();
@@ -364,6 +378,7 @@ impl InitSent {
         let Self { start, key, request, .. } = *self;
         let Answer { suite, public, nonce } = answer;
         let spis = (start.spi, message.header.responder_spi);
+        // Checked before: the key is used up.
         let Ok(shared) = key.agree(&public) else { return Step::Failed(PeerMisbehaved::KeInvalid.into()) };
         let Some(keys) = IkeKeys::first(&suite, &shared, &start.nonce, &nonce, spis.0, spis.1) else {
             return Step::Failed(SessionError::Keys("the IKE SA"));
@@ -482,7 +497,9 @@ impl Secured {
                 verification.verify(host, &certificates, id, proof, &octets, time, legacy)?
             }
         };
-        tracing::debug!("the gateway has proved to be {:?}", Identity::from_payload(id));
+        if let Ok(identity) = Identity::from_payload(id) {
+            tracing::info!("the gateway has proved to be {identity}");
+        }
         Ok((authenticated, id.clone()))
     }
 
@@ -520,9 +537,8 @@ impl Secured {
             OurProof::Psk(key) => Ok(Some(auth::shared_key(self.prf(), key.expose(), &octets))),
             OurProof::Certificate(signer) => {
                 let schemes = self.schemes(cx, signer);
-                // What was refused by an earlier gateway may be all that this one knows.
-                let scheme = schemes.get(self.purpose.signatures_refused).or_else(|| schemes.first());
-                let scheme = scheme.ok_or(SessionError::NoCommonSignature)?;
+                let place = self.purpose.signatures_refused.checked_rem(schemes.len()).unwrap_or_default();
+                let scheme = schemes.get(place).ok_or(SessionError::NoCommonSignature)?;
                 signer.sign(*scheme, &octets).map(Some).ok_or(SessionError::Keys("our signature"))
             }
             OurProof::Eap(_) => Ok(None),
@@ -534,10 +550,10 @@ impl Secured {
         signer.schemes(settings.signature, &self.hashes, settings.legacy)
     }
 
-    /// Whether there is another kind of signature to try.
+    /// Whether there is another kind of signature to try: what an earlier gateway refused may be all that this one knows.
     fn has_next_signature(&self, cx: &Context<'_>) -> bool {
         match cx.config.our_proof() {
-            OurProof::Certificate(signer) => self.schemes(cx, signer).len() > self.purpose.signatures_refused + 1,
+            OurProof::Certificate(signer) => self.schemes(cx, signer).len() > self.purpose.kinds_refused + 1,
             OurProof::Psk(_) | OurProof::Eap(_) => false,
         }
     }
@@ -551,8 +567,12 @@ impl Secured {
         };
         match error.notify_type {
             NotifyType::AUTHENTICATION_FAILED if self.has_next_signature(cx) => {
-                let signatures_refused = self.purpose.signatures_refused + 1;
-                Step::NextSignature(Purpose { signatures_refused, ..self.purpose })
+                let Purpose { signatures_refused, kinds_refused, .. } = self.purpose;
+                Step::NextSignature(Purpose {
+                    signatures_refused: signatures_refused.wrapping_add(1),
+                    kinds_refused: kinds_refused + 1,
+                    ..self.purpose
+                })
             }
             NotifyType::AUTHENTICATION_FAILED | NotifyType::AUTHORIZATION_FAILED => {
                 Step::Failed(SessionError::AuthFailed(proof))
@@ -578,6 +598,7 @@ impl Secured {
                 Step::Done(Box::new(Completed {
                     mobike: cx.config.settings().mobike && response.notify(NotifyType::MOBIKE_SUPPORTED).is_some(),
                     additional_addresses: network::additional_addresses(response),
+                    reply: reply(response).cloned(),
                     auth_lifetime: lifetime.map(|seconds| Duration::from_secs(u32::from_be_bytes(seconds).into())),
                     sa: self.sa,
                     child,
@@ -611,6 +632,11 @@ impl Secured {
         if !selectors::is_subset(local, &wanted_local) || !selectors::is_subset(remote, &wanted_remote) {
             return Err(PeerMisbehaved::SelectorsWider.into());
         }
+        let reply = reply(response);
+        let addresses = network::addresses(reply, local);
+        if addresses.is_empty() {
+            return Err(SessionError::NoInnerAddress);
+        }
         let keys = ChildKeys::derive(self.prf(), &self.sa.keys.d, None, &self.ours, &self.theirs, &suite);
         let agreed = Agreed {
             spi_in: self.spi_in,
@@ -621,7 +647,7 @@ impl Secured {
             remote: remote.to_vec(),
         };
         let child = ChildSa::initiated(cx, agreed, &keys)?;
-        let network = network::config(cx, response.cp(), &child);
+        let network = network::config(cx, addresses, reply, &child);
         Ok((child, network))
     }
 }
@@ -763,6 +789,11 @@ fn farewell(sa: &mut IkeSa, cx: &mut Context<'_>, payload: Payload) {
         sa.request(cx, ExchangeType::INFORMATIONAL, vec![payload]);
     }
     cx.timers.stop(Timer::Retransmit(sa.our_spi()));
+}
+
+/// A reply to what we asked for, and nothing else, configures us.
+fn reply(response: &Message) -> Option<&Configuration> {
+    response.cp().filter(|cp| cp.cfg_type == CfgType::REPLY)
 }
 
 fn status(notify_type: NotifyType) -> Payload {

@@ -10,7 +10,7 @@ pub(crate) mod window;
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt, mem,
     time::{Duration, Instant},
 };
 
@@ -161,6 +161,8 @@ pub(crate) struct IkeSa {
     /// Fragments of the peer's requests, and of its responses.
     requests: Reassembly,
     responses: Reassembly,
+    /// The datagram of the request that is being received, or its first fragment: when it comes again, so does the answer.
+    request: Bytes,
     /// Both ends announced RFC 7383.
     pub(crate) fragmentation: bool,
 }
@@ -184,6 +186,7 @@ impl IkeSa {
             responder: Responder::default(),
             requests: Reassembly::new(),
             responses: Reassembly::new(),
+            request: Bytes::new(),
             fragmentation,
         }
     }
@@ -209,14 +212,13 @@ impl IkeSa {
         cx.set(Timer::Retransmit(self.our_spi()), wait);
     }
 
-    /// Answers the request with the expected id, whose last datagram was `request`, to where it came from.
+    /// Answers the request with the expected id to where it came from.
     pub(crate) fn respond(&mut self, cx: &mut Context<'_>, to: Path, request: &Received, payloads: Vec<Payload>) {
         let message = Message::response(&request.message.header, payloads);
         // In fragments only if the request was, or both ends said so (RFC 7383 §2.5.1).
         let datagrams = self.seal(cx, &message, self.fragmentation || request.fragmented);
         cx.send(to, &datagrams);
-        self.responder.answered(request.datagram.clone(), datagrams);
-        self.requests = Reassembly::new();
+        self.answered(datagrams);
     }
 
     /// Answers a request that was authentic, but made no sense.
@@ -224,8 +226,11 @@ impl IkeSa {
         let message = Message::response(request, vec![payload]);
         let datagrams = self.seal(cx, &message, false);
         cx.send(to, &datagrams);
-        // Its bytes are gone: should it come again, it is not recognized, and dropped.
-        self.responder.answered(Bytes::new(), datagrams);
+        self.answered(datagrams);
+    }
+
+    fn answered(&mut self, response: Vec<Bytes>) {
+        self.responder.answered(mem::take(&mut self.request), response);
         self.requests = Reassembly::new();
     }
 
@@ -268,20 +273,41 @@ impl IkeSa {
             if !self.requester.awaits(header.message_id) {
                 return Ok(None);
             }
-        } else if let Some(response) = self.responder.repeated(datagram) {
+        } else if self.is_repeated(header, datagram) {
             tracing::trace!(id = header.message_id.0, "request again, response again");
-            let response = response.to_vec();
-            cx.send(*path, &response);
+            cx.send(*path, self.responder.response());
             return Ok(None);
         } else if !self.responder.expects(header.message_id) {
             return Ok(None);
         }
         // Decrypted in place, and needed as it was to recognize a repetition.
-        let original = Bytes::copy_from_slice(datagram);
-        let cipher = if self.ours { &mut *self.keys.responder } else { &mut *self.keys.initiator };
+        let original = (!header.response).then(|| Bytes::copy_from_slice(datagram));
+        let cipher = if self.ours { &*self.keys.responder } else { &*self.keys.initiator };
         let reassembly = if header.response { &mut self.responses } else { &mut self.requests };
-        let opened = message::open(datagram, cipher, reassembly)?;
-        Ok(opened.map(|Opened { message, fragmented }| Received { message, fragmented, datagram: original }))
+        let opened = message::open(datagram, cipher, reassembly);
+        if let Some(original) = original
+            && !matches!(opened, Err(Undecodable::Unauthenticated(_)))
+            && (self.request.is_empty() || !message::is_later_fragment(&original))
+        {
+            self.request = original;
+        }
+        let opened = opened?;
+        if let Some(Opened { message, .. }) = &opened {
+            tracing::trace!("received: {message}");
+        }
+        Ok(opened.map(|Opened { message, fragmented }| Received { message, fragmented }))
+    }
+
+    /// Whether this is the request answered last: the same datagram, of several fragments the first one alone. The peer may
+    /// have cut it into smaller ones meanwhile, which only shows in an authentic first one (RFC 7383 §2.5.2, §2.6.1).
+    fn is_repeated(&self, header: &Header, datagram: &[u8]) -> bool {
+        if self.responder.repeated(datagram) {
+            return true;
+        }
+        let cipher = if self.ours { &*self.keys.responder } else { &*self.keys.initiator };
+        self.responder.answered_last(header.message_id)
+            && message::is_first_fragment(datagram)
+            && message::open(&mut datagram.to_vec(), cipher, &mut Reassembly::new()).is_ok()
     }
 
     /// Both the identifier the notifications of NAT detection are computed with.
@@ -294,6 +320,7 @@ impl IkeSa {
         let outer = if cx.path.remote.is_ipv4() { 20 } else { 40 } + 8 + NON_ESP_MARKER.len();
         let limit =
             (fragment && settings.fragmentation).then(|| usize::from(settings.fragment_size).saturating_sub(outer));
+        tracing::trace!("sent: {message}");
         let cipher = if self.ours { &mut *self.keys.initiator } else { &mut *self.keys.responder };
         message.seal(cipher, &mut *cx.random, limit)
     }
@@ -309,10 +336,9 @@ impl fmt::Debug for IkeSa {
     }
 }
 
-/// A verified message, with the datagram that completed it.
+/// A verified message.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) message: Message,
     pub(crate) fragmented: bool,
-    datagram: Bytes,
 }

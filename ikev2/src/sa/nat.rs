@@ -24,8 +24,18 @@ pub(crate) fn hash(spis: (IkeSpi, IkeSpi), address: SocketAddr) -> Bytes {
 /// Our NAT_DETECTION payloads. The source is a random value and so never matches: the peer takes us for being behind a NAT
 /// and encapsulates ESP in UDP, the only form a process without root can receive.
 pub(crate) fn payloads(spis: (IkeSpi, IkeSpi), remote: SocketAddr, random: &mut dyn Random) -> [Payload; 2] {
+    payloads_from(nowhere(random), spis, remote)
+}
+
+/// What stands for our address.
+pub(crate) fn nowhere(random: &mut dyn Random) -> [u8; 20] {
     let mut nowhere = [0; 20];
     random.fill(&mut nowhere);
+    nowhere
+}
+
+/// As [`payloads`], with a source that was drawn before.
+pub(crate) fn payloads_from(nowhere: [u8; 20], spis: (IkeSpi, IkeSpi), remote: SocketAddr) -> [Payload; 2] {
     let notify = |notify_type, data| Payload::notify(notify_type, data);
     [
         notify(NotifyType::NAT_DETECTION_SOURCE_IP, Bytes::copy_from_slice(&nowhere)),

@@ -93,7 +93,7 @@ pub(crate) struct Responder {
 
 #[derive(Debug)]
 struct Answered {
-    /// The datagram that completed the request. Whoever sends the same bytes again wants the same answer again; no other
+    /// The datagram of the request, or its first fragment. Whoever sends the same bytes again wants the same answer again; no other
     /// test is needed, for these were authentic.
     request: Bytes,
     response: Vec<Bytes>,
@@ -105,9 +105,19 @@ impl Responder {
         self.expected == id.0
     }
 
-    /// The response to send again, if this very datagram was answered last.
-    pub(crate) fn repeated(&self, datagram: &[u8]) -> Option<&[Bytes]> {
-        self.last.as_ref().filter(|last| last.request == datagram).map(|last| &*last.response)
+    /// Whether the request with this id was answered last.
+    pub(crate) const fn answered_last(&self, id: MessageId) -> bool {
+        self.last.is_some() && id.0.saturating_add(1) == self.expected
+    }
+
+    /// Whether this very datagram was answered last.
+    pub(crate) fn repeated(&self, datagram: &[u8]) -> bool {
+        self.last.as_ref().is_some_and(|last| last.request == datagram)
+    }
+
+    /// The response to send again.
+    pub(crate) fn response(&self) -> &[Bytes] {
+        self.last.as_ref().map_or(&[], |last| &last.response)
     }
 
     /// The request with the expected id was answered.
@@ -156,7 +166,8 @@ mod tests {
         assert!(responder.expects(MessageId(0)));
         responder.answered(Bytes::from_static(b"request"), vec![Bytes::from_static(b"response")]);
         assert!(responder.expects(MessageId(1)) && !responder.expects(MessageId(0)));
-        assert_eq!(responder.repeated(b"request"), Some(&[Bytes::from_static(b"response")][..]));
-        assert_eq!(responder.repeated(b"other"), None);
+        assert!(responder.repeated(b"request") && !responder.repeated(b"other"));
+        assert!(responder.answered_last(MessageId(0)) && !responder.answered_last(MessageId(1)));
+        assert_eq!(responder.response(), [Bytes::from_static(b"response")]);
     }
 }

@@ -91,6 +91,16 @@ impl SelectorCheck {
         }
     }
 
+    /// A check of packets of ours from `local` to `remote`; `None` where it would find nothing: packets are sent by their
+    /// destination anyway, and an address of ours may send to anywhere.
+    pub(crate) fn outbound(local: &[TrafficSelector], remote: &[TrafficSelector]) -> Option<Self> {
+        let check = Self::new(local, remote);
+        let of_family =
+            |any: &TrafficSelector| local.iter().any(|ts| any.addresses.0.is_ipv4() == ts.addresses.0.is_ipv4());
+        let families: Vec<_> = [any_v4(), any_v6()].into_iter().filter(of_family).collect();
+        (check.looks_deeper || !is_subset(&families, remote)).then_some(check)
+    }
+
     /// Judges a whole IPv4 or IPv6 packet. One whose protocol or ports cannot be found is refused if they matter.
     pub(crate) fn allows(&self, packet: &[u8]) -> bool {
         self.everything || self.finds(packet).unwrap_or(false)

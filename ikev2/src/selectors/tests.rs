@@ -282,3 +282,17 @@ fn headers_that_lead_nowhere_are_refused_where_the_protocol_matters() {
     long_header[0] = 0x4f;
     assert!(!check.allows(&long_header));
 }
+
+#[test]
+fn packets_of_ours_are_looked_at_only_where_that_tells_something() {
+    let looked_at = |local: &[_], remote: &[_]| SelectorCheck::outbound(local, remote).is_some();
+    let (us, net) = (host(ip("10.0.0.7")), range("192.0.2.0", "192.0.2.255"));
+    for local in [&[us][..], &[any_v4()], &[range("10.0.0.0", "10.0.0.255")]] {
+        assert!(!looked_at(local, &[any_v4()]));
+        assert!(looked_at(local, &[net]));
+        assert!(looked_at(local, &[TrafficSelector { protocol: TCP, ..any_v4() }]));
+        assert!(looked_at(local, &[any_v6()]));
+    }
+    assert!(!looked_at(&[us, host(ip("2001::7"))], &[any_v4(), any_v6()]));
+    assert!(looked_at(&[us, host(ip("2001::7"))], &[any_v4()]));
+}

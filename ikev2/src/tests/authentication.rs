@@ -13,8 +13,8 @@ use super::{
     secs,
 };
 use crate::{
-    CertificateVerifier, Credentials, EapCredentials, EapMethod, ExpectedIdentity, Identity, MsChapV2Secret,
-    PeerVerifier, SessionError,
+    CertificateVerifier, Credentials, EapCredentials, EapMethod, EapTlsServer, ExpectedIdentity, Identity,
+    MsChapV2Secret, PeerVerifier, SessionError, TlsVersion, TtlsInner,
     message::{
         Authentication, Identification, Payload,
         numbers::{AuthMethod, ExchangeType, IdType, NotifyType, PayloadType},
@@ -333,4 +333,64 @@ fn initial_contact_is_sent_unless_switched_off() {
         let pair = Setup::new(|setup| setup.settings.initial_contact = send).up();
         assert_eq!(pair.peer.heard[1].notify(NotifyType::INITIAL_CONTACT).is_some(), send);
     }
+}
+
+/// The name that EAP-TTLS hides must not stand in IDi, which is sent before the gateway has proved anything.
+#[test]
+fn an_anonymous_identity_hides_the_other_one_in_idi_too() {
+    let mut pair = eap(|setup| {
+        let server = EapTlsServer {
+            anchors: vec![CA.as_ref().der().clone()],
+            crls: vec![],
+            name: None,
+            min_version: TlsVersion::V1_2,
+            max_version: TlsVersion::V1_3,
+        };
+        let anonymous_identity = Some("anonymous@example".to_owned());
+        let inner = TtlsInner::Pap(Secret::from("secret"));
+        let methods = vec![EapMethod::Ttls { server, anonymous_identity, inner }];
+        setup.credentials = Credentials::Eap(EapCredentials { identity: "user@example".to_owned(), methods });
+    })
+    .start();
+    pair.run_until(secs(5), |pair| pair.peer.heard.len() > 1);
+    assert_eq!(pair.peer.heard[1].id_i().unwrap().data[..], *b"anonymous@example");
+}
+
+/// What AUTH of each IKE_AUTH is made with: the method, and the last byte of the algorithm's object identifier.
+fn proofs(pair: &Pair) -> Vec<(AuthMethod, Option<u8>)> {
+    let proofs = pair.peer.heard.iter().filter_map(|message| message.auth());
+    proofs.map(|auth| (auth.method, auth.data.get(13).copied().filter(|_| auth.data[1] == 0x30))).collect()
+}
+
+#[test]
+fn every_kind_of_signature_is_tried_once_from_the_one_that_worked_last() {
+    let rsa = |carry| {
+        eap(|setup| {
+            let file =
+                |name| std::fs::read(format!("{}/testdata/certificates/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+            let chain = adit_pki::certificates(&file("rsa.crt")).unwrap();
+            let key = adit_pki::private_key(&file("rsa.key"), None).unwrap();
+            setup.credentials = Credentials::Certificate(Arc::new(adit_pki::ClientIdentity { chain, key }));
+            (setup.carry, setup.script.eap) = (carry, None);
+        })
+    };
+    // sha256WithRSAEncryption and RSASSA-PSS (RFC 8017 appendix C), then method 1.
+    let (pkcs1, pss, classic) =
+        ((AuthMethod::DIGITAL_SIGNATURE, Some(11)), (AuthMethod::DIGITAL_SIGNATURE, Some(10)), (AuthMethod::RSA, None));
+    let mut pair = rsa(Default::default()).start();
+    pair.run_until(secs(5), |pair| proofs(pair).len() == 1);
+    pair.peer.script.pretend_auth = true;
+    pair.come_up();
+    assert_eq!(proofs(&pair), [pkcs1, pss]);
+    let carry = pair.client.into_carry();
+    let pair = rsa(carry.clone()).fails();
+    assert_eq!(proofs(&pair), [pss, classic, pkcs1]);
+    assert_eq!(pair.closed().kind, CloseKind::AuthFailed, "{:?}", pair.error());
+    // The one after the last is the first.
+    let mut pair = rsa(carry).start();
+    pair.run_until(secs(5), |pair| proofs(pair).len() == 2);
+    pair.peer.script.pretend_auth = true;
+    pair.come_up();
+    let pair = rsa(pair.client.into_carry()).fails();
+    assert_eq!(proofs(&pair), [pkcs1, pss, classic]);
 }

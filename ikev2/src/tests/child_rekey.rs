@@ -698,7 +698,7 @@ fn a_child_lost_with_its_ike_sa_does_not_keep_the_client_from_rekeying_for_long(
     let (mut pair, old) = answer_lost_with_its_ike_sa();
     pair.client_rekeys_child();
     pair.assert_client_is_silent();
-    pair.wait(secs(9));
+    pair.wait(secs(4));
     pair.client_rekeys_child();
     pair.assert_client_is_silent();
     pair.wait(secs(1));
@@ -708,6 +708,31 @@ fn a_child_lost_with_its_ike_sa_does_not_keep_the_client_from_rekeying_for_long(
     pair.client_exchange();
     assert_ne!(pair.peer.child(), old);
     pair.client_exchange();
+    pair.assert_settled();
+}
+
+/// Both ends began, we lost; our answer to what the peer began is lost with the IKE SA. Only time passes then.
+#[test]
+fn a_lost_collision_whose_winner_never_comes_is_followed_by_another_rekeying() {
+    let mut pair = pair();
+    let old = pair.peer.child();
+    let (ours, theirs, _) = crossing(&mut pair, Loser::Client);
+    pair.client_hears(&theirs);
+    let _lost = pair.client_says();
+    pair.peer_hears(&ours);
+    pair.peer.nonces.push_back(Loser::Client.response());
+    pair.peer_answers();
+    pair.down();
+    // Our deletion of what we made.
+    pair.client_exchange();
+    pair.client_wants(Wanted::RekeyIke);
+    pair.client_exchange();
+    pair.client_exchange();
+    assert_eq!(pair.peer.child(), old);
+    pair.by_hand = false;
+    pair.peer.script.auto = true;
+    pair.run(secs(30));
+    assert_ne!(pair.peer.child(), old);
     pair.assert_settled();
 }
 
@@ -747,4 +772,26 @@ fn traffic_in_both_directions_survives_rekeying_by_both_ends_at_any_pace() {
     pair.assert_nothing_lost();
     assert!(pair.peer.children.len() > 10, "{} children", pair.peer.children.len());
     assert_eq!(pair.peer.heard.iter().filter(|m| m.header.exchange == ExchangeType::IKE_AUTH).count(), 1);
+}
+
+/// Blocks of 64 bits wear a key out by bytes (Sweet32).
+#[test]
+fn a_child_with_3des_is_rekeyed_after_a_gigabyte() {
+    for (opened, esp) in [(false, "3des-sha1"), (true, "3des-sha1"), (false, "aes128-sha256")] {
+        let mut pair = Setup::new(|setup| {
+            setup.settings.legacy = true;
+            setup.settings.esp_proposals = esp.parse().unwrap();
+            setup.script.esp = esp.parse().unwrap();
+        })
+        .up();
+        let usage = std::sync::Arc::clone(&pair.client.established().unwrap().children[0].usage);
+        let bytes = if opened { &usage.opened_bytes } else { &usage.sealed_bytes };
+        bytes.store((1 << 30) - 1, std::sync::atomic::Ordering::Relaxed);
+        pair.run(secs(20));
+        assert_eq!(pair.peer.children.len(), 1, "not yet");
+        bytes.store(1 << 30, std::sync::atomic::Ordering::Relaxed);
+        pair.run(secs(20));
+        assert_eq!(pair.peer.children.len(), if esp == "3des-sha1" { 2 } else { 1 }, "{esp}");
+        pair.assert_settled();
+    }
 }

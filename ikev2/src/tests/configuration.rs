@@ -1,6 +1,6 @@
 //! What a gateway gives us, and what of it reaches the owner (RFC 7296 §2.19, §3.15, §2.9).
 
-use adit_tunnel::{IpNet, RouteVia};
+use adit_tunnel::{FlowId, IpNet, RouteVia, SealError, Sealer};
 use bytes::Bytes;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     message::{
-        Payload,
+        Payload, TrafficSelector,
         numbers::{CfgAttribute, CfgType, ExchangeType},
     },
     selectors,
@@ -142,4 +142,91 @@ fn networks_wanted_are_asked_for() {
     let first = pair.peer.heard.iter().find(|message| message.header.exchange == ExchangeType::IKE_AUTH).unwrap();
     assert_eq!(first.ts_r().unwrap(), [selectors::from_net(&net("10.8.0.0/16"))]);
     assert_eq!(first.ts_i().unwrap(), [selectors::any_v4()], "of the same family");
+}
+
+#[test]
+fn a_tunnel_without_an_address_of_ours_does_not_come_up() {
+    // Neither a pool nor a selector of one address; and an address that is no reply to what we asked for.
+    for cfg_type in [None, Some(CfgType::REQUEST), Some(CfgType(3))] {
+        let mut pair = Setup::new(|setup| setup.script.client_selectors = vec![selectors::any_v4()]).start();
+        pair.peer.mutators.push(super::mutators::payloads(ExchangeType::IKE_AUTH, move |payloads| {
+            payloads.retain(|payload| cfg_type.is_some() || !matches!(payload, Payload::Cp(_)));
+            for payload in payloads {
+                if let (Payload::Cp(cp), Some(cfg_type)) = (payload, cfg_type) {
+                    cp.cfg_type = cfg_type;
+                }
+            }
+        }));
+        pair.ends();
+        assert_eq!(pair.error(), &crate::SessionError::NoInnerAddress);
+        assert_eq!(pair.closed().kind, adit_tunnel::CloseKind::NoAgreement);
+        assert_eq!(pair.log.keys, []);
+        pair.run(super::secs(1));
+        assert_eq!(pair.peer.heard.last().unwrap().payloads, [Payload::Delete(crate::message::Delete::Ike)]);
+    }
+}
+
+/// Only what does not depend on the destination is left to the sealer: packets are sent by that anyway.
+#[test]
+fn packets_of_ours_outside_of_the_selectors_are_not_sealed() {
+    let web = TrafficSelector { protocol: 17, ports: (53, 53), ..selectors::any_v4() };
+    let mut pair = Setup::new(|setup| setup.script.network_selectors = vec![web]).up();
+    let mut packet = super::pair::numbered(CLIENT.octets(), SERVER.octets(), 1);
+    let mut seal = |packet: &[u8]| {
+        let sealer = pair.plane.sealers.get_mut(&FlowId(0)).unwrap();
+        let mut buffer = [vec![0; sealer.header_len()], packet.to_vec(), vec![0; 100]].concat();
+        let start = sealer.header_len();
+        sealer.seal(&mut buffer, start..start + packet.len()).map(drop)
+    };
+    assert_eq!(seal(&packet), Err(SealError::NotAgreed));
+    packet[22..24].copy_from_slice(&53_u16.to_be_bytes());
+    assert_eq!(seal(&packet), Ok(()));
+    packet[9] = 6;
+    assert_eq!(seal(&packet), Err(SealError::NotAgreed));
+    packet[9] = 17;
+    packet[15] ^= 1;
+    assert_eq!(seal(&packet), Err(SealError::NotAgreed), "from somebody else");
+}
+
+/// RFC 7296 §2.9.2 wants it to stay as it was; who lives with a gateway that does otherwise has to know.
+#[test]
+fn another_child_with_other_selectors_or_mtu_is_told() {
+    let narrow = vec![selectors::from_net(&net("10.8.0.0/16"))];
+    let mut pair = Setup::default().up();
+    let before = pair.log.ups[0].clone();
+    pair.client_rekeys_child();
+    pair.run(super::secs(1));
+    assert_eq!(pair.log.ups.len(), 1, "as before");
+    pair.peer.script.network_selectors.clone_from(&narrow);
+    pair.client_rekeys_child();
+    pair.run(super::secs(1));
+    assert_eq!(pair.log.ups.len(), 2);
+    assert!(before.redirect4 && !pair.log.ups[1].redirect4);
+    assert_eq!(pair.log.ups[1].routes.iter().map(|route| route.destination).collect::<Vec<_>>(), [net("10.8.0.0/16")]);
+    assert_eq!((&pair.log.ups[1].addresses, &pair.log.ups[1].dns), (&before.addresses, &before.dns));
+    // Another child where there was none, of another suite.
+    pair.peer.script.esp = "aes128-sha512".parse().unwrap();
+    let child = pair.peer.child();
+    pair.peer.delete_child(child);
+    pair.peer.children[child].alive = false;
+    pair.run(super::secs(1));
+    assert_eq!(pair.log.ups.len(), 3);
+    assert!(pair.log.ups[2].mtu < before.mtu);
+    pair.assert_settled();
+}
+
+#[test]
+fn a_child_that_the_gateway_narrows_is_told_once_it_is_used() {
+    let mut pair = Setup::default().up().all_by_hand();
+    let old = pair.peer.child();
+    pair.peer.script.network_selectors = vec![selectors::from_net(&net("10.8.0.0/16"))];
+    let request = pair.peer.rekey_child(old);
+    pair.down();
+    pair.up();
+    pair.peer.child_rekeyed(request);
+    assert_eq!(pair.log.ups.len(), 1);
+    assert!(pair.peer_deletes(old));
+    assert_eq!(pair.log.ups.len(), 2);
+    assert!(!pair.log.ups[1].redirect4);
+    pair.assert_settled();
 }

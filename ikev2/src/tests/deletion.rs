@@ -4,12 +4,16 @@ use adit_tunnel::CloseKind;
 
 use super::{
     pair::{Pair, Setup},
+    peer::status,
     secs,
 };
 use crate::{
     SessionError,
     exchange::Wanted,
-    message::{Delete, Payload, numbers::ExchangeType},
+    message::{
+        Delete, Payload,
+        numbers::{ExchangeType, NotifyType},
+    },
 };
 
 fn pair() -> Pair {
@@ -201,5 +205,41 @@ fn the_answer_to_a_deletion_is_given_again() {
     pair.peer_hears(&again);
     pair.response();
     pair.peer.sas[old].alive = false;
+    pair.assert_settled();
+}
+
+/// A gateway that lost the child without a word, as after a restart of its kernel's part (RFC 7296 §1.5).
+#[test]
+fn invalid_spi_makes_the_client_ask_for_another_child() {
+    let mut pair = pair();
+    let (sa, old) = (pair.peer.sa(), pair.peer.child());
+    pair.peer.children[old].alive = false;
+    let spi = pair.peer.children[old].spi_in.to_be_bytes();
+    pair.peer.request(sa, ExchangeType::INFORMATIONAL, vec![status(NotifyType::INVALID_SPI, spi.to_vec())]);
+    pair.down();
+    pair.up_one();
+    assert_eq!(pair.response().payloads, []);
+    pair.client_exchange();
+    assert_eq!(pair.peer.live_children(), [old + 1]);
+    pair.assert_settled();
+}
+
+/// Of a child that was replaced, or never was.
+#[test]
+fn invalid_spi_of_another_child_changes_nothing() {
+    let mut pair = pair();
+    let old = pair.peer.child();
+    pair.client_rekeys_child();
+    pair.client_exchange();
+    // The old one is deleted.
+    pair.client_exchange();
+    let sa = pair.peer.sa();
+    for data in [pair.peer.children[old].spi_in.to_be_bytes().to_vec(), vec![1, 2, 3, 4], vec![], vec![7; 3]] {
+        pair.peer.request(sa, ExchangeType::INFORMATIONAL, vec![status(NotifyType::INVALID_SPI, data)]);
+        pair.down();
+        pair.up();
+        assert_eq!(pair.response().payloads, []);
+        pair.assert_traffic_flows();
+    }
     pair.assert_settled();
 }

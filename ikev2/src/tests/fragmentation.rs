@@ -2,14 +2,17 @@
 
 use bytes::Bytes;
 
-use super::{pair::Setup, peer::status};
+use super::{
+    pair::{Pair, Setup},
+    peer::status,
+};
 use crate::message::{
     Header,
     numbers::{ExchangeType, NotifyType},
 };
 
 /// IKE_AUTH datagrams of the client, without marker.
-fn auth_datagrams(pair: &super::pair::Pair) -> Vec<Bytes> {
+fn auth_datagrams(pair: &Pair) -> Vec<Bytes> {
     let ike = pair.log.sent.iter().filter(|(_, path, _)| path.remote.port() == 4500).map(|(_, _, d)| d.slice(4..));
     ike.filter(|datagram| Header::peek(datagram).unwrap().exchange == ExchangeType::IKE_AUTH).collect()
 }
@@ -108,26 +111,66 @@ fn a_missing_fragment_comes_with_the_next_try() {
     pair.assert_settled();
 }
 
-#[test]
-fn requests_of_the_gateway_may_come_in_fragments_and_again() {
-    let mut pair = Setup::new(|setup| setup.script.fragment_size = Some(150)).up().all_by_hand();
+/// The datagrams of a long request of the gateway.
+fn request_in_fragments(pair: &mut Pair) -> Vec<Bytes> {
     let sa = pair.peer.sa();
     pair.peer.request(sa, ExchangeType::INFORMATIONAL, vec![status(NotifyType(40_000), vec![7; 600])]);
-    let fragments: Vec<_> = pair.peer.out.drain(..).collect();
-    assert!(fragments.len() > 4);
-    for fragment in &fragments {
-        pair.inject(fragment.from, &fragment.datagram);
+    pair.peer.out.drain(..).map(|outgoing| outgoing.datagram).collect()
+}
+
+/// What the client says to each datagram.
+fn answers(pair: &mut Pair, datagrams: &[Bytes]) -> Vec<Vec<Bytes>> {
+    let mut answer = |datagram| {
+        pair.inject("192.0.2.1:4500".parse().unwrap(), datagram);
+        pair.client_sent.drain(..).map(|said| said.datagram).collect()
+    };
+    datagrams.iter().map(|datagram| answer(datagram)).collect()
+}
+
+#[test]
+fn requests_of_the_gateway_may_come_in_fragments_and_again() {
+    for reversed in [false, true] {
+        let mut pair = Setup::new(|setup| setup.script.fragment_size = Some(150)).up().all_by_hand();
+        let mut fragments = request_in_fragments(&mut pair);
+        assert!(fragments.len() > 4);
+        let first = fragments[0].clone();
+        if reversed {
+            fragments.reverse();
+        }
+        let answer = answers(&mut pair, &fragments).concat();
+        assert_eq!(answer.len(), 1);
+        // All of them again: the same answer, to the first fragment alone (§2.6.1).
+        for (fragment, again) in fragments.iter().zip(answers(&mut pair, &fragments)) {
+            assert_eq!(again, if *fragment == first { answer.clone() } else { vec![] });
+        }
+        let seen_as = pair.seen_as;
+        pair.peer.handle(seen_as, "192.0.2.1:4500".parse().unwrap(), &answer[0]);
+        pair.response();
+        pair.peer.script.fragment_size = Some(1200);
+        pair.assert_settled();
     }
-    let answer = pair.client_says();
-    // All of them again: one answer, the same (§2.6.1).
-    for fragment in &fragments {
-        pair.inject(fragment.from, &fragment.datagram);
+}
+
+/// Its retransmission may be in smaller fragments (§2.5.2): answered again, to the first one alone, and only if it is authentic.
+#[test]
+fn a_request_cut_anew_is_answered_again() {
+    for before in [None, Some(300)] {
+        let mut pair = Setup::new(|setup| setup.script.fragment_size = before.or(Some(1200))).up().all_by_hand();
+        let fragments = request_in_fragments(&mut pair);
+        let answer = answers(&mut pair, &fragments).concat();
+        assert_eq!(answer.len(), 1);
+        pair.peer.script.fragment_size = Some(150);
+        let sa = pair.peer.sa();
+        pair.peer.sas[sa].next_request -= 1;
+        let smaller = request_in_fragments(&mut pair);
+        assert!(smaller.len() > fragments.len());
+        let mut forged = smaller[0].to_vec();
+        *forged.last_mut().unwrap() ^= 1;
+        assert_eq!(answers(&mut pair, &[forged.into()]).concat().len(), 0);
+        for (number, again) in answers(&mut pair, &smaller).into_iter().enumerate() {
+            assert_eq!(again, if number == 0 { answer.clone() } else { vec![] }, "{number}");
+        }
     }
-    assert_eq!(pair.client_says().datagram, answer.datagram);
-    pair.peer_hears(&answer);
-    pair.response();
-    pair.peer.script.fragment_size = Some(1200);
-    pair.assert_settled();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     pair::{Pair, Setup},
-    peer::IkeRequest,
+    peer::{IkeRequest, status},
     secs,
 };
 use crate::{
@@ -418,4 +418,44 @@ fn the_unanswered_deletion_of_an_old_ike_sa_ends_nothing() {
     pair.by_hand = false;
     pair.run(secs(60));
     pair.assert_settled();
+}
+
+/// It wants another group now that it has taken before, as after a change of its configuration.
+#[test]
+fn a_gateway_that_wants_another_group_gets_it_if_it_was_offered() {
+    let ask = |pair: &mut Pair, group: u16| {
+        let incoming = pair.peer.inbox.pop_front().unwrap();
+        let answer = status(NotifyType::INVALID_KE_PAYLOAD, group.to_be_bytes().to_vec());
+        pair.peer.respond(&incoming, vec![answer]);
+        pair.down();
+    };
+    let start = || {
+        let mut pair = Setup::new(|setup| {
+            setup.settings.ike_proposals = "aes256gcm16-prfsha256-x25519-ecp256-ecp384".parse().unwrap();
+        })
+        .up()
+        .all_by_hand();
+        pair.client_wants(Wanted::RekeyIke);
+        pair.up();
+        pair
+    };
+    let mut pair = start();
+    ask(&mut pair, 19);
+    pair.peer.script.ike = "aes256gcm16-prfsha256-ecp256".parse().unwrap();
+    pair.client_exchange();
+    assert_eq!(pair.peer.sas[1].suite.group, crate::message::numbers::DhGroup::ECP_256);
+    pair.assert_settled();
+    // Not offered, the one it was given, and another one again: a new handshake.
+    for groups in [&[14][..], &[31], &[19, 20], &[19, 31]] {
+        let mut pair = start();
+        for (place, group) in groups.iter().enumerate() {
+            if place > 0 {
+                pair.up();
+            }
+            ask(&mut pair, *group);
+        }
+        pair.wait(super::millis(1));
+        pair.up_one();
+        assert_eq!(pair.peer.inits.len(), 2, "{groups:?}");
+    }
 }

@@ -26,6 +26,7 @@ mod reauthentication;
 mod recorded;
 mod refusals;
 mod retransmission;
+mod settings;
 
 use std::{
     sync::LazyLock,

@@ -4,7 +4,7 @@ use adit_tunnel::{CloseKind, Retry};
 use bytes::Bytes;
 
 use super::{
-    millis,
+    millis, mutators,
     pair::{Pair, Setup},
     secs,
 };
@@ -12,7 +12,7 @@ use crate::{
     PeerMisbehaved, SessionError,
     exchange::Wanted,
     message::{
-        Delete, Notify, Payload,
+        Delete, Message, Notify, Payload,
         numbers::{DhGroup, ExchangeType, NotifyType},
     },
 };
@@ -228,7 +228,7 @@ fn authentication_failed_after_the_fact_ends_the_session() {
 fn a_gateway_without_nat_traversal_is_no_use_at_port_500() {
     let pair = {
         let mut pair = Setup::default().start();
-        pair.peer.mutators.push(super::mutators::payloads(ExchangeType::IKE_SA_INIT, |payloads| {
+        pair.peer.mutators.push(mutators::payloads(ExchangeType::IKE_SA_INIT, |payloads| {
             payloads.retain(|payload| {
                 !matches!(payload, Payload::Notify(n)
                     if n.notify_type == NotifyType::NAT_DETECTION_DESTINATION_IP
@@ -245,10 +245,71 @@ fn a_gateway_without_nat_traversal_is_no_use_at_port_500() {
 #[test]
 fn windows_tells_its_error_in_a_notification_of_its_own() {
     let mut pair = Setup::default().start();
-    pair.peer.mutators.push(super::mutators::payloads(ExchangeType::IKE_AUTH, |payloads| {
+    pair.peer.mutators.push(mutators::payloads(ExchangeType::IKE_AUTH, |payloads| {
         *payloads =
             vec![super::peer::status(NotifyType::MS_NOTIFY_STATUS, Bytes::copy_from_slice(&691u32.to_be_bytes()))];
     }));
     pair.ends();
     assert!(pair.closed().to_string().contains("691"), "{}", pair.closed());
+}
+
+/// Also what we refused: the answer may be lost.
+#[test]
+fn a_request_that_was_refused_is_refused_again() {
+    let mut pair = Setup::default().up().all_by_hand();
+    let sa = pair.peer.sa();
+    pair.peer.mutators.push(mutators::add_payload(ExchangeType::INFORMATIONAL, 200, true));
+    pair.peer.request(sa, ExchangeType::INFORMATIONAL, vec![]);
+    let said = pair.peer_says();
+    pair.client_hears(&said);
+    let answer = pair.client_says().datagram;
+    pair.client_hears(&said);
+    assert_eq!(pair.client_says().datagram, answer);
+    pair.peer_hears(&super::pair::Travelling { datagram: answer, ..said });
+    assert!(pair.response().notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD).is_some());
+    pair.peer.mutators.clear();
+    pair.assert_settled();
+}
+
+/// Anybody could have sent it: the true answer is still good.
+#[test]
+fn a_forged_public_value_does_not_end_the_handshake() {
+    for group in ["x25519", "ecp256", "ecp384", "ecp521", "modp2048"] {
+        let mut pair = Setup::new(|setup| {
+            setup.settings.ike_proposals = format!("aes256gcm16-prfsha256-{group}").parse().unwrap();
+            setup.script.ike = setup.settings.ike_proposals.clone();
+        })
+        .start();
+        pair.take_over();
+        pair.up();
+        let truth = pair.peer_says();
+        let mut forged = Message::decode(&truth.datagram).unwrap();
+        for payload in &mut forged.payloads {
+            if let Payload::Ke(ke) = payload {
+                ke.public = vec![0; ke.public.len()].into();
+            }
+        }
+        pair.client_hears(&super::pair::Travelling { datagram: forged.encode(), ..truth.clone() });
+        assert!(pair.log.closed.is_none(), "{group}: {:?}", pair.log.closed);
+        pair.assert_client_is_silent();
+        pair.client_hears(&truth);
+        pair.up();
+        pair.down();
+        assert_eq!(pair.log.ups.len(), 1, "{group}");
+    }
+}
+
+#[test]
+fn an_invalid_public_value_is_believed_if_nothing_better_comes() {
+    let mut pair = Setup::default().start();
+    pair.peer.mutators.push(mutators::payloads(ExchangeType::IKE_SA_INIT, |payloads| {
+        for payload in payloads {
+            if let Payload::Ke(ke) = payload {
+                ke.public = vec![0; ke.public.len()].into();
+            }
+        }
+    }));
+    pair.ends();
+    assert_eq!(pair.error(), &PeerMisbehaved::KeInvalid.into());
+    assert!(pair.closed_after() >= millis(500));
 }

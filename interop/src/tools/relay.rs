@@ -279,6 +279,8 @@ impl Link {
                 passed.data_bytes += datagram.len() as u64;
             }
         });
+        // What came first goes first: the answer to the other end's request must not overtake our own request.
+        self.flush_rekey(&mut send);
         self.disturb(datagram, is_data, &mut send);
         if self.options.cross_resets && opcode == SOFT_RESET {
             self.sent_reset(key);
@@ -313,14 +315,17 @@ impl Link {
             self.count(|passed| passed.crossed += 1);
             deliver(&mut send, &reset);
         }
-        if let Some((rekey, met)) = self.released_rekey() {
-            self.count(|passed| passed.crossed += u64::from(met));
-            deliver(&mut send, &rekey);
-            self.crossed_rekey = Some(rekey);
-        }
+        self.flush_rekey(&mut send);
         for datagram in self.held.drain(..) {
             deliver(&mut send, &datagram);
         }
+    }
+
+    fn flush_rekey(&mut self, send: &mut impl FnMut(&[u8]) -> std::io::Result<()>) {
+        let Some((rekey, met)) = self.released_rekey() else { return };
+        self.count(|passed| passed.crossed += u64::from(met));
+        deliver(send, &rekey);
+        self.crossed_rekey = Some(rekey);
     }
 
     /// The first of two waits; with the second both may go.
@@ -517,7 +522,7 @@ mod tests {
             assert!(passed(&mut up, &ours).is_empty());
             assert!(passed(&mut up, &ours).is_empty());
             assert_eq!(passed(&mut down, &theirs), vec![theirs.clone()]);
-            assert_eq!(passed(&mut up, &other), vec![other.clone(), ours.clone()]);
+            assert_eq!(passed(&mut up, &other), vec![ours.clone(), other.clone()]);
             assert_eq!(passed(&mut up, &ours), [ours]);
             assert_eq!(passed(&mut down, &answer), [answer]);
         }

@@ -78,6 +78,20 @@ impl DhKey {
         }
     }
 
+    /// Whether [`Self::agree`] takes the peer's value. Leaves the key for a better one.
+    pub(crate) fn fits(&self, theirs: &[u8]) -> bool {
+        public_len(self.group) == Some(theirs.len())
+            && match &self.private {
+                // Whether a value is of the curve, and of its large subgroup, shows with any key.
+                Private::Ring(private) => {
+                    let other = Self::ring(self.group, private.algorithm());
+                    other.is_some_and(|other| other.agree(theirs).is_ok())
+                }
+                Private::P521(_) => p521::PublicKey::from_sec1_bytes(&encoded(self.group, theirs)).is_ok(),
+                Private::Modp(private) => private.fits(theirs),
+            }
+    }
+
     fn ring(group: DhGroup, algorithm: &'static agreement::Algorithm) -> Option<Self> {
         let private = agreement::EphemeralPrivateKey::generate(algorithm, &SystemRandom::new()).ok()?;
         let public = private.compute_public_key().ok()?;

@@ -1,5 +1,7 @@
 //! MODP groups (RFC 3526; RFC 7296 appendix B for 1024 bits), in constant time and with short exponents.
 
+use std::sync::OnceLock;
+
 use adit_tunnel::{Random, Secret};
 use crypto_bigint::{
     BoxedUint, Odd, Resize,
@@ -31,16 +33,17 @@ impl ModpKey {
     /// `2^x mod p`, as long as `p`.
     pub(super) fn public(&self) -> Vec<u8> {
         let generator = BoxedUint::from(2_u8).resize(self.group.bits);
-        self.raise(generator, &self.group.params()).into()
+        self.raise(generator, self.group.params()).into()
     }
 
     /// `y^x mod p`, as long as `p`; `None` unless `1 < y < p - 1` (RFC 6989 §2.1).
     pub(super) fn agree(&self, theirs: &[u8]) -> Option<Secret> {
-        let params = self.group.params();
-        let theirs = BoxedUint::from_be_slice(theirs, self.group.bits).ok()?;
-        let one = BoxedUint::one_with_precision(self.group.bits);
-        let last = params.modulus().as_ref().wrapping_sub(&one);
-        (theirs > one && theirs < last).then(|| Secret::new(self.raise(theirs, &params)))
+        Some(Secret::new(self.raise(self.group.public(theirs)?, self.group.params())))
+    }
+
+    /// Whether [`Self::agree`] takes it.
+    pub(super) fn fits(&self, theirs: &[u8]) -> bool {
+        self.group.public(theirs).is_some()
     }
 
     fn raise(&self, base: BoxedUint, params: &BoxedMontyParams) -> Box<[u8]> {
@@ -58,17 +61,23 @@ pub(super) struct Modp {
     correction: u32,
     /// Bytes of an exponent: at least twice the larger estimate of the group's strength (RFC 3526 §8).
     pub(super) exponent_len: usize,
+    params: OnceLock<BoxedMontyParams>,
 }
 
-#[rustfmt::skip]
+impl Modp {
+    const fn new(group: DhGroup, bits: u32, correction: u32, exponent_len: usize) -> Self {
+        Self { group, bits, correction, exponent_len, params: OnceLock::new() }
+    }
+}
+
 static GROUPS: [Modp; 7] = [
-    Modp { group: DhGroup::MODP_1024, bits: 1024, correction: 129_093, exponent_len: 32 },
-    Modp { group: DhGroup::MODP_1536, bits: 1536, correction: 741_804, exponent_len: 32 },
-    Modp { group: DhGroup::MODP_2048, bits: 2048, correction: 124_476, exponent_len: 40 },
-    Modp { group: DhGroup::MODP_3072, bits: 3072, correction: 1_690_314, exponent_len: 56 },
-    Modp { group: DhGroup::MODP_4096, bits: 4096, correction: 240_904, exponent_len: 64 },
-    Modp { group: DhGroup::MODP_6144, bits: 6144, correction: 929_484, exponent_len: 72 },
-    Modp { group: DhGroup::MODP_8192, bits: 8192, correction: 4_743_158, exponent_len: 80 },
+    Modp::new(DhGroup::MODP_1024, 1024, 129_093, 32),
+    Modp::new(DhGroup::MODP_1536, 1536, 741_804, 32),
+    Modp::new(DhGroup::MODP_2048, 2048, 124_476, 40),
+    Modp::new(DhGroup::MODP_3072, 3072, 1_690_314, 56),
+    Modp::new(DhGroup::MODP_4096, 4096, 240_904, 64),
+    Modp::new(DhGroup::MODP_6144, 6144, 929_484, 72),
+    Modp::new(DhGroup::MODP_8192, 8192, 4_743_158, 80),
 ];
 
 impl Modp {
@@ -76,10 +85,21 @@ impl Modp {
         GROUPS.iter().find(|known| known.group == group)
     }
 
-    pub(super) fn params(&self) -> BoxedMontyParams {
-        #[expect(clippy::expect_used, reason = "a test makes the modulus of every group")]
-        let prime = Odd::new(self.prime()).into_option().expect("a prime is odd");
-        BoxedMontyParams::new_vartime(prime)
+    /// The public value, if it is one (RFC 6989 §2.1).
+    pub(super) fn public(&self, value: &[u8]) -> Option<BoxedUint> {
+        let value = BoxedUint::from_be_slice(value, self.bits).ok()?;
+        let one = BoxedUint::one_with_precision(self.bits);
+        let last = self.params().modulus().as_ref().wrapping_sub(&one);
+        (value > one && value < last).then_some(value)
+    }
+
+    /// Made at the first use.
+    pub(super) fn params(&self) -> &BoxedMontyParams {
+        self.params.get_or_init(|| {
+            #[expect(clippy::expect_used, reason = "a test makes the modulus of every group")]
+            let prime = Odd::new(self.prime()).into_option().expect("a prime is odd");
+            BoxedMontyParams::new_vartime(prime)
+        })
     }
 
     pub(super) fn prime(&self) -> BoxedUint {

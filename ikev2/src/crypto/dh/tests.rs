@@ -87,6 +87,7 @@ fn modp_primes_are_those_of_the_rfcs() {
         assert_eq!(group.prime().to_be_bytes().to_vec(), vector["prime"]);
         // `params` wants it odd.
         assert_eq!(group.params().modulus().as_ref(), &group.prime());
+        assert!(std::ptr::eq(group.params(), group.params()), "made once");
     }
 }
 

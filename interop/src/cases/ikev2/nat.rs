@@ -76,6 +76,7 @@ fn nat_eap(rig: &Rig) -> Result<()> {
 
 /// One port alone: no float.
 fn nat_port_4500(rig: &Rig) -> Result<()> {
+    ensure!(!rig.reference, "strongSwan floats only from port 500; this case needs adit");
     let _nat = rig.start_nat(&[])?;
     let setup = behind(Setup::psk()).client(|client| {
         client.set("remotes", &format!("[\"{NAT}:4500\"]")).reference(|charon| charon.conn("remote_port", "4500"))
@@ -88,6 +89,7 @@ fn nat_port_4500(rig: &Rig) -> Result<()> {
 /// The NAT forgets the mapping in the midst of it all. strongSwan goes on sending to the old port until an exchange tells it
 /// of the new one; with MOBIKE it has to be UPDATE_SA_ADDRESSES.
 fn port_changes(rig: &Rig, mobike: bool) -> Result<()> {
+    ensure!(!(rig.reference && mobike), "strongSwan's own client does not notice; this case needs adit");
     let _nat = rig.start_nat(&[])?;
     let mut session = IkeSession::open(rig, &behind(nervous(mobike)))?;
     let before = Identity::of(&session)?;

@@ -31,6 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("radius_tls12_at_most", tls12_at_most),
         case("radius_framed_address", framed_address),
         case("radius_session_timeout", session_timeout).takes(40).paced(),
+        case("radius_session_timeout_and_rekey", session_timeout_and_rekey).takes(40).paced(),
         case("radius_session_timeout_short", session_timeout_short).takes(25).paced(),
         case("radius_wrong_password", wrong_password),
         case("radius_wrong_password_told", wrong_password_told),
@@ -229,9 +230,21 @@ fn framed_address(rig: &Rig) -> Result<()> {
 /// The gateway lets a login last 20 seconds and would throw the client out after 25: it authenticates anew in time, beside
 /// the old tunnel, and nothing is lost.
 fn session_timeout(rig: &Rig) -> Result<()> {
+    reauthenticates(rig, &behind_radius("[\"mschapv2\"]"))
+}
+
+/// The same while both ends change keys every few seconds.
+fn session_timeout_and_rekey(rig: &Rig) -> Result<()> {
+    let setup = behind_radius("[\"mschapv2\"]")
+        .gateway(|gateway| gateway.child("rekey_time", "3s").child("life_time", "3600s").child("rand_time", "2s"))
+        .client(|client| client.set("child_rekey_seconds", "2").set("ike_rekey_seconds", "3"));
+    reauthenticates(rig, &setup)
+}
+
+fn reauthenticates(rig: &Rig, setup: &Setup) -> Result<()> {
     adit_only(rig)?;
     let config = config("mschapv2", &["Session-Timeout = 25"]);
-    let (radius, mut session) = open(rig, &config, &behind_radius("[\"mschapv2\"]"))?;
+    let (radius, session) = open(rig, &config, setup)?;
     session.gateway.expect("N(AUTH_LFT)")?;
     let transfer = Transfer { seconds: 28 };
     transfer.run(&session)?.nothing_lost()?;
@@ -240,8 +253,7 @@ fn session_timeout(rig: &Rig) -> Result<()> {
     rig.note(&format!("{logins} logins, {established} IKE SAs"))?;
     ensure!(logins == 2 && established == 2, "{logins} logins and {established} IKE SAs instead of two");
     ensure!(session.client.events("tunnel up").len() == 1, "the tunnel was set up again");
-    session.recount()?;
-    session.exchange()?;
+    rig.hello(session.client.web())?;
     session.close()
 }
 
