@@ -49,6 +49,15 @@ fn warn(draft: &mut Draft) {
 
 /// The same, where it stands and as it is called there.
 fn unusable(draft: &Draft, error: &ConfigError) -> Error {
+    if let ConfigError::OutOfBounds { name, bounds } = error
+        && let Some((_, given)) = draft.bounded.iter().find(|(setting, _)| setting == name)
+    {
+        return given.error(format!(
+            "`{}` has to be {}",
+            given.value,
+            bounds.replace("retransmission.first", "`first_ms`")
+        ));
+    }
     let ConfigError::Legacy(word) = error else { return draft.error(error) };
     let has = |given: &&Given<String>| given.value.split(['-', ',']).any(|name| name.trim() == word);
     let given = [&draft.ike_proposals, &draft.esp_proposals].into_iter().flatten();

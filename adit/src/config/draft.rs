@@ -50,6 +50,8 @@ pub(super) struct Draft {
     pub(super) ttls: Option<Given<Ttls>>,
     pub(super) ike_proposals: Option<Given<String>>,
     pub(super) esp_proposals: Option<Given<String>>,
+    /// Where a setting that may be out of bounds stands, and as what, by the name the configuration has for it.
+    pub(super) bounded: Vec<(&'static str, Given<&'static str>)>,
     /// What was said and has no effect.
     pub(super) warnings: Vec<String>,
     /// Whether what has no use is warned about where it stands in the file, not refused: a profile was made by somebody else.

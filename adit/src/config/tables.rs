@@ -260,7 +260,7 @@ struct Ikev2 {
     nat_keepalive_seconds: Option<u32>,
     child_rekey_seconds: Option<u32>,
     ike_rekey_seconds: Option<u32>,
-    retransmit: Option<RetransmitTable>,
+    retransmit: Option<Spanned<RetransmitTable>>,
     replay_window: Option<u32>,
     mtu: Option<u16>,
 }
@@ -343,6 +343,8 @@ impl Ikev2 {
             draft.set_esp_proposals(source.given(proposals))?;
         }
         if let Some(networks) = self.remote_ts {
+            let place = networks.first().map_or_else(|| draft.place.clone(), |first| source.place(&first.span()));
+            draft.bounded.push(("remote_networks", Given::new("remote_ts", place)));
             let networks = texts(networks).map(|text| text.network()).collect::<Result<_, _>>()?;
             draft.set(|settings| settings.remote_networks = networks);
         }
@@ -367,7 +369,8 @@ impl Ikev2 {
             replay_window = self.replay_window;
             mtu = self.mtu.map(Some);
         }
-        if let Some(table) = self.retransmit {
+        if let Some(Given { value: table, place }) = self.retransmit.map(|table| source.given(table)) {
+            draft.bounded.push(("retransmission.limit", Given::new("retransmit.limit_ms", place)));
             draft.set(move |settings| table.apply(&mut settings.retransmission));
         }
         Ok(draft)

@@ -148,6 +148,10 @@ fn mistakes_are_named_with_file_and_line() {
             "office.toml line 4: unknown key `retransmit.time`; hint: there are `first_ms`, ",
         ),
         (
+            "psk = { file = \"psk.txt\" }\nretransmit = { first_ms = 200, limit_ms = 100 }",
+            "office.toml line 5: `retransmit.limit_ms` has to be no shorter than `first_ms`",
+        ),
+        (
             "remote_ts = [\n\"10.0.0.0/8\",\n\"10.0.0/8\"]",
             "office.toml line 6: `10.0.0/8` is no network; hint: write it as",
         ),
