@@ -57,7 +57,8 @@ pub(crate) struct Forward {
     pub(crate) ikev2: Option<String>,
 
     /// Listens on PORT (of 127.0.0.1, or of BIND) and connects to HOSTPORT of HOST through the tunnel; may be repeated.
-    /// IPv6 addresses stand in brackets; a HOST that is a name is resolved by the DNS servers the gateway pushes
+    /// IPv6 addresses stand in brackets; a HOST that is a name is resolved by the DNS servers the gateway pushes. A UDP
+    /// datagram has to fit into one packet of the tunnel (about 1300 to 1450 bytes): larger ones are dropped, with a warning
     #[arg(short = 'L', long = "local", value_name = "[BIND:]PORT:HOST:HOSTPORT[/udp]", required = true)]
     pub(crate) forwards: Vec<ForwardSpec>,
 
@@ -113,7 +114,8 @@ pub(crate) struct Ikev2Options {
     #[arg(long, value_name = "ID")]
     pub(crate) local_id: Option<String>,
 
-    /// Who the gateway must be, unless it is HOST; %any for whoever the authority vouches for
+    /// Who the gateway must be; HOST unless given, %any for whoever the authority vouches for. With a pre-shared key, whoever
+    /// has the key unless given
     #[arg(long, value_name = "ID")]
     pub(crate) remote_id: Option<String>,
 
@@ -184,18 +186,18 @@ Examples:
 When the tunnel is up, standard output has one line for each forward: `127.0.0.1:8080 -> 192.168.100.30:80/tcp`.
 The first connect gives up after one round over all gateways, a tunnel that was up is brought back for as long as it
 takes; or both after as many rounds as an OpenVPN profile's `connect-retry-max` says. Credentials that were rejected are
-never tried again. Ctrl-C and SIGTERM close the tunnel politely.
+never tried again. Ctrl-C, SIGTERM and SIGHUP (unless `nohup` has it ignored) close the tunnel politely.
 ";
 
 const EXIT_CODES: &str = "\
 Exit codes:
-    0  ended by SIGTERM
+    0  ended by SIGTERM or SIGHUP
     1  something else
     2  the command line, the configuration or a secret cannot be used
     3  no tunnel: no gateway was reached, none answered, or it broke off
     4  no tunnel: the gateway could not prove who it is
     5  our credentials were rejected, or a question of the gateway was not answered
-    6  no tunnel: no algorithm in common with the gateway
+    6  no tunnel: no algorithm, authentication method or network in common with the gateway
     7  a local address or port cannot be used
     8  the tunnel was up and has ended for good, or did not come back
   130  ended by Ctrl-C

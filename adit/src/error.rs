@@ -7,7 +7,7 @@ use adit_driver::{Failure, FailureKind, Stage};
 /// How the program ended: its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
-    /// It did what it was asked, until SIGTERM.
+    /// It did what it was asked, until SIGTERM or SIGHUP.
     Ok,
     /// Something else.
     Other,
@@ -19,7 +19,7 @@ pub enum Exit {
     PeerNotAuthenticated,
     /// The gateway did not accept our proof, or its question was not answered.
     AuthFailed,
-    /// No common algorithm.
+    /// No algorithm, method or network in common.
     NoAgreement,
     /// A local address or port cannot be used.
     LocalSocket,

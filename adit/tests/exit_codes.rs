@@ -315,11 +315,11 @@ fn mistakes_in_ikev2_connections_are_named_with_file_and_line() {
     let place = Workplace::new();
     for (more, said) in [
         ("pks = 1", &["office.toml line 6", "`pks`"][..]),
-        ("password = \"secret\"", &["office.toml line 6", "a secret does not stand in this file"]),
+        ("password = \"secret\"", &["office.toml line 6", "`password`: a secret does not stand in this file"]),
         ("ike_proposals = \"aes256-blowfish\"", &["office.toml line 6", "blowfish"]),
         ("remote_id = \"C=CH, X\"", &["office.toml line 6", "is no identity"]),
-        ("esp_proposals = \"3des-sha1\"", &["connection `office`", "legacy"]),
-        ("fragment_size = 10", &["connection `office`", "fragment_size"]),
+        ("esp_proposals = \"3des-sha1\"", &["office.toml line 6", "`3des`", "`legacy = true`"]),
+        ("fragment_size = 10", &["office.toml line 6", "`fragment_size`", "from 296 to 1500"]),
         ("user = \"alice\"", &["office.toml line 4", "the pre-shared key has no use"]),
     ] {
         fails(forward_ikev2(&ikev2(&place, "192.0.2.1", more)), 2, said);
@@ -396,4 +396,28 @@ fn ctrl_c_while_connecting_ends_at_once() {
 #[test]
 fn sigterm_while_connecting_is_no_failure() {
     ends_with("-TERM", 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_end_of_the_terminal_ends_the_program_politely() {
+    ends_with("-HUP", 0);
+}
+
+/// As `nohup` starts it.
+#[cfg(target_os = "linux")]
+#[test]
+fn where_the_end_of_the_terminal_is_to_be_ignored_it_is() {
+    let (place, silent) = (Workplace::new(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let remote = format!("127.0.0.1 {}", silent.local_addr().unwrap().port());
+    let profile = place.profile(&remote, "connect-timeout 60\nhand-window 60");
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_adit"), "forward", "--auth-user-pass"]);
+    command.arg(place.0.join("login")).arg("--config").arg(&profile).args(FORWARD);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    silent.recv_from(&mut [0; 2000]).unwrap();
+    for signal in ["-HUP", "-INT"] {
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130), "Ctrl-C ended it, not the terminal");
 }

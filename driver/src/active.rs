@@ -336,10 +336,11 @@ impl<T: Tunnel> Core<T> {
 
     fn on_path(&mut self, path: Path) {
         let (old, new) = (self.path.remote, path.remote);
+        // Perhaps only to try it: nothing has to have come from there yet.
         if old.ip() != new.ip() {
-            tracing::info!("the gateway moved from {old} to {new}");
+            tracing::info!("sending to {new} from now on");
         } else if old != new {
-            tracing::debug!("from now on to port {} of the gateway", new.port());
+            tracing::debug!("sending to {new} from now on");
         }
         self.path = path;
     }

@@ -45,6 +45,7 @@ pub enum AnyTunnel {
 }
 
 /// A sealer of either protocol.
+#[expect(clippy::large_enum_variant, reason = "there are a few, and each packet would take the way through a box")]
 pub enum AnySealer {
     /// ESP.
     Ikev2(EspSealer),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use adit_tunnel::{Epoch, Path, Random, Transport};
-use ikev2::{Carry, Config, Session};
+use ikev2::{Carry, Config, EapError, Session, SessionError};
 
 use crate::{
     error::{Failure, FailureKind, Stage},
@@ -104,10 +104,7 @@ impl Protocol for Ikev2 {
                 "check user name, password, key and certificate, and our identity (`local_id`, --local-id); \
                  not trying again, to spare the account"
             }
-            FailureKind::NoAgreement => {
-                "gateway and client have no algorithm, network or address in common; see `ike_proposals`, \
-                 `esp_proposals` and `remote_ts`, and the gateway's log"
-            }
+            FailureKind::NoAgreement => no_agreement(failure.reason().downcast_ref()),
             FailureKind::LocalSocket => "check this user's permissions",
             FailureKind::PeerClosed => "the gateway's log, or whoever runs it, knows why",
             FailureKind::PeerMisbehaved => "is that an IKEv2 gateway? its log may tell more",
@@ -119,6 +116,31 @@ impl Protocol for Ikev2 {
 
     fn finished(&mut self, tunnel: Session) {
         self.carry = tunnel.into_carry();
+    }
+}
+
+/// What to change when gateway and client have something not in common.
+fn no_agreement(error: Option<&SessionError>) -> &'static str {
+    match error {
+        Some(SessionError::Eap(EapError::NoCommonMethod(_))) => {
+            "ask whoever runs the gateway which EAP methods it takes, and name one with `eap` (--eap)"
+        }
+        Some(SessionError::Eap(EapError::NoTlsAgreement(_))) => {
+            "see the versions in `eap_tls`, and the log of the EAP server"
+        }
+        Some(SessionError::TrafficSelectors) => {
+            "see `remote_ts`: it has to be within the networks the gateway is set up to carry"
+        }
+        Some(SessionError::NoIkeProposal(_) | SessionError::GroupNotOffered(_)) => {
+            "see `ike_proposals` (--ike-proposals), and the proposals the gateway is set up with"
+        }
+        Some(SessionError::NoEspProposal(_)) => {
+            "see `esp_proposals` (--esp-proposals), and the proposals the gateway is set up with"
+        }
+        Some(SessionError::NoCommonSignature) => {
+            "see `signature`; a certificate with another kind of key may be needed"
+        }
+        _ => "the gateway's log may tell what it wants",
     }
 }
 
@@ -157,7 +179,25 @@ pub(crate) mod tests {
         let hint = |kind| protocol.hint(&failure(kind)).unwrap_or_default();
         assert!(hint(FailureKind::Unreachable).contains("4500"));
         assert!(hint(FailureKind::PeerNotAuthenticated).contains("remote_id"));
-        assert!(hint(FailureKind::NoAgreement).contains("esp_proposals"));
         assert_eq!(protocol.hint(&failure(FailureKind::Unreachable).in_stage(Stage::Up)), None);
+    }
+
+    #[test]
+    fn hints_name_what_is_not_in_common() {
+        let protocol = Ikev2::from(config(vec![ikev2::Remote::new("vpn.example", 500)]));
+        for (error, word) in [
+            (SessionError::Eap(EapError::NoTlsAgreement("versions".into())), "eap_tls"),
+            (SessionError::TrafficSelectors, "remote_ts"),
+            (SessionError::NoIkeProposal("x".into()), "--ike-proposals"),
+            (SessionError::GroupNotOffered(19), "ike_proposals"),
+            (SessionError::NoEspProposal("x".into()), "--esp-proposals"),
+            (SessionError::NoCommonSignature, "signature"),
+        ] {
+            let hint = protocol.hint(&Failure::new(FailureKind::NoAgreement, error.clone())).unwrap();
+            assert!(hint.contains(word), "{error}: {hint}");
+            let others = ["ike_proposals", "esp_proposals", "remote_ts", "`eap`", "`signature`"];
+            let named = others.iter().filter(|other| hint.contains(**other)).count();
+            assert!(named <= 1, "{error}: {hint}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
+    pin::pin,
     task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -55,8 +56,26 @@ fn from_now(wait: Duration) -> Instant {
     after(now(), wait).into()
 }
 
+/// After so long, whoever waits is told that nothing has come yet.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// Tries the addresses until one answers.
 pub(crate) async fn race<P: Protocol>(
+    protocol: &mut P,
+    gateway: &Gateway,
+    addresses: &[SocketAddr],
+    env: &Env,
+) -> Result<Active<P::Tunnel>, Ended> {
+    let mut racing = pin!(race_silently(protocol, gateway, addresses, env));
+    tokio::select! {
+        biased;
+        ended = &mut racing => return ended,
+        () = sleep_until(from_now(SILENCE)) => tracing::info!("no answer yet from {}", gateway.label(None)),
+    }
+    racing.await
+}
+
+async fn race_silently<P: Protocol>(
     protocol: &mut P,
     gateway: &Gateway,
     addresses: &[SocketAddr],

@@ -240,7 +240,11 @@ impl<'a> Run<'a> {
 
 impl Drop for Run<'_> {
     fn drop(&mut self) {
-        if self.options.keep {
+        // What failed cases left stands beside what all cases share.
+        let shared = ["bin", "pki"];
+        let of_a_case = |entry: fs::DirEntry| shared.iter().all(|name| entry.file_name() != *name);
+        let failed = fs::read_dir(&self.dir).is_ok_and(|entries| entries.flatten().any(of_a_case));
+        if self.options.keep && failed {
             fs::remove_dir_all(self.dir.join("bin")).ok();
             say(&format!("kept: {}", self.dir.display())).ok();
         } else {

@@ -5,8 +5,8 @@ use std::{env, sync::Arc};
 use adit_pki::{ClientIdentity, KeyError};
 use adit_tunnel::Secret;
 use ikev2::{
-    CertificateVerifier, Config, Credentials, EapCredentials, EapMethod, EapTlsServer, ExpectedIdentity, Identity,
-    MsChapV2Secret, PeerVerifier, TlsVersion, TtlsInner,
+    CertificateVerifier, Config, ConfigError, Credentials, EapCredentials, EapMethod, EapTlsServer, ExpectedIdentity,
+    Identity, MsChapV2Secret, PeerVerifier, TlsVersion, TtlsInner,
 };
 use pki_types::{CertificateDer, CertificateRevocationListDer};
 
@@ -21,10 +21,9 @@ const PASSWORD_VARIABLE: &str = "ADIT_PASSWORD";
 
 /// Reads what the draft names, and asks for what is missing.
 pub(super) fn build(mut draft: Draft) -> Result<Config, Error> {
-    for warning in &draft.warnings {
-        tracing::warn!("{warning}");
-    }
+    warn(&mut draft);
     let (peer, credentials) = proofs(&mut draft)?;
+    warn(&mut draft);
     let local_id = draft.local_id.take();
     let settings = std::mem::take(&mut draft.settings);
     let built = Config::builder(std::mem::take(&mut draft.remotes))
@@ -35,11 +34,28 @@ pub(super) fn build(mut draft: Draft) -> Result<Config, Error> {
             settings.into_iter().for_each(|setting| setting(chosen));
         })
         .build();
-    let config = built.map_err(|error| draft.error(error))?;
+    let config = built.map_err(|error| unusable(&draft, &error))?;
     for warning in config.warnings() {
         tracing::warn!("{}: {warning}", draft.place);
     }
     Ok(config)
+}
+
+fn warn(draft: &mut Draft) {
+    for warning in draft.warnings.drain(..) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The same, where it stands and as it is called there.
+fn unusable(draft: &Draft, error: &ConfigError) -> Error {
+    let ConfigError::Legacy(word) = error else { return draft.error(error) };
+    let has = |given: &&Given<String>| given.value.split(['-', ',']).any(|name| name.trim() == word);
+    let given = [&draft.ike_proposals, &draft.esp_proposals].into_iter().flatten();
+    // A word with another name, such as `sha`, is of the first.
+    let place = given.clone().find(has).or_else(|| given.clone().next()).map_or(&draft.place, |given| &given.place);
+    let error = Error::new(Exit::Usage, format!("{place}: `{word}` is no longer safe"));
+    error.hint(draft.word("--legacy allows it all the same", "`legacy = true` allows it all the same"))
 }
 
 /// How the gateway proves itself, and how we do.
@@ -49,6 +65,11 @@ pub(super) fn proofs(draft: &mut Draft) -> Result<(PeerVerifier, Credentials), E
         draft.eap = default_methods(draft);
     }
     refuse_unused(draft, auth)?;
+    if auth == Auth::Psk && draft.remote_id.is_none() {
+        let option = draft.word("--remote-id", "`remote_id`");
+        let what = "any holder of the pre-shared key can pose as the gateway";
+        draft.warnings.push(format!("{}: {what}: set {option}", draft.place));
+    }
     let mut material = Material::new(draft, auth)?;
     Ok(match auth {
         Auth::Psk => {
@@ -106,7 +127,8 @@ fn default_methods(draft: &Draft) -> Vec<Method> {
 }
 
 /// What is given and has no use is a misunderstanding, which is better known before than after.
-fn refuse_unused(draft: &Draft, auth: Auth) -> Result<(), Error> {
+fn refuse_unused(draft: &mut Draft, auth: Auth) -> Result<(), Error> {
+    let mut forgiven = Vec::new();
     let eap = |methods: &[Method]| auth == Auth::Eap && draft.eap.iter().any(|method| methods.contains(method));
     let ttls =
         |inner: &[Inner]| eap(&[Method::Ttls]) && draft.ttls.as_ref().is_none_or(|t| inner.contains(&t.value.inner));
@@ -137,13 +159,19 @@ fn refuse_unused(draft: &Draft, auth: Auth) -> Result<(), Error> {
                 Auth::Eap => format!("EAP ({})", names(&draft.eap)),
                 Auth::Psk | Auth::Certificate => auth.name().to_owned(),
             };
-            let error = Error::new(Exit::Usage, format!("{place}: {what} has no use, as {how} proves who we are"));
+            let problem = format!("{place}: {what} has no use, as {how} proves who we are");
+            if draft.forgiving && place.starts_with(&draft.place) {
+                forgiven.push(problem);
+                continue;
+            }
+            let error = Error::new(Exit::Usage, problem);
             return Err(error.hint(draft.word("leave it away", "leave it away, or change `auth` or `eap`")));
         }
     }
     if let (Some(nt_hash), Some(_)) = (&draft.nt_hash, &draft.password) {
         return Err(nt_hash.error("there is a password already").hint("give one of the two"));
     }
+    draft.warnings.append(&mut forgiven);
     Ok(())
 }
 
@@ -248,7 +276,11 @@ impl<'a> Material<'a> {
     fn eap_identity(&self) -> Result<String, Error> {
         let draft = self.draft;
         if let Some(user) = &draft.user {
-            return Ok(user.value.clone());
+            return if user.value.is_empty() {
+                Err(user.error("the user name is empty"))
+            } else {
+                Ok(user.value.clone())
+            };
         }
         if let (Some(identity), [Method::Tls]) = (&self.identity, &draft.eap[..]) {
             return match &draft.local_id {

@@ -48,8 +48,12 @@ pub(super) struct Draft {
     pub(super) eap: Vec<Method>,
     pub(super) tls: Option<Given<Tls>>,
     pub(super) ttls: Option<Given<Ttls>>,
+    pub(super) ike_proposals: Option<Given<String>>,
+    pub(super) esp_proposals: Option<Given<String>>,
     /// What was said and has no effect.
     pub(super) warnings: Vec<String>,
+    /// Whether what has no use is warned about where it stands in the file, not refused: a profile was made by somebody else.
+    pub(super) forgiving: bool,
     /// What is applied to the settings with a default, in order.
     pub(super) settings: Vec<Setting>,
 }
@@ -142,12 +146,12 @@ impl<T> Given<T> {
 }
 
 impl<T: AsRef<str>> Given<T> {
-    /// Makes something of a text.
-    pub(super) fn parse<U>(&self) -> Result<U, Error>
+    /// Makes proposals of a text.
+    fn proposals<U>(&self, example: &str) -> Result<U, Error>
     where
         U: FromStr<Err: fmt::Display>,
     {
-        self.value.as_ref().parse().map_err(|error| self.error(error))
+        self.value.as_ref().parse().map_err(|error| self.error(error).hint(format!("write them as in {example}")))
     }
 
     /// `host[:port]`.
@@ -207,14 +211,16 @@ impl Draft {
         self.settings.push(Box::new(setting));
     }
 
-    pub(super) fn ike_proposals(&mut self, text: &Given<impl AsRef<str>>) -> Result<(), Error> {
-        let proposals: IkeProposals = text.parse()?;
+    pub(super) fn set_ike_proposals(&mut self, text: Given<String>) -> Result<(), Error> {
+        let proposals: IkeProposals = text.proposals("aes256gcm16-prfsha384-ecp384,aes128-sha256-x25519")?;
+        self.ike_proposals = Some(text);
         self.set(|settings| settings.ike_proposals = proposals);
         Ok(())
     }
 
-    pub(super) fn esp_proposals(&mut self, text: &Given<impl AsRef<str>>) -> Result<(), Error> {
-        let proposals: EspProposals = text.parse()?;
+    pub(super) fn set_esp_proposals(&mut self, text: Given<String>) -> Result<(), Error> {
+        let proposals: EspProposals = text.proposals("aes256gcm16,aes128-sha256")?;
+        self.esp_proposals = Some(text);
         self.set(|settings| settings.esp_proposals = proposals);
         Ok(())
     }

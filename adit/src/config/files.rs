@@ -17,8 +17,8 @@ use crate::{
 
 /// Profiles, keys, certificates and lists are smaller than this; what is larger is something else.
 const MAX_FILE_BYTES: u64 = 16 << 20;
-/// How often a wrong passphrase may be typed.
-pub(super) const PASSPHRASE_ATTEMPTS: u32 = 3;
+/// How often a wrong passphrase, or an empty answer, may be typed.
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub(super) fn unlock<T>(
         return open(known.as_ref()).map_err(unusable);
     }
     let mut opened = open(None);
-    for attempt in 0..PASSPHRASE_ATTEMPTS {
+    for attempt in 0..ATTEMPTS {
         match opened {
             Err(KeyError::PassphraseNeeded) if attempt == 0 => {}
             Err(KeyError::WrongPassphrase) => tracing::warn!("{}", KeyError::WrongPassphrase),
@@ -100,21 +100,33 @@ pub(super) fn unlock<T>(
     opened.map_err(unusable)
 }
 
-/// Asks for the passphrase of a private key. `option` says how it could have been given.
+/// Asks for the passphrase of a private key, which may be empty. `option` says how it could have been given.
 pub(super) fn ask_passphrase(option: &str) -> Result<Secret, Error> {
-    ask_secret("the private key has a passphrase", "Passphrase of the private key: ", option)
+    somebody("the private key has a passphrase", option)?;
+    prompt::ask_secret("Passphrase of the private key: ").map_err(not_asked)
 }
 
 /// Asks for a secret. `wanted` is said where nobody is there to ask.
 pub(super) fn ask_secret(wanted: &str, question: &str, option: &str) -> Result<Secret, Error> {
     somebody(wanted, option)?;
-    prompt::ask_secret(question).map_err(not_asked)
+    insist(|| prompt::ask_secret(question), |secret| secret.expose().is_empty())
 }
 
 /// Asks for something that may be seen.
 pub(super) fn ask(wanted: &str, question: &str, option: &str) -> Result<String, Error> {
     somebody(wanted, option)?;
-    prompt::ask(question).map_err(not_asked)
+    insist(|| prompt::ask(question), String::is_empty)
+}
+
+/// Asks again when the answer is empty.
+fn insist<T>(mut ask: impl FnMut() -> io::Result<T>, is_empty: impl Fn(&T) -> bool) -> Result<T, Error> {
+    for _ in 0..ATTEMPTS {
+        let answer = ask().map_err(not_asked)?;
+        if !is_empty(&answer) {
+            return Ok(answer);
+        }
+    }
+    Err(Error::new(Exit::Usage, "the answer at the terminal was empty"))
 }
 
 fn somebody(wanted: &str, option: &str) -> Result<(), Error> {
@@ -137,7 +149,10 @@ pub(super) struct Lines<'a> {
 
 pub(super) fn lines(file: &Path) -> Result<Lines<'_>, Error> {
     match read(file) {
-        Ok(content) => Ok(Lines { file, content: Secret::new(content), at: 0 }),
+        Ok(content) => {
+            let at = content.len() - without_mark(&content).len();
+            Ok(Lines { file, content: Secret::new(content), at })
+        }
         Err(error) => Err(Error::new(Exit::Usage, format!("cannot read {}: {error}", file.display()))),
     }
 }
@@ -156,6 +171,11 @@ impl Lines<'_> {
     }
 }
 
+/// Without the byte order mark that editors on Windows put before UTF-8.
+pub(super) fn without_mark(content: &[u8]) -> &[u8] {
+    content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
+}
+
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
@@ -163,4 +183,26 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is too large"));
     }
     Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_answer_is_asked_for_again_a_few_times() {
+        let mut answers = ["", "", "secret"].into_iter();
+        let asked = insist(|| Ok(answers.next().unwrap().to_owned()), String::is_empty);
+        assert_eq!(asked.unwrap(), "secret");
+        let mut count = 0;
+        let never = || {
+            count += 1;
+            Ok(String::new())
+        };
+        let error = insist(never, String::is_empty).unwrap_err();
+        assert!(error.exit() == Exit::Usage && error.to_string().contains("empty"), "{error}");
+        assert_eq!(count, ATTEMPTS);
+        let ended = insist(|| Err::<String, _>(io::ErrorKind::UnexpectedEof.into()), String::is_empty);
+        assert!(ended.unwrap_err().to_string().contains("no answer"));
+    }
 }

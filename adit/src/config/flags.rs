@@ -52,10 +52,10 @@ pub(super) fn add(draft: &mut Draft, arguments: &Forward) -> Result<(), Error> {
     replace(&mut draft.local_id, text(&options.local_id, "--local-id").map(|id| id.identity()).transpose()?);
     replace(&mut draft.remote_id, text(&options.remote_id, "--remote-id").map(|id| id.remote_id()).transpose()?);
     if let Some(proposals) = text(&options.ike_proposals, "--ike-proposals") {
-        draft.ike_proposals(&proposals)?;
+        draft.set_ike_proposals(proposals)?;
     }
     if let Some(proposals) = text(&options.esp_proposals, "--esp-proposals") {
-        draft.esp_proposals(&proposals)?;
+        draft.set_esp_proposals(proposals)?;
     }
     if options.legacy {
         draft.set(|settings| settings.legacy = true);

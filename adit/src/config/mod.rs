@@ -5,6 +5,7 @@ mod draft;
 mod files;
 mod flags;
 mod ovpn;
+mod schema;
 mod sswan;
 mod tables;
 #[cfg(test)]
@@ -63,9 +64,15 @@ pub(crate) fn load(arguments: &Forward) -> Result<Configuration, Error> {
             flags::add(&mut draft, arguments)?;
             ikev2(draft)
         }
-        _ => {
+        Some("ovpn" | "conf") | None => {
             flags::refuse(arguments, &path.display().to_string(), false)?;
             openvpn(path, &flags::of_openvpn(arguments))
+        }
+        Some(_) => {
+            let error = Error::new(Exit::Usage, format!("{}: nothing is known by this extension", path.display()));
+            Err(error.hint(
+                "an OpenVPN profile ends in .ovpn or .conf, a strongSwan profile in .sswan, connections in .toml",
+            ))
         }
     }
 }

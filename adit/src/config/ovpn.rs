@@ -5,7 +5,7 @@ use std::path::Path;
 use adit_tunnel::Secret;
 use openvpn::{Config, Credentials, Profile, Secrets};
 
-use super::files::{PASSPHRASE_ATTEMPTS, SecretSource, ask, ask_passphrase, ask_secret, lines, read};
+use super::files::{ATTEMPTS, SecretSource, ask, ask_passphrase, ask_secret, lines, read, without_mark};
 use crate::{
     error::{Error, Exit},
     prompt,
@@ -40,6 +40,11 @@ pub(super) fn load(path: &Path, given: &Given) -> Result<Config, Error> {
     let name = path.display();
     let text =
         read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {name}: {error}")))?;
+    if let Some(extension) = other_format(&text) {
+        let error =
+            Error::new(Exit::Usage, format!("{name}: this is no OpenVPN profile, but looks like a .{extension} file"));
+        return Err(error.hint(format!("give it a name that ends in .{extension}")));
+    }
     let beside = path.parent().unwrap_or_else(|| Path::new(""));
     let mut load = |file: &str| read(&beside.join(file)).map_err(|error| error.to_string());
     let profile = Profile::parse(&text, &mut load).map_err(|error| {
@@ -67,6 +72,13 @@ pub(super) fn load(path: &Path, given: &Given) -> Result<Config, Error> {
     }
 }
 
+/// The extension of what looks like a connection, but not of OpenVPN.
+fn other_format(text: &[u8]) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(without_mark(text));
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    [("{", "sswan"), ("[connection", "toml")].into_iter().find(|(start, _)| first.starts_with(start)).map(|(_, e)| e)
+}
+
 fn configure(profile: Profile, path: &Path, given: &Given) -> Result<Config, Error> {
     let credentials = credentials(&profile, &given.login)?;
     let mut key_passphrase = given.passphrase.as_ref().map(|source| source.read("a passphrase")).transpose()?;
@@ -80,7 +92,7 @@ fn configure(profile: Profile, path: &Path, given: &Given) -> Result<Config, Err
         let secrets = Secrets { credentials: credentials.clone(), key_passphrase: key_passphrase.clone() };
         match profile.clone().into_config(secrets) {
             Ok(config) => return Ok(config),
-            Err(error) if asks && error.is_wrong_passphrase() && attempts < PASSPHRASE_ATTEMPTS => {
+            Err(error) if asks && error.is_wrong_passphrase() && attempts < ATTEMPTS => {
                 tracing::warn!("{error}");
             }
             Err(error) => {

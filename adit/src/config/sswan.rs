@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{
     draft::{Auth, Draft, Given, Method, Wording},
-    files::{Content, SecretSource, read},
+    files::{Content, SecretSource, read, without_mark},
 };
 use crate::error::{Error, Exit};
 
@@ -24,7 +24,7 @@ pub(super) fn load(path: &Path) -> Result<Draft, Error> {
 
 fn parse(name: &str, bytes: &[u8]) -> Result<Draft, Error> {
     let mut root = Fields::new(name, bytes)?;
-    let mut draft = Draft::new(name, Wording::Options);
+    let mut draft = Draft { forgiving: true, ..Draft::new(name, Wording::Options) };
     for known in ["uuid", "name"] {
         root.take(known);
     }
@@ -33,10 +33,10 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Draft, Error> {
     root.local(&mut draft)?;
     kind_of(&root, kind, &mut draft)?;
     if let Some(proposals) = root.text("ike-proposal")? {
-        draft.ike_proposals(&proposals)?;
+        draft.set_ike_proposals(proposals)?;
     }
     if let Some(proposals) = root.text("esp-proposal")? {
-        draft.esp_proposals(&proposals)?;
+        draft.set_esp_proposals(proposals)?;
     }
     if let Some(mtu) = root.number("mtu")? {
         draft.set(move |settings| settings.mtu = Some(mtu));
@@ -97,11 +97,12 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn new(file: &'a str, bytes: &[u8]) -> Result<Self, Error> {
         let wrong = |problem: String| Error::new(Exit::Usage, problem);
-        match serde_json::from_slice(bytes) {
+        match serde_json::from_slice(without_mark(bytes)) {
             Ok(Value::Object(members)) => Ok(Self { file, prefix: "", members }),
             Ok(_) => Err(wrong(format!("{file}: this is no strongSwan profile, but other JSON"))),
             Err(error) => {
-                let error = wrong(format!("{file} line {}: this is no JSON ({:?})", error.line(), error.classify()));
+                let why = if error.is_eof() { "it ends too early" } else { "something else was expected here" };
+                let error = wrong(format!("{file} line {}: this is no JSON: {why}", error.line()));
                 Err(error.hint("copy the profile again, as it was given to you"))
             }
         }

@@ -18,10 +18,7 @@ use std::{
 };
 
 use ikev2::{Retransmission, SignatureChoice, TlsVersion};
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, MapAccess, Visitor},
-};
+use serde::Deserialize;
 use toml::{
     Spanned,
     de::{DeTable, DeValue, ValueDeserializer},
@@ -30,7 +27,7 @@ use toml::{
 use super::{
     draft::{Auth, Draft, Given, Inner, Method, Tls, Ttls, Wording},
     files::{Content, SecretSource, read},
-    ovpn,
+    ovpn, schema,
 };
 use crate::error::{Error, Exit};
 
@@ -133,6 +130,14 @@ impl Source<'_> {
                 return Err(error.hint("write `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
             }
         };
+        let keys = if ikev2 { schema::IKEV2 } else { schema::OPENVPN };
+        schema::check(&mut table, keys, "").map_err(|mistake| self.mistake(mistake))?;
+        let needed = if ikev2 { "remotes" } else { "profile" };
+        if !table.contains_key(needed) {
+            let error = self.wrong(&span, format!("the connection `{name}` has no `{needed}`"));
+            let example = if ikev2 { "add `remotes = [\"vpn.example\"]`" } else { "add `profile = \"office.ovpn\"`" };
+            return Err(error.hint(example));
+        }
         let deserializer = ValueDeserializer::from(Spanned::new(span, DeValue::Table(table)));
         let table = if ikev2 {
             Ikev2::deserialize(deserializer).map(|table| Table::Ikev2(Box::new(table)))
@@ -169,6 +174,10 @@ impl Source<'_> {
 
     fn wrong(&self, span: &Range<usize>, problem: impl fmt::Display) -> Error {
         Error::new(Exit::Usage, format!("{}: {problem}", self.place(span)))
+    }
+
+    fn mistake(&self, mistake: schema::Mistake) -> Error {
+        self.wrong(&mistake.span, mistake.problem).hint(mistake.hint)
     }
 
     /// The parser's message never quotes the line: it may hold a secret.
@@ -328,10 +337,10 @@ impl Ikev2 {
             Given::new(Ttls { inner: value.inner, anonymous_identity: value.anonymous_identity }, place)
         });
         if let Some(proposals) = self.ike_proposals {
-            draft.ike_proposals(&source.given(proposals))?;
+            draft.set_ike_proposals(source.given(proposals))?;
         }
         if let Some(proposals) = self.esp_proposals {
-            draft.esp_proposals(&source.given(proposals))?;
+            draft.set_esp_proposals(source.given(proposals))?;
         }
         if let Some(networks) = self.remote_ts {
             let networks = texts(networks).map(|text| text.network()).collect::<Result<_, _>>()?;
@@ -394,56 +403,11 @@ impl Signature {
     }
 }
 
-/// `{ file = "…" }` or `{ env = "…" }`. No secret stands in the file itself, and none is quoted where somebody tries.
+/// `{ file = "…" }` or `{ env = "…" }`: no secret stands in the file itself.
+#[derive(Deserialize)]
 enum SecretTable {
+    #[serde(rename = "file")]
     File(PathBuf),
+    #[serde(rename = "env")]
     Variable(String),
-}
-
-/// What is expected of a secret.
-const SECRET: &str =
-    "a secret does not stand in this file; write `{ file = \"…\" }` or `{ env = \"…\" }`, or leave it away to be asked";
-
-impl<'de> Deserialize<'de> for SecretTable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-
-        impl<'de> Visitor<'de> for Either {
-            type Value = SecretTable;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`{ file = \"…\" }` or `{ env = \"…\" }`")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<SecretTable, E> {
-                Err(E::custom(SECRET))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<SecretTable, E> {
-                Err(E::custom(SECRET))
-            }
-
-            fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<SecretTable, E> {
-                Err(E::custom(SECRET))
-            }
-
-            fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<SecretTable, E> {
-                Err(E::custom(SECRET))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretTable, A::Error> {
-                let table = match map.next_key::<String>()?.as_deref() {
-                    Some("file") => SecretTable::File(map.next_value()?),
-                    Some("env") => SecretTable::Variable(map.next_value()?),
-                    _ => return Err(A::Error::custom(SECRET)),
-                };
-                match map.next_key::<String>()? {
-                    None => Ok(table),
-                    Some(_) => Err(A::Error::custom(SECRET)),
-                }
-            }
-        }
-
-        deserializer.deserialize_any(Either)
-    }
 }

@@ -7,7 +7,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -42,12 +42,15 @@ struct Association {
     sent: AtomicU64,
     /// Nanoseconds from `start` to the last datagram in either direction.
     used: AtomicU64,
+    /// Whether a datagram that the tunnel cannot carry was warned about.
+    warned: AtomicBool,
 }
 
 impl Association {
     /// `start` is the same for all: they are compared.
     fn new(inside: InsideSocket, start: Instant) -> Self {
-        let association = Self { inside, start, sent: AtomicU64::new(0), used: AtomicU64::new(0) };
+        let (sent, used, warned) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+        let association = Self { inside, start, sent, used, warned };
         association.on_sent();
         association
     }
@@ -215,6 +218,10 @@ impl Forward {
         };
         match association.inside.send_to(datagram, remote) {
             Ok(()) => association.on_sent(),
+            // Too large, and so will be others: the sender is to know once, and cannot be told.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && !association.warned.swap(true, Relaxed) => {
+                tracing::warn!(%peer, %remote, length = datagram.len(), "datagram dropped: {error}");
+            }
             Err(error) => {
                 tracing::debug!(%peer, %remote, length = datagram.len(), "datagram dropped: {error}");
             }
@@ -318,6 +325,22 @@ mod tests {
         assert!(forward.find(two).is_none());
         assert!(forward.find(one).is_some() && forward.find(three).is_some());
         assert!(forward.tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_is_too_large_is_warned_about_once() {
+        let (_far, client) = tunnel().await;
+        let remote = SocketAddr::from(([10, 9, 0, 1], 7));
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut forward = Forward::new(socket, remote.into(), client, 2);
+        forward.on_datagram(peer, b"x").await;
+        let association = forward.find(peer).unwrap();
+        assert!(!association.warned.load(Relaxed));
+        let error = association.inside.send_to(&[0; DATAGRAM_BYTES], remote).unwrap_err();
+        assert!(error.to_string().contains("at most") && error.kind() == io::ErrorKind::InvalidInput, "{error}");
+        forward.on_datagram(peer, &[0; DATAGRAM_BYTES]).await;
+        assert!(association.warned.load(Relaxed));
     }
 
     #[tokio::test]

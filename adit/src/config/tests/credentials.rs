@@ -54,8 +54,13 @@ fn a_pre_shared_key_is_the_first_line_of_its_file_and_proves_both() {
         panic!("no pre-shared key");
     };
     assert_eq!((key.expose(), ours.expose()), (&b"shared"[..], &b"shared"[..]));
+    let warnings = std::mem::take(&mut draft.warnings);
+    assert!(warnings.len() == 1 && warnings[0].contains("pose as the gateway: set --remote-id"), "{warnings:?}");
     draft.remote_id = Some(RemoteId::Exactly(ikev2::Identity::Fqdn("vpn.example".into())));
     assert!(matches!(proofs(&mut draft).unwrap().0, PeerVerifier::Psk { identity: Some(_), .. }));
+    draft.remote_id = Some(RemoteId::Any);
+    assert!(matches!(proofs(&mut draft).unwrap().0, PeerVerifier::Psk { identity: None, .. }));
+    assert!(draft.warnings.is_empty(), "it was said");
 }
 
 #[test]

@@ -60,6 +60,8 @@ fn options_take_the_place_of_what_a_profile_says() {
 fn options_that_cannot_be_used_are_named() {
     let place = Workplace::new();
     place.file("a.toml", "");
+    place.file("json.conf", "\u{feff}{ \"type\": \"ikev2-eap\" }");
+    place.file("tables", "# mine\n\n[connection.x]\n");
     for (line, said) in [
         ("--ikev2 a:b --psk-file @psk.txt", "--ikev2: `a:b` is no gateway"),
         ("--ikev2 h", "--ikev2: nothing says how we prove who we are; hint: give --user NAME"),
@@ -75,6 +77,28 @@ fn options_that_cannot_be_used_are_named() {
         ("-c @a.ovpn --connection x", "--connection has no use with a.ovpn; hint: only a TOML file"),
         ("-c @nofile.toml", "cannot read nofile.toml: No such file"),
         ("-c @nofile.sswan", "cannot read nofile.sswan: No such file"),
+        (
+            "-c @a.json",
+            "a.json: nothing is known by this extension; hint: an OpenVPN profile ends in .ovpn or .conf, a strong",
+        ),
+        (
+            "-c @json.conf",
+            "json.conf: this is no OpenVPN profile, but looks like a .sswan file; hint: give it a name that",
+        ),
+        (
+            "-c @tables",
+            "tables: this is no OpenVPN profile, but looks like a .toml file; hint: give it a name that ends in .t",
+        ),
+        ("--ikev2 h --user= --ca @ca.pem", "--user: the user name is empty"),
+        (
+            "--ikev2 h --psk-file @psk.txt --ike-proposals 3des-sha1-modp2048",
+            "--ike-proposals: `3des` is no longer safe; hint: --legacy allows it all the same",
+        ),
+        ("--ikev2 h --psk-file @psk.txt --esp-proposals aes256gcm16-", "--esp-proposals: "),
+        (
+            "--ikev2 h --psk-file @psk.txt --ike-proposals marvin",
+            "--ike-proposals: no algorithm is called `marvin`; hint: write them as in aes256gcm16-prfsha384-ecp384",
+        ),
     ] {
         let error = place.failed(line);
         assert!(error.starts_with(said), "{line}: {error}");

@@ -50,6 +50,43 @@ fn a_profile_with_user_and_password_needs_nothing_else() {
 }
 
 #[test]
+fn what_its_type_does_not_use_is_warned_about() {
+    let place = Workplace::new();
+    let text = |kind: &str, ca: &str| {
+        let remote = format!(r#""remote": {{ "addr": "a", "cert": "{ca}" }}"#);
+        let local = r#""local": { "eap_id": "alice", "shared_secret": "secret", "p12": "aGVsbG8=" }"#;
+        format!("\u{feff}{{ \"type\": \"{kind}\", {remote}, {local} }}")
+    };
+    let certificate = place.certificate();
+    let mut draft = place.sswan(&text("ikev2-eap", &certificate)).unwrap();
+    assert!(matches!(proofs(&mut draft).unwrap().1, Credentials::Eap(_)));
+    assert_eq!(draft.warnings.len(), 1, "{:?}", draft.warnings);
+    assert!(draft.warnings[0].contains("`local.p12`: the PKCS#12 file has no use"), "{:?}", draft.warnings);
+    let mut draft = place.sswan(&text("ikev2-cert", &certificate)).unwrap();
+    draft.pkcs12 = None;
+    draft.certificate =
+        Some(crate::config::draft::Given::new(crate::config::files::Content::File(place.0.join("both.pem")), "--cert"));
+    assert!(matches!(proofs(&mut draft).unwrap().1, Credentials::Certificate(_)));
+    let said = draft.warnings.join("\n");
+    assert!(
+        draft.warnings.len() == 2 && said.contains("`local.eap_id`") && said.contains("`local.shared_secret`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn old_algorithms_of_a_profile_want_an_option() {
+    let place = Workplace::new();
+    let certificate = place.certificate();
+    let text = format!(
+        r#"{{ "type": "ikev2-eap", "remote": {{ "addr": "a", "cert": "{certificate}" }},
+            "local": {{ "eap_id": "alice", "shared_secret": "secret" }}, "esp-proposal": "3des-sha256" }}"#
+    );
+    let error = build(place.sswan(&text).unwrap()).unwrap_err().to_string().replace(&place.path(""), "");
+    assert_eq!(error, "office.sswan: `esp-proposal`: `3des` is no longer safe; hint: --legacy allows it all the same");
+}
+
+#[test]
 fn types_say_how_we_prove_ourselves() {
     let place = Workplace::new();
     let draft = place.sswan(&of_type("ikev2-cert")).unwrap();
@@ -97,7 +134,8 @@ fn what_is_not_understood_or_has_no_effect_is_said() {
 fn what_makes_no_sense_is_refused_without_showing_secrets() {
     let place = Workplace::new();
     for (text, said) in [
-        ("{\n\"type\":\n", "office.sswan line 3: this is no JSON"),
+        ("{\n\"type\":\n", "office.sswan line 3: this is no JSON: it ends too early; hint: copy"),
+        ("{\n\"type\" 1 }", "office.sswan line 2: this is no JSON: something else was expected here; hint: "),
         ("[]", "office.sswan: this is no strongSwan profile"),
         ("{}", "office.sswan: `remote` is missing"),
         (r#"{ "remote": {} }"#, "office.sswan: `remote.addr` is missing"),

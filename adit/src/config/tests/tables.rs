@@ -10,6 +10,7 @@ use crate::config::{
     draft::{Auth, Draft, Inner, Method},
     files::SecretSource,
     ovpn::Login,
+    schema,
     tables::{Connection, load},
 };
 
@@ -123,14 +124,29 @@ fn what_is_not_said_keeps_its_default() {
 fn mistakes_are_named_with_file_and_line() {
     let place = Workplace::new();
     for (lines, said) in [
-        ("pasword = 1", "office.toml line 4: unknown field `pasword`, expected one of `remotes`, `ca`"),
-        ("\nmobike = 1", "office.toml line 5: invalid type: integer `1`, expected a boolean"),
+        ("pasword = 1", "office.toml line 4: unknown key `pasword`; hint: did you mean `password`?"),
+        ("\nmobike = 1", "office.toml line 5: `mobike` has to be true or false; hint: "),
+        ("auth = \"xauth\"", "office.toml line 4: `auth` has to be one of `psk`, `certificate`, `eap`; hint: "),
+        ("eap = [\"peap\"]", "office.toml line 4: `eap` has to be one of `mschapv2`, `tls`"),
+        ("eap = [\n\"tls\",\n1]", "office.toml line 6: `eap` has to be one of `mschapv2`, `tls`"),
+        ("ca = 1", "office.toml line 4: `ca` has to be a list of texts; hint: write `ca = [\"…\", \"…\"]`"),
+        ("ca = [1]", "office.toml line 4: `ca` has to be a list of texts; hint: put each"),
+        ("user = [\"a\"]", "office.toml line 4: `user` has to be a text; hint: write `user = \"…\"`"),
+        ("ttls = \"pap\"", "office.toml line 4: `ttls` has to be a table; hint: write `ttls = { inner = … }`"),
+        ("ttls = {}", "office.toml line 4: "),
         (
-            "auth = \"xauth\"",
-            "office.toml line 4: unknown variant `xauth`, expected one of `psk`, `certificate`, `eap`",
+            "ike_rekey_seconds = -1",
+            "office.toml line 4: `ike_rekey_seconds` has to be a whole number from 0 to 4294967295",
         ),
-        ("eap = [\"peap\"]", "office.toml line 4: unknown variant `peap`, expected one of `mschapv2`, `tls`"),
-        ("ike_rekey_seconds = -1", "office.toml line 4: "),
+        ("\nliveness_seconds = 0", "office.toml line 5: `liveness_seconds` has to be a whole number from 1 to"),
+        (
+            "[connection.office.retransmit]\nfirst_ms = 1\ntries = 21",
+            "office.toml line 6: `retransmit.tries` has to be a whole number from 1 to 20",
+        ),
+        (
+            "retransmit = { time = 1 }",
+            "office.toml line 4: unknown key `retransmit.time`; hint: there are `first_ms`, ",
+        ),
         (
             "remote_ts = [\n\"10.0.0.0/8\",\n\"10.0.0/8\"]",
             "office.toml line 6: `10.0.0/8` is no network; hint: write it as",
@@ -166,6 +182,8 @@ fn mistakes_are_named_with_file_and_line() {
     ] {
         let error = place.refused(lines);
         assert!(error.starts_with(said), "{lines}\n{error}\n{said}");
+        let ours = !["invalid type", "expected one", "struct ", "Vec"].iter().any(|word| error.contains(word));
+        assert!(ours, "{error}");
     }
     let gateway =
         place.toml("[connection.x]\nprotocol = \"ikev2\"\nremotes = [\"a:b\"]", None).map(|_| ()).unwrap_err();
@@ -175,19 +193,70 @@ fn mistakes_are_named_with_file_and_line() {
 #[test]
 fn a_secret_in_the_file_is_refused_and_not_repeated() {
     let place = Workplace::new();
-    for value in
-        ["\"hunter2\"", "4711", "47.11", "true", "{ value = \"hunter2\" }", "{ file = \"a\", env = \"hunter2\" }"]
-    {
+    for (value, why) in [
+        ("\"hunter2\"", "a secret does not stand in this file"),
+        ("4711", "a secret does not stand in this file"),
+        ("47.11", "a secret does not stand in this file"),
+        ("true", "a secret does not stand in this file"),
+        ("[\"hunter2\"]", "one secret is wanted, no list"),
+        ("{ value = \"hunter2\" }", "a secret is named by `file` or `env`, and nothing else"),
+        ("{ file = \"a\", value = \"hunter2\" }", "a secret is named by `file` or `env`, and nothing else"),
+        ("{}", "a secret is named by `file` or `env`, and nothing else"),
+        ("{ file = \"a\", env = \"hunter2\" }", "a secret is in one place, either `file` or `env`"),
+        ("{ file = 4711 }", "the name of a file or a variable has to be a text"),
+    ] {
         for key in ["psk", "password", "passphrase", "nt_hash"] {
             let error = place.refused(&format!("user = \"alice\"\n{key} = {value}"));
-            assert!(error.starts_with("office.toml line 5: a secret does not stand in this file"), "{error}");
+            assert!(error.starts_with(&format!("office.toml line 5: `{key}`: {why}; hint: write `{{ file")), "{error}");
             assert!(!["hunter2", "4711", "47.11", "true"].iter().any(|secret| error.contains(secret)), "{error}");
         }
     }
-    let error = place.refused("password = [\"hunter2\"]");
-    assert!(error.starts_with("office.toml line 4: ") && !error.contains("hunter2"), "{error}");
     let broken = place.refused("password = \"hunter2");
     assert!(broken.starts_with("office.toml line 4: ") && !broken.contains("hunter2"), "{broken}");
+    let doubled = place.refused("psk = { file = \"psk.txt\" }\npsk = { env = \"hunter2\" }");
+    assert!(doubled.starts_with("office.toml line 5: duplicate key") && !doubled.contains("hunter2"), "{doubled}");
+}
+
+#[test]
+fn one_text_is_a_list_of_one() {
+    let place = Workplace::new();
+    let draft = place.draft("ca = \"ca.pem\"\ncrl = \"crl.pem\"\neap = \"tls\"\neap_tls = { ca = \"radius.pem\" }");
+    assert_eq!((draft.ca.len(), draft.crl.len(), &draft.eap[..]), (1, 1, &[Method::Tls][..]));
+    assert_eq!(draft.tls.unwrap().value.ca.len(), 1);
+    let text = "[connection.x]\nprotocol = \"ikev2\"\nremotes = \"vpn.example\"\nremote_ts = \"10/8\"";
+    let error = place.toml(text, None).map(|_| ()).unwrap_err();
+    assert!(error.contains("line 4: `10/8` is no network"), "{error}");
+}
+
+#[test]
+fn what_a_connection_cannot_do_without_is_named() {
+    let place = Workplace::new();
+    for (protocol, said) in [
+        ("ikev2", "line 1: the connection `x` has no `remotes`; hint: add `remotes = [\"vpn.example\"]`"),
+        ("openvpn", "line 1: the connection `x` has no `profile`; hint: add `profile = \"office.ovpn\"`"),
+    ] {
+        let error = place.toml(&format!("[connection.x]\nprotocol = \"{protocol}\""), None).map(|_| ()).unwrap_err();
+        assert!(error.ends_with(said), "{error}");
+    }
+}
+
+#[test]
+fn every_bound_is_one_that_works() {
+    let place = Workplace::new();
+    for (key, kind) in schema::IKEV2 {
+        if let schema::Kind::Number(from, to) = kind {
+            for value in [from, to] {
+                assert!(
+                    build(place.draft(&format!("psk = {{ file = \"psk.txt\" }}\n{key} = {value}"))).is_ok(),
+                    "{key}"
+                );
+            }
+        }
+    }
+    for tries in [1, 20] {
+        let lines = format!("psk = {{ file = \"psk.txt\" }}\nretransmit = {{ tries = {tries} }}");
+        assert!(build(place.draft(&lines)).is_ok());
+    }
 }
 
 #[test]
@@ -219,7 +288,7 @@ fn a_mistake_in_another_connection_is_found_too() {
     let text = "[connection.a]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n[connection.b]\nprotocol = \"openvpn\"\n\
         profile = \"b.ovpn\"\nca = [\"ca.pem\"]\n";
     let error = place.toml(text, Some("a")).map(|_| ()).unwrap_err();
-    assert!(error.contains("line 7: unknown field `ca`, expected one of `profile`"), "{error}");
+    assert!(error.contains("line 7: unknown key `ca`; hint: there are `profile`, "), "{error}");
 }
 
 #[test]

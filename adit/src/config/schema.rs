@@ -1,0 +1,255 @@
+//! Which keys a connection of a TOML file has, and what each may be: checked before anything is made of them, so that what is
+//! wrong is said in words of the file.
+
+use std::ops::Range;
+
+use toml::{
+    Spanned,
+    de::{DeArray, DeTable, DeValue},
+};
+
+/// What a key may be.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Text,
+    /// A list; a single text stands for a list of one.
+    Texts,
+    Choice(&'static [&'static str]),
+    /// A list of these, as [`Kind::Texts`].
+    Choices(&'static [&'static str]),
+    Flag,
+    /// From, to.
+    Number(i64, i64),
+    Secret,
+    Table(&'static [(&'static str, Self)]),
+}
+
+use Kind::{Choice, Choices, Flag, Number, Secret, Table, Text, Texts};
+
+/// A mistake, where it is, and what can be done about it. Never quotes a value that may be a secret.
+#[derive(Debug)]
+pub(super) struct Mistake {
+    pub(super) span: Range<usize>,
+    pub(super) problem: String,
+    pub(super) hint: String,
+}
+
+/// Keys of `protocol = "openvpn"`, without the protocol.
+pub(super) const OPENVPN: &[(&str, Kind)] =
+    &[("profile", Text), ("user", Text), ("password", Secret), ("passphrase", Secret)];
+
+/// Keys of `protocol = "ikev2"`, without the protocol.
+pub(super) const IKEV2: &[(&str, Kind)] = &[
+    ("remotes", Texts),
+    ("ca", Texts),
+    ("user", Text),
+    ("password", Secret),
+    ("psk", Secret),
+    ("certificate", Text),
+    ("key", Text),
+    ("pkcs12", Text),
+    ("remote_id", Text),
+    ("local_id", Text),
+    ("passphrase", Secret),
+    ("nt_hash", Secret),
+    ("crl", Texts),
+    ("send_remote_id", Flag),
+    ("auth", Choice(&["psk", "certificate", "eap"])),
+    ("eap", Choices(&["mschapv2", "tls", "ttls", "gtc", "md5"])),
+    ("eap_tls", Table(EAP_TLS)),
+    ("ttls", Table(TTLS)),
+    ("ike_proposals", Text),
+    ("esp_proposals", Text),
+    ("legacy", Flag),
+    ("signature", Choice(&["auto", "rsa-pkcs1", "rsa-pss", "method1"])),
+    ("remote_ts", Texts),
+    ("fragment_size", Number(296, 1500)),
+    ("fragmentation", Flag),
+    ("mobike", Flag),
+    ("initial_contact", Flag),
+    ("liveness_seconds", Number(1, MAX)),
+    ("nat_keepalive_seconds", Number(1, MAX)),
+    ("child_rekey_seconds", Number(0, MAX)),
+    ("ike_rekey_seconds", Number(0, MAX)),
+    ("retransmit", Table(RETRANSMIT)),
+    ("replay_window", Number(64, 65_536)),
+    ("mtu", Number(576, 65_535)),
+];
+
+const EAP_TLS: &[(&str, Kind)] =
+    &[("ca", Texts), ("crl", Texts), ("server_name", Text), ("min_version", VERSION), ("max_version", VERSION)];
+const VERSION: Kind = Choice(&["1.2", "1.3"]);
+const TTLS: &[(&str, Kind)] =
+    &[("inner", Choice(&["pap", "mschapv2", "eap-md5", "eap-mschapv2", "eap-gtc"])), ("anonymous_identity", Text)];
+const RETRANSMIT: &[(&str, Kind)] =
+    &[("first_ms", Number(1, MAX)), ("limit_ms", Number(1, MAX)), ("tries", Number(1, 20))];
+
+const MAX: i64 = u32::MAX as i64;
+
+/// What people write for a key, with what they mean.
+const ALIASES: &[(&str, &str)] = &[
+    ("password_file", "`password = { file = \"…\" }`"),
+    ("psk_file", "`psk = { file = \"…\" }`"),
+    ("askpass", "`passphrase = { file = \"…\" }`"),
+    ("passphrase_file", "`passphrase = { file = \"…\" }`"),
+    ("host", "`remotes`"),
+    ("gateway", "`remotes`"),
+    ("server", "`remotes`"),
+    ("addr", "`remotes`"),
+    ("address", "`remotes`"),
+    ("cert", "`certificate`"),
+    ("p12", "`pkcs12`"),
+    ("username", "`user`"),
+    ("config", "`profile`"),
+];
+
+/// So many keys are named where none is near.
+const KEYS_NAMED: usize = 10;
+
+const SECRET_HINT: &str = "write `{ file = \"…\" }` or `{ env = \"…\" }`, or leave it away to be asked";
+
+/// Checks every key, and makes lists of single texts.
+pub(super) fn check(table: &mut DeTable<'_>, keys: &[(&str, Kind)], within: &str) -> Result<(), Mistake> {
+    for (key, value) in table.iter_mut() {
+        let name = key.get_ref().as_ref();
+        let Some((_, kind)) = keys.iter().find(|(known, _)| *known == name) else {
+            let problem = format!("unknown key `{within}{}`", name.escape_debug());
+            return Err(Mistake { span: key.span(), problem, hint: meant(name, keys) });
+        };
+        of_kind(value, *kind, &format!("{within}{name}"))?;
+    }
+    Ok(())
+}
+
+fn of_kind(value: &mut Spanned<DeValue<'_>>, kind: Kind, name: &str) -> Result<(), Mistake> {
+    let span = value.span();
+    let wrong = |wanted: String, hint: &str| {
+        let problem = format!("`{name}` has to be {wanted}");
+        Mistake { span: span.clone(), problem, hint: hint.to_owned() }
+    };
+    match kind {
+        Text if value.get_ref().is_str() => Ok(()),
+        Text => Err(wrong("a text".into(), &format!("write `{name} = \"…\"`"))),
+        Flag if value.get_ref().is_bool() => Ok(()),
+        Flag => Err(wrong("true or false".into(), "without quotation marks")),
+        Number(from, to) => {
+            let number = value.get_ref().as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+            match number {
+                Some(number) if (from..=to).contains(&number) => Ok(()),
+                _ => Err(wrong(format!("a whole number from {from} to {to}"), "without quotation marks")),
+            }
+        }
+        Choice(choices) => match value.get_ref().as_str() {
+            Some(text) if choices.contains(&text) => Ok(()),
+            _ => Err(wrong(format!("one of {}", quoted(choices)), &format!("write `{name} = \"{}\"`", choices[0]))),
+        },
+        Texts => each(value, name, Text),
+        Choices(choices) => each(value, name, Choice(choices)),
+        Table(keys) => {
+            let DeValue::Table(table) = value.get_mut() else {
+                return Err(wrong("a table".into(), &format!("write `{name} = {{ {} = … }}`", keys[0].0)));
+            };
+            check(table, keys, &format!("{name}."))
+        }
+        Secret => secret(value.get_ref()).map_err(|problem| {
+            let problem = format!("`{name}`: {problem}");
+            Mistake { span, problem, hint: SECRET_HINT.to_owned() }
+        }),
+    }
+}
+
+/// One text, or a list of them: then a list.
+fn each(value: &mut Spanned<DeValue<'_>>, name: &str, kind: Kind) -> Result<(), Mistake> {
+    let span = value.span();
+    if value.get_ref().is_str() {
+        let mut list = DeArray::new();
+        list.push(value.clone());
+        *value.get_mut() = DeValue::Array(list);
+    }
+    let DeValue::Array(list) = value.get_mut() else {
+        let problem = format!("`{name}` has to be a list of texts");
+        return Err(Mistake { span, problem, hint: format!("write `{name} = [\"…\", \"…\"]`") });
+    };
+    list.iter_mut().try_for_each(|value| match (kind, value.get_ref().is_str()) {
+        (Text, false) => {
+            let problem = format!("`{name}` has to be a list of texts");
+            Err(Mistake { span: value.span(), problem, hint: "put each into quotation marks".to_owned() })
+        }
+        _ => of_kind(value, kind, name),
+    })
+}
+
+/// What is wrong with the name of a secret.
+fn secret(value: &DeValue<'_>) -> Result<(), &'static str> {
+    let Some(table) = value.as_table() else {
+        return Err(if value.is_array() {
+            "one secret is wanted, no list"
+        } else {
+            "a secret does not stand in this file"
+        });
+    };
+    let mut known = table.iter().filter(|(key, _)| ["file", "env"].contains(&key.get_ref().as_ref()));
+    match (known.next(), table.len()) {
+        (Some((_, place)), 1) if place.get_ref().is_str() => Ok(()),
+        (Some(_), 1) => Err("the name of a file or a variable has to be a text"),
+        (Some(_), _) if known.next().is_some() => Err("a secret is in one place, either `file` or `env`"),
+        _ => Err("a secret is named by `file` or `env`, and nothing else"),
+    }
+}
+
+/// What to write in place of an unknown key.
+fn meant(name: &str, keys: &[(&str, Kind)]) -> String {
+    let is_key = |text: &str| keys.iter().any(|(key, _)| text.split('`').nth(1).is_some_and(|t| t.starts_with(key)));
+    if let Some((_, instead)) = ALIASES.iter().find(|(alias, instead)| *alias == name && is_key(instead)) {
+        return format!("did you mean {instead}?");
+    }
+    let near = keys.iter().map(|(key, _)| (distance(name, key), key)).min();
+    if let Some((_, key)) = near.filter(|(steps, key)| *steps <= key.len() / 3) {
+        return format!("did you mean `{key}`?");
+    }
+    let names: Vec<_> = keys.iter().take(KEYS_NAMED).map(|(key, _)| *key).collect();
+    let more = if keys.len() > KEYS_NAMED { " and others (examples/connections.toml has them all)" } else { "" };
+    format!("there are {}{more}", quoted(&names))
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// How many letters have to be inserted, taken away or replaced (Levenshtein).
+fn distance(one: &str, two: &str) -> usize {
+    let two: Vec<char> = two.chars().collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (index, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+        for (column, other) in two.iter().enumerate() {
+            let replaced = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[two.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_is_meant() {
+        assert_eq!((distance("pasword", "password"), distance("", "abc"), distance("abc", "abd")), (1, 3, 1));
+        for (name, said) in [
+            ("pasword", "did you mean `password`?"),
+            ("remote", "did you mean `remotes`?"),
+            ("password_file", "did you mean `password = { file = \"…\" }`?"),
+            ("cert", "did you mean `certificate`?"),
+            ("ike_proposal", "did you mean `ike_proposals`?"),
+            ("liveness", "there are `remotes`, `ca`, "),
+        ] {
+            let hint = meant(name, IKEV2);
+            assert!(hint.starts_with(said), "{name}: {hint}");
+        }
+        assert_eq!(meant("ca", OPENVPN), "there are `profile`, `user`, `password`, `passphrase`");
+        assert_eq!(meant("cert", OPENVPN), meant("ca", OPENVPN), "no key of the other protocol");
+    }
+}
