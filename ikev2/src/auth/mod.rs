@@ -17,6 +17,7 @@ mod verify;
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use crate::{
     crypto::prf::Prf,
@@ -42,8 +43,8 @@ pub(crate) const HASH_ALGORITHMS: [HashAlgorithm; 4] =
 
 /// What an end signs (RFC 7296 §2.15): its `message` of IKE_SA_INIT as it was sent, without the non-ESP marker; the
 /// nonce of the other end; and its ID payload from the type on, with the reserved bytes as they came.
-pub(crate) fn octets(prf: Prf, message: &[u8], peer_nonce: &[u8], sk_p: &[u8], id_body: &[u8]) -> Vec<u8> {
-    [message, peer_nonce, prf.sign(sk_p, &[id_body]).expose()].concat()
+pub(crate) fn octets(prf: Prf, message: &[u8], peer_nonce: &[u8], sk_p: &[u8], id_body: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([message, peer_nonce, prf.sign(sk_p, &[id_body]).expose()].concat())
 }
 
 /// AUTH made with a pre-shared key, or with the MSK of EAP, or SK_pi where an EAP method gives no MSK (RFC 7296 §2.15,

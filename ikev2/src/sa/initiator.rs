@@ -15,6 +15,7 @@ use std::{
 
 use adit_tunnel::{Event, FlowId, NetworkConfig, Path, Secret};
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use super::{Context, IkeSa, NAT_T_PORT, Received, Timer, keys::IkeKeys, nat, window::Requester};
 use crate::{
@@ -473,11 +474,11 @@ impl Secured {
     }
 
     /// What our AUTH covers (RFC 7296 §2.15).
-    fn our_octets(&self) -> Vec<u8> {
+    fn our_octets(&self) -> Zeroizing<Vec<u8>> {
         auth::octets(self.prf(), &self.request, &self.theirs, self.sa.keys.pi.expose(), &self.id.body())
     }
 
-    fn their_octets(&self, id: &Identification) -> Vec<u8> {
+    fn their_octets(&self, id: &Identification) -> Zeroizing<Vec<u8>> {
         auth::octets(self.prf(), &self.response, &self.ours, self.sa.keys.pr.expose(), &id.body())
     }
 

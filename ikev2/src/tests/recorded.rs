@@ -161,7 +161,7 @@ impl Recording {
         let sa = &self.sas[&self.messages[0].header.initiator_spi];
         let (own, other, key) = if initiator { (0, 1, &sa.keys.pi) } else { (1, 0, &sa.keys.pr) };
         let nonce = self.messages[other].nonce().unwrap();
-        auth::octets(suite.prf, &self.datagrams[own], nonce, key.expose(), &id.body())
+        auth::octets(suite.prf, &self.datagrams[own], nonce, key.expose(), &id.body()).to_vec()
     }
 
     fn id(&self, initiator: bool) -> Identification {

@@ -64,7 +64,7 @@ impl Recording {
         let nonce = Message::decode(&self.init[1]).unwrap().nonce().unwrap().clone();
         let id = self.auth.iter().find_map(Message::id_i).unwrap();
         let octets = octets(self.prf, &self.init[0], &nonce, &self.keys["sk_pi"], &id.body());
-        End { id, octets }
+        End { id, octets: octets.to_vec() }
     }
 
     fn responder(&self) -> End<'_> {
@@ -72,7 +72,7 @@ impl Recording {
         let answers = self.auth.iter().filter(|message| message.header.response);
         let id = answers.clone().find_map(Message::id_r).unwrap();
         let octets = octets(self.prf, &self.init[1], &nonce, &self.keys["sk_pr"], &id.body());
-        End { id, octets }
+        End { id, octets: octets.to_vec() }
     }
 
     fn auths(&self, response: bool) -> Vec<&Authentication> {

@@ -85,14 +85,14 @@ impl ScriptedPeer {
     pub(super) fn octets_of_peer(&self, sa: usize) -> Vec<u8> {
         let sa = &self.sas[sa];
         let hs = &sa.handshake;
-        auth::octets(sa.suite.prf, &hs.response, &hs.ni, sa.keys.pr.expose(), &self.id().body())
+        auth::octets(sa.suite.prf, &hs.response, &hs.ni, sa.keys.pr.expose(), &self.id().body()).to_vec()
     }
 
     pub(super) fn octets_of_client(&self, sa: usize) -> Vec<u8> {
         let sa = &self.sas[sa];
         let hs = &sa.handshake;
         let id = hs.id_i.as_ref().expect("IDi").body();
-        auth::octets(sa.suite.prf, &hs.request, &hs.nr, sa.keys.pi.expose(), &id)
+        auth::octets(sa.suite.prf, &hs.request, &hs.nr, sa.keys.pi.expose(), &id).to_vec()
     }
 
     pub(super) fn answer_auth(&mut self, incoming: &Incoming) -> Vec<Payload> {
