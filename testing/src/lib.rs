@@ -1,6 +1,7 @@
-//! What the tests of several crates share: seeded randomness, vectors read from files, counted allocations.
+//! What the tests of several crates share: seeded randomness, vectors read from files, counted allocations, fuzz corpora.
 
 mod allocations;
+mod corpus;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -11,6 +12,7 @@ use rand_chacha::{
 };
 
 pub use allocations::{CountingAllocator, allocations_of};
+pub use corpus::{Damage, corpora, corpus};
 
 /// Randomness that is the same for the same seed.
 #[derive(Debug, Clone)]
