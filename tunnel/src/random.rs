@@ -19,3 +19,6 @@ pub trait Random: Send {
         u64::from_ne_bytes(bytes)
     }
 }
+
+/// Makes a source of randomness for each new peer of a [`crate::Listener`].
+pub type Randoms = Box<dyn FnMut() -> Box<dyn Random> + Send>;
