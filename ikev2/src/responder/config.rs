@@ -9,7 +9,7 @@ use pki_types::{CertificateDer, CertificateRevocationListDer};
 use crate::{
     auth::{ClientVerification, Signer},
     config::{ConfigError, Settings},
-    eap::{EapServerConfig, EapServers},
+    eap::{EapServerConfig, server::EapServers},
     identity::Identity,
 };
 

@@ -13,13 +13,13 @@ use std::{
 };
 
 use adit_tunnel::{
-    Answer, Answering as _, Applicant, Class, Epoch, Event, KeyChange, KeyTag, Path, PeerId, Random, Timers, Transmit,
+    Answer, Applicant, Class, Epoch, Event, KeyChange, KeyTag, Path, PeerId, Random, Timers, Transmit,
     Tunnel, Verdict,
 };
 
 use super::{ResponderConfig, ServerError, half_open::Guard};
 use crate::{
-    error::{Outcome, SessionError},
+    error::Outcome,
     esp::{EspOpener, EspSealer},
     established::Established,
     exchange::{Wanted, informational::follow},

@@ -26,12 +26,12 @@ use crate::{
     child::{Agreed, ChildSa},
     config::SignatureChoice,
     crypto::Prf,
-    eap::{EapServer, EapServerStep},
+    eap::server::{EapServer, EapServerStep},
     error::{PeerMisbehaved, SessionError},
     established::Established,
     identity::Identity,
     message::{
-        Authentication, Configuration, Delete, Header, Identification, IkeSpi, Message, Notify, Payload, Proposal,
+        Authentication, Configuration, Delete, Header, Identification, Message, Payload, Proposal,
         SecurityAssociation, TrafficSelector, Undecodable,
         numbers::{AuthMethod, CfgType, ExchangeType, HashAlgorithm, NotifyType},
     },
@@ -267,12 +267,10 @@ impl Secured {
             return Err(ServerError::MethodNotAccepted("a pre-shared key"));
         }
         // A key of this very identity before those of anybody.
-        let of = |named: bool| {
-            let fits = |whose: &Option<Identity>| whose.as_ref().map_or(!named, |whose| named && identity.matches(whose));
-            shared.iter().filter(move |shared| fits(&shared.identity))
-        };
+        let named = shared.iter().filter(|shared| shared.identity.as_ref().is_some_and(|whose| identity.matches(whose)));
+        let anybody = shared.iter().filter(|shared| shared.identity.is_none());
         let mut error = PeerNotAuthenticated::WrongSharedKey;
-        for candidate in of(true).chain(of(false)) {
+        for candidate in named.chain(anybody) {
             match auth::verify_shared_key(self.prf(), candidate.key.expose(), &octets, proof) {
                 Ok(authenticated) => return Ok((authenticated, identity, Some(candidate.key.clone()))),
                 Err(reason) => error = reason,
