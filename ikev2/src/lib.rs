@@ -86,6 +86,7 @@ mod identity;
 mod message;
 mod negotiate;
 mod network;
+mod responder;
 mod sa;
 mod selectors;
 mod session;
@@ -103,9 +104,15 @@ pub use config::{
     EapTlsServer, ExpectedIdentity, MsChapV2Secret, PeerVerifier, Remote, Retransmission, Settings, SignatureChoice,
     TlsVersion, TtlsInner, WantsCredentials, WantsPeer,
 };
-pub use eap::{EapError, EapServerRefused, EapType, EapUnusable};
+pub use eap::{
+    EapClientError, EapError, EapServerConfig, EapServerMethod, EapServerRefused, EapType, EapUnusable, EapUser,
+};
 pub use error::{PeerMisbehaved, Refusal, SessionError};
 pub use esp::{EspOpener, EspSealer};
 pub use identity::{Identity, IdentityError};
 pub use negotiate::{EspProposals, IkeProposals, ProposalError};
+pub use responder::{
+    AcceptedPeers, ClientAnchors, Limits, Responder, ResponderBuilder, ResponderConfig, ServerError, ServerSession,
+    SharedKey,
+};
 pub use session::{Carry, Session};
