@@ -29,7 +29,6 @@ pub(crate) struct PeerVerification {
 
 /// How clients with certificates are judged, read once.
 #[derive(Debug)]
-#[allow(dead_code, reason = "for the answering end")]
 pub(crate) struct ClientVerification {
     certificates: Certificates,
     request: CertificateRequest,
@@ -98,7 +97,6 @@ impl PeerVerification {
     }
 }
 
-#[allow(dead_code, reason = "for the answering end")]
 impl ClientVerification {
     /// # Errors
     /// [`TrustError`] names the anchor or the list that cannot be read.
