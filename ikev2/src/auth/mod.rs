@@ -30,7 +30,7 @@ use crate::{
 
 pub use error::PeerNotAuthenticated;
 pub(crate) use signer::{Scheme, Signer};
-pub(crate) use verify::PeerVerification;
+pub(crate) use verify::{ClientVerification, PeerVerification};
 
 /// Proof that the other end is who it says: only this module can make it.
 #[derive(Debug)]
@@ -40,6 +40,17 @@ pub(crate) struct Authenticated(());
 /// Ed25519 (RFC 8420 §2).
 pub(crate) const HASH_ALGORITHMS: [HashAlgorithm; 4] =
     [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512, HashAlgorithm::IDENTITY];
+
+/// [`HASH_ALGORITHMS`] as they travel.
+pub(crate) fn announced_hashes() -> Bytes {
+    HASH_ALGORITHMS.iter().flat_map(|hash| hash.0.to_be_bytes()).collect()
+}
+
+/// What SIGNATURE_HASH_ALGORITHMS of the peer says.
+pub(crate) fn hashes_of(data: &[u8]) -> Vec<HashAlgorithm> {
+    let (pairs, _) = data.as_chunks::<2>();
+    pairs.iter().map(|pair| HashAlgorithm(u16::from_be_bytes(*pair))).collect()
+}
 
 /// What an end signs (RFC 7296 §2.15): its `message` of IKE_SA_INIT as it was sent, without the non-ESP marker; the
 /// nonce of the other end; and its ID payload from the type on, with the reserved bytes as they came.
