@@ -97,14 +97,16 @@ impl<C: Tunnel> ClientEnd<C> {
         self.nat.outside()
     }
 
+    /// Whether it sleeps, and the rest of the world does not.
+    #[must_use]
+    pub fn sleeps(&self, now: Instant) -> bool {
+        self.frozen_until.is_some_and(|until| until > now)
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let own = [self.driven.tunnel.poll_timeout(), self.restart_at].into_iter().flatten().min();
         let own = own.map(|at| at.max(self.frozen_until.unwrap_or(at)));
         [own, self.up.next_arrival(), self.down.next_arrival()].into_iter().flatten().min()
-    }
-
-    pub(super) fn is_frozen(&self, now: Instant) -> bool {
-        self.frozen_until.is_some_and(|until| until > now)
     }
 }
 
@@ -173,7 +175,7 @@ impl<C: Tunnel, L: Listener> Pair<C, L> {
     pub(super) fn expire_client(&mut self, client: usize) {
         let now = self.clock.now();
         let end = &mut self.clients[client];
-        if end.is_frozen(now) {
+        if end.sleeps(now) {
             return;
         }
         end.frozen_until = None;
@@ -327,7 +329,7 @@ impl<C: Tunnel, L: Listener> Pair<C, L> {
 
     pub(super) fn client_hears(&mut self, client: usize, mut datagram: Datagram) {
         let end = &mut self.clients[client];
-        if end.is_frozen(self.clock.now()) || !end.nat.lets_in(datagram.destination) {
+        if end.sleeps(self.clock.now()) || !end.nat.lets_in(datagram.destination) {
             self.lost_in_the_world += 1;
             return;
         }

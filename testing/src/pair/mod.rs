@@ -405,7 +405,7 @@ impl<C: Tunnel, L: Listener> Pair<C, L> {
 
     fn expire_early(&mut self) {
         let now = self.clock.now();
-        for client in self.clients.iter_mut().filter(|client| !client.is_frozen(now)) {
+        for client in self.clients.iter_mut().filter(|client| !client.sleeps(now)) {
             client.driven.tunnel.handle_timeout(now);
         }
         self.listener.peers.values_mut().for_each(|peer| peer.driven.tunnel.handle_timeout(now));

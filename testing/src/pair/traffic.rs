@@ -128,7 +128,7 @@ impl<C: Tunnel, L: Listener> Pair<C, L> {
         for client in 0..self.clients.len() {
             let end = &mut self.clients[client];
             if let Some(network) = end.driven.network.clone()
-                && !end.is_frozen(now)
+                && !end.sleeps(now)
                 && let Some(packet) = traffic.packet(&mut end.driven, &ways(&network, false))
             {
                 let sealed = end.driven.seal(&packet);

@@ -1,0 +1,124 @@
+//! Every handshake over a network that loses a third: it completes, or ends cleanly in its time.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use adit_testing::{Conditions, seeds};
+
+use super::{
+    World,
+    variants::{Choice, Proof, Variant, Wrap},
+};
+use crate::{
+    algorithms::Cipher,
+    session::iv_proto,
+    tests::{millis, secs},
+};
+
+/// `connect-timeout` and `hand-window` of the client, one after the other, and a moment.
+const LIMIT: u64 = 181;
+
+/// Whether it came up.
+fn decided(variant: &Variant, seed: u64) -> bool {
+    let mut world = variant.world(seed, |setup| setup.conditions = Conditions::BAD);
+    let is_up = |world: &World| world.clients[0].driven.is_up();
+    let decided = world.run_until(secs(LIMIT), |world| is_up(world) || world.clients[0].driven.closed().is_some());
+    assert!(decided, "neither up nor closed after {:?}", world.clock.elapsed());
+    world.conditions(Conditions::GOOD);
+    if !is_up(&world) {
+        // What the server made for it goes as well.
+        world.run(secs(LIMIT));
+        let census = world.census();
+        assert_eq!((census.peers, census.leases, census.deadlines), (0, 0, 0), "{:?}", world.clients[0].driven.closed());
+        return false;
+    }
+    world.assert_agree();
+    world.start_traffic(millis(100), 100);
+    world.run(secs(1));
+    world.stop_traffic().assert_nothing_lost();
+    true
+}
+
+/// Runs a variant for all seeds.
+fn handshakes(name: &str, change: impl FnOnce(&mut Choice)) {
+    let (variant, up, all) = (Variant::new(change), AtomicU64::new(0), AtomicU64::new(0));
+    seeds(name, 1000, |seed| {
+        all.fetch_add(1, Relaxed);
+        up.fetch_add(decided(&variant, seed).into(), Relaxed);
+    });
+    let (up, all) = (up.into_inner(), all.into_inner());
+    assert!(up * 100 >= all * 95 || all < 100, "only {up} of {all} came up");
+}
+
+/// Not announced: data keys are made by the PRF.
+const WITHOUT_EXPORTER: u32 = iv_proto::TLS_KEY_EXPORT;
+
+macro_rules! handshakes {
+    ($($name:ident: $wrap:ident, $withheld:expr, $proof:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            handshakes(stringify!($name), |choice| {
+                (choice.wrap, choice.proof, choice.withheld) = (Wrap::$wrap, Proof::$proof, $withheld);
+            });
+        }
+    )*};
+}
+
+handshakes! {
+    unwrapped_exporter_certificate: None, 0, Certificate;
+    unwrapped_exporter_password: None, 0, Password;
+    unwrapped_exporter_both: None, 0, Both;
+    unwrapped_prf_certificate: None, WITHOUT_EXPORTER, Certificate;
+    unwrapped_prf_password: None, WITHOUT_EXPORTER, Password;
+    unwrapped_prf_both: None, WITHOUT_EXPORTER, Both;
+    tls_auth_exporter_certificate: TlsAuth, 0, Certificate;
+    tls_auth_exporter_password: TlsAuth, 0, Password;
+    tls_auth_exporter_both: TlsAuth, 0, Both;
+    tls_auth_prf_certificate: TlsAuth, WITHOUT_EXPORTER, Certificate;
+    tls_auth_prf_password: TlsAuth, WITHOUT_EXPORTER, Password;
+    tls_auth_prf_both: TlsAuth, WITHOUT_EXPORTER, Both;
+    tls_crypt_exporter_certificate: TlsCrypt, 0, Certificate;
+    tls_crypt_exporter_password: TlsCrypt, 0, Password;
+    tls_crypt_exporter_both: TlsCrypt, 0, Both;
+    tls_crypt_prf_certificate: TlsCrypt, WITHOUT_EXPORTER, Certificate;
+    tls_crypt_prf_password: TlsCrypt, WITHOUT_EXPORTER, Password;
+    tls_crypt_prf_both: TlsCrypt, WITHOUT_EXPORTER, Both;
+    tls_crypt_v2_exporter_certificate: TlsCryptV2, 0, Certificate;
+    tls_crypt_v2_exporter_password: TlsCryptV2, 0, Password;
+    tls_crypt_v2_exporter_both: TlsCryptV2, 0, Both;
+    tls_crypt_v2_prf_certificate: TlsCryptV2, WITHOUT_EXPORTER, Certificate;
+    tls_crypt_v2_prf_password: TlsCryptV2, WITHOUT_EXPORTER, Password;
+    tls_crypt_v2_prf_both: TlsCryptV2, WITHOUT_EXPORTER, Both;
+}
+
+#[test]
+fn with_a_certificate_of_rsa() {
+    handshakes("with_a_certificate_of_rsa", |choice| choice.rsa = true);
+}
+
+#[test]
+fn with_aes_cbc() {
+    handshakes("with_aes_cbc", |choice| {
+        let ciphers = vec![Cipher::Aes256Cbc];
+        (choice.client.data_ciphers, choice.server.data_ciphers) = (ciphers.clone(), ciphers);
+    });
+}
+
+#[test]
+fn with_chacha20() {
+    handshakes("with_chacha20", |choice| {
+        choice.client.data_ciphers = vec![Cipher::ChaCha20Poly1305];
+        choice.wrap = Wrap::TlsCrypt;
+    });
+}
+
+#[test]
+fn with_small_control_packets() {
+    handshakes("with_small_control_packets", |choice| {
+        (choice.client.max_packet_size, choice.server.max_packet_size) = (500, 500);
+    });
+}
+
+#[test]
+fn without_data_v2() {
+    handshakes("without_data_v2", |choice| choice.withheld = iv_proto::DATA_V2);
+}
