@@ -179,7 +179,7 @@ impl Established {
             return Ok(());
         }
         self.children.push(ChildSa::initiated(cx, agreed, &keys)?);
-        self.tell_network(cx, spi_in);
+        self.now_seals(cx, spi_in);
         let Some(old_spi) = rekeys else { return Ok(()) };
         if let Some(old) = self.child(old_spi) {
             old.replaced(cx);
@@ -366,7 +366,7 @@ impl Established {
         let spi_in = agreed.spi_in;
         let child = ChildSa::first_answered(cx, agreed, &keys).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
         self.children.push(child);
-        self.tell_network(cx, spi_in);
+        self.now_seals(cx, spi_in);
         Ok(payloads)
     }
 
