@@ -350,6 +350,10 @@ impl Established {
             Role::InUse => Err(SessionError::PeerGone(sent)),
             Role::Offered | Role::Replaced | Role::Deleting => {
                 self.remove_sa(cx, spi);
+                if role == Role::Deleting && !self.superseded {
+                    // As long as the peer has seen neither this deletion nor anything on the successor, it keeps to the old one.
+                    self.want(cx, Wanted::Liveness);
+                }
                 Ok(())
             }
         }
