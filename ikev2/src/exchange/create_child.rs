@@ -287,7 +287,9 @@ impl Established {
         let answer = match request.notify(NotifyType::REKEY_SA) {
             None if rekeys_ike => self.answer_rekey_ike(cx, spi, request),
             // One child carries everything there is.
-            None if cx.end.is_client() || !self.children.is_empty() => Err(refuse(NotifyType::NO_ADDITIONAL_SAS)),
+            None if cx.end.is_client() || self.children.iter().any(|child| !child.is_deleting()) => {
+                Err(refuse(NotifyType::NO_ADDITIONAL_SAS))
+            }
             None => self.answer_new_child(cx, spi, request),
             Some(rekey) => self.answer_rekey_child(cx, spi, rekey, request),
         };
