@@ -406,16 +406,16 @@ impl Established {
         if let Some(old) = replaced.and_then(|old| self.child(old)) {
             old.replaced(cx);
         }
-        self.tell_network(cx, spi_in);
-    }
-
-    /// The child is gone for both ends, for whatever reason; whether packets have nowhere to go now.
         self.now_seals(cx, spi_in);
     }
 
     /// The sealer of this child was handed over.
     pub(crate) fn now_seals(&mut self, cx: &mut Context<'_>, spi_in: u32) {
         self.sealing = Some(spi_in);
+        self.tell_network(cx, spi_in);
+    }
+
+    /// The child is gone for both ends, for whatever reason; whether packets have nowhere to go now.
     pub(crate) fn remove_child(&mut self, cx: &mut Context<'_>, spi_in: u32) -> bool {
         let Some(at) = self.children.iter().position(|child| child.spi_in == spi_in) else { return false };
         let child = self.children.remove(at);

@@ -3,7 +3,11 @@
 use std::time::Instant;
 
 use super::{ServerSession, State};
-use crate::{established::Established, exchange::Wanted, sa::Timer};
+use crate::{
+    established::Established,
+    exchange::Wanted,
+    sa::{Context, Timer},
+};
 
 impl ServerSession {
     pub(crate) fn established(&mut self) -> Option<&mut Established> {
@@ -14,10 +18,11 @@ impl ServerSession {
     }
 
     pub(crate) fn want(&mut self, now: Instant, wanted: Wanted) {
-        let (mut cx, state) = self.parts(now);
-        if let State::Established(established) = state {
-            established.want(&mut cx, wanted);
-        }
+        self.act(now, |established, cx| established.want(cx, wanted));
+    }
+
+    pub(crate) fn act(&mut self, now: Instant, act: impl FnOnce(&mut Established, &mut Context<'_>)) {
+        self.with_established(now, act);
     }
 
     /// Every timer that runs.

@@ -9,8 +9,8 @@ use rcgen::{
     SignatureAlgorithm, date_time_ymd,
 };
 
-pub(super) use crate::tests::pki::{CA, OTHER_CA};
 use crate::tests::pki::Ca;
+pub(super) use crate::tests::pki::{CA, OTHER_CA};
 
 /// The name of the gateway.
 pub(super) const GATEWAY: &str = "vpn.example";
