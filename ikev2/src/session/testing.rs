@@ -6,7 +6,7 @@ use super::{Session, State};
 use crate::{
     established::Established,
     exchange::Wanted,
-    sa::{Context, Timer},
+    sa::{Context, Timer, initiator::Handshake},
 };
 
 impl Session {
@@ -23,6 +23,20 @@ impl Session {
 
     pub(crate) fn act(&mut self, now: Instant, act: impl FnOnce(&mut Established, &mut Context<'_>)) {
         self.with_established(now, act);
+    }
+
+    /// For tables of what becomes of it.
+    pub(crate) const fn state_name(&self) -> &'static str {
+        match &self.state {
+            State::Handshake(Handshake::Init(_)) => "Init",
+            State::Handshake(Handshake::Auth(_)) => "Auth",
+            State::Handshake(Handshake::Eap(_)) => "Eap",
+            State::Handshake(Handshake::Proved(_)) => "Proved",
+            State::Leaving(_) => "Leaving",
+            State::Established(_) => "Established",
+            State::Closing(_) => "Closing",
+            State::Closed => "Closed",
+        }
     }
 
     /// Every timer that runs.

@@ -28,6 +28,7 @@ mod refusals;
 mod retransmission;
 mod settings;
 mod simulation;
+mod tables;
 
 use std::{
     sync::LazyLock,
