@@ -9,32 +9,28 @@ use rcgen::{
     SignatureAlgorithm, date_time_ymd,
 };
 
-use crate::tests::pki::Ca;
-pub(super) use crate::tests::pki::{CA, OTHER_CA};
+use crate::tests::pki::{CA, Ca};
 
 /// The name of the gateway.
-pub(super) const GATEWAY: &str = "vpn.example";
+pub(in crate::tests) const GATEWAY: &str = "vpn.example";
 /// The name of the client.
-pub(super) const CLIENT: &str = "client.example";
+pub(in crate::tests) const CLIENT: &str = "client.example";
 
 /// The certificates of both ends, with keys of one kind.
-pub(super) struct Kind {
-    pub(super) gateway: Arc<ClientIdentity>,
-    pub(super) client: Arc<ClientIdentity>,
+pub(in crate::tests) struct Kind {
+    pub(in crate::tests) gateway: Arc<ClientIdentity>,
+    pub(in crate::tests) client: Arc<ClientIdentity>,
 }
 
-pub(super) static P256: LazyLock<Kind> = LazyLock::new(|| Kind::new(&PKCS_ECDSA_P256_SHA256));
-pub(super) static P384: LazyLock<Kind> = LazyLock::new(|| Kind::new(&PKCS_ECDSA_P384_SHA384));
-pub(super) static ED25519: LazyLock<Kind> = LazyLock::new(|| Kind::new(&PKCS_ED25519));
+pub(in crate::tests) static P256: LazyLock<Kind> = LazyLock::new(|| Kind::new(&PKCS_ECDSA_P256_SHA256));
+pub(in crate::tests) static P384: LazyLock<Kind> = LazyLock::new(|| Kind::new(&PKCS_ECDSA_P384_SHA384));
+pub(in crate::tests) static ED25519: LazyLock<Kind> = LazyLock::new(|| Kind::new(&PKCS_ED25519));
 /// Of 2048 bits; `ring` makes no such keys, so both ends have the same one.
-pub(super) static RSA: LazyLock<Kind> = LazyLock::new(|| {
+pub(in crate::tests) static RSA: LazyLock<Kind> = LazyLock::new(|| {
     let pem = include_str!("../../../testdata/certificates/rsa.key");
     let key = || KeyPair::from_pem(pem).unwrap();
     Kind { gateway: leaf(GATEWAY, &CA, &key()), client: leaf(CLIENT, &CA, &key()) }
 });
-/// Of a client, by somebody the gateway does not trust.
-pub(super) static STRANGER: LazyLock<Arc<ClientIdentity>> =
-    LazyLock::new(|| leaf(CLIENT, &OTHER_CA, &KeyPair::generate().unwrap()));
 
 impl Kind {
     fn new(algorithm: &'static SignatureAlgorithm) -> Self {
@@ -43,7 +39,7 @@ impl Kind {
     }
 }
 
-pub(super) fn anchor() -> CertificateDer<'static> {
+pub(in crate::tests) fn anchor() -> CertificateDer<'static> {
     CA.as_ref().der().clone()
 }
 

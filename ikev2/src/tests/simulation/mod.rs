@@ -1,6 +1,6 @@
 //! Both ends of ours in one world: [`Session`] and [`Responder`] on links that lose, delay and repeat, on a virtual clock.
 
-mod certificates;
+pub(super) mod certificates;
 mod collisions;
 mod handshakes;
 
