@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adit_tunnel::{CloseKind, Closed, Retry};
 
-use crate::tls::TlsFailure;
+use crate::tls::{TlsError, TlsFailure};
 
 /// The `source` of every [`Closed`] of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +113,12 @@ pub enum PeerMisbehaved {
     /// PUSH_REPLY is longer than we are willing to hold.
     #[error("its PUSH_REPLY exceeds our bounds")]
     PushReplyTooLong,
+}
+
+impl From<TlsError> for SessionError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error.into())
+    }
 }
 
 fn reason(text: &str) -> String {

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use adit_tunnel::{
-    Random,
+    Class, KeyTag, Random,
     wire::{DecodeError, Writer},
 };
 use bytes::Bytes;
@@ -48,6 +48,19 @@ impl Opcode {
     /// What the first byte of any datagram says.
     pub(crate) const fn split(first: u8) -> (Self, KeyId) {
         (Self(first >> 3), KeyId(first & 7))
+    }
+
+    /// What a session makes of a datagram.
+    pub(crate) fn classify(datagram: &[u8]) -> Class {
+        let Some(&first) = datagram.first() else { return Class::Ignore };
+        let (opcode, key_id) = Self::split(first);
+        if opcode.is_data() {
+            Class::Data(KeyTag(key_id.value().into()))
+        } else if opcode.is_control() {
+            Class::Control
+        } else {
+            Class::Ignore
+        }
     }
 
     /// Whether the datagram belongs to the data channel.
@@ -358,6 +371,11 @@ impl EarlyNegotiation {
     pub(crate) const ID_BLOCK: u32 = 0x0f00_0000;
     const TYPE_FLAGS: u16 = 1;
     const FLAG_RESEND_WRAPPED_KEY: u16 = 1;
+
+    /// The payload of a server's reset.
+    pub(crate) const fn encode(self) -> &'static [u8] {
+        if self.resend_wrapped_key { &[0, 1, 0, 2, 0, 1] } else { &[] }
+    }
 
     /// Reads the payload of a server's reset; an empty one says nothing.
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
