@@ -148,6 +148,18 @@ impl DataKeys {
         }
     }
 
+    /// The peer is not welcome any more: nothing is opened or sealed from now on.
+    pub(crate) fn withdraw(&mut self, events: &mut Events) {
+        if self.live.is_empty() {
+            return;
+        }
+        self.next_sealer = None;
+        events.push_back(Event::Keys(KeyChange::RemoveFlow { flow: FlowId::default() }));
+        while !self.live.is_empty() {
+            self.retire_oldest(events);
+        }
+    }
+
     /// Does what is due: seals with the newest key, drops keys whose time is over.
     pub(crate) fn on_time(&mut self, now: Instant, events: &mut Events) {
         if self.next_sealer.as_ref().is_some_and(|waiting| waiting.until <= now) {

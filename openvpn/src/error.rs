@@ -110,6 +110,9 @@ pub enum PeerMisbehaved {
     /// More control messages, or longer ones, than we are willing to hold.
     #[error("its control messages exceed our bounds")]
     ControlMessageTooLong,
+    /// More than a peer may make us hold.
+    #[error("it makes us hold more bytes than it may")]
+    HoldsTooMuch,
     /// PUSH_REPLY is longer than we are willing to hold.
     #[error("its PUSH_REPLY exceeds our bounds")]
     PushReplyTooLong,

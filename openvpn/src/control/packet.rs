@@ -131,6 +131,9 @@ impl fmt::Debug for KeyId {
 pub(crate) struct SessionId([u8; 8]);
 
 impl SessionId {
+    /// What stands in for a random one that turned out to be all zero.
+    pub(crate) const FALLBACK: Self = Self([1; 8]);
+
     /// `None` if all zero, which 2.x uses for "not known yet".
     pub(crate) const fn new(bytes: [u8; 8]) -> Option<Self> {
         if u64::from_be_bytes(bytes) == 0 { None } else { Some(Self(bytes)) }
@@ -141,7 +144,7 @@ impl SessionId {
         let mut bytes = [0; 8];
         random.fill(&mut bytes);
         // A generator that yields zero once must not hang us: any other value does as well.
-        Self::new(bytes).unwrap_or(Self([1; 8]))
+        Self::new(bytes).unwrap_or(Self::FALLBACK)
     }
 
     pub(crate) const fn bytes(&self) -> &[u8; 8] {

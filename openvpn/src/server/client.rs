@@ -90,7 +90,10 @@ mod tests {
             Some(Cipher::Aes128Gcm)
         );
         assert_eq!(choice("IV_CIPHERS=BF-CBC:AES-256-CBC\n", "V4,cipher AES-256-GCM", |_| {}), None);
-        assert_eq!(choice("IV_CIPHERS=\n", "", |settings| settings.data_ciphers_fallback = Some(Cipher::Aes256Cbc)), None);
+        assert_eq!(
+            choice("IV_CIPHERS=\n", "", |settings| settings.data_ciphers_fallback = Some(Cipher::Aes256Cbc)),
+            None
+        );
     }
 
     #[test]

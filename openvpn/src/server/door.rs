@@ -9,7 +9,7 @@ use crate::{
     config::ControlWrap,
     control::{
         packet::{ControlPacket, EarlyNegotiation, Header, KeyId, Opcode},
-        wrap::{Role, Seen, WrapError, Wrapper},
+        wrap::{Role, WrapError, Wrapper},
     },
     crypto::Crypto,
     keys::{ClientKeyMetadata, TlsCryptV2ServerKey, WrappedKeyError},
@@ -18,7 +18,6 @@ use crate::{
 /// A control packet of a stranger, authentic as far as its wrapping can tell.
 pub(super) struct Knock {
     pub(super) packet: ControlPacket,
-    pub(super) seen: Seen,
     /// The wrapping of a session with this client.
     pub(super) wrap: ControlWrap,
     /// The client can bring its wrapped key twice.
@@ -55,7 +54,7 @@ pub(super) fn hear(config: &ServerConfig, datagram: &[u8], unix: Duration) -> Re
     };
     let (packet, seen) = Wrapper::new(&wrap, Role::Server, crypto).verify(datagram)?;
     let early_negotiation = matches!(wrap, ControlWrap::TlsCryptV2 { .. }) && seen.says_early_negotiation();
-    Ok(Knock { packet, seen, wrap, early_negotiation })
+    Ok(Knock { packet, wrap, early_negotiation })
 }
 
 impl Knock {

@@ -18,8 +18,8 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-pub(crate) use accepting::AcceptTemplate;
 pub use accepting::ClientCertificateError;
+pub(crate) use accepting::{AcceptTemplate, holder};
 pub(crate) use adit_pki::ToldClock;
 pub(crate) use settings::TlsTemplate;
 pub use verify::ServerCertificateError;
