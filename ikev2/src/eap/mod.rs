@@ -1,4 +1,4 @@
-//! EAP, the side that is asked (RFC 3748).
+//! EAP, the side that is asked (RFC 3748); the side that asks is in [`server`].
 //!
 //! ```text
 //!          Identity, Notification, Nak
@@ -20,6 +20,7 @@ mod method;
 mod mschapv2;
 mod nak;
 mod packet;
+pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -34,6 +35,7 @@ pub(crate) use self::credentials::EapMethods;
 pub use self::{
     error::{EapError, EapServerRefused, EapUnusable},
     packet::EapType,
+    server::{EapClientError, EapServerConfig, EapServerMethod, EapUser},
 };
 use self::{
     method::{Context, Method},
@@ -149,6 +151,10 @@ impl EapPeer {
     /// or the gateway itself, may send it at any time (CVE-2021-45079).
     fn finish(&mut self) -> Result<Option<Secret>, EapError> {
         match mem::replace(&mut self.state, State::Closed) {
+            // A deliberate fault, which tests must notice: whoever says so has let us in.
+            State::Running { mut method, .. } if cfg!(adit_sabotage = "early_success") => {
+                Ok(method.finish().unwrap_or(None))
+            }
             State::Idle { .. } => Err(EapError::SuccessTooEarly(None)),
             State::Running { mut method, .. } => method.finish(),
             State::Closed => Err(EapError::AfterTheEnd),

@@ -2,6 +2,7 @@
 //!
 //! Seeds are fixed; `TUNNEL_TEST_SEED` sets another one.
 
+mod associations;
 mod bounds;
 mod client;
 mod close;
@@ -9,8 +10,13 @@ mod craft;
 mod fragments;
 mod garbage;
 mod host;
+
 mod icmp;
+mod incoming;
+mod incoming_bounds;
 mod link;
+mod matrix;
+mod pair;
 mod reconfigure;
 mod transfer;
 mod udp;
