@@ -180,6 +180,12 @@ impl Reliable {
         Self { expected: 1, sent_acks: [0].into(), ..Self::new(tls_timeout, 1) }
     }
 
+    /// The id of the next packet to deliver.
+    #[cfg(test)]
+    pub(crate) const fn expected(&self) -> u32 {
+        self.expected
+    }
+
     /// Packets sent or waiting that the peer has not acknowledged.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
