@@ -1,13 +1,18 @@
 //! Every variant of the handshake on links that lose nearly a third, in both directions, and deliver the rest late, twice and out of
 //! order: it comes up and both ends agree, or it ends for both within its time.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use adit_testing::{Conditions, seeds};
 use adit_tunnel::{CloseKind, Tunnel};
 
 use super::{Ends, Plan, certificates, password, secs};
-use crate::{EapMethod, EapServerMethod, MsChapV2Secret};
+use crate::{
+    EapMethod, EapServerMethod, EapTlsIdentity, EapTlsServer, MsChapV2Secret, TlsVersion, TtlsInner, TtlsInnerMethod,
+};
 
 /// A thousand times.
 fn on_bad_links(name: &str, change: impl FnOnce(&mut Ends)) {
@@ -70,6 +75,13 @@ variants! {
     eap_mschapv2: |ends| ends.eap(EapMethod::MsChapV2(MsChapV2Secret::Password(password())), EapServerMethod::MsChapV2);
     eap_gtc: |ends| ends.eap(EapMethod::Gtc(password()), EapServerMethod::Gtc);
     eap_md5: |ends| ends.eap(EapMethod::Md5(password()), EapServerMethod::Md5);
+    eap_tls_1_2: |ends| eap_tls(ends, TlsVersion::V1_2);
+    eap_tls_1_3: |ends| eap_tls(ends, TlsVersion::V1_3);
+    eap_ttls_pap: |ends| eap_ttls(ends, TtlsInner::Pap(password()), TtlsInnerMethod::Pap);
+    eap_ttls_mschapv2: |ends| {
+        let secret = MsChapV2Secret::Password(password());
+        eap_ttls(ends, TtlsInner::MsChapV2(secret), TtlsInnerMethod::MsChapV2);
+    };
     with_cookie: |ends| ends.limits.cookie_threshold = 0;
     with_invalid_ke: another_group;
     with_cookie_and_invalid_ke: |ends| {
@@ -85,6 +97,38 @@ variants! {
     };
     without_a_nat: |ends| ends.world.nat = false;
     without_mobike: |ends| ends.both(|settings| settings.mobike = false);
+}
+
+fn eap_tls(ends: &mut Ends, version: TlsVersion) {
+    let certificate = Arc::clone(&certificates::P256.client);
+    let server = EapTlsServer { min_version: version, max_version: version, ..tls_server() };
+    let identity = EapTlsIdentity { min_version: version, max_version: version, ..tls_identity() };
+    ends.eap(EapMethod::Tls { certificate, server }, EapServerMethod::Tls(identity));
+}
+
+fn eap_ttls(ends: &mut Ends, client: TtlsInner, gateway: TtlsInnerMethod) {
+    let client = EapMethod::Ttls { server: tls_server(), anonymous_identity: None, inner: client };
+    ends.eap(client, EapServerMethod::Ttls { tls: tls_identity(), inner: vec![gateway] });
+}
+
+fn tls_server() -> EapTlsServer {
+    EapTlsServer {
+        anchors: vec![certificates::anchor()],
+        crls: vec![],
+        name: Some(certificates::GATEWAY.to_owned()),
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+    }
+}
+
+fn tls_identity() -> EapTlsIdentity {
+    EapTlsIdentity {
+        certificate: Arc::clone(&certificates::P256.gateway),
+        anchors: vec![certificates::anchor()],
+        crls: vec![],
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+    }
 }
 
 /// The client begins with a group that the gateway does not take.
