@@ -137,6 +137,7 @@ mod outbox;
 mod packet;
 mod random;
 mod reassembly;
+mod rto;
 mod segment;
 mod slots;
 mod stack;
