@@ -27,6 +27,8 @@ mod recorded;
 mod refusals;
 mod retransmission;
 mod settings;
+mod simulation;
+mod tables;
 
 use std::{
     sync::LazyLock,

@@ -94,6 +94,16 @@ impl Answering {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn sa_mut(&mut self) -> &mut IkeSa {
+        match self {
+            Self::Secured(secured) => &mut secured.sa,
+            Self::Eap(eap) => &mut eap.secured.sa,
+            Self::Proving(proving) => &mut proving.secured.sa,
+            Self::Applied(applied) => &mut applied.secured.sa,
+        }
+    }
+
     /// What is waited for, for people.
     pub(crate) const fn stage(&self) -> &'static str {
         match self {
@@ -470,10 +480,13 @@ impl Applied {
         Box::new(secured).refuse(cx, &received, refused, Vec::new(), ServerError::NotAdmitted)
     }
 
-    fn admit(mut self: Box<Self>, cx: &mut GatewayContext<'_>, network: NetworkConfig) -> Step {
+    fn admit(mut self: Box<Self>, cx: &mut GatewayContext<'_>, mut network: NetworkConfig) -> Step {
         let Some(request) = self.wish.request.clone() else {
             return self.without_child(cx, NotifyType::FAILED_CP_REQUIRED);
         };
+        // Of a family that was not asked for, nothing is given.
+        let asked = network::requested(&request);
+        network.addresses.retain(|net| asked.iter().any(|address| address.is_ipv4() == net.address().is_ipv4()));
         if network.addresses.is_empty() {
             return self.without_child(cx, NotifyType::INTERNAL_ADDRESS_FAILURE);
         }
