@@ -19,6 +19,8 @@ mod push;
 mod routes;
 mod session;
 mod slot;
+#[cfg(test)]
+mod testing;
 
 pub use self::{
     config::{

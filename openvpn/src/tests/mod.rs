@@ -26,6 +26,7 @@ mod renegotiation;
 mod revocation;
 mod server;
 mod server_side;
+mod simulation;
 mod timing;
 mod tls_settings;
 mod transitions;

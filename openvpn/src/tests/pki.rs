@@ -126,9 +126,8 @@ pub(super) fn leaf(ca: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Leaf
 /// A server's certificate with an RSA key: its PKCS#1 form is wrapped up as PKCS#8 (RFC 5208 §5).
 pub(super) fn rsa_leaf() -> Leaf {
     let pkcs1 = adit_pki::private_key(include_bytes!("../../testdata/keys/rsa.pkcs1.key"), None).unwrap();
-    let sequence = |tag: u8, content: &[u8]| {
-        [&[tag, 0x82], (content.len() as u16).to_be_bytes().as_slice(), content].concat()
-    };
+    let sequence =
+        |tag: u8, content: &[u8]| [&[tag, 0x82], (content.len() as u16).to_be_bytes().as_slice(), content].concat();
     let rsa_encryption = [0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
     let inner = sequence(4, pkcs1.secret_der());
     let pkcs8 = sequence(0x30, &[[2, 1, 0].as_slice(), &rsa_encryption, &inner].concat());

@@ -28,7 +28,12 @@ fn decided(variant: &Variant, seed: u64) -> bool {
         // What the server made for it goes as well.
         world.run(secs(LIMIT));
         let census = world.census();
-        assert_eq!((census.peers, census.leases, census.deadlines), (0, 0, 0), "{:?}", world.clients[0].driven.closed());
+        assert_eq!(
+            (census.peers, census.leases, census.deadlines),
+            (0, 0, 0),
+            "{:?}",
+            world.clients[0].driven.closed()
+        );
         return false;
     }
     world.assert_agree();
