@@ -2,6 +2,7 @@
 //!
 //! Seeds are fixed; `TUNNEL_TEST_SEED` sets another one.
 
+mod associations;
 mod bounds;
 mod client;
 mod close;
@@ -12,7 +13,9 @@ mod host;
 
 mod icmp;
 mod incoming;
+mod incoming_bounds;
 mod link;
+mod matrix;
 mod pair;
 mod reconfigure;
 mod transfer;
