@@ -2,9 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use ::ikev2::{
-    AcceptedPeers, Config, Credentials, Identity, PeerVerifier, Remote, ResponderConfig, SharedKey,
-};
+use ::ikev2::{AcceptedPeers, Config, Credentials, Identity, PeerVerifier, Remote, ResponderConfig, SharedKey};
 use adit_tunnel::Transport;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +10,7 @@ use tokio::{
 };
 
 use super::{answering::gateway_options, options, soon};
-use crate::{Builder, Client, gateway::Gateway, ikev2};
+use crate::{Builder, Client, ClientEvent, FailureKind, gateway::Gateway, ikev2};
 
 fn start() -> Gateway {
     let accepted = AcceptedPeers {
@@ -29,7 +27,7 @@ async fn connect(gateway: &Gateway, name: &str) -> Client {
     let config = Config::builder(vec![Remote::new(address.ip().to_string(), address.port())])
         .peer(PeerVerifier::Psk { key: "shared".into(), identity: None })
         .credentials(Credentials::Psk("shared".into()))
-        .local_identity(Identity::of_host(name))
+        .settings(|settings| settings.local_identity = Some(Identity::of_host(name)))
         .build()
         .unwrap();
     soon(Builder::new(ikev2::Ikev2::from(Arc::new(config))).options(options()).connect()).await.expect("connected")
@@ -59,7 +57,9 @@ async fn two_clients_fetch_from_the_same_host() {
     let mut names: Vec<_> = gateway.peers().into_iter().filter_map(|peer| peer.identity).collect();
     names.sort();
     assert_eq!(names, ["ann.example", "bob.example"]);
+    let mut events = ann.events();
     soon(gateway.close()).await;
-    soon(ann.closed()).await;
+    let Some(ClientEvent::Down { cause, .. }) = soon(events.next()).await else { panic!("it was told") };
+    assert_eq!(cause.kind(), FailureKind::PeerClosed, "{cause}");
     assert_eq!((gateway.stats().peers, gateway.stats().addresses), (0, 0));
 }
