@@ -34,6 +34,7 @@ use crate::{
     data::{DataOpener, DataSealer},
     data_keys::{DataKeys, Renewal},
     error::PeerMisbehaved,
+    exchanged::Exchanged,
     keepalive::{Keepalive, Limits},
     server::push::Agreed,
     tls::{TlsSession, ToldClock},
@@ -321,7 +322,7 @@ impl ServerSession {
         self.agreed = Some(agreed);
         self.half_open = None;
         if agreed.dynamic_tls_crypt
-            && let Some(exported) = self.slot.export_dynamic_tls_crypt()
+            && let Some(exported) = self.slot.exchanged().and_then(Exchanged::export_dynamic_tls_crypt)
         {
             self.link.set_dynamic(Wrapper::dynamic(&exported, &self.wrap, Role::Server, &self.config.settings.crypto));
             tracing::debug!("renegotiations are wrapped by dynamic tls-crypt");
@@ -432,6 +433,26 @@ impl ServerSession {
     #[cfg(test)]
     pub(crate) fn was_asked_for_options(&self) -> bool {
         self.push_requested
+    }
+
+    /// For tables of what becomes of it: the newest key id, how far its slot is, and how far the session is.
+    #[cfg(test)]
+    pub(crate) fn state_names(&self) -> (u8, &'static str, &'static str) {
+        let phase = match self.phase {
+            Phase::Handshaking => "Handshaking",
+            Phase::Judging => "Judging",
+            Phase::Admitted(_) => "Admitted",
+            Phase::Up => "Up",
+            Phase::Leaving(_) => "Leaving",
+            Phase::Closed => "Closed",
+        };
+        (self.slot.channel.key_id.value(), self.slot.state_name(), phase)
+    }
+
+    /// Our session id, and the id of the client's next packet of the newest key.
+    #[cfg(test)]
+    pub(crate) fn expects(&self) -> (SessionId, u32) {
+        (self.link.session_id, self.slot.channel.reliable.expected())
     }
 
     /// The newest key id.

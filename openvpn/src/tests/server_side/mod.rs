@@ -3,6 +3,7 @@
 mod certificates;
 mod ciphers;
 mod closing;
+mod config;
 mod cookies;
 mod derivations;
 mod float;
@@ -13,4 +14,5 @@ mod limits;
 mod login;
 mod net;
 mod renegotiation;
+mod slots;
 mod wraps;
