@@ -37,7 +37,7 @@ fn all_peers_are_on_one_device() {
     };
     let probe = namespace("ip link set lo up && ip tuntap add dev probe mode tun").output();
     if !probe.is_ok_and(|probe| probe.status.success()) {
-        println!("skipped: no network namespace with a TUN device for this user");
+        eprintln!("skipped: no network namespace with a TUN device for this user");
         return;
     }
     let output = namespace("ip link set lo up && exec \"$0\" --exact \"$1\" --nocapture")
