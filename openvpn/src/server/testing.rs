@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::session::{Phase, ServerSession, Timer};
 
 impl ServerSession {
-    /// Our turn to renegotiate has come.
+    /// Our turn to renegotiate has come, if nothing is going on.
     pub(crate) fn renegotiate_soon(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Up) && self.slot.is_ready() {
+        if matches!(self.phase, Phase::Up) && self.slot.is_ready() && self.slot.channel.all_arrived() {
             self.timers.set(Timer::Renegotiate, now);
         }
     }
