@@ -42,8 +42,8 @@ pub(crate) struct Established {
     /// How the gateway sees us.
     pub(crate) baseline: Baseline,
     traffic: Traffic,
-    /// Since when the gateway has answered nothing but TEMPORARY_FAILURE.
-    failing_since: Option<Instant>,
+    /// Since when the peer has answered nothing but TEMPORARY_FAILURE, and how often.
+    failing: Option<(Instant, u32)>,
     /// When the gateway closed children of its own accord, of late.
     closed_children: Vec<Instant>,
     /// Another association carries the packets; this one is being deleted.
@@ -118,7 +118,7 @@ impl Established {
             answered_at: cx.path.remote.ip(),
             baseline: Baseline::Unknown,
             traffic,
-            failing_since: None,
+            failing: None,
             closed_children: Vec::new(),
             superseded: false,
             needs_reauthentication: false,
@@ -266,7 +266,7 @@ impl Established {
             return Err(PeerMisbehaved::CannotReadUs.into());
         }
         if message.notify(NotifyType::TEMPORARY_FAILURE).is_none() {
-            self.failing_since = None;
+            self.failing = None;
         }
         match exchange {
             Exchange::CreateChild(exchange) => self.on_child_created(cx, *exchange, message),
@@ -449,8 +449,10 @@ impl Established {
 
     /// TEMPORARY_FAILURE: the same again, a little later (RFC 7296 §2.25).
     pub(crate) fn try_again_later(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Outcome<()> {
-        let since = *self.failing_since.get_or_insert(cx.now);
-        if cx.now.saturating_duration_since(since) > LONGEST_TEMPORARY_FAILURE {
+        let (since, times) = self.failing.map_or((cx.now, 1), |(since, times)| (since, times.saturating_add(1)));
+        self.failing = Some((since, times));
+        // Who sleeps for hours between two of them has not been refused for hours.
+        if cx.now.saturating_duration_since(since) > LONGEST_TEMPORARY_FAILURE && times > MANY_TEMPORARY_FAILURES {
             return Err(PeerMisbehaved::TemporaryForever.into());
         }
         self.wanted.insert(wanted);
@@ -585,4 +587,6 @@ const LONGEST_TEMPORARY_FAILURE: Duration = Duration::from_secs(180);
 /// So many children may be closed by the peer…
 const MAX_CLOSED_CHILDREN: usize = 3;
 /// … within this time.
+/// Far fewer than fit into that time.
+const MANY_TEMPORARY_FAILURES: u32 = 20;
 const HABIT: Duration = Duration::from_secs(10);
