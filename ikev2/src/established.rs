@@ -305,9 +305,12 @@ impl Established {
         if deletes_ike && let Some(sa) = self.sa(spi) {
             // Kept for a while: the peer asks again if our answer is lost. What we asked for here is never answered now.
             sa.role = Role::Replaced;
-            sa.exchange = None;
+            let unfinished = sa.exchange.take();
             sa.ike.response_taken(cx);
             cx.set(Timer::Abandon(spi), DELETED_LINGER);
+            if let Some(unfinished) = unfinished {
+                self.want_again(&unfinished);
+            }
         }
         then
     }
