@@ -11,7 +11,7 @@ use crate::{
     child::{Agreed, ChildSa, PATIENCE},
     crypto::DhKey,
     error::{Outcome, PeerMisbehaved, Refusal, SessionError},
-    established::{Established, Role},
+    established::{Established, Role, Sa},
     message::{
         IkeSpi, KeyExchange, Message, Notify, Payload, Proposal, SecurityAssociation, TrafficSelector,
         numbers::{DhGroup, ExchangeType, NotifyType, ProtocolId},
@@ -318,6 +318,11 @@ impl Established {
             // Whatever stood there is copied (RFC 7296 §2.25).
             return Err(Notify {
                 protocol: rekey.protocol,
+        let creating = |sa: &Sa| matches!(sa.exchange, Some(Exchange::CreateChild(_)));
+        if found.is_none() && self.sas.iter().any(creating) {
+            // Perhaps it is the one that we asked for, and the answer is late.
+            return Err(refuse(NotifyType::TEMPORARY_FAILURE));
+        }
                 spi: rekey.spi.clone(),
                 notify_type: NotifyType::CHILD_SA_NOT_FOUND,
                 data: Bytes::new(),
