@@ -28,7 +28,7 @@ pub(crate) struct Established {
     pub(crate) children: Vec<ChildSa>,
     /// The child whose sealer the owner has, by its SPI of ours.
     sealing: Option<u32>,
-    wanted: BTreeSet<Wanted>,
+    pub(crate) wanted: BTreeSet<Wanted>,
     /// What the owner was last told.
     pub(crate) network: NetworkConfig,
     /// What the gateway gave us in the handshake, for as long as the IKE SA and its successors live.
@@ -587,9 +587,9 @@ const TRIES_BEFORE_OTHERS: u32 = 3;
 const TEMPORARY_WAIT: Duration = Duration::from_secs(2);
 /// "Several minutes" (RFC 7296 §2.25).
 const LONGEST_TEMPORARY_FAILURE: Duration = Duration::from_secs(180);
+/// Far fewer than fit into that time.
+const MANY_TEMPORARY_FAILURES: u32 = 20;
 /// So many children may be closed by the peer…
 const MAX_CLOSED_CHILDREN: usize = 3;
 /// … within this time.
-/// Far fewer than fit into that time.
-const MANY_TEMPORARY_FAILURES: u32 = 20;
 const HABIT: Duration = Duration::from_secs(10);
