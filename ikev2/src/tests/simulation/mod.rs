@@ -4,6 +4,7 @@ pub(super) mod certificates;
 mod collisions;
 mod handshakes;
 mod model;
+mod year;
 
 use std::sync::{Arc, Mutex};
 
