@@ -97,7 +97,7 @@ fn the_same_first_datagram_again_gets_the_same_answer_and_makes_nobody() {
         assert_eq!(world.says(End::Listener), answer);
     }
     // From elsewhere it is another's; with a changed byte nobody's.
-    let mut forged = datagram.clone();
+    let mut forged = datagram;
     *forged.bytes.last_mut().unwrap() ^= 1;
     world.deliver(forged);
     world.is_silent(End::Listener);
