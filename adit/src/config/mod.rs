@@ -6,6 +6,7 @@ mod files;
 mod flags;
 mod ovpn;
 mod schema;
+mod source;
 mod sswan;
 mod tables;
 #[cfg(test)]
