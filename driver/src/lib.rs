@@ -57,6 +57,7 @@ mod supervisor;
 mod tunnel_dns;
 mod udp_socket;
 
+pub mod gateway;
 pub mod ikev2;
 pub mod openvpn;
 

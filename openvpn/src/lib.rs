@@ -75,6 +75,7 @@ mod key_exchange;
 mod keys;
 mod options;
 mod profile;
+mod server;
 mod session;
 mod tls;
 
@@ -95,11 +96,15 @@ pub use config::{
 };
 pub use data::{DataOpener, DataSealer};
 pub use error::{PeerMisbehaved, SessionError};
-pub use keys::{KeyError, StaticKey, StaticKeyError};
+pub use keys::{ClientKeyMetadata, KeyError, StaticKey, StaticKeyError, TlsCryptV2ServerKey, WrappedKeyError};
 #[doc(hidden)]
 pub use profile::directives;
 pub use profile::{
     CredentialsWanted, DirectiveOutcome, IntoConfigError, Load, Outcome, Profile, ProfileError, Refusal, Secrets,
 };
+pub use server::{
+    ClientAnchors, ClientCertificates, ClientCheck, ExitNotice, ServerConfig, ServerConfigBuilder, ServerConfigError,
+    ServerLimits, ServerSettings, ServerWrap,
+};
 pub use session::{Carry, Session, iv_proto};
-pub use tls::{ServerCertificateError, TlsFailure};
+pub use tls::{ClientCertificateError, ServerCertificateError, TlsFailure};

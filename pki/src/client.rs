@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use rustls::{client::ResolvesClientCert, crypto::CryptoProvider, sign::CertifiedKey};
+use rustls::{
+    client::ResolvesClientCert,
+    crypto::CryptoProvider,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
 
 use crate::{ClientIdentity, IdentityError};
 
-/// Always answers with the one certificate we have: servers' lists of acceptable issuers are often wrong.
+/// Always answers with the one certificate we have: servers' lists of acceptable issuers are often wrong, and clients of
+/// VPNs name no host.
 #[derive(Debug)]
 pub struct OnlyKey(Arc<CertifiedKey>);
 
@@ -34,5 +40,11 @@ impl ResolvesClientCert for OnlyKey {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+impl ResolvesServerCert for OnlyKey {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.key.choose_scheme(hello.signature_schemes()).map(|_| Arc::clone(&self.0))
     }
 }

@@ -37,4 +37,4 @@ pub use error::KeyError;
 pub use files::{certificates, pkcs12, private_key, revocation_lists};
 pub use identity::{ClientIdentity, IdentityError};
 pub use pkcs12::Pkcs12;
-pub use tls::{Judge, Judged, TlsTrouble};
+pub use tls::{Judge, Judged, JudgedClients, TlsTrouble};

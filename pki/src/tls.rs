@@ -4,17 +4,19 @@ use std::{error::Error, fmt, sync::Arc};
 
 use pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    AlertDescription, CertificateError, DigitallySignedStruct, Error as TlsError, OtherError, SignatureScheme,
+    AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError, OtherError,
+    SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::WebPkiSupportedAlgorithms,
+    server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 
-/// Decides whether a certificate is the server's.
+/// Decides whether a certificate is one of the peers we want.
 pub trait Judge: fmt::Debug + Send + Sync + 'static {
     /// Why it is not.
     type Refusal: Error + Send + Sync + 'static;
 
-    /// The server's own certificate, and what it sent along.
+    /// The peer's own certificate, and what it sent along.
     ///
     /// # Errors
     /// The refusal, which comes back as [`TlsTrouble::Refused`].
@@ -26,7 +28,7 @@ pub trait Judge: fmt::Debug + Send + Sync + 'static {
     ) -> Result<(), Self::Refusal>;
 }
 
-/// A [`Judge`] as rustls wants it; signatures of the handshake are verified by rustls.
+/// A [`Judge`] of servers as rustls wants it; signatures of the handshake are verified by rustls.
 #[derive(Debug)]
 pub struct Judged<J> {
     judge: J,
@@ -75,6 +77,65 @@ impl<J: Judge> ServerCertVerifier for Judged<J> {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// A [`Judge`] of clients as rustls wants it.
+#[derive(Debug)]
+pub struct JudgedClients<J> {
+    judged: Judged<J>,
+    mandatory: bool,
+}
+
+impl<J: Judge> JudgedClients<J> {
+    /// A client without a certificate passes unless one is `mandatory`. `algorithms` are those of the provider.
+    pub const fn new(judge: J, algorithms: WebPkiSupportedAlgorithms, mandatory: bool) -> Self {
+        Self { judged: Judged::new(judge, algorithms), mandatory }
+    }
+}
+
+impl<J: Judge> ClientCertVerifier for JudgedClients<J> {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    /// None: a client has one certificate for us, and sends it whatever we hint at.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        match self.judged.judge.judge(end_entity, intermediates, now) {
+            Ok(()) => Ok(ClientCertVerified::assertion()),
+            Err(refusal) => Err(CertificateError::Other(OtherError(Arc::new(refusal))).into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.judged.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.judged.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.judged.supported_verify_schemes()
     }
 }
 

@@ -58,6 +58,17 @@ pub enum StaticKeyError {
         /// What there is.
         found: usize,
     },
+    /// Not 128 bytes.
+    #[error("the tls-crypt-v2 key of a server has 128 bytes, and this has {bytes}; copy the file again")]
+    ServerKeyLength {
+        /// Bytes found.
+        bytes: usize,
+    },
+    /// A client's key where a server's is wanted.
+    #[error(
+        "this is the tls-crypt-v2 key of a client; the server has another, made with `--genkey tls-crypt-v2-server`"
+    )]
+    ClientKey,
     /// A server's key where a client's is wanted.
     #[error("this is the tls-crypt-v2 key of a server, which must stay there; ask for the client's key")]
     ServerKey,
@@ -169,7 +180,7 @@ fn lines_between<'a>(text: &'a str, label: &'static str) -> Result<Vec<(usize, &
     Err(StaticKeyError::NoEnd(label))
 }
 
-fn base64_between(text: &str, label: &'static str) -> Result<Zeroizing<Vec<u8>>, StaticKeyError> {
+pub(super) fn base64_between(text: &str, label: &'static str) -> Result<Zeroizing<Vec<u8>>, StaticKeyError> {
     let mut digits = Zeroizing::new(String::with_capacity(text.len()));
     for (_, line) in lines_between(text, label)? {
         digits.push_str(line.trim());
@@ -178,12 +189,12 @@ fn base64_between(text: &str, label: &'static str) -> Result<Zeroizing<Vec<u8>>,
 }
 
 const STATIC_KEY: &str = "OpenVPN Static key V1";
-const V2_CLIENT_KEY: &str = "OpenVPN tls-crypt-v2 client key";
-const V2_SERVER_KEY: &str = "OpenVPN tls-crypt-v2 server key";
+pub(super) const V2_CLIENT_KEY: &str = "OpenVPN tls-crypt-v2 client key";
+pub(super) const V2_SERVER_KEY: &str = "OpenVPN tls-crypt-v2 server key";
 /// Tag, key, and length; no metadata at all.
-const MIN_WRAPPED_KEY: usize = 32 + 256 + 2;
+pub(super) const MIN_WRAPPED_KEY: usize = 32 + 256 + 2;
 /// 2.6 `tls_crypt.h`.
-const MAX_WRAPPED_KEY: usize = 1024;
+pub(super) const MAX_WRAPPED_KEY: usize = 1024;
 
 #[cfg(test)]
 mod tests {

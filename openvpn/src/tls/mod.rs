@@ -1,5 +1,7 @@
 //! TLS by rustls: buffered connections, fed and drained one record at a time.
 
+#[allow(dead_code, reason = "the server itself comes next")]
+mod accepting;
 mod settings;
 mod verify;
 
@@ -15,6 +17,8 @@ use pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Error as RustlsError, ProtocolVersion};
 use zeroize::Zeroizing;
 
+pub(crate) use accepting::AcceptTemplate;
+pub use accepting::ClientCertificateError;
 pub(crate) use adit_pki::ToldClock;
 pub(crate) use settings::TlsTemplate;
 pub use verify::ServerCertificateError;

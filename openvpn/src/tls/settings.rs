@@ -61,7 +61,7 @@ impl fmt::Debug for TlsTemplate {
 }
 
 /// The same in words of directives.
-fn identity_error(error: IdentityError) -> ConfigError {
+pub(super) fn identity_error(error: IdentityError) -> ConfigError {
     match error {
         IdentityError::NoCertificate => ConfigError::NoCertificate,
         IdentityError::Certificate { number } => ConfigError::Certificate { number },
@@ -71,13 +71,13 @@ fn identity_error(error: IdentityError) -> ConfigError {
     }
 }
 
-fn versions(tls: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {
+pub(super) fn versions(tls: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {
     let allowed = |version| tls.min.is_none_or(|min| version >= min) && tls.max.is_none_or(|max| version <= max);
     let all = [(TlsVersion::V1_3, &version::TLS13), (TlsVersion::V1_2, &version::TLS12)];
     all.into_iter().filter(|(version, _)| allowed(*version)).map(|(_, supported)| supported).collect()
 }
 
-fn provider(tls: &TlsSettings) -> Result<CryptoProvider, ConfigError> {
+pub(super) fn provider(tls: &TlsSettings) -> Result<CryptoProvider, ConfigError> {
     let mut provider = ring::default_provider();
     choose(&mut provider.kx_groups, &tls.groups, |group, name| group_is(group.name(), name), "tls-groups")?;
     let is_1_3 = |suite: &rustls::SupportedCipherSuite| suite.tls13().is_some();

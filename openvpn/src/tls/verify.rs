@@ -223,7 +223,7 @@ fn subject_text(name: &X509Name<'_>) -> String {
 }
 
 /// The last common name, as OpenVPN picks it.
-fn common_name(name: &X509Name<'_>) -> String {
+pub(super) fn common_name(name: &X509Name<'_>) -> String {
     name.iter_common_name().last().and_then(|cn| cn.as_str().ok()).unwrap_or_default().to_owned()
 }
 

@@ -1,0 +1,164 @@
+//! The handle of a gateway.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Instant};
+
+use adit_tunnel::{IpNet, Listener, PeerId, Transport};
+use tokio::sync::broadcast;
+
+use super::Options;
+use crate::error::Failure;
+
+/// A running gateway. Cheap to clone; when the last clone is dropped, every tunnel is closed.
+#[derive(Clone)]
+pub struct Gateway {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    addresses: Vec<(Transport, SocketAddr)>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Gateway {
+    /// Binds the sockets, opens the way out, and starts to answer. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When a socket cannot be bound, or the TUN device not be made; `InvalidInput` when nothing is to be listened to.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start<L>(listener: L, options: Options) -> io::Result<Self>
+    where
+        L: Listener<Tunnel: Send> + Send + 'static,
+    {
+        drop((listener, options));
+        Err(io::Error::new(io::ErrorKind::Unsupported, "the answering end is being built"))
+    }
+
+    /// What is listened to, with the ports that were free.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<(Transport, SocketAddr)> {
+        self.handle.addresses.clone()
+    }
+
+    /// What happens to peers from now on.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events { receiver: self.handle.events.subscribe() }
+    }
+
+    /// The peers whose tunnels are up, in no order.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        Vec::new()
+    }
+
+    /// Numbers since the start.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::default()
+    }
+
+    /// Resets the inner connections, says goodbye to every peer and waits until that is sent, no longer than
+    /// [`super::Limits::close_timeout`].
+    pub async fn close(&self) {}
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("addresses", &self.handle.addresses).finish_non_exhaustive()
+    }
+}
+
+/// A peer.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its name while it lives; may be another's afterwards.
+    pub id: PeerId,
+    /// Who it is: the user of its login, or else the identity it has proved. `None` while that is not known.
+    pub identity: Option<String>,
+    /// Its addresses inside the tunnel, while it is up.
+    pub addresses: Vec<IpNet>,
+    /// How its datagrams travel.
+    pub transport: Transport,
+    /// Where they come from.
+    pub remote: SocketAddr,
+    /// Since when its tunnel is up.
+    pub since: Option<Instant>,
+}
+
+/// What happened to a peer.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Its tunnel is up.
+    Up(Peer),
+    /// Its datagrams come from elsewhere now.
+    Moved(Peer),
+    /// Its tunnel has ended; [`Failure::was_up`] says whether it had been up.
+    Down(Peer, Failure),
+}
+
+/// What happens to peers, in order.
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<Event>,
+}
+
+impl Events {
+    /// The next event; `None` when the gateway is gone. A reader that falls far behind misses the oldest.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(event) => return Some(event),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+/// Numbers since the gateway was started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Datagrams received, of whatever kind.
+    pub received_datagrams: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Packets of peers that were opened.
+    pub opened_packets: u64,
+    /// Packets sealed and sent.
+    pub sealed_packets: u64,
+    /// Bytes of the datagrams they became.
+    pub sealed_bytes: u64,
+    /// Datagrams dropped that are of no protocol, of no peer, or of more peers than there may be.
+    pub dropped_foreign: u64,
+    /// Datagrams dropped for want of their key.
+    pub dropped_unknown_key: u64,
+    /// Datagrams dropped as malformed, forged or replayed.
+    pub dropped_refused: u64,
+    /// Packets dropped because their source was not the peer's own address.
+    pub dropped_spoofed: u64,
+    /// Packets dropped because no key took them, or nobody has their destination.
+    pub dropped_unsealed: u64,
+    /// Datagrams dropped because their socket took no more.
+    pub dropped_unsent: u64,
+    /// Peers now, up or not.
+    pub peers: usize,
+    /// Peers now whose tunnels are up.
+    pub peers_up: usize,
+    /// How often a tunnel came up.
+    pub times_up: u64,
+    /// Peers that were not let in.
+    pub refused: u64,
+    /// Addresses of the pool in use.
+    pub addresses: usize,
+    /// Inner TCP connections open now.
+    pub connections: usize,
+    /// Inner UDP associations open now.
+    pub associations: usize,
+    /// TCP streams now, with a peer or not.
+    pub streams: usize,
+    /// Deadlines kept for peers: at most one each.
+    pub timers: usize,
+}
