@@ -86,6 +86,7 @@ impl Options {
             keepalive: self.keepalive.map(|interval| interval.min(FOR_EVER)),
             max_connections: self.max_connections,
             udp_idle: self.udp_idle.min(FOR_EVER),
+            ..StackConfig::default()
         }
     }
 }

@@ -11,6 +11,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("eap", eap),
     ("eap_mschapv2", eap_mschapv2),
+    ("eap_server", eap_server),
     ("esp_open", esp_open),
     ("ike_message", ike_message),
     ("ike_payloads_inside_sk", ike_payloads_inside_sk),
@@ -22,7 +23,10 @@ pub use self::{
     message::{ike_message, ike_payloads_inside_sk},
     session::session,
 };
-pub use crate::eap::fuzzing::{eap, eap_mschapv2};
+pub use crate::eap::{
+    fuzzing::{eap, eap_mschapv2},
+    server::fuzzing::eap_server,
+};
 
 #[cfg(test)]
 mod tests;

@@ -103,7 +103,9 @@ pub use config::{
     EapTlsServer, ExpectedIdentity, MsChapV2Secret, PeerVerifier, Remote, Retransmission, Settings, SignatureChoice,
     TlsVersion, TtlsInner, WantsCredentials, WantsPeer,
 };
-pub use eap::{EapError, EapServerRefused, EapType, EapUnusable};
+pub use eap::{
+    EapClientError, EapError, EapServerConfig, EapServerMethod, EapServerRefused, EapType, EapUnusable, EapUser,
+};
 pub use error::{PeerMisbehaved, Refusal, SessionError};
 pub use esp::{EspOpener, EspSealer};
 pub use identity::{Identity, IdentityError};

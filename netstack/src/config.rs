@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use adit_tunnel::IpNet;
+
 use crate::packet::is_unicast;
 
 /// The configuration of a [`Stack`](crate::Stack). [`Default`] has no address: fill in what the tunnel's peer assigned.
@@ -24,16 +26,38 @@ pub struct StackConfig {
     pub buffer: usize,
     /// Size in bytes of each of the two buffers of a connection, once half of `memory` is taken.
     pub small_buffer: usize,
-    /// How long a SYN may stay unanswered.
+    /// How long a SYN may stay unanswered: ours by the remote, the remote's by [`Stack::accept`](crate::Stack::accept).
     pub connect_timeout: Duration,
     /// After how much silence a keep-alive probe is sent; the connection ends with
     /// [`CloseReason::TimedOut`](crate::CloseReason) after four such intervals without an answer. `None`: no probes.
     pub keepalive: Option<Duration>,
-    /// How many TCP connections, and as many UDP sockets, may exist. With the default sizes `memory` is the narrower
+    /// How many TCP connections, and as many UDP sockets and associations, may exist. With the default sizes `memory` is the narrower
     /// bound: it ends at about 1,150 connections.
     pub max_connections: usize,
     /// How long after the last datagram sent to a remote its answers (and ICMP errors about it) are still taken.
+    /// An association that began at the other end is over after so long without a datagram in either direction.
     pub udp_idle: Duration,
+    /// Whether connections and associations that begin at the other end are taken.
+    pub accept: Accept,
+    /// With [`Accept::Any`]: the addresses behind the other end of the tunnel. Packets from any other address are dropped,
+    /// and connections to any other refused. Mind that the networks of a peer's addresses are those it was given with
+    /// them: [`IpNet::host`] is what one peer may send from.
+    pub peers: Vec<IpNet>,
+    /// How many connections may wait for [`Stack::accept`](crate::Stack::accept) at a time; SYNs beyond are dropped, to be
+    /// repeated. As many associations may wait for their [`StackEvent::UdpIncoming`](crate::StackEvent) to be fetched.
+    pub max_incoming: usize,
+}
+
+/// What to make of connections and associations that begin at the other end.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Accept {
+    /// They are strangers, and refused.
+    #[default]
+    Nothing,
+    /// Any address and port is ours to answer for, as a gateway does that relays them: each connection is announced by
+    /// [`StackEvent::Incoming`](crate::StackEvent), each association by [`StackEvent::UdpIncoming`](crate::StackEvent). Echo
+    /// requests are answered for [`StackConfig::addresses`] alone: nobody knows whether the other hosts live.
+    Any,
 }
 
 impl Default for StackConfig {
@@ -50,6 +74,9 @@ impl Default for StackConfig {
             keepalive: Some(Duration::from_secs(60)),
             max_connections: 4096,
             udp_idle: Duration::from_secs(180),
+            accept: Accept::Nothing,
+            peers: Vec::new(),
+            max_incoming: 1024,
         }
     }
 }
@@ -67,6 +94,22 @@ impl StackConfig {
         self
     }
 
+    /// Whether a host with this address may lie behind the other end.
+    pub(crate) fn is_peer(&self, address: IpAddr) -> bool {
+        match self.accept {
+            Accept::Nothing => is_unicast(address),
+            Accept::Any => is_answerable(address) && self.peers.iter().any(|net| net.contains(address)),
+        }
+    }
+
+    /// Whether packets to this address are for us.
+    pub(crate) fn is_ours(&self, address: IpAddr) -> bool {
+        match self.accept {
+            Accept::Nothing => self.addresses.contains(&address),
+            Accept::Any => is_answerable(address),
+        }
+    }
+
     /// The largest packet towards an address of that family.
     pub(crate) fn mtu_for(&self, address: IpAddr) -> usize {
         self.mtu.max(min_mtu(address))
@@ -76,6 +119,12 @@ impl StackConfig {
     pub(crate) fn tcp_mtu_for(&self, address: IpAddr) -> usize {
         self.tcp_mtu.max(min_mtu(address))
     }
+}
+
+/// IPv4 addresses in IPv6 packets (`::ffff:127.0.0.1`) belong on no wire (RFC 4942 §2.2): whoever guards the way out by its IPv4
+/// networks would not see them.
+fn is_answerable(address: IpAddr) -> bool {
+    is_unicast(address) && address == address.to_canonical()
 }
 
 const fn min_mtu(address: IpAddr) -> usize {

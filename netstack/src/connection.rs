@@ -1,6 +1,8 @@
 //! One TCP connection: a smoltcp interface and socket of its own, and what smoltcp leaves to its user.
 //!
 //! ```text
+//!  Incoming ─ accepted ─┐ (refused: forgotten)
+//!                       ▼
 //!            SYN-ACK                    both FINs, RST, time out, ICMP error, address gone
 //!  Connecting ─────▶ Connected ───────────────────────────────────────────────────────────▶ Ended ──▶ (forgotten)
 //!      └────────────────────────────────────────────────────────────────────────────────────▶ │   release
@@ -13,6 +15,7 @@ use crate::{
     CloseReason, StackEvent,
     demux::{TimeWait, Tuple},
     live::Live,
+    segment::Syn,
     slots::Key,
 };
 
@@ -23,6 +26,8 @@ pub struct ConnectionId(pub(crate) Key);
 /// A connection as long as its owner knows it.
 pub(crate) struct Connection {
     pub(crate) tuple: Tuple,
+    /// It began at the other end.
+    pub(crate) answering: bool,
     pub(crate) phase: Phase,
     /// What the budget was charged with.
     pub(crate) charge: usize,
@@ -35,10 +40,23 @@ pub(crate) struct Connection {
     notices: Notices,
 }
 
-/// Whether there is still a socket.
+/// Whether there is a socket.
 pub(crate) enum Phase {
+    /// Not yet: neither accepted nor refused.
+    Incoming(Incoming),
     Live(Box<Live>),
-    Ended { reason: CloseReason, unread: Unread },
+    Ended {
+        reason: CloseReason,
+        unread: Unread,
+    },
+}
+
+/// A SYN that waits for a decision.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming {
+    pub(crate) syn: Syn,
+    /// For how long it waits.
+    pub(crate) until: Option<Instant>,
 }
 
 /// What was received and not read when the connection ended.
@@ -84,23 +102,40 @@ pub(crate) enum Turn {
 
 impl Connection {
     pub(crate) fn new(tuple: Tuple, live: Live, charge: usize) -> Self {
-        let phase = Phase::Live(Box::new(live));
-        Self { tuple, phase, charge, released: false, queued: false, armed: None, notices: Notices::default() }
+        Self::in_phase(tuple, Phase::Live(Box::new(live)), charge, false)
+    }
+
+    pub(crate) fn incoming(tuple: Tuple, incoming: Incoming, charge: usize) -> Self {
+        Self::in_phase(tuple, Phase::Incoming(incoming), charge, true)
+    }
+
+    fn in_phase(tuple: Tuple, phase: Phase, charge: usize, answering: bool) -> Self {
+        let notices = Notices::default();
+        Self { tuple, answering, phase, charge, released: false, queued: false, armed: None, notices }
     }
 
     pub(crate) fn live(&mut self) -> Option<&mut Live> {
         match &mut self.phase {
             Phase::Live(live) => Some(live),
+            Phase::Incoming(_) | Phase::Ended { .. } => None,
+        }
+    }
+
+    /// When it is given up unless something happens.
+    pub(crate) fn gives_up_at(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Incoming(incoming) => incoming.until,
+            Phase::Live(live) => live.gives_up_at(),
             Phase::Ended { .. } => None,
         }
     }
 
     pub(crate) fn send(&mut self, data: &[u8]) -> Result<usize, CloseReason> {
-        let live = match &mut self.phase {
-            Phase::Live(live) => live,
+        let sent = match &mut self.phase {
+            Phase::Incoming(_) => 0,
+            Phase::Live(live) => live.send(data)?,
             Phase::Ended { reason, .. } => return Err(*reason),
         };
-        let sent = live.send(data)?;
         if sent < data.len() {
             self.notices.writable_wanted = true;
         }
@@ -110,6 +145,7 @@ impl Connection {
     pub(crate) fn receive(&mut self, buf: &mut [u8]) -> Result<Option<usize>, CloseReason> {
         self.notices.readable = false;
         match &mut self.phase {
+            Phase::Incoming(_) => Ok(None),
             Phase::Live(live) => Ok(live.receive(buf)),
             Phase::Ended { reason, unread } => match (unread.read(buf), reason) {
                 (0, CloseReason::Finished) => Ok(Some(0)),
@@ -145,8 +181,11 @@ impl Connection {
 
     /// Drops the socket and its buffers; says how much unread data is kept.
     pub(crate) fn end(&mut self, reason: CloseReason) -> usize {
-        let Phase::Live(live) = &mut self.phase else { return 0 };
-        let unread = if self.released { Unread::default() } else { live.unread() };
+        let unread = match &mut self.phase {
+            Phase::Ended { .. } => return 0,
+            Phase::Live(live) if !self.released => live.unread(),
+            Phase::Live(_) | Phase::Incoming(_) => Unread::default(),
+        };
         let kept = unread.bytes.len();
         self.phase = Phase::Ended { reason, unread };
         kept

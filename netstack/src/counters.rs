@@ -14,6 +14,8 @@ pub struct Counters {
     pub bad_checksum: u64,
     /// Packets dropped because they are not for one of our addresses, or not from a unicast address.
     pub misaddressed: u64,
+    /// With [`Accept::Any`](crate::Accept): packets dropped because their source is none of the peers' addresses.
+    pub not_from_peer: u64,
     /// Fragments received.
     pub fragments: u64,
     /// Fragments dropped: of IPv6, malformed, overlapping, or beyond the bounds of reassembly.
@@ -28,9 +30,9 @@ pub struct Counters {
     pub unknown_udp: u64,
     /// TCP segments dropped before they reach a connection: they cannot be part of an honest exchange.
     pub implausible: u64,
-    /// RSTs sent for unknown segments.
+    /// RSTs sent for unknown segments and refused connections.
     pub resets_sent: u64,
-    /// ICMP port unreachable sent for unknown datagrams.
+    /// ICMP errors sent: for unknown datagrams, and for what was refused.
     pub unreachables_sent: u64,
     /// Echo requests answered.
     pub echoes_answered: u64,
@@ -42,6 +44,17 @@ pub struct Counters {
     pub icmp_ignored: u64,
     /// Datagrams dropped because a queue or the memory budget was full, in either direction.
     pub udp_dropped: u64,
+    /// Connections that began at the other end.
+    pub incoming: u64,
+    /// SYNs dropped because too many wait to be accepted, too many connections exist, or the memory budget is full.
+    pub incoming_dropped: u64,
+    /// Connections and associations that were refused by [`Stack::refuse`](crate::Stack::refuse) or
+    /// [`Stack::refuse_udp`](crate::Stack::refuse_udp).
+    pub incoming_refused: u64,
+    /// Associations that began at the other end.
+    pub associations: u64,
+    /// Associations closed before their time because others came.
+    pub associations_evicted: u64,
     /// Connections made with small buffers because half of the budget was taken.
     pub degraded: u64,
     /// Connections and sockets refused.

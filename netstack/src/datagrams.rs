@@ -5,7 +5,6 @@ use std::{net::SocketAddr, time::Instant};
 use crate::{
     ConnectError, Stack, UdpError, UdpId,
     demux::{FIRST_PORT, PORTS},
-    packet,
     udp::{self, SOCKET_COST, UdpSocket},
 };
 
@@ -38,7 +37,7 @@ impl Stack {
         if !self.budget.charge(SOCKET_COST) {
             return Err(ConnectError::NoMemory);
         }
-        let key = self.sockets.insert(UdpSocket::new(port));
+        let key = self.sockets.insert(UdpSocket::bound(port));
         self.ports.insert(port, key);
         Ok(UdpId(key))
     }
@@ -51,19 +50,22 @@ impl Stack {
     pub fn send_udp(&mut self, now: Instant, id: UdpId, remote: SocketAddr, payload: &[u8]) -> Result<(), UdpError> {
         let now = self.clock.advance(now);
         let remote = (remote.ip().to_canonical(), remote.port());
-        let local = self.source_for(remote.0);
+        let source = self.source_for(remote.0);
         let socket = self.sockets.get_mut(id.0).ok_or(UdpError::Closed)?;
-        if !packet::is_unicast(remote.0) || remote.1 == 0 {
+        if !self.config.is_peer(remote.0) || remote.1 == 0 {
             return Err(UdpError::Unaddressable);
         }
-        let local = local.ok_or(UdpError::NoAddressOfFamily)?;
+        let local = match socket.association() {
+            Some(tuple) if tuple.remote == remote => tuple.local,
+            Some(_) => return Err(UdpError::Unaddressable),
+            None => (source.ok_or(UdpError::NoAddressOfFamily)?, socket.port()),
+        };
         let limit = udp::payload_limit(self.config.mtu_for(remote.0), remote.0);
         if payload.len() > limit {
             return Err(UdpError::TooLarge { limit });
         }
         self.identification = self.identification.wrapping_add(1);
-        let packet = udp::packet((local, socket.port), remote, self.identification, payload)
-            .ok_or(UdpError::TooLarge { limit })?;
+        let packet = udp::packet(local, remote, self.identification, payload).ok_or(UdpError::TooLarge { limit })?;
         let cost = udp::cost(packet.len());
         if !socket.may_send(cost) {
             self.counters.udp_dropped += 1;
@@ -92,17 +94,22 @@ impl Stack {
         Some((from, len))
     }
 
-    /// Closes a UDP socket; what it had queued is dropped.
+    /// Closes a UDP socket or association; what it had queued is dropped.
     pub fn close_udp(&mut self, id: UdpId) {
         if let Some(socket) = self.sockets.remove(id.0) {
-            self.ports.remove(&socket.port);
+            match (socket.association(), socket.idle_since()) {
+                (Some(tuple), Some((_, deadline))) => self.associations.remove(&tuple, deadline),
+                _ => {
+                    self.ports.remove(&socket.port());
+                }
+            }
             self.budget.give_back(socket.charged() + SOCKET_COST);
         }
     }
 
-    /// The local port of a UDP socket.
+    /// The local port of a UDP socket or association.
     #[must_use]
     pub fn udp_port(&self, id: UdpId) -> Option<u16> {
-        self.sockets.get(id.0).map(|socket| socket.port)
+        self.sockets.get(id.0).map(UdpSocket::port)
     }
 }

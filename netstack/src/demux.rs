@@ -2,17 +2,32 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
-use crate::{random::Random, slots::Key};
+use crate::{device, random::Random, slots::Key};
 
-/// Addresses and ports of a TCP connection, seen from our side.
+/// Addresses and ports of a connection or association, seen from our side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Tuple {
     pub(crate) local: (IpAddr, u16),
     pub(crate) remote: (IpAddr, u16),
+}
+
+/// Both ends of a connection or association.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Endpoints {
+    /// Ours; of one that began at the other end, where it wants to go.
+    pub local: SocketAddr,
+    /// Theirs, at the other end of the tunnel.
+    pub remote: SocketAddr,
+}
+
+impl From<Tuple> for Endpoints {
+    fn from(tuple: Tuple) -> Self {
+        Self { local: tuple.local.into(), remote: tuple.remote.into() }
+    }
 }
 
 /// What is left of a connection that we closed first: enough to acknowledge a repeated FIN (RFC 9293 §3.6).
@@ -23,11 +38,20 @@ pub(crate) struct TimeWait {
     pub(crate) window: u16,
 }
 
+impl TimeWait {
+    /// Whether a SYN with this sequence number is surely newer than the connection that waits: it may take its place (RFC 9293
+    /// §3.6.1, MAY-2).
+    pub(crate) const fn is_before(&self, sequence: u32) -> bool {
+        device::is_before(self.acknowledgment, sequence)
+    }
+}
+
 /// To whom a 5-tuple belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
     Connection(Key),
-    TimeWait(TimeWait),
+    /// Until then.
+    TimeWait(TimeWait, Instant),
 }
 
 /// All 5-tuples in use.
@@ -66,8 +90,9 @@ impl Demux {
         if self.time_waits.len() >= MAX_TIME_WAITS {
             self.expire_first();
         }
-        self.owners.insert(tuple, Owner::TimeWait(time_wait));
-        self.time_waits.push_back((now + TIME_WAIT, tuple));
+        let until = now + TIME_WAIT;
+        self.owners.insert(tuple, Owner::TimeWait(time_wait, until));
+        self.time_waits.push_back((until, tuple));
     }
 
     /// Frees the 5-tuples that have waited long enough.
@@ -78,8 +103,10 @@ impl Demux {
     }
 
     fn expire_first(&mut self) {
-        // Until now it was nobody else's: only free 5-tuples are given away.
-        if let Some((_, tuple)) = self.time_waits.pop_front() {
+        // A remote may have used it again meanwhile: then it is another's, or waits anew.
+        if let Some((until, tuple)) = self.time_waits.pop_front()
+            && matches!(self.owners.get(&tuple), Some(Owner::TimeWait(_, end)) if *end == until)
+        {
             self.owners.remove(&tuple);
         }
     }

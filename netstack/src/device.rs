@@ -127,6 +127,8 @@ pub(crate) struct Track {
     pub(crate) acknowledged: Option<u32>,
     /// The last window we have sent, as in the header.
     pub(crate) window: u16,
+    /// Something but a SYN was sent. Only then does smoltcp 0.14 know its own window: see `Live::is_implausible`.
+    pub(crate) spoke: bool,
     /// The sequence number after the remote's FIN, once one was received. It may be a lie or ahead of missing data.
     pub(crate) fin: Option<u32>,
 }
@@ -159,6 +161,7 @@ impl Track {
             Some(next) if is_before(next, segment.end()) => self.next = Some(segment.end()),
             Some(_) => {}
         }
+        self.spoke |= !segment.syn;
         if let Some(acknowledgment) = segment.acknowledgment {
             self.acknowledged = Some(acknowledgment);
             self.window = segment.window;

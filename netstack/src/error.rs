@@ -9,7 +9,8 @@ pub enum ConnectError {
     /// The tunnel has no address of the remote's family.
     #[error("the tunnel has no address of that family")]
     NoAddressOfFamily,
-    /// The remote's address or port cannot be connected to: unspecified, multicast, broadcast, or port 0.
+    /// The remote's address or port cannot be connected to: unspecified, multicast, broadcast, port 0, or (with
+    /// [`Accept::Any`](crate::Accept)) not among the peers.
     #[error("that address and port cannot be connected to")]
     Unaddressable,
     /// The memory budget is used up, see [`StackConfig::memory`](crate::StackConfig::memory).
@@ -33,7 +34,8 @@ pub enum CloseReason {
     /// The remote sent a RST.
     #[error("connection reset by the remote")]
     Reset,
-    /// The SYN, data or keep-alive probes stayed unanswered.
+    /// The SYN, data or keep-alive probes stayed unanswered. Also: an incoming connection was neither accepted nor refused
+    /// in time.
     #[error("connection timed out")]
     TimedOut,
     /// An ICMP error answered our SYN.
@@ -45,6 +47,9 @@ pub enum CloseReason {
     /// We ended it with a RST: [`Stack::abort`](crate::Stack::abort).
     #[error("connection aborted")]
     Aborted,
+    /// The memory budget was used up when the connection was to be accepted; the remote got a RST.
+    #[error("the memory for connections is used up")]
+    NoMemory,
     /// Both directions ended with a FIN; also: the connection is not known (any more), or was shut down for sending.
     #[error("connection finished")]
     Finished,
@@ -96,10 +101,11 @@ pub enum UdpError {
     /// The tunnel has no address of the remote's family.
     #[error("the tunnel has no address of that family")]
     NoAddressOfFamily,
-    /// The remote's address or port cannot be sent to: unspecified, multicast, broadcast, or port 0.
+    /// The remote's address or port cannot be sent to: unspecified, multicast, broadcast, port 0, or not that of the
+    /// association.
     #[error("that address and port cannot be sent to")]
     Unaddressable,
-    /// The socket is not known (any more).
+    /// The socket or association is not known (any more).
     #[error("the socket is closed")]
     Closed,
 }

@@ -1,4 +1,4 @@
-//! ICMP and ICMPv6: errors about what we sent, echo requests, and the one error we send.
+//! ICMP and ICMPv6: errors about what we sent, echo requests, and the errors we send.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -150,17 +150,41 @@ fn echo(packet: &Packet<'_>, reply: u8) -> Option<Vec<u8>> {
     message(packet.destination, packet.source, [reply, 0], rest)
 }
 
-/// Port unreachable about `packet`: quotes as much of it as a message may hold, 576 bytes in all for IPv4 (RFC 1812
+/// An error about `packet`, in the name of `source`: quotes as much of it as a message may hold, 576 bytes in all for IPv4 (RFC 1812
 /// §4.3.2.3), 1280 for IPv6 (RFC 4443 §2.4 c).
-pub(crate) fn port_unreachable(packet: &Packet<'_>) -> Option<Vec<u8>> {
+pub(crate) fn unreachable(source: IpAddr, packet: &Packet<'_>, reason: Unreachable) -> Option<Vec<u8>> {
     let (type_and_code, limit) = match packet.source {
-        IpAddr::V4(_) => ([3, 3], MIN_MTU_V4 - V4_HEADER - HEADER),
-        IpAddr::V6(_) => ([1, 4], MIN_MTU_V6 - V6_HEADER - HEADER),
+        IpAddr::V4(_) => (code_v4(reason), MIN_MTU_V4 - V4_HEADER - HEADER),
+        IpAddr::V6(_) => (code_v6(reason), MIN_MTU_V6 - V6_HEADER - HEADER),
     };
+    // Unused, but for the one error that points at a field: the next header of IPv6.
+    let pointer: u32 = if type_and_code == UNKNOWN_NEXT_HEADER { 6 } else { 0 };
     let quoted = packet.bytes.get(..limit).unwrap_or(packet.bytes);
-    let mut rest = vec![0; 4];
+    let mut rest = pointer.to_be_bytes().to_vec();
     rest.extend_from_slice(quoted);
-    message(packet.destination, packet.source, type_and_code, &rest)
+    message(source, packet.source, type_and_code, &rest)
+}
+
+const fn code_v4(reason: Unreachable) -> [u8; 2] {
+    match reason {
+        Unreachable::Network => [3, 0],
+        Unreachable::Host => [3, 1],
+        Unreachable::Protocol => [3, 2],
+        Unreachable::Port => [3, 3],
+        Unreachable::Prohibited => [3, 13],
+        Unreachable::HopLimit => [11, 0],
+    }
+}
+
+const fn code_v6(reason: Unreachable) -> [u8; 2] {
+    match reason {
+        Unreachable::Network => [1, 0],
+        Unreachable::Prohibited => [1, 1],
+        Unreachable::Host => [1, 3],
+        Unreachable::Port => [1, 4],
+        Unreachable::Protocol => UNKNOWN_NEXT_HEADER,
+        Unreachable::HopLimit => [3, 0],
+    }
 }
 
 /// A message whose `rest` starts after the checksum.
@@ -182,3 +206,5 @@ const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST_V6: u8 = 128;
 const ECHO_REPLY_V6: u8 = 129;
+/// Of ICMPv6 (RFC 4443 §3.4).
+const UNKNOWN_NEXT_HEADER: [u8; 2] = [4, 1];

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    CloseReason, Stack, StackEvent, UdpId,
+    Accept, CloseReason, Stack, StackEvent, UdpId, Unreachable,
     connection::Connection,
     demux::{Owner, TimeWait, Tuple},
     icmp::{self, ErrorKind, Message},
@@ -35,7 +35,6 @@ impl Stack {
     fn on_fragment(&mut self, now: Instant, fragment: &Fragment<'_>) {
         self.counters.fragments += 1;
         if !self.is_for_us(fragment.of.source, fragment.of.destination) {
-            self.counters.misaddressed += 1;
             return;
         }
         let whole = self.reassembly.add(now, fragment);
@@ -51,7 +50,6 @@ impl Stack {
 
     fn on_packet(&mut self, now: Instant, packet: &Packet<'_>) {
         if !self.is_for_us(packet.source, packet.destination) {
-            self.counters.misaddressed += 1;
             return;
         }
         match (packet.protocol, packet.source) {
@@ -62,8 +60,15 @@ impl Stack {
         }
     }
 
-    fn is_for_us(&self, source: IpAddr, destination: IpAddr) -> bool {
-        packet::is_unicast(source) && self.config.addresses.contains(&destination)
+    /// Counts what is not.
+    fn is_for_us(&mut self, source: IpAddr, destination: IpAddr) -> bool {
+        let (is_peer, is_ours) = (self.config.is_peer(source), self.config.is_ours(destination));
+        if !is_peer && self.config.accept == Accept::Any {
+            self.counters.not_from_peer += 1;
+        } else if !is_peer || !is_ours {
+            self.counters.misaddressed += 1;
+        }
+        is_peer && is_ours
     }
 
     fn on_tcp(&mut self, now: Instant, packet: &Packet<'_>) {
@@ -81,13 +86,23 @@ impl Stack {
         };
         match self.demux.find(&tuple) {
             Some(Owner::Connection(key)) => self.on_segment(now, key, packet, &segment),
-            Some(Owner::TimeWait(time_wait)) => self.on_late_segment(now, packet, &segment, time_wait),
+            Some(Owner::TimeWait(time_wait, _))
+                if self.is_invited(&segment) && time_wait.is_before(segment.sequence) =>
+            {
+                self.on_syn(now, tuple, packet, &segment);
+            }
+            Some(Owner::TimeWait(time_wait, _)) => self.on_late_segment(now, packet, &segment, time_wait),
+            None if self.is_invited(&segment) => self.on_syn(now, tuple, packet, &segment),
             None => self.on_unknown_segment(now, packet, &segment),
         }
     }
 
     fn on_segment(&mut self, now: Instant, key: Key, packet: &Packet<'_>, segment: &Segment) {
-        let Some(live) = self.connections.get_mut(key).and_then(Connection::live) else { return };
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Some(live) = connection.live() else {
+            self.on_segment_of_incoming(key, packet, segment);
+            return;
+        };
         if live.is_implausible(segment) {
             self.counters.implausible += 1;
             return;
@@ -126,12 +141,17 @@ impl Stack {
             self.counters.bad_checksum += 1;
             return;
         }
-        let remote = (packet.source, datagram.source_port);
-        let key = self.ports.get(&datagram.destination_port).copied();
-        let idle = self.config.udp_idle;
-        let socket = key.and_then(|key| Some((key, self.sockets.get_mut(key)?)));
-        let Some((key, socket)) = socket.filter(|(_, socket)| socket.is_associated(now, remote, idle)) else {
-            self.on_unknown_datagram(now, packet);
+        let tuple = Tuple {
+            local: (packet.destination, datagram.destination_port),
+            remote: (packet.source, datagram.source_port),
+        };
+        let remote = tuple.remote;
+        let key = self.bound_to(now, &tuple).or_else(|| self.associated(now, tuple));
+        let Some((key, socket)) = key.and_then(|key| Some((key, self.sockets.get_mut(key)?))) else {
+            // What could have been an association was dropped for lack of room.
+            if self.config.accept == Accept::Nothing {
+                self.on_unknown_datagram(now, packet);
+            }
             return;
         };
         let cost = udp::cost(datagram.payload.len());
@@ -145,11 +165,17 @@ impl Stack {
         }
     }
 
+    /// The socket bound to the local port that has sent to this remote lately.
+    fn bound_to(&self, now: Instant, tuple: &Tuple) -> Option<Key> {
+        let key = *self.ports.get(&tuple.local.1).filter(|_| self.config.addresses.contains(&tuple.local.0))?;
+        self.sockets.get(key)?.is_associated(now, tuple.remote, self.config.udp_idle).then_some(key)
+    }
+
     fn on_unknown_datagram(&mut self, now: Instant, packet: &Packet<'_>) {
         self.counters.unknown_udp += 1;
         if self.may_answer(now) {
             self.counters.unreachables_sent += 1;
-            self.answer(icmp::port_unreachable(packet));
+            self.answer(icmp::unreachable(packet.destination, packet, Unreachable::Port));
         }
     }
 
@@ -160,6 +186,9 @@ impl Stack {
         }
         match icmp::parse(packet) {
             None => self.counters.malformed += 1,
+            Some(Message::Echo(_)) if !self.config.addresses.contains(&packet.destination) => {
+                self.counters.icmp_ignored += 1;
+            }
             Some(Message::Echo(reply)) => {
                 if reply.len() <= self.config.mtu && self.may_answer(now) {
                     self.counters.echoes_answered += 1;
@@ -202,12 +231,10 @@ impl Stack {
 
     fn on_icmp_error_for_udp(&mut self, now: Instant, error: &icmp::Error) -> bool {
         let quoted = error.quoted;
-        let Some(&key) = self.ports.get(&quoted.local.1) else { return false };
-        let idle = self.config.udp_idle;
-        let is_ours = self.sockets.get(key).is_some_and(|socket| socket.is_associated(now, quoted.remote, idle));
-        let is_ours = is_ours && self.config.addresses.contains(&quoted.local.0);
+        let tuple = Tuple { local: quoted.local, remote: quoted.remote };
+        let Some(key) = self.bound_to(now, &tuple).or_else(|| self.associations.find(&tuple)) else { return false };
         let is_final = matches!(error.kind, ErrorKind::Unreachable(_));
-        if !is_ours || !is_final || self.udp_errors >= MAX_UDP_ERRORS {
+        if !is_final || self.udp_errors >= MAX_UDP_ERRORS {
             return false;
         }
         self.udp_errors += 1;
@@ -216,13 +243,13 @@ impl Stack {
         true
     }
 
-    fn may_answer(&mut self, now: Instant) -> bool {
+    pub(crate) fn may_answer(&mut self, now: Instant) -> bool {
         let may = self.rate_limit.allow(now);
         self.counters.answers_suppressed += u64::from(!may);
         may
     }
 
-    fn answer(&mut self, packet: Option<Vec<u8>>) {
+    pub(crate) fn answer(&mut self, packet: Option<Vec<u8>>) {
         if let Some(packet) = packet {
             self.outbox.push(packet);
         }

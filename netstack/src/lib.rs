@@ -5,9 +5,10 @@
 //! knows neither the tunnel's protocol nor the driver.
 //!
 //! ```text
-//!   owner of a connection           connect  send  receive  shutdown  abort  release        poll_event
-//!                                      │       │      ▲        │        │       │     Connected │ Readable │ Writable
-//!                                      ▼       ▼      │        ▼        ▼       ▼     Closed    │ UdpReadable │ UdpError
+//!   owner of a connection  connect │ accept │ refuse  send  receive  shutdown  abort  release  poll_event
+//!                                      │       │      ▲        │        │       │     Incoming  │ Connected │ Readable
+//!                                      │       │      │        │        │       │     Writable  │ Closed
+//!                                      ▼       ▼      │        ▼        ▼       ▼     UdpIncoming │ UdpReadable │ UdpError │ UdpClosed
 //!                    ┌────────────────────────────────────────────────────────────────────────────────────────┐
 //!   handle_packet ──▶│ checked once ─▶ 5-tuple ─▶ one connection: a smoltcp interface and socket of its own   │
 //!                    │      │                                         │ something happened                    │
@@ -90,6 +91,11 @@
 //!
 //! * TCP connect over IPv4 and IPv6: half-close either way, RST either way, backpressure by the TCP window, Cubic, delayed
 //!   acknowledgments, keep-alive, window scaling. No Nagle: the owner decides how much it gives at a time.
+//! * With [`Accept::Any`] it answers for every address, as a gateway does that relays what its peers want: a SYN waits, almost for
+//!   free, until its owner has connected on the other side and calls [`Stack::accept`], or [`Stack::refuse`]. UDP comes in
+//!   associations, one for each source and destination, closed when idle. Packets from others than [`StackConfig::peers`] are
+//!   dropped. Echo requests are answered for our own addresses alone. Where a connection may lead is for the owner to
+//!   judge: the loopback addresses of the machine it runs on are destinations like any other to the stack.
 //! * UDP over both, one port per socket. A remote may send to a socket while it was sent to within
 //!   [`StackConfig::udp_idle`], as behind a firewall. An MTU too small for a datagram is an error, we make no fragments.
 //! * ICMP errors end attempts to connect at once; they never end a connection that exists (RFC 5927). "Packet too big"
@@ -101,7 +107,7 @@
 //!
 //! # What it does not
 //!
-//! * Accept connections; simultaneous open (RFC 9293 MUST-10).
+//! * Simultaneous open (RFC 9293 MUST-10); SYN cookies: what was accepted has its buffers from then on.
 //! * SACK as a sender, timestamps, ECN, path MTU probing, buffers that grow: smoltcp 0.14 has none of them. It is
 //!   near Cubic's theory under random loss, and slow under bursts.
 //! * Retransmission time-outs below a second (Linux: 0.2 s): what is lost at the end of a transfer, or a lost SYN, costs a second
@@ -112,6 +118,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 
+mod associations;
 mod budget;
 mod clock;
 mod config;
@@ -123,6 +130,7 @@ mod device;
 mod error;
 mod flight;
 mod icmp;
+mod incoming;
 mod ingress;
 mod live;
 mod outbox;
@@ -134,10 +142,12 @@ mod slots;
 mod stack;
 mod udp;
 
-pub use config::StackConfig;
+pub use config::{Accept, StackConfig};
 pub use connection::ConnectionId;
 pub use counters::Counters;
+pub use demux::Endpoints;
 pub use device::PacketSink;
 pub use error::{CloseReason, ConnectError, ConnectionError, UdpError, Unreachable};
+pub use incoming::Refusal;
 pub use stack::{Stack, StackEvent};
 pub use udp::UdpId;

@@ -20,7 +20,7 @@ use crate::{
     flight::FlightLimit,
     outbox::Outbox,
     packet::Packet,
-    segment::{self, Segment},
+    segment::{self, Segment, Syn},
 };
 
 /// A connection with a socket.
@@ -45,12 +45,21 @@ pub(crate) struct Live {
     released_at: Option<Instant>,
     /// Something was begun without knowing the time.
     waits_for_time: bool,
+    /// Of a connection that we accepted: where the remote's data begins, and how much of it the SYN-ACK asks for.
+    first_window: Option<FirstWindow>,
     /// The state before the latest segment, see `is_nearly_done`.
     nearly_done: bool,
     /// When the remote was last heard of, or we began to expect to hear of it.
     heard: Instant,
     /// When it last acknowledged something new, or we began to wait for that.
     progressed: Instant,
+}
+
+/// The window of a SYN-ACK, which is never scaled (RFC 7323 §2.2).
+#[derive(Debug, Clone, Copy)]
+struct FirstWindow {
+    start: u32,
+    bytes: u32,
 }
 
 /// What a new connection needs to know.
@@ -66,6 +75,29 @@ pub(crate) struct Opening {
 impl Live {
     /// Prepares the SYN. `None` for addresses that cannot be connected to, which the caller has excluded.
     pub(crate) fn open(clock: &Clock, now: Instant, opening: Opening) -> Option<Self> {
+        let tuple = opening.tuple;
+        let mut live = Self::new(clock, now, opening);
+        let local = IpListenEndpoint { addr: Some(IpAddress::from(tuple.local.0)), port: tuple.local.1 };
+        let remote = IpEndpoint::new(IpAddress::from(tuple.remote.0), tuple.remote.1);
+        let Self { interface, sockets, handle, .. } = &mut live;
+        sockets.get_mut::<tcp::Socket<'_>>(*handle).connect(interface.context(), remote, local).ok()?;
+        Some(live)
+    }
+
+    /// Prepares the answer to a SYN. `None` for addresses and ports that cannot be connected to, which the caller has
+    /// excluded.
+    pub(crate) fn accept(clock: &Clock, now: Instant, opening: Opening, syn: &Syn) -> Option<Self> {
+        let (tuple, buffer) = (opening.tuple, opening.buffer);
+        let mut live = Self::new(clock, now, opening);
+        let local = IpListenEndpoint { addr: Some(IpAddress::from(tuple.local.0)), port: tuple.local.1 };
+        live.socket_mut().listen(local).ok()?;
+        live.feed(clock, now, &syn.packet(&tuple)?, &mut Outbox::default());
+        let bytes = u32::from(u16::try_from(buffer).unwrap_or(u16::MAX));
+        live.first_window = Some(FirstWindow { start: syn.sequence.wrapping_add(1), bytes });
+        (live.socket().state() == State::SynReceived).then_some(live)
+    }
+
+    fn new(clock: &Clock, now: Instant, opening: Opening) -> Self {
         let Opening { tuple, mtu, buffer, seed, connect_timeout, keepalive } = opening;
         // Zeroed pages are committed by the operating system only when they are touched: idle buffers cost little.
         let mut socket =
@@ -80,13 +112,10 @@ impl Live {
             socket.set_keep_alive(Some(smoltcp::time::Duration::from_micros(micros)));
         }
         let mut track = Track::default();
-        let mut interface = interface(clock, now, tuple.local.0, mtu, seed, &mut track);
-        let local = IpListenEndpoint { addr: Some(IpAddress::from(tuple.local.0)), port: tuple.local.1 };
-        let remote = IpEndpoint::new(IpAddress::from(tuple.remote.0), tuple.remote.1);
-        socket.connect(interface.context(), remote, local).ok()?;
+        let interface = interface(clock, now, tuple.local.0, mtu, seed, &mut track);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
-        Some(Self {
+        Self {
             interface,
             sockets,
             handle,
@@ -103,10 +132,11 @@ impl Live {
             limit: now.checked_add(connect_timeout),
             released_at: None,
             waits_for_time: false,
+            first_window: None,
             nearly_done: false,
             heard: now,
             progressed: now,
-        })
+        }
     }
 
     pub(crate) const fn mtu(&self) -> usize {
@@ -115,6 +145,11 @@ impl Live {
 
     pub(crate) const fn is_connected(&self) -> bool {
         self.connected
+    }
+
+    /// Whether the remote has heard of us: it is connected, or may believe to be.
+    pub(crate) const fn is_known_to_remote(&self) -> bool {
+        self.connected || self.first_window.is_some()
     }
 
     pub(crate) const fn track(&self) -> &Track {
@@ -197,11 +232,21 @@ impl Live {
 
     /// Whether a segment would break what smoltcp takes for granted.
     ///
-    /// A SYN without an acknowledgment would mean simultaneous open. We only connect to servers, so we leave it out
-    /// (against RFC 9293 MUST-10): in that state smoltcp 0.14 misjudges its own window.
+    /// A SYN without an acknowledgment would mean simultaneous open, which we leave out (against RFC 9293 MUST-10): in that
+    /// state smoltcp 0.14 misjudges its own window. Or it is the one we have answered, and our answer is repeated anyway.
     pub(crate) fn is_implausible(&self, segment: &Segment) -> bool {
         let opens = segment.syn && segment.acknowledgment.is_none();
-        (opens && !self.connected) || self.track.next.is_none()
+        (opens && !self.connected) || self.track.next.is_none() || self.is_beyond_first_window(segment)
+    }
+
+    /// Until its first acknowledgment smoltcp 0.14 takes the window of its SYN-ACK, which is not scaled, for a scaled one:
+    /// data beyond the buffer would pass its check and end in a failed assertion.
+    fn is_beyond_first_window(&self, segment: &Segment) -> bool {
+        self.first_window.filter(|_| !self.track.spoke && segment.data > 0).is_some_and(|window| {
+            let start = segment.sequence.wrapping_sub(window.start);
+            let end = u32::try_from(segment.data).ok().and_then(|data| start.checked_add(data));
+            end.is_none_or(|end| end > window.bytes)
+        })
     }
 
     /// Takes a segment; what has to be answered at once goes to the outbox.
@@ -322,14 +367,15 @@ impl Live {
     pub(crate) fn verdict(&self, reset: bool, released: bool) -> Verdict {
         let socket = self.socket();
         match socket.state() {
+            // What was accepted goes back there when the remote answers our SYN-ACK by a RST.
+            State::Listen => Verdict::Ended(CloseReason::Reset),
             State::Closed if !self.connected => Verdict::Ended(CloseReason::Refused),
             // The remote has forgotten a connection that was over for it: no error (RFC 9293 §3.10.7.4).
             State::Closed if reset && !self.nearly_done => Verdict::Ended(CloseReason::Reset),
             State::Closed => Verdict::Ended(CloseReason::Finished),
             _ if released && socket.can_recv() => Verdict::Unwanted,
             State::TimeWait => self.time_wait().map_or(Verdict::Lives, Verdict::Waits),
-            State::Listen
-            | State::SynSent
+            State::SynSent
             | State::SynReceived
             | State::Established
             | State::FinWait1

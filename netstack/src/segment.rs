@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use smoltcp::wire::checksum;
 
-use crate::packet::{self, Packet, TCP};
+use crate::{
+    demux::Tuple,
+    packet::{self, Packet, Parsed, TCP},
+};
 
 /// The header of a segment (RFC 9293 §3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,78 @@ impl Segment {
     pub(crate) fn end(&self) -> u32 {
         let data = u32::try_from(self.data).unwrap_or(0);
         self.sequence.wrapping_add(data).wrapping_add(u32::from(self.syn)).wrapping_add(u32::from(self.fin))
+    }
+}
+
+/// What a SYN asks for: all that is kept of it until it is accepted or refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Syn {
+    pub(crate) sequence: u32,
+    window: u16,
+    max_segment_size: Option<u16>,
+    window_scale: Option<u8>,
+    sack_permitted: bool,
+}
+
+impl Syn {
+    /// Reads the options of a segment that was read before; those that make no sense are as good as absent.
+    pub(crate) fn parse(packet: &Packet<'_>, segment: &Segment) -> Self {
+        let Segment { sequence, window, .. } = *segment;
+        let mut syn = Self { sequence, window, max_segment_size: None, window_scale: None, sack_permitted: false };
+        let header_len = packet.payload.len().saturating_sub(segment.data);
+        let mut options = packet.payload.get(HEADER..header_len).unwrap_or_default();
+        // Every turn takes at least one byte away, so the walk ends.
+        loop {
+            let len = match *options {
+                [] | [END_OF_OPTIONS, ..] => return syn,
+                [NO_OPERATION, ..] => 1,
+                [_, len, ..] if len >= 2 => usize::from(len),
+                _ => return syn,
+            };
+            let Some((option, rest)) = options.split_at_checked(len) else { return syn };
+            match *option {
+                [MAX_SEGMENT_SIZE, _, high, low] => syn.max_segment_size = Some(u16::from_be_bytes([high, low])),
+                [WINDOW_SCALE, _, shift] => syn.window_scale = Some(shift.min(LARGEST_SHIFT)),
+                [SACK_PERMITTED, _] => syn.sack_permitted = true,
+                _ => {}
+            }
+            options = rest;
+        }
+    }
+
+    /// The SYN again, as a packet with what was kept of it.
+    pub(crate) fn packet(&self, tuple: &Tuple) -> Option<Vec<u8>> {
+        let mut segment = vec![0; HEADER];
+        if let Some(size) = self.max_segment_size {
+            let [high, low] = size.to_be_bytes();
+            segment.extend([MAX_SEGMENT_SIZE, 4, high, low]);
+        }
+        if let Some(shift) = self.window_scale {
+            segment.extend([NO_OPERATION, WINDOW_SCALE, 3, shift]);
+        }
+        if self.sack_permitted {
+            segment.extend([NO_OPERATION, NO_OPERATION, SACK_PERMITTED, 2]);
+        }
+        // Each of the above is four bytes: the length is a number of words, and at most eight.
+        let words = u8::try_from(segment.len() / 4).ok()?;
+        let ((source, source_port), (destination, destination_port)) = (tuple.remote, tuple.local);
+        let header: &mut [u8; HEADER] = segment.first_chunk_mut()?;
+        header[0..2].copy_from_slice(&source_port.to_be_bytes());
+        header[2..4].copy_from_slice(&destination_port.to_be_bytes());
+        header[4..8].copy_from_slice(&self.sequence.to_be_bytes());
+        (header[12], header[13]) = (words << 4, SYN);
+        header[14..16].copy_from_slice(&self.window.to_be_bytes());
+        let [high, low] = packet::transport_checksum(source, destination, TCP, &segment);
+        let header: &mut [u8; HEADER] = segment.first_chunk_mut()?;
+        (header[16], header[17]) = (high, low);
+        packet::build((source, destination), None, TCP, segment.len(), |payload| payload.copy_from_slice(&segment))
+    }
+
+    /// The RST that refuses it.
+    pub(crate) fn reset(&self, tuple: &Tuple) -> Option<Vec<u8>> {
+        let syn = self.packet(tuple)?;
+        let Ok(Parsed::Whole(packet)) = packet::parse(&syn) else { return None };
+        reset_for(&packet, &Segment::parse(packet.payload)?)
     }
 }
 
@@ -120,3 +195,12 @@ const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
+
+// Kinds of options (RFC 9293 §3.2, RFC 7323 §2.2, RFC 2018 §2).
+const END_OF_OPTIONS: u8 = 0;
+const NO_OPERATION: u8 = 1;
+const MAX_SEGMENT_SIZE: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+/// RFC 7323 §2.3.
+const LARGEST_SHIFT: u8 = 14;

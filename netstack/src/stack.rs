@@ -8,14 +8,14 @@ use std::{
 };
 
 use crate::{
-    CloseReason, ConnectError, ConnectionError, ConnectionId, Counters, PacketSink, StackConfig, UdpId,
+    Accept, CloseReason, ConnectError, ConnectionError, ConnectionId, Counters, PacketSink, StackConfig, UdpId,
+    associations::Associations,
     budget::Budget,
     clock::Clock,
     connection::{Connection, Phase, Turn, Verdict},
-    demux::{Demux, TimeWait, Tuple},
+    demux::{Demux, Endpoints, TimeWait, Tuple},
     live::{CONNECTION_COST, Live, Opening},
     outbox::{self, Outbox, RateLimit},
-    packet,
     random::Random,
     reassembly::Reassembly,
     slots::{Key, Slots},
@@ -33,6 +33,9 @@ pub struct Stack {
     pub(crate) sockets: Slots<UdpSocket>,
     /// Local UDP ports.
     pub(crate) ports: HashMap<u16, Key>,
+    pub(crate) associations: Associations,
+    /// How many connections wait to be accepted.
+    pub(crate) incoming: usize,
     /// Of the last IPv4 packet that may be fragmented.
     pub(crate) identification: u16,
     /// Who may have something to send, in turn.
@@ -53,6 +56,10 @@ pub struct Stack {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StackEvent {
+    /// Somebody at the other end wants to connect to [`Stack::endpoints`]`.local`. Nothing was answered yet and almost no
+    /// memory is held: call [`Stack::accept`] or [`Stack::refuse`], within [`StackConfig::connect_timeout`]. It may end before
+    /// ([`Closed`](Self::Closed)) as any connection.
+    Incoming(ConnectionId),
     /// The three-way handshake is done.
     Connected(ConnectionId),
     /// There is something to receive, or the remote ended its direction: call [`Stack::receive`] until it returns
@@ -67,6 +74,11 @@ pub enum StackEvent {
     UdpReadable(UdpId),
     /// An ICMP error said that this remote cannot be reached.
     UdpError(UdpId, SocketAddr),
+    /// The first datagram of an association that began at the other end, see [`Stack::udp_endpoints`]: answer by
+    /// [`Stack::send_udp`], or end it by [`Stack::close_udp`] or [`Stack::refuse_udp`]. [`UdpReadable`](Self::UdpReadable) follows.
+    UdpIncoming(UdpId),
+    /// Such an association was idle for [`StackConfig::udp_idle`], had to give way to others, or its peer is gone. It is closed.
+    UdpClosed(UdpId),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +101,8 @@ impl Stack {
             connections: Slots::new(),
             sockets: Slots::new(),
             ports: HashMap::new(),
+            associations: Associations::default(),
+            incoming: 0,
             identification: 0,
             ready: VecDeque::new(),
             deadlines: BTreeSet::new(),
@@ -112,21 +126,28 @@ impl Stack {
         self.budget.set_limit(self.config.memory);
         for key in self.connections.keys() {
             let Some(connection) = self.connections.get_mut(key) else { continue };
-            let local = connection.tuple.local.0;
-            let mtu = self.config.tcp_mtu_for(local);
-            let Some(live) = connection.live() else { continue };
-            if !self.config.addresses.contains(&local) {
+            let Tuple { local: (local, _), remote: (remote, _) } = connection.tuple;
+            let is_ours = self.config.addresses.contains(&local) || connection.answering && self.config.is_ours(local);
+            if !is_ours || !self.config.is_peer(remote) {
                 self.end(key, CloseReason::LocalAddressGone, Farewell::Silent);
                 continue;
             }
+            let mtu = self.config.tcp_mtu_for(local);
+            let Some(live) = connection.live() else { continue };
             if live.mtu() != mtu {
                 live.set_mtu(&self.clock, now, mtu);
             }
             self.make_ready(key);
         }
         for key in self.sockets.keys() {
-            if let Some(socket) = self.sockets.get_mut(key) {
-                self.budget.give_back(socket.clear_outbox());
+            let Some(socket) = self.sockets.get_mut(key) else { continue };
+            match socket.association() {
+                Some(Tuple { remote: (remote, _), .. }) => {
+                    if self.config.accept == Accept::Nothing || !self.config.is_peer(remote) {
+                        self.lose_association(key);
+                    }
+                }
+                None => self.budget.give_back(socket.clear_outbox()),
             }
         }
     }
@@ -146,7 +167,7 @@ impl Stack {
 
     fn try_connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnectionId, ConnectError> {
         let remote = (remote.ip().to_canonical(), remote.port());
-        if !packet::is_unicast(remote.0) || remote.1 == 0 {
+        if !self.config.is_peer(remote.0) || remote.1 == 0 {
             return Err(ConnectError::Unaddressable);
         }
         let local = self.source_for(remote.0).ok_or(ConnectError::NoAddressOfFamily)?;
@@ -177,7 +198,7 @@ impl Stack {
     }
 
     /// Large buffers while half of the budget is free, then small ones, then those of connections nobody owns any more.
-    fn charge_buffers(&mut self, now: Instant) -> Option<(usize, usize)> {
+    pub(crate) fn charge_buffers(&mut self, now: Instant) -> Option<(usize, usize)> {
         let cost = |buffer: usize| buffer.saturating_mul(2).saturating_add(CONNECTION_COST);
         let (large, small) = (self.config.buffer, self.config.small_buffer);
         if self.budget.charge_generously(cost(large)) {
@@ -193,7 +214,7 @@ impl Stack {
     }
 
     /// Ends the oldest released connection by a RST; `false` if there is none.
-    fn drop_orphan(&mut self, now: Instant) -> bool {
+    pub(crate) fn drop_orphan(&mut self, now: Instant) -> bool {
         while let Some(key) = self.orphans.pop_front() {
             if self.connections.get(key).is_some() {
                 self.clock.advance(now);
@@ -255,9 +276,16 @@ impl Stack {
     pub fn release(&mut self, id: ConnectionId) {
         let (Some(now), Some(connection)) = (self.clock.latest(), self.connections.get_mut(id.0)) else { return };
         connection.released = true;
-        let Phase::Live(live) = &mut connection.phase else {
-            self.forget(id.0);
-            return;
+        let live = match &mut connection.phase {
+            Phase::Live(live) => live,
+            Phase::Incoming(_) => {
+                self.end(id.0, CloseReason::Aborted, Farewell::Reset);
+                return;
+            }
+            Phase::Ended { .. } => {
+                self.forget(id.0);
+                return;
+            }
         };
         if !live.is_connected() || live.has_unread() {
             self.end(id.0, CloseReason::Aborted, Farewell::Reset);
@@ -275,8 +303,13 @@ impl Stack {
     /// The local address and port of a connection; `None` once it is released.
     #[must_use]
     pub fn local_addr(&self, id: ConnectionId) -> Option<SocketAddr> {
-        let (address, port) = self.connections.get(id.0)?.tuple.local;
-        Some(SocketAddr::new(address, port))
+        self.endpoints(id).map(|endpoints| endpoints.local)
+    }
+
+    /// Both ends of a connection; `None` once it is released.
+    #[must_use]
+    pub fn endpoints(&self, id: ConnectionId) -> Option<Endpoints> {
+        Some(self.connections.get(id.0)?.tuple.into())
     }
 
     /// Time has come: call it when [`poll_timeout`](Self::poll_timeout) has passed, then
@@ -290,16 +323,20 @@ impl Stack {
             self.deadlines.pop_first();
             self.on_deadline(now, key);
         }
+        self.expire_associations(now);
     }
 
     fn on_deadline(&mut self, now: Instant, key: Key) {
         let Some(connection) = self.connections.get_mut(key) else { return };
         connection.armed = None;
-        let Some(live) = connection.live() else { return };
-        live.on_time(now);
-        if live.gives_up_at().is_some_and(|at| at <= now) {
-            // A remote that never answered the SYN does not know of a connection that could be reset.
-            let farewell = if live.is_connected() { Farewell::Reset } else { Farewell::Silent };
+        if let Some(live) = connection.live() {
+            live.on_time(now);
+        }
+        if connection.gives_up_at().is_some_and(|at| at <= now) {
+            // A remote that never answered our SYN does not know of a connection that could be reset; one that never got an
+            // answer to its own will give up, or ask again.
+            let is_known = connection.live().is_some_and(|live| live.is_known_to_remote());
+            let farewell = if is_known { Farewell::Reset } else { Farewell::Silent };
             self.end(key, CloseReason::TimedOut, farewell);
             return;
         }
@@ -360,8 +397,10 @@ impl Stack {
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<StackEvent> {
         let event = self.events.pop_front();
-        if matches!(event, Some(StackEvent::UdpError(..))) {
-            self.udp_errors -= 1;
+        match event {
+            Some(StackEvent::UdpError(..)) => self.udp_errors -= 1,
+            Some(StackEvent::UdpIncoming(_)) => self.associations.untold -= 1,
+            _ => {}
         }
         event
     }
@@ -370,7 +409,8 @@ impl Stack {
     /// looking at each. It may be earlier than needed.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let connections = self.deadlines.first().map(|(at, _)| *at);
+        [connections, self.associations.idle_at()].into_iter().flatten().min()
     }
 
     /// What was counted.
@@ -439,16 +479,19 @@ impl Stack {
     /// Ends a connection that has not ended yet, and gives back its memory.
     pub(crate) fn end(&mut self, key: Key, reason: CloseReason, farewell: Farewell) {
         let (Some(connection), Some(now)) = (self.connections.get_mut(key), self.clock.latest()) else { return };
-        let Phase::Live(live) = &mut connection.phase else { return };
         let tuple = connection.tuple;
-        match farewell {
-            Farewell::Silent => self.demux.remove(&tuple),
-            Farewell::Wait(time_wait) => self.demux.wait(now, tuple, time_wait),
-            Farewell::Reset => {
-                live.reset(&self.clock, now, &mut self.outbox);
-                self.demux.remove(&tuple);
-            }
+        let mut answer = None;
+        match (&mut connection.phase, farewell) {
+            (Phase::Ended { .. }, _) => return,
+            (Phase::Live(live), Farewell::Reset) => live.reset(&self.clock, now, &mut self.outbox),
+            (Phase::Incoming(incoming), Farewell::Reset) => answer = incoming.syn.reset(&tuple),
+            (Phase::Live(_) | Phase::Incoming(_), Farewell::Silent | Farewell::Wait(_)) => {}
         }
+        match farewell {
+            Farewell::Wait(time_wait) => self.demux.wait(now, tuple, time_wait),
+            Farewell::Silent | Farewell::Reset => self.demux.remove(&tuple),
+        }
+        self.incoming -= usize::from(matches!(connection.phase, Phase::Incoming(_)));
         let kept = connection.end(reason);
         self.budget.shrink(connection.charge, kept);
         connection.charge = kept;
@@ -460,18 +503,22 @@ impl Stack {
         } else {
             self.events.push_back(StackEvent::Closed(ConnectionId(key), reason));
         }
+        if answer.is_some() && self.may_answer(now) {
+            self.counters.resets_sent += 1;
+            self.answer(answer);
+        }
     }
 
     /// The last trace of a connection that has ended.
-    fn forget(&mut self, key: Key) {
+    pub(crate) fn forget(&mut self, key: Key) {
         if let Some(connection) = self.connections.remove(key) {
             self.budget.give_back(connection.charge);
         }
     }
 
     /// Makes sure that the connection is looked at when it would be given up.
-    fn arm_give_up(&mut self, key: Key) {
-        let gives_up_at = self.connections.get_mut(key).and_then(Connection::live).and_then(|live| live.gives_up_at());
+    pub(crate) fn arm_give_up(&mut self, key: Key) {
+        let gives_up_at = self.connections.get(key).and_then(Connection::gives_up_at);
         self.arm(key, gives_up_at);
     }
 
@@ -479,7 +526,7 @@ impl Stack {
     /// once in vain than to move the deadline with every packet.
     fn arm(&mut self, key: Key, at: Option<Instant>) {
         let (Some(at), Some(connection)) = (at, self.connections.get_mut(key)) else { return };
-        if connection.live().is_none() || connection.armed.is_some_and(|armed| armed <= at) {
+        if matches!(connection.phase, Phase::Ended { .. }) || connection.armed.is_some_and(|armed| armed <= at) {
             return;
         }
         if let Some(armed) = connection.armed.replace(at) {

@@ -7,11 +7,12 @@ use std::{
 };
 
 use crate::{
+    demux::Tuple,
     packet::{self, UDP},
     slots::Key,
 };
 
-/// Names a UDP socket; never used twice.
+/// Names a UDP socket or association; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UdpId(pub(crate) Key);
 
@@ -68,12 +69,10 @@ pub(crate) const fn payload_limit(mtu: usize, remote: IpAddr) -> usize {
     mtu.saturating_sub(packet::header_len(remote) + HEADER)
 }
 
-/// One local port, in both families, and the remotes it talks to.
+/// Queues of datagrams, and with whom they are exchanged.
 #[derive(Debug)]
 pub(crate) struct UdpSocket {
-    pub(crate) port: u16,
-    /// The associations: when we last sent to which remote. Only they may send to us.
-    remotes: HashMap<(IpAddr, u16), Instant>,
+    kind: Kind,
     inbox: VecDeque<(SocketAddr, Vec<u8>)>,
     outbox: VecDeque<Vec<u8>>,
     inbox_bytes: usize,
@@ -84,11 +83,32 @@ pub(crate) struct UdpSocket {
     pub(crate) queued: bool,
 }
 
+#[derive(Debug)]
+enum Kind {
+    /// One local port, in both families, and the remotes it talks to: when we last sent to which. Only they may send to us.
+    Bound { port: u16, remotes: HashMap<(IpAddr, u16), Instant> },
+    /// An association that began at the other end.
+    Associated {
+        tuple: Tuple,
+        /// When a datagram last went either way.
+        last: Instant,
+        /// When that is looked at.
+        deadline: Instant,
+    },
+}
+
 impl UdpSocket {
-    pub(crate) fn new(port: u16) -> Self {
+    pub(crate) fn bound(port: u16) -> Self {
+        Self::of_kind(Kind::Bound { port, remotes: HashMap::new() })
+    }
+
+    pub(crate) fn associated(tuple: Tuple, now: Instant, deadline: Instant) -> Self {
+        Self::of_kind(Kind::Associated { tuple, last: now, deadline })
+    }
+
+    fn of_kind(kind: Kind) -> Self {
         Self {
-            port,
-            remotes: HashMap::new(),
+            kind,
             inbox: VecDeque::new(),
             outbox: VecDeque::new(),
             inbox_bytes: 0,
@@ -98,22 +118,70 @@ impl UdpSocket {
         }
     }
 
-    /// Notes that we send to a remote.
-    pub(crate) fn associate(&mut self, now: Instant, remote: (IpAddr, u16), idle: Duration) {
-        if self.remotes.len() >= MAX_REMOTES && !self.remotes.contains_key(&remote) {
-            self.remotes.retain(|_, last| now.saturating_duration_since(*last) < idle);
-            if self.remotes.len() >= MAX_REMOTES
-                && let Some(oldest) = self.remotes.iter().min_by_key(|(_, last)| **last).map(|(remote, _)| *remote)
-            {
-                self.remotes.remove(&oldest);
-            }
+    pub(crate) const fn port(&self) -> u16 {
+        match &self.kind {
+            Kind::Bound { port, .. } => *port,
+            Kind::Associated { tuple, .. } => tuple.local.1,
         }
-        self.remotes.insert(remote, now);
     }
 
-    /// Whether we have sent to that remote lately.
+    /// Both ends of an association that began at the other end.
+    pub(crate) const fn association(&self) -> Option<Tuple> {
+        match &self.kind {
+            Kind::Bound { .. } => None,
+            Kind::Associated { tuple, .. } => Some(*tuple),
+        }
+    }
+
+    /// When an association that began at the other end was last used, and when that is looked at.
+    pub(crate) const fn idle_since(&self) -> Option<(Instant, Instant)> {
+        match &self.kind {
+            Kind::Bound { .. } => None,
+            Kind::Associated { last, deadline, .. } => Some((*last, *deadline)),
+        }
+    }
+
+    pub(crate) const fn look_again_at(&mut self, at: Instant) {
+        if let Kind::Associated { deadline, .. } = &mut self.kind {
+            *deadline = at;
+        }
+    }
+
+    /// Notes that a datagram came from there.
+    pub(crate) const fn touch(&mut self, now: Instant) {
+        if let Kind::Associated { last, .. } = &mut self.kind {
+            *last = now;
+        }
+    }
+
+    /// Notes that we send to a remote.
+    pub(crate) fn associate(&mut self, now: Instant, remote: (IpAddr, u16), idle: Duration) {
+        let remotes = match &mut self.kind {
+            Kind::Bound { remotes, .. } => remotes,
+            Kind::Associated { last, .. } => {
+                *last = now;
+                return;
+            }
+        };
+        if remotes.len() >= MAX_REMOTES && !remotes.contains_key(&remote) {
+            remotes.retain(|_, last| now.saturating_duration_since(*last) < idle);
+            if remotes.len() >= MAX_REMOTES
+                && let Some(oldest) = remotes.iter().min_by_key(|(_, last)| **last).map(|(remote, _)| *remote)
+            {
+                remotes.remove(&oldest);
+            }
+        }
+        remotes.insert(remote, now);
+    }
+
+    /// Whether we have sent to that remote lately from a port of ours.
     pub(crate) fn is_associated(&self, now: Instant, remote: (IpAddr, u16), idle: Duration) -> bool {
-        self.remotes.get(&remote).is_some_and(|last| now.saturating_duration_since(*last) < idle)
+        match &self.kind {
+            Kind::Bound { remotes, .. } => {
+                remotes.get(&remote).is_some_and(|last| now.saturating_duration_since(*last) < idle)
+            }
+            Kind::Associated { .. } => false,
+        }
     }
 
     pub(crate) fn may_send(&self, cost: usize) -> bool {
@@ -140,6 +208,11 @@ impl UdpSocket {
     pub(crate) fn queue_received(&mut self, from: SocketAddr, payload: &[u8]) {
         self.inbox_bytes += cost(payload.len());
         self.inbox.push_back((from, payload.to_vec()));
+    }
+
+    /// The payload of the datagram that waits for longest.
+    pub(crate) fn first_received(&self) -> Option<&[u8]> {
+        self.inbox.front().map(|(_, payload)| payload.as_slice())
     }
 
     /// The next datagram received, and what it was charged with.

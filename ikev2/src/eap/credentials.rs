@@ -142,7 +142,7 @@ fn ttls_inner(name: &str, inner: &TtlsInner) -> Result<Inner, EapUnusable> {
     }
 }
 
-fn nt_hash(secret: &MsChapV2Secret) -> Result<NtHash, EapUnusable> {
+pub(super) fn nt_hash(secret: &MsChapV2Secret) -> Result<NtHash, EapUnusable> {
     match secret {
         MsChapV2Secret::Password(password) => {
             let password = str::from_utf8(password.expose()).map_err(|_| EapUnusable::PasswordNotUtf8)?;
@@ -157,9 +157,9 @@ fn nt_hash(secret: &MsChapV2Secret) -> Result<NtHash, EapUnusable> {
 
 /// # Errors
 /// [`EapUnusable::TooLong`].
-fn check_length(what: &'static str, bytes: &[u8]) -> Result<(), EapUnusable> {
+pub(super) fn check_length(what: &'static str, bytes: &[u8]) -> Result<(), EapUnusable> {
     if bytes.len() > MAX_BYTES { Err(EapUnusable::TooLong(what)) } else { Ok(()) }
 }
 
 /// RADIUS, which most EAP servers speak, has no room for more in an attribute (RFC 2865 §5).
-const MAX_BYTES: usize = 253;
+pub(super) const MAX_BYTES: usize = 253;

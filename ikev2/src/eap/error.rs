@@ -53,7 +53,7 @@ pub enum EapError {
     #[error("an EAP packet is malformed")]
     Malformed,
     /// A response, or an unknown code.
-    #[error("an EAP packet with code {0} came from the server")]
+    #[error("an EAP packet with code {0} came, which is none for this end")]
     Code(u8),
     /// A type that no server may request, such as Nak.
     #[error("the EAP server sent a request of type {0}, which is for responses only")]
@@ -97,7 +97,7 @@ pub enum EapError {
     #[error("an EAP-TLS message is longer than 64 kB")]
     TlsMessageTooLong,
     /// Data where an acknowledgement of our fragment belongs.
-    #[error("the EAP server did not wait for the end of our fragmented message")]
+    #[error("the other end did not wait for the end of our fragmented EAP-TLS message")]
     NotAnAcknowledgement,
     /// TLS itself.
     #[error("TLS with the EAP server failed: {0}")]
@@ -182,11 +182,11 @@ pub enum EapUnusable {
     /// TLS inside of TLS.
     #[error("{0} cannot run inside EAP-TTLS")]
     InnerMethod(EapType),
-    /// No trust anchor.
-    #[error("no CA is configured for the EAP server")]
+    /// No trust anchor for the other end's certificate.
+    #[error("no CA is configured for EAP-TLS")]
     NoAnchor,
     /// A trust anchor or revocation list.
-    #[error("for the EAP server: {0}")]
+    #[error("for EAP-TLS: {0}")]
     Trust(#[from] TrustError),
     /// Not a name.
     #[error("`{0}` is neither a DNS name nor an address, so it cannot be the EAP server's name")]
@@ -195,11 +195,20 @@ pub enum EapUnusable {
     #[error("the lowest TLS version for EAP is above the highest")]
     TlsVersions,
     /// Our certificate or key.
-    #[error("the client certificate for EAP cannot be used: {0}")]
+    #[error("our certificate for EAP cannot be used: {0}")]
     ClientCertificate(#[from] IdentityError),
     /// TLS as configured does not work.
     #[error("TLS for EAP: {0}")]
     Tls(String),
+    /// Nobody could prove to be anybody.
+    #[error("no EAP user is configured")]
+    NoUser,
+    /// A user is there twice.
+    #[error("the EAP user `{0}` is configured twice")]
+    UserTwice(String),
+    /// A hash where only methods are configured that need the password.
+    #[error("the EAP user `{0}` has an NT hash, which serves MS-CHAPv2 alone, and that is not configured")]
+    HashServesNothing(String),
 }
 
 impl EapError {

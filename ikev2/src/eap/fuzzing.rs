@@ -86,7 +86,7 @@ fn phase2(mut phase2: Phase2, rest: &[u8]) {
     drop(phase2.finish());
 }
 
-fn packets(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn packets(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (&length, tail) = rest.split_first_chunk()?;
         let (packet, tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(length)))?;

@@ -1,4 +1,4 @@
-//! EAP, the side that is asked (RFC 3748).
+//! EAP, the side that is asked (RFC 3748); the side that asks is in [`server`].
 //!
 //! ```text
 //!          Identity, Notification, Nak
@@ -20,6 +20,7 @@ mod method;
 mod mschapv2;
 mod nak;
 mod packet;
+pub(crate) mod server;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -34,6 +35,7 @@ pub(crate) use self::credentials::EapMethods;
 pub use self::{
     error::{EapError, EapServerRefused, EapUnusable},
     packet::EapType,
+    server::{EapClientError, EapServerConfig, EapServerMethod, EapUser},
 };
 use self::{
     method::{Context, Method},

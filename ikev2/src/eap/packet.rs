@@ -48,6 +48,14 @@ impl EapType {
     }
 }
 
+/// What a peer sends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Response<'a> {
+    pub(super) id: u8,
+    pub(super) kind: EapType,
+    pub(super) data: &'a [u8],
+}
+
 impl fmt::Display for EapType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
@@ -67,13 +75,11 @@ impl<'a> Packet<'a> {
     /// What lies behind the end that the length field tells is padding (RFC 3748 §4.1). The identifier of Success and Failure
     /// is not compared: IKE has brought them, in order and authenticated, and servers differ about it.
     pub(super) fn parse(input: &'a [u8]) -> Result<Self, EapError> {
-        let &[code, id, high, low] = input.first_chunk().ok_or(EapError::Malformed)?;
-        let length = usize::from(u16::from_be_bytes([high, low]));
-        let content = input.get(HEADER_BYTES..length).ok_or(EapError::Malformed)?;
+        let (code, id, content) = open(input)?;
         match code {
             REQUEST => {
-                let (&kind, data) = content.split_first().ok_or(EapError::Malformed)?;
-                Ok(Self::Request { id, kind: EapType(kind), data })
+                let (kind, data) = typed(content)?;
+                Ok(Self::Request { id, kind, data })
             }
             SUCCESS if content.is_empty() => Ok(Packet::Success),
             FAILURE if content.is_empty() => Ok(Packet::Failure),
@@ -83,12 +89,55 @@ impl<'a> Packet<'a> {
     }
 }
 
+impl<'a> Response<'a> {
+    pub(super) fn parse(input: &'a [u8]) -> Result<Self, EapError> {
+        match open(input)? {
+            (RESPONSE, id, content) => {
+                let (kind, data) = typed(content)?;
+                Ok(Self { id, kind, data })
+            }
+            (other, ..) => Err(EapError::Code(other)),
+        }
+    }
+}
+
+/// Code, identifier, and what follows the header up to the end that the length field tells.
+fn open(input: &[u8]) -> Result<(u8, u8, &[u8]), EapError> {
+    let &[code, id, high, low] = input.first_chunk().ok_or(EapError::Malformed)?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    Ok((code, id, input.get(HEADER_BYTES..length).ok_or(EapError::Malformed)?))
+}
+
+fn typed(content: &[u8]) -> Result<(EapType, &[u8]), EapError> {
+    let (&kind, data) = content.split_first().ok_or(EapError::Malformed)?;
+    Ok((EapType(kind), data))
+}
+
 /// A response, in memory that is wiped when the last user is done: it may be a password in clear.
 pub(super) fn response(id: u8, kind: EapType, data: &[u8]) -> Bytes {
+    packet(RESPONSE, id, kind, data)
+}
+
+/// A request, in such memory too.
+pub(super) fn request(id: u8, kind: EapType, data: &[u8]) -> Bytes {
+    packet(REQUEST, id, kind, data)
+}
+
+/// The end, with the identifier of the response that brought it about (RFC 3748 §4.2).
+pub(super) fn success(id: u8) -> Bytes {
+    Bytes::copy_from_slice(&[SUCCESS, id, 0, 4])
+}
+
+/// The other end.
+pub(super) fn failure(id: u8) -> Bytes {
+    Bytes::copy_from_slice(&[FAILURE, id, 0, 4])
+}
+
+fn packet(code: u8, id: u8, kind: EapType, data: &[u8]) -> Bytes {
     let length = HEADER_BYTES + 1 + data.len();
     let [high, low] = u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes();
     let mut packet = Zeroizing::new(Vec::with_capacity(length));
-    packet.extend_from_slice(&[RESPONSE, id, high, low, kind.0]);
+    packet.extend_from_slice(&[code, id, high, low, kind.0]);
     packet.extend_from_slice(data);
     Bytes::from_owner(packet)
 }
@@ -133,6 +182,24 @@ mod tests {
         for code in (0..=255).filter(|code| ![1, 3, 4].contains(code)) {
             assert_eq!(Packet::parse(&[code, 7, 0, 5, 1]), Err(EapError::Code(code)));
         }
+    }
+
+    #[test]
+    fn responses_are_read_up_to_their_length() {
+        let wanted = Response { id: 7, kind: EapType::IDENTITY, data: b"me" };
+        assert_eq!(Response::parse(b"\x02\x07\x00\x07\x01mepad"), Ok(wanted));
+        for packet in [&b""[..], b"\x02\x07\x00", b"\x02\x07\x00\x04", b"\x02\x07\x00\x06\x01", b"\x02\x07\0\0\x01"] {
+            assert_eq!(Response::parse(packet), Err(EapError::Malformed), "{packet:?}");
+        }
+        for code in (0..=255).filter(|code| *code != 2) {
+            assert_eq!(Response::parse(&[code, 7, 0, 5, 1]), Err(EapError::Code(code)));
+        }
+    }
+
+    #[test]
+    fn requests_and_ends_have_their_length() {
+        assert_eq!(request(7, EapType::IDENTITY, b"")[..], *b"\x01\x07\x00\x05\x01");
+        assert_eq!((&success(8)[..], &failure(9)[..]), (&b"\x03\x08\x00\x04"[..], &b"\x04\x09\x00\x04"[..]));
     }
 
     #[test]

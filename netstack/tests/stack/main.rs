@@ -9,8 +9,11 @@ mod craft;
 mod fragments;
 mod garbage;
 mod host;
+
 mod icmp;
+mod incoming;
 mod link;
+mod pair;
 mod reconfigure;
 mod transfer;
 mod udp;
