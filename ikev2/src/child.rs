@@ -80,6 +80,14 @@ impl ChildSa {
         Ok(child)
     }
 
+    /// The only child there is, of an exchange that the peer started: nothing else could carry packets meanwhile.
+    pub(crate) fn first_answered(cx: &mut Context<'_>, agreed: Agreed, keys: &ChildKeys) -> Outcome<Self> {
+        let (child, sealer) = Self::install(cx, agreed, keys, false)?;
+        child.set_sealer(cx, sealer);
+        child.schedule_rekey(cx);
+        Ok(child)
+    }
+
     /// The child of an exchange that the peer started, in place of the one that receives on `replaces`: its opener is
     /// announced, its sealer waits.
     pub(crate) fn answered(
@@ -107,7 +115,7 @@ impl ChildSa {
             if ours { (&keys.to_initiator, &keys.to_responder) } else { (&keys.to_responder, &keys.to_initiator) };
         let usage = Arc::new(Usage::default());
         let check = SelectorCheck::new(&agreed.remote, &agreed.local);
-        let window = cx.config.settings().replay_window;
+        let window = cx.settings.replay_window;
         let opener = EspOpener::new(&agreed.suite, inbound, window, check, Arc::clone(&usage));
         let sealer = EspSealer::new(&agreed.suite, outbound, agreed.spi_out, &mut *cx.random, Arc::clone(&usage));
         let (Some(opener), Some(sealer)) = (opener, sealer) else { return Err(SessionError::Keys("ESP")) };
@@ -217,7 +225,7 @@ impl ChildSa {
     }
 
     fn schedule_rekey(&self, cx: &mut Context<'_>) {
-        let age = cx.config.settings().child_rekey;
+        let age = cx.settings.child_rekey;
         if !age.is_zero() {
             let age = cx.jittered(age);
             cx.set(Timer::RekeyChild(self.spi_in), age);

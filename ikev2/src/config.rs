@@ -217,6 +217,15 @@ pub enum ConfigError {
     /// The certificate verifier.
     #[error(transparent)]
     Verifier(#[from] TrustError),
+    /// Nobody may come in.
+    #[error("no way for clients to prove who they are is configured")]
+    NobodyAccepted,
+    /// A gateway for certificates or EAP without a certificate of its own.
+    #[error("a gateway needs a certificate to prove itself to clients without a pre-shared key")]
+    NoCertificate,
+    /// A gateway without a name.
+    #[error("a gateway without a certificate needs an identity")]
+    NoIdentity,
     /// Our certificate or key.
     #[error(transparent)]
     Key(#[from] IdentityError),
@@ -237,7 +246,7 @@ pub enum ConfigError {
 }
 
 impl Settings {
-    fn check(&self) -> Result<(), ConfigError> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if !self.legacy
             && let Some(word) = self.ike_proposals.legacy_word().or_else(|| self.esp_proposals.legacy_word())
         {

@@ -82,17 +82,36 @@ struct Traffic {
 }
 
 impl Established {
+    /// What the handshake of a client leaves.
     pub(crate) fn new(cx: &mut Context<'_>, completed: Completed) -> Self {
         let Completed { sa, child, network, reply, mobike, additional_addresses, .. } = completed;
+        let mut established = Self::with(cx, sa, Some(child), network, mobike);
+        established.reply = reply;
+        established.additional_addresses = additional_addresses;
+        if mobike {
+            // Only a change against a known mapping can be seen: make it known before it changes (RFC 4555 §3.8).
+            established.want(cx, Wanted::Liveness);
+        }
+        established
+    }
+
+    /// At a gateway, the association may stand without a child (RFC 7296 §2.21.2).
+    pub(crate) fn with(
+        cx: &mut Context<'_>,
+        sa: IkeSa,
+        child: Option<ChildSa>,
+        network: NetworkConfig,
+        mobike: bool,
+    ) -> Self {
         let traffic = Traffic { opened: 0, sealed: 0, heard: cx.now, sent: cx.now, probed: cx.now };
-        let mut established = Self {
+        let established = Self {
             sas: vec![Sa { ike: sa, role: Role::InUse, exchange: None }],
-            children: vec![child],
+            children: child.into_iter().collect(),
             wanted: BTreeSet::new(),
             network,
-            reply,
+            reply: None,
             mobike,
-            additional_addresses,
+            additional_addresses: Vec::new(),
             answered_at: cx.path.remote.ip(),
             baseline: Baseline::Unknown,
             traffic,
@@ -102,17 +121,13 @@ impl Established {
             needs_reauthentication: false,
         };
         Self::schedule(cx);
-        if mobike {
-            // Only a change against a known mapping can be seen: make it known before it changes (RFC 4555 §3.8).
-            established.want(cx, Wanted::Liveness);
-        }
         established
     }
 
     /// The timers of an IKE SA in use.
     pub(crate) fn schedule(cx: &mut Context<'_>) {
         cx.set(Timer::Sample, sample_interval(cx));
-        let age = cx.config.settings().ike_rekey;
+        let age = cx.settings.ike_rekey;
         if age.is_zero() {
             cx.timers.stop(Timer::RekeyIke);
         } else {
@@ -165,6 +180,7 @@ impl Established {
                         self.on_response(cx, spi, exchange, &received.message)?;
                     }
                 } else {
+                    self.on_asked_from(cx, path);
                     self.on_request(cx, spi, path, &received)?;
                 }
             }
@@ -320,7 +336,7 @@ impl Established {
     pub(crate) fn on_retransmit(&mut self, cx: &mut Context<'_>, spi: IkeSpi) -> Outcome<()> {
         let Some(sa) = self.sa(spi) else { return Ok(()) };
         let (role, sent) = (sa.role, sa.ike.requester.sent());
-        if sent >= TRIES_BEFORE_OTHERS && role == Role::InUse && self.mobike {
+        if sent >= TRIES_BEFORE_OTHERS && role == Role::InUse && self.mobike && cx.end.is_client() {
             self.try_other_address(cx);
         }
         let Some(sa) = self.sa(spi) else { return Ok(()) };
@@ -348,12 +364,12 @@ impl Established {
         if std::mem::replace(&mut self.traffic.sealed, sealed) != sealed {
             self.traffic.sent = cx.now;
         }
-        let settings = cx.config.settings();
+        let settings = cx.settings;
         let (now, interval) = (cx.now, sample_interval(cx));
         let due =
             |since: Instant, limit: Duration, early: Duration| now.saturating_duration_since(since) + early >= limit;
-        // Half a sample early rather than half a sample late.
-        if due(self.traffic.sent, settings.nat_keepalive, interval / 2) {
+        // Half a sample early rather than half a sample late. Only the end behind a NAT has to.
+        if cx.end.is_client() && due(self.traffic.sent, settings.nat_keepalive, interval / 2) {
             self.traffic.sent = cx.now;
             let path = *cx.path;
             cx.out.transmits.push_back(adit_tunnel::Transmit { path, datagram: Bytes::from_static(&NAT_KEEPALIVE) });
@@ -403,8 +419,11 @@ impl Established {
         !carried
     }
 
-    /// The gateway closed a child of its own accord: another is made, unless that has become a habit.
+    /// The peer closed a child of its own accord: a client makes another, unless that has become a habit.
     pub(crate) fn on_child_lost(&mut self, cx: &Context<'_>) -> Outcome<()> {
+        if !cx.end.is_client() {
+            return Ok(());
+        }
         self.closed_children.retain(|at| cx.now.saturating_duration_since(*at) < HABIT);
         self.closed_children.push(cx.now);
         if self.closed_children.len() > MAX_CLOSED_CHILDREN {
@@ -511,6 +530,20 @@ impl Established {
         }
     }
 
+    /// The SPI of a child that is to be made: of no other, and of no opener that still waits for stragglers.
+    pub(crate) fn new_spi(&self, cx: &mut Context<'_>) -> u32 {
+        let lingering = cx.timers.running().filter_map(|timer| {
+            if let Timer::RemoveOpener(spi) = timer { Some(spi) } else { None }
+        });
+        let offered = self.sas.iter().filter_map(|sa| match &sa.exchange {
+            Some(Exchange::CreateChild(exchange)) => Some(exchange.spi_in()),
+            Some(_) | None => None,
+        });
+        let taken: BTreeSet<u32> =
+            self.children.iter().map(|child| child.spi_in).chain(lingering).chain(offered).collect();
+        cx.esp_spi(|spi| taken.contains(&spi))
+    }
+
     /// The flow of a new child.
     pub(crate) const fn flow() -> FlowId {
         FlowId(0)
@@ -518,7 +551,7 @@ impl Established {
 }
 
 fn sample_interval(cx: &Context<'_>) -> Duration {
-    let settings = cx.config.settings();
+    let settings = cx.settings;
     (settings.liveness.min(settings.nat_keepalive) / 4).max(MIN_SAMPLE)
 }
 

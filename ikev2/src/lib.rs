@@ -86,6 +86,7 @@ mod identity;
 mod message;
 mod negotiate;
 mod network;
+mod responder;
 mod sa;
 mod selectors;
 mod session;
@@ -110,4 +111,7 @@ pub use error::{PeerMisbehaved, Refusal, SessionError};
 pub use esp::{EspOpener, EspSealer};
 pub use identity::{Identity, IdentityError};
 pub use negotiate::{EspProposals, IkeProposals, ProposalError};
+pub use responder::{
+    AcceptedPeers, ClientAnchors, Limits, Responder, ResponderBuilder, ResponderConfig, ServerError, ServerSession, SharedKey,
+};
 pub use session::{Carry, Session};

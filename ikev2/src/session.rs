@@ -26,8 +26,8 @@ use crate::{
     exchange::{Wanted, informational::schedule_reauthentication},
     message::{Header, IkeSpi},
     sa::{
-        Context, NON_ESP_MARKER, Outbox, Timer, has_marker,
-        initiator::{Completed, Handshake, Purpose, Step},
+        Context, End, NON_ESP_MARKER, Outbox, Timer,
+        initiator::{ClientContext, Completed, Handshake, Purpose, Step},
     },
 };
 
@@ -135,17 +135,18 @@ impl Session {
     fn parts(
         &mut self,
         now: Instant,
-    ) -> (Context<'_>, &mut State, &mut Option<Handshake>, &mut Option<Box<Established>>) {
-        let cx = Context {
+    ) -> (ClientContext<'_>, &mut State, &mut Option<Handshake>, &mut Option<Box<Established>>) {
+        let base = Context {
             now,
-            config: &self.config,
-            remote: &self.remote,
+            end: End::Client,
+            settings: self.config.settings(),
             random: &mut *self.random,
             out: &mut self.out,
             timers: &mut self.timers,
             path: &mut self.path,
             epoch: self.epoch,
         };
+        let cx = ClientContext { base, config: &self.config, remote: &self.remote };
         (cx, &mut self.state, &mut self.renewal, &mut self.retiring)
     }
 
@@ -308,7 +309,7 @@ impl Session {
         match result {
             Err(error) => self.fail(now, error),
             Ok(()) => {
-                let (cx, state, ..) = self.parts(now);
+                let (mut cx, state, ..) = self.parts(now);
                 if let State::Established(established) = state
                     && mem::take(&mut established.needs_reauthentication)
                 {
@@ -375,7 +376,7 @@ impl Session {
 
     /// Time to send again for the handshake or IKE SA with this SPI of ours; without one, time to believe a suspicion.
     fn on_handshake_timer(&mut self, now: Instant, spi: Option<IkeSpi>) {
-        let step = |handshake: Handshake, cx: &mut Context<'_>| {
+        let step = |handshake: Handshake, cx: &mut ClientContext<'_>| {
             if spi.is_some() { handshake.retransmit(cx) } else { handshake.believe_suspicion() }
         };
         let belongs = |handshake: &Handshake| spi.is_none_or(|spi| handshake.spi() == spi);
@@ -418,7 +419,7 @@ impl Session {
 
     fn on_handshake_timeout(&mut self, now: Instant) {
         let window = self.config.settings().handshake_timeout;
-        let (cx, state, renewal, _) = self.parts(now);
+        let (mut cx, state, renewal, _) = self.parts(now);
         if let Some(handshake) = renewal.take() {
             let stage = handshake.stage();
             cx.timers.stop(Timer::Retransmit(handshake.spi()));
@@ -454,7 +455,7 @@ impl Tunnel for Session {
     type Opener = EspOpener;
 
     fn classify(&self, path: &Path, datagram: &[u8]) -> Class {
-        if !has_marker(path) {
+        if !End::Client.has_marker(path) {
             return Class::Control;
         }
         match datagram.first_chunk::<4>() {
@@ -467,7 +468,7 @@ impl Tunnel for Session {
     }
 
     fn handle_datagram(&mut self, now: Instant, path: &Path, datagram: &mut [u8]) {
-        let start = if has_marker(path) { NON_ESP_MARKER.len() } else { 0 };
+        let start = if End::Client.has_marker(path) { NON_ESP_MARKER.len() } else { 0 };
         match datagram.get_mut(start..) {
             Some(message) => self.on_message(now, path, message),
             None => self.dropped += 1,

@@ -41,6 +41,17 @@ pub(crate) struct Authenticated(());
 pub(crate) const HASH_ALGORITHMS: [HashAlgorithm; 4] =
     [HashAlgorithm::SHA2_256, HashAlgorithm::SHA2_384, HashAlgorithm::SHA2_512, HashAlgorithm::IDENTITY];
 
+/// [`HASH_ALGORITHMS`] as they travel.
+pub(crate) fn announced_hashes() -> Bytes {
+    HASH_ALGORITHMS.iter().flat_map(|hash| hash.0.to_be_bytes()).collect()
+}
+
+/// What SIGNATURE_HASH_ALGORITHMS of the peer says.
+pub(crate) fn hashes_of(data: &[u8]) -> Vec<HashAlgorithm> {
+    let (pairs, _) = data.as_chunks::<2>();
+    pairs.iter().map(|pair| HashAlgorithm(u16::from_be_bytes(*pair))).collect()
+}
+
 /// What an end signs (RFC 7296 §2.15): its `message` of IKE_SA_INIT as it was sent, without the non-ESP marker; the
 /// nonce of the other end; and its ID payload from the type on, with the reserved bytes as they came.
 pub(crate) fn octets(prf: Prf, message: &[u8], peer_nonce: &[u8], sk_p: &[u8], id_body: &[u8]) -> Zeroizing<Vec<u8>> {

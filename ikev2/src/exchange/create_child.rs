@@ -1,6 +1,6 @@
 //! CREATE_CHILD_SA for a child: a new one, or one in place of another (RFC 7296 §1.3.1, §1.3.3, §2.8, §2.17).
 
-use adit_tunnel::{Event, NetworkConfig};
+use adit_tunnel::{Event, FlowId, NetworkConfig};
 use bytes::Bytes;
 
 use super::{
@@ -10,15 +10,15 @@ use super::{
 use crate::{
     child::{Agreed, ChildSa, PATIENCE},
     crypto::DhKey,
-    error::{Outcome, PeerMisbehaved, Refusal},
+    error::{Outcome, PeerMisbehaved, Refusal, SessionError},
     established::{Established, Role},
     message::{
-        IkeSpi, KeyExchange, Message, Notify, Payload, TrafficSelector,
+        IkeSpi, KeyExchange, Message, Notify, Payload, Proposal, SecurityAssociation, TrafficSelector,
         numbers::{DhGroup, ExchangeType, NotifyType, ProtocolId},
     },
     negotiate::EspProposals,
     network,
-    sa::{Context, Timer, initiator, keys::ChildKeys},
+    sa::{Context, End, Timer, initiator, keys::ChildKeys},
     selectors,
 };
 
@@ -44,6 +44,13 @@ pub(crate) struct CreateChild {
 pub(crate) struct Rival {
     /// The lower of the two nonces it was made with.
     pub(crate) lowest_nonce: Bytes,
+}
+
+impl CreateChild {
+    /// Our SPI of the new child.
+    pub(crate) const fn spi_in(&self) -> u32 {
+        self.spi_in
+    }
 }
 
 impl Established {
@@ -75,21 +82,21 @@ impl Established {
         if self.children.iter().any(|child| child.is_in_use()) {
             return;
         }
-        let offer = cx.config.settings().esp_proposals.clone();
+        let offer = cx.settings.esp_proposals.clone();
         let groups = self.rekey_groups(cx);
-        let (_, remote) = initiator::wanted_selectors(cx.config.settings());
+        let (_, remote) = initiator::wanted_selectors(cx.settings);
         // The addresses we were given are ours as long as the IKE SA lives.
         let local = self.network.addresses.iter().map(|net| selectors::host(net.address())).collect();
         self.send_create_child(cx, spi, None, offer, groups, local, remote);
     }
 
     fn rekey_groups(&mut self, cx: &Context<'_>) -> Vec<DhGroup> {
-        let mut groups = cx.config.settings().esp_proposals.groups();
+        let mut groups = cx.settings.esp_proposals.groups();
         if groups.is_empty() {
             // Most gateways want the group of the IKE SA, if any. With the others one that wants another can say so.
             let of_ike = self.current().map(|sa| sa.ike.suite.group);
             groups.extend(of_ike);
-            let others = cx.config.settings().ike_proposals.groups();
+            let others = cx.settings.ike_proposals.groups();
             groups.extend(others.into_iter().filter(|group| Some(*group) != of_ike));
             groups.push(DhGroup::NONE);
         }
@@ -107,7 +114,7 @@ impl Established {
         local: Vec<TrafficSelector>,
         remote: Vec<TrafficSelector>,
     ) {
-        let (spi_in, nonce) = (cx.esp_spi(), cx.nonce());
+        let (spi_in, nonce) = (self.new_spi(cx), cx.nonce());
         let first = groups.iter().copied().find(|group| *group != DhGroup::NONE);
         let key = first.and_then(|group| DhKey::generate(group, &mut *cx.random));
         let mut payloads = Vec::new();
@@ -196,7 +203,11 @@ impl Established {
     pub(crate) fn tell_network(&mut self, cx: &mut Context<'_>, spi_in: u32) {
         let addresses = self.network.addresses.clone();
         let Some(child) = self.children.iter().find(|child| child.spi_in == spi_in) else { return };
-        let network = network::config(cx, addresses, self.reply.as_ref(), child);
+        let network = match cx.end {
+            End::Client => network::config(cx, addresses, self.reply.as_ref(), child),
+            // What a gateway has given stays; only the size of packets may change.
+            End::Gateway(_) => network::sized(cx, self.network.clone(), child),
+        };
         if network == self.network {
             return;
         }
@@ -237,7 +248,7 @@ impl Established {
                         self.send_create_child(cx, spi, rekeys, offer, wanted, local, remote);
                         Ok(())
                     }
-                    None => self.without_rekeying(refusal),
+                    None => self.without_rekeying(cx, refusal),
                 }
             }
             NotifyType::NO_PROPOSAL_CHOSEN if !groups.is_empty() && !insists_on_groups(cx) => {
@@ -248,16 +259,22 @@ impl Established {
                 if let Some(old) = rekeys {
                     self.remove_child(cx, old);
                 }
-                self.want(cx, Wanted::CreateChild);
+                if cx.end.is_client() {
+                    self.want(cx, Wanted::CreateChild);
+                }
                 Ok(())
             }
-            _ if rekeys.is_some() => self.without_rekeying(refusal),
+            _ if rekeys.is_some() => self.without_rekeying(cx, refusal),
             _ => Err(initiator::refused_child(cx, error)),
         }
     }
 
     /// New keys only come with a new handshake.
-    pub(crate) fn without_rekeying(&mut self, refusal: Refusal) -> Outcome<()> {
+    pub(crate) fn without_rekeying(&mut self, cx: &Context<'_>, refusal: Refusal) -> Outcome<()> {
+        if !cx.end.is_client() {
+            // Only a client can authenticate anew.
+            return Err(SessionError::RekeyRefused(refusal));
+        }
         tracing::warn!("the gateway refuses to rekey: {refusal}; authenticating anew instead");
         self.needs_reauthentication = true;
         Ok(())
@@ -269,8 +286,9 @@ impl Established {
             request.sa().is_some_and(|sa| sa.proposals.iter().any(|proposal| proposal.protocol == ProtocolId::IKE));
         let answer = match request.notify(NotifyType::REKEY_SA) {
             None if rekeys_ike => self.answer_rekey_ike(cx, spi, request),
-            // One child carries everything there is; a gateway has no reason to make more.
-            None => Err(refuse(NotifyType::NO_ADDITIONAL_SAS)),
+            // One child carries everything there is.
+            None if cx.end.is_client() || !self.children.is_empty() => Err(refuse(NotifyType::NO_ADDITIONAL_SAS)),
+            None => self.answer_new_child(cx, spi, request),
             Some(rekey) => self.answer_rekey_child(cx, spi, rekey, request),
         };
         answer.unwrap_or_else(|refusal| vec![Payload::Notify(refusal)])
@@ -311,23 +329,9 @@ impl Established {
             // We are closing it, or it is being rekeyed already, or the IKE SA is (RFC 7296 §2.25.1, §2.25.2).
             return Err(refuse(NotifyType::TEMPORARY_FAILURE));
         };
-        let offer = request.sa().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?;
-        let theirs = request.nonce().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?.clone();
-        let (Some(ts_i), Some(ts_r)) = (request.ts_i(), request.ts_r()) else {
-            return Err(refuse(NotifyType::INVALID_SYNTAX));
-        };
-        let (remote, local) = (selectors::narrow(&old.remote, ts_i), selectors::narrow(&old.local, ts_r));
-        if remote.is_empty() || local.is_empty() {
-            return Err(refuse(NotifyType::TS_UNACCEPTABLE));
-        }
-        let groups = acceptable_groups(cx);
-        let chosen = cx.config.settings().esp_proposals.choose(offer, &groups, request.ke().map(|ke| ke.group));
-        let (suite, spi_out, proposal) = chosen.ok_or_else(|| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
-        let (shared, ke) = agree(cx, suite.group, request)?;
-        let Some(sa) = self.sa(spi) else { return Err(refuse(NotifyType::TEMPORARY_FAILURE)) };
-        let (spi_in, nonce) = (cx.esp_spi(), cx.nonce());
-        let keys = ChildKeys::derive(sa.ike.suite.prf, &sa.ike.keys.d, shared.as_ref(), &theirs, &nonce, &suite);
-        let agreed = Agreed { spi_in, spi_out, flow, suite, local: local.clone(), remote: remote.clone() };
+        let (old_local, old_remote) = (old.local.clone(), old.remote.clone());
+        let (agreed, keys, payloads, lowest_nonce) =
+            self.agree_on_child(cx, spi, flow, &old_local, &old_remote, request)?;
         let child =
             ChildSa::answered(cx, agreed, &keys, old_spi, spi).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
         if let Some(doubtful) = doubtful {
@@ -337,19 +341,71 @@ impl Established {
         if let Some(Exchange::CreateChild(ours)) = self.sa(spi).and_then(|sa| sa.exchange.as_mut())
             && ours.rekeys == Some(old_spi)
         {
-            ours.rival = Some(Rival { lowest_nonce: collision::lowest(&theirs, &nonce) });
+            ours.rival = Some(Rival { lowest_nonce });
         }
-        let mut payloads = vec![Payload::Sa(crate::message::SecurityAssociation {
-            proposals: vec![crate::message::Proposal {
-                spi: Bytes::copy_from_slice(&spi_in.to_be_bytes()),
-                ..proposal
-            }],
-        })];
-        payloads.push(Payload::Nonce(nonce));
+        Ok(payloads)
+    }
+
+    /// A child where there is none: the client has lost it, or never had one.
+    // CREATE_CHILD_SA { SA, Ni, [KEi], TSi, TSr } -->
+    // <-- CREATE_CHILD_SA { SA, Nr, [KEr], TSi, TSr }
+    fn answer_new_child(
+        &mut self,
+        cx: &mut Context<'_>,
+        spi: IkeSpi,
+        request: &Message,
+    ) -> Result<Vec<Payload>, Notify> {
+        let may = self
+            .sa(spi)
+            .is_some_and(|sa| sa.role == Role::InUse && !matches!(sa.exchange, Some(Exchange::RekeyIke(_))));
+        if !may {
+            return Err(refuse(NotifyType::TEMPORARY_FAILURE));
+        }
+        let (local, remote) = network::selectors(&self.network);
+        let (agreed, keys, payloads, _) = self.agree_on_child(cx, spi, Self::flow(), &local, &remote, request)?;
+        let spi_in = agreed.spi_in;
+        let child =
+            ChildSa::first_answered(cx, agreed, &keys).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+        self.children.push(child);
+        self.tell_network(cx, spi_in);
+        Ok(payloads)
+    }
+
+    /// What is common to our selectors and algorithms and to those of a request, the keys that come of it, our answer and the
+    /// lower of both nonces.
+    fn agree_on_child(
+        &mut self,
+        cx: &mut Context<'_>,
+        spi: IkeSpi,
+        flow: FlowId,
+        local: &[TrafficSelector],
+        remote: &[TrafficSelector],
+        request: &Message,
+    ) -> Result<(Agreed, ChildKeys, Vec<Payload>, Bytes), Notify> {
+        let offer = request.sa().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?;
+        let theirs = request.nonce().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?.clone();
+        let (Some(ts_i), Some(ts_r)) = (request.ts_i(), request.ts_r()) else {
+            return Err(refuse(NotifyType::INVALID_SYNTAX));
+        };
+        let (remote, local) = (selectors::narrow(remote, ts_i), selectors::narrow(local, ts_r));
+        if remote.is_empty() || local.is_empty() {
+            return Err(refuse(NotifyType::TS_UNACCEPTABLE));
+        }
+        let groups = acceptable_groups(cx);
+        let chosen = cx.settings.esp_proposals.choose(offer, &groups, request.ke().map(|ke| ke.group));
+        let (suite, spi_out, proposal) = chosen.ok_or_else(|| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+        let (shared, ke) = agree(cx, suite.group, request)?;
+        let (spi_in, nonce) = (self.new_spi(cx), cx.nonce());
+        let Some(sa) = self.sa(spi) else { return Err(refuse(NotifyType::TEMPORARY_FAILURE)) };
+        let keys = ChildKeys::derive(sa.ike.suite.prf, &sa.ike.keys.d, shared.as_ref(), &theirs, &nonce, &suite);
+        let agreed = Agreed { spi_in, spi_out, flow, suite, local: local.clone(), remote: remote.clone() };
+        let proposal = Proposal { spi: Bytes::copy_from_slice(&spi_in.to_be_bytes()), ..proposal };
+        let lowest_nonce = collision::lowest(&theirs, &nonce);
+        let mut payloads = vec![Payload::Sa(SecurityAssociation { proposals: vec![proposal] }), Payload::Nonce(nonce)];
         payloads.extend(ke.map(Payload::Ke));
         payloads.push(Payload::TsI(remote));
         payloads.push(Payload::TsR(local));
-        Ok(payloads)
+        Ok((agreed, keys, payloads, lowest_nonce))
     }
 }
 
@@ -384,7 +440,7 @@ pub(super) fn agree(
 
 /// Groups the peer may rekey a child with: those configured, else those of IKE, or none.
 fn acceptable_groups(cx: &Context<'_>) -> Vec<DhGroup> {
-    let settings = cx.config.settings();
+    let settings = cx.settings;
     let mut groups = settings.esp_proposals.groups();
     if groups.is_empty() {
         groups = settings.ike_proposals.groups();
@@ -400,6 +456,6 @@ fn may_use(cx: &Context<'_>, group: DhGroup) -> bool {
 
 /// Whether the configuration names groups for ESP, and not "none" among them: then perfect forward secrecy is wanted.
 fn insists_on_groups(cx: &Context<'_>) -> bool {
-    let groups = cx.config.settings().esp_proposals.groups();
+    let groups = cx.settings.esp_proposals.groups();
     !groups.is_empty() && !groups.contains(&DhGroup::NONE)
 }

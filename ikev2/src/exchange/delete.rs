@@ -18,7 +18,7 @@ impl Established {
 
     /// Whatever the answer says, the peer knows the child no more.
     pub(crate) fn on_child_deleted(&mut self, cx: &mut Context<'_>, spi_in: u32) {
-        if self.remove_child(cx, spi_in) {
+        if self.remove_child(cx, spi_in) && cx.end.is_client() {
             self.want(cx, Wanted::CreateChild);
         }
     }

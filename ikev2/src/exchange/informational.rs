@@ -58,7 +58,8 @@ impl Established {
             cx.random.fill(&mut cookie);
             cookie2 = Some(Bytes::copy_from_slice(&cookie));
         }
-        if self.mobike {
+        // Where the mapping of a NAT has gone is for the client to find out (RFC 4555 §3.8).
+        if self.mobike && cx.end.is_client() {
             payloads.extend(nat::payloads(spis, cx.path.remote, &mut *cx.random));
         }
         payloads.extend(cookie2.clone().map(|cookie| Payload::notify(NotifyType::COOKIE2, cookie)));
@@ -78,7 +79,7 @@ impl Established {
         {
             return Err(PeerMisbehaved::Cookie2.into());
         }
-        if !self.mobike {
+        if !self.mobike || !cx.end.is_client() {
             return Ok(());
         }
         if exchange.path != *cx.path {
@@ -137,12 +138,23 @@ impl Established {
 
     /// A response came from there: of all the addresses a request was sent to, this one works.
     pub(crate) fn on_answered_from(&mut self, cx: &mut Context<'_>, path: &Path) {
+        if !cx.end.is_client() {
+            return self.on_asked_from(cx, path);
+        }
         let address = path.remote.ip();
         // Authentic as it is, anybody may have sent it on from anywhere.
         if address == self.answered_at || address == cx.path.remote.ip() || self.additional_addresses.contains(&address)
         {
             self.answered_at = address;
             self.move_to(cx, address);
+        }
+    }
+
+    /// A new message of the client came from there. Without MOBIKE a gateway follows whatever it can verify (RFC 7296 §2.23);
+    /// with it, the client says when it has moved (RFC 4555 §3.5).
+    pub(crate) fn on_asked_from(&mut self, cx: &mut Context<'_>, path: &Path) {
+        if !cx.end.is_client() && !self.mobike {
+            follow(cx, path);
         }
     }
 
@@ -215,6 +227,7 @@ impl Established {
         answer: &mut Vec<Payload>,
     ) -> Outcome<()> {
         match notify.notify_type {
+            NotifyType::UPDATE_SA_ADDRESSES if self.mobike && !cx.end.is_client() => follow(cx, path),
             NotifyType::COOKIE2 => {
                 answer.push(Payload::notify(NotifyType::COOKIE2, notify.data.clone()));
             }
@@ -227,7 +240,7 @@ impl Established {
             | NotifyType::NO_ADDITIONAL_ADDRESSES => {
                 self.additional_addresses = network::additional_addresses(request);
             }
-            NotifyType::AUTH_LIFETIME => {
+            NotifyType::AUTH_LIFETIME if cx.end.is_client() => {
                 if let Some(seconds) = notify.data.first_chunk() {
                     let lifetime = std::time::Duration::from_secs(u32::from_be_bytes(*seconds).into());
                     schedule_reauthentication(cx, lifetime);
@@ -269,6 +282,15 @@ impl Established {
         self.use_offered(cx, offered);
         self.go_on(cx);
         Ok(())
+    }
+}
+
+/// The client is there from now on.
+pub(crate) fn follow(cx: &mut Context<'_>, path: &Path) {
+    if *cx.path != *path {
+        tracing::info!("the client has moved from {} to {}", cx.path.remote, path.remote);
+        *cx.path = *path;
+        cx.out.events.push_back(Event::Path(*path));
     }
 }
 

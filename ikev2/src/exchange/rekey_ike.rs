@@ -45,7 +45,7 @@ impl Established {
     /// With a key of this group; the gateway may ask for another one that is configured.
     fn send_rekey_ike(&mut self, cx: &mut Context<'_>, spi: IkeSpi, group: DhGroup, again: bool) {
         let Some(sa) = self.sa(spi) else { return };
-        let others = cx.config.settings().ike_proposals.groups().into_iter().filter(|other| *other != group);
+        let others = cx.settings.ike_proposals.groups().into_iter().filter(|other| *other != group);
         let offer = IkeProposals::only_with(&sa.ike.suite, [group].into_iter().chain(others).collect());
         let Some(key) = DhKey::generate(group, &mut *cx.random) else { return };
         let (new, nonce) = (cx.ike_spi(), cx.nonce());
@@ -130,7 +130,7 @@ impl Established {
                 self.send_rekey_ike(cx, old, group, true);
                 Ok(())
             }
-            _ => self.without_rekeying(refusal),
+            _ => self.without_rekeying(cx, refusal),
         }
     }
 
@@ -156,7 +156,7 @@ impl Established {
         let offer = request.sa().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?;
         let theirs = request.nonce().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?.clone();
         let preferred = request.ke().map(|ke| ke.group);
-        let chosen = cx.config.settings().ike_proposals.choose_for(offer, preferred);
+        let chosen = cx.settings.ike_proposals.choose_for(offer, preferred);
         let (suite, their_spi, proposal) = chosen.ok_or_else(|| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
         let their_spi = their_spi.filter(|spi| *spi != IkeSpi(0)).ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?;
         if suite.group == DhGroup::NONE {

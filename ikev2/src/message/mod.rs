@@ -184,7 +184,6 @@ macro_rules! all {
 first! {
     sa: Sa(SecurityAssociation),
     ke: Ke(KeyExchange),
-    #[cfg(test)]
     id_i: IdI(Identification),
     id_r: IdR(Identification),
     auth: Auth(Authentication),

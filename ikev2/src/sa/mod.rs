@@ -1,11 +1,12 @@
 //! The IKE SA: keys, message ids, and the way in and out for messages.
 //!
-//! A handshake ([`initiator`]) makes the first one; rekeying makes its successors. An established IKE SA is not a state but a
+//! A handshake ([`initiator`], [`responder`]) makes the first one; rekeying makes its successors. An established IKE SA is not a state but a
 //! window: at most one request of ours in flight, and the last answer we gave.
 
 pub(crate) mod initiator;
 pub(crate) mod keys;
 pub(crate) mod nat;
+pub(crate) mod responder;
 pub(crate) mod window;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_tunnel::{Epoch, Event, Path, Random, Timers, Transmit};
+use adit_tunnel::{Epoch, Event, Path, PeerId, Random, Timers, Transmit};
 use bytes::{Bytes, BytesMut};
 
 use self::{
@@ -22,7 +23,7 @@ use self::{
     window::{Requester, Responder},
 };
 use crate::{
-    config::{Config, Remote},
+    config::Settings,
     esp::{EspOpener, EspSealer},
     message::{self, Header, IkeSpi, Message, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType},
     negotiate::IkeSuite,
@@ -60,14 +61,39 @@ pub(crate) enum Timer {
 /// What every step of a session may use.
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
-    pub(crate) config: &'a Config,
-    pub(crate) remote: &'a Remote,
+    pub(crate) end: End,
+    pub(crate) settings: &'a Settings,
     pub(crate) random: &'a mut dyn Random,
     pub(crate) out: &'a mut Outbox,
     pub(crate) timers: &'a mut Timers<Timer>,
     /// Where our datagrams go.
     pub(crate) path: &'a mut Path,
     pub(crate) epoch: Epoch,
+}
+
+/// Which end of the association we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The one that came to the gateway.
+    Client,
+    /// The gateway, whose SPIs contain the name of the peer.
+    Gateway(PeerId),
+}
+
+impl End {
+    /// IKE at port 500 has no marker, at every other port it has (RFC 7296 §2.23).
+    pub(crate) fn has_marker(self, path: &Path) -> bool {
+        let port = match self {
+            Self::Client => path.remote.port(),
+            // Where the peer came from says nothing: a NAT may have chosen it.
+            Self::Gateway(_) => path.local.map_or(NAT_T_PORT, |local| local.port()),
+        };
+        port != IKE_PORT
+    }
+
+    pub(crate) const fn is_client(self) -> bool {
+        matches!(self, Self::Client)
+    }
 }
 
 /// What is to be polled.
@@ -91,7 +117,7 @@ impl Context<'_> {
     /// Sends IKE messages to `path`, with the non-ESP marker where it belongs (RFC 7296 §2.23).
     pub(crate) fn send(&mut self, path: Path, datagrams: &[Bytes]) {
         for message in datagrams {
-            let datagram = if has_marker(&path) {
+            let datagram = if self.end.has_marker(&path) {
                 let mut marked = BytesMut::with_capacity(NON_ESP_MARKER.len() + message.len());
                 marked.extend_from_slice(&NON_ESP_MARKER);
                 marked.extend_from_slice(message);
@@ -103,11 +129,16 @@ impl Context<'_> {
         }
     }
 
-    /// A random number that may be an SPI of ESP: those up to 255 are reserved (RFC 4303 §2.1).
-    pub(crate) fn esp_spi(&mut self) -> u32 {
+    /// An SPI of ESP to receive on that is none of these: random, with the name of the peer in front at a gateway. Those up to
+    /// 255 are reserved (RFC 4303 §2.1).
+    pub(crate) fn esp_spi(&mut self, taken: impl Fn(u32) -> bool) -> u32 {
         loop {
-            let spi = self.random.next_u32();
-            if spi > 255 {
+            let random = self.random.next_u32();
+            let spi = match self.end {
+                End::Client => random,
+                End::Gateway(peer) => peer.0 << ESP_SPI_RANDOM_BITS | random >> (32 - ESP_SPI_RANDOM_BITS),
+            };
+            if spi > 255 && !taken(spi) {
                 return spi;
             }
         }
@@ -115,7 +146,11 @@ impl Context<'_> {
 
     pub(crate) fn ike_spi(&mut self) -> IkeSpi {
         loop {
-            let spi = self.random.next_u64();
+            let random = self.random.next_u64();
+            let spi = match self.end {
+                End::Client => random,
+                End::Gateway(peer) => u64::from(peer.0) << 32 | random >> 32,
+            };
             if spi != 0 {
                 return IkeSpi(spi);
             }
@@ -134,17 +169,14 @@ impl Context<'_> {
     }
 }
 
-/// IKE at port 500 has no marker, at every other port it has (RFC 7296 §2.23).
-pub(crate) fn has_marker(path: &Path) -> bool {
-    path.remote.port() != IKE_PORT
-}
-
 /// IKE, without UDP encapsulation.
 pub(crate) const IKE_PORT: u16 = 500;
 /// IKE and ESP in UDP.
 pub(crate) const NAT_T_PORT: u16 = 4500;
 /// Where an SPI would stand in an ESP packet (RFC 3948 §2.2).
 pub(crate) const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// The rest of an SPI of ours is the name of the peer.
+pub(crate) const ESP_SPI_RANDOM_BITS: u32 = 12;
 /// At least 16 bytes, and half the key size of the PRF (RFC 7296 §2.10): enough for SHA-512.
 const NONCE_BYTES: usize = 32;
 
@@ -208,7 +240,7 @@ impl IkeSa {
         let message = Message::request(self.spis(), exchange, self.ours, self.requester.next_id(), payloads);
         let datagrams = self.seal(cx, &message, self.fragmentation);
         cx.send(*cx.path, &datagrams);
-        let wait = self.requester.start(datagrams, &cx.config.settings().retransmission);
+        let wait = self.requester.start(datagrams, &cx.settings.retransmission);
         cx.set(Timer::Retransmit(self.our_spi()), wait);
     }
 
@@ -245,7 +277,7 @@ impl IkeSa {
     #[must_use]
     pub(crate) fn retransmit(&mut self, cx: &mut Context<'_>) -> bool {
         let spi = self.our_spi();
-        let Some((datagrams, wait)) = self.requester.retransmit(&cx.config.settings().retransmission) else {
+        let Some((datagrams, wait)) = self.requester.retransmit(&cx.settings.retransmission) else {
             return false;
         };
         let path = *cx.path;
@@ -316,7 +348,7 @@ impl IkeSa {
     }
 
     fn seal(&mut self, cx: &mut Context<'_>, message: &Message, fragment: bool) -> Vec<Bytes> {
-        let settings = cx.config.settings();
+        let settings = cx.settings;
         let outer = if cx.path.remote.is_ipv4() { 20 } else { 40 } + 8 + NON_ESP_MARKER.len();
         let limit =
             (fragment && settings.fragmentation).then(|| usize::from(settings.fragment_size).saturating_sub(outer));

@@ -8,7 +8,7 @@ use std::{
 use adit_tunnel::{Event, Path};
 use bytes::Bytes;
 
-use super::{AuthSent, Handshake, Purpose, Secured, Step};
+use super::{AuthSent, ClientContext, Handshake, Purpose, Secured, Step};
 use crate::{
     auth,
     crypto::DhKey,
@@ -16,10 +16,10 @@ use crate::{
     identity::Identity,
     message::{
         Header, IkeSpi, KeyExchange, Message, MessageId, Notify, Payload,
-        numbers::{DhGroup, ExchangeType, HashAlgorithm, NotifyType},
+        numbers::{DhGroup, ExchangeType, NotifyType},
     },
     negotiate::IkeSuite,
-    sa::{Context, IkeSa, NAT_T_PORT, Timer, has_marker, keys::IkeKeys, nat, window::Requester},
+    sa::{Context, IkeSa, NAT_T_PORT, Timer, keys::IkeKeys, nat, window::Requester},
 };
 
 /// What all IKE_SA_INIT requests of one handshake have in common.
@@ -49,14 +49,14 @@ pub(crate) struct InitSent {
 }
 
 impl InitSent {
-    pub(super) fn send(cx: &mut Context<'_>, start: Start, group: DhGroup, cookie: Option<Bytes>) -> Outcome<Self> {
+    pub(super) fn send(cx: &mut ClientContext<'_>, start: Start, group: DhGroup, cookie: Option<Bytes>) -> Outcome<Self> {
         let key = DhKey::generate(group, &mut *cx.random).ok_or(SessionError::Keys("the key exchange"))?;
         Ok(Self::send_with(cx, start, key, cookie))
     }
 
     // IKE_SA_INIT { [N(COOKIE)], SA, KE, Ni, N(NAT_DETECTION_*), N(FRAGMENTATION), N(SIGNATURE_HASH) } -->
-    fn send_with(cx: &mut Context<'_>, start: Start, key: DhKey, cookie: Option<Bytes>) -> Self {
-        let settings = cx.config.settings();
+    fn send_with(cx: &mut ClientContext<'_>, start: Start, key: DhKey, cookie: Option<Bytes>) -> Self {
+        let settings = cx.settings;
         let mut payloads = Vec::new();
         payloads.extend(cookie.clone().map(|cookie| Payload::notify(NotifyType::COOKIE, cookie)));
         // The group of KE has to be among the proposals; that the peer learns all of them prevents a downgrade.
@@ -68,14 +68,15 @@ impl InitSent {
             let notify_type = NotifyType::IKEV2_FRAGMENTATION_SUPPORTED;
             payloads.push(Payload::notify(notify_type, Bytes::new()));
         }
-        let hashes = Notify::status(NotifyType::SIGNATURE_HASH_ALGORITHMS, hash_algorithms());
+        let hashes = Notify::status(NotifyType::SIGNATURE_HASH_ALGORITHMS, auth::announced_hashes());
         payloads.push(Payload::Notify(hashes));
         let spis = (start.spi, IkeSpi(0));
         let message = Message::request(spis, ExchangeType::IKE_SA_INIT, true, MessageId(0), payloads);
         tracing::trace!("sent: {message}");
         let request = message.encode();
         let datagrams = vec![request.clone()];
-        cx.send(*cx.path, &datagrams);
+        let path = *cx.path;
+        cx.send(path, &datagrams);
         let mut requester = Requester::starting_at(0);
         let wait = requester.start(datagrams, &settings.retransmission);
         cx.set(Timer::Retransmit(start.spi), wait);
@@ -83,8 +84,8 @@ impl InitSent {
     }
 
     /// False when the gateway has been asked often enough.
-    pub(super) fn retransmit(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some((datagrams, wait)) = self.requester.retransmit(&cx.config.settings().retransmission) else {
+    pub(super) fn retransmit(&mut self, cx: &mut ClientContext<'_>) -> bool {
+        let Some((datagrams, wait)) = self.requester.retransmit(&cx.settings.retransmission) else {
             return false;
         };
         let path = *cx.path;
@@ -95,7 +96,7 @@ impl InitSent {
 
     pub(super) fn handle_datagram(
         self: Box<Self>,
-        cx: &mut Context<'_>,
+        cx: &mut ClientContext<'_>,
         _: &Path,
         header: &Header,
         datagram: &[u8],
@@ -131,22 +132,23 @@ impl InitSent {
         }
     }
 
-    fn suspect(mut self: Box<Self>, cx: &mut Context<'_>, error: SessionError) -> Step {
+    fn suspect(mut self: Box<Self>, cx: &mut ClientContext<'_>, error: SessionError) -> Step {
         tracing::debug!("IKE_SA_INIT: {error}; it is not protected, so it is believed only if nothing better comes");
         self.suspected = Some(error);
-        cx.timers.set_if_unset(Timer::Suspicion, cx.now + SUSPICION);
+        let believed = cx.now + SUSPICION;
+        cx.timers.set_if_unset(Timer::Suspicion, believed);
         Step::Wait(Handshake::Init(self))
     }
 
     /// Once more, with a cookie or of another group (RFC 7296 §2.6, §1.3). The SPI of the responder stays zero, whatever it
     /// was in the answer.
-    fn retry(mut self: Box<Self>, cx: &mut Context<'_>, group: Option<DhGroup>, cookie: Option<Bytes>) -> Step {
+    fn retry(mut self: Box<Self>, cx: &mut ClientContext<'_>, group: Option<DhGroup>, cookie: Option<Bytes>) -> Step {
         self.start.retries += 1;
         let cookie_fits = cookie.as_ref().is_none_or(|cookie| (1..=64).contains(&cookie.len()));
         if self.start.retries > MAX_RETRIES || !cookie_fits {
             return self.suspect(cx, PeerMisbehaved::TooManyRetries.into());
         }
-        if let Some(group) = group.filter(|group| !cx.config.settings().ike_proposals.groups().contains(group)) {
+        if let Some(group) = group.filter(|group| !cx.settings.ike_proposals.groups().contains(group)) {
             // Anybody could ask for a weak group: only what we offered will do.
             return self.suspect(cx, SessionError::GroupNotOffered(group.0));
         }
@@ -163,12 +165,12 @@ impl InitSent {
     }
 
     /// Whether everything needed is there, and what we offered.
-    fn check(&self, cx: &Context<'_>, message: &Message) -> Outcome<Answer> {
+    fn check(&self, cx: &ClientContext<'_>, message: &Message) -> Outcome<Answer> {
         if message.header.responder_spi == IkeSpi(0) {
             return Err(PeerMisbehaved::SpiZero.into());
         }
         let sa = message.sa().ok_or(PeerMisbehaved::SaMissing)?;
-        let accepted = cx.config.settings().ike_proposals.accept(sa);
+        let accepted = cx.settings.ike_proposals.accept(sa);
         let (suite, _) = accepted.map_err(|_| PeerMisbehaved::ProposalNotOffered)?;
         let ke = message.ke().ok_or(PeerMisbehaved::KeMissing)?;
         if ke.group != suite.group || ke.group != self.key.group() {
@@ -180,14 +182,14 @@ impl InitSent {
         let nonce = message.nonce().ok_or(PeerMisbehaved::NonceMissing)?;
         // Only who speaks NAT detection encapsulates ESP; at other ports than 500 that goes without saying.
         let detects = message.notify(NotifyType::NAT_DETECTION_DESTINATION_IP).is_some();
-        if !detects && !has_marker(cx.path) {
+        if !detects && !cx.end.has_marker(cx.path) {
             return Err(SessionError::NoEncapsulation);
         }
         Ok(Answer { suite, public: ke.public.clone(), nonce: nonce.clone() })
     }
 
     /// Makes the keys, and goes on to prove who we are.
-    fn accept(self: Box<Self>, cx: &mut Context<'_>, answer: Answer, message: &Message, datagram: &[u8]) -> Step {
+    fn accept(self: Box<Self>, cx: &mut ClientContext<'_>, answer: Answer, message: &Message, datagram: &[u8]) -> Step {
         let Self { start, key, request, .. } = *self;
         let Answer { suite, public, nonce } = answer;
         let spis = (start.spi, message.header.responder_spi);
@@ -200,8 +202,8 @@ impl InitSent {
         cx.timers.stop(Timer::Suspicion);
         tracing::debug!("IKE SA {:?} / {:?}: {suite}", spis.0, spis.1);
         let fragmentation =
-            cx.config.settings().fragmentation && message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
-        let hashes = message.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS).map(|notify| hashes_of(&notify.data));
+            cx.settings.fragmentation && message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
+        let hashes = message.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS).map(|notify| auth::hashes_of(&notify.data));
         let secured = Secured {
             purpose: start.purpose,
             sa: IkeSa::new(spis, true, suite, keys, 1, fragmentation),
@@ -211,7 +213,7 @@ impl InitSent {
             theirs: nonce,
             hashes: hashes.unwrap_or_default(),
             id: local_identity(cx).to_payload(),
-            spi_in: cx.esp_spi(),
+            spi_in: cx.esp_spi(|_| false),
         };
         float(cx);
         AuthSent::send(cx, secured)
@@ -227,34 +229,22 @@ struct Answer {
 
 /// From port 500 on to 4500, where ESP can be encapsulated (RFC 7296 §2.23).
 fn float(cx: &mut Context<'_>) {
-    if !has_marker(cx.path) {
+    if !cx.end.has_marker(cx.path) {
         cx.path.remote.set_port(NAT_T_PORT);
         let path = *cx.path;
         cx.out.events.push_back(Event::Path(path));
     }
 }
 
-/// What SIGNATURE_HASH_ALGORITHMS of ours says (RFC 7427 §4).
-fn hash_algorithms() -> Bytes {
-    auth::HASH_ALGORITHMS.iter().flat_map(|hash| hash.0.to_be_bytes()).collect()
-}
-
-fn hashes_of(data: &[u8]) -> Vec<HashAlgorithm> {
-    data.chunks_exact(2)
-        .filter_map(|two| two.first_chunk().copied())
-        .map(|two| HashAlgorithm(u16::from_be_bytes(two)))
-        .collect()
-}
-
 /// Who we say we are (RFC 7296 §3.5): as configured, else as our certificate, our user name or our address say.
-fn local_identity(cx: &Context<'_>) -> Identity {
+fn local_identity(cx: &ClientContext<'_>) -> Identity {
     let address = || Identity::Address(cx.path.local.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |local| local.ip()));
     cx.config.local_identity().unwrap_or_else(address)
 }
 
 fn refused_init(cx: &Context<'_>, error: &Notify) -> SessionError {
     match error.notify_type {
-        NotifyType::NO_PROPOSAL_CHOSEN => SessionError::NoIkeProposal(cx.config.settings().ike_proposals.to_string()),
+        NotifyType::NO_PROPOSAL_CHOSEN => SessionError::NoIkeProposal(cx.settings.ike_proposals.to_string()),
         NotifyType::INVALID_SYNTAX => PeerMisbehaved::CannotReadUs.into(),
         _ => SessionError::Refused(Refusal::of(error)),
     }

@@ -9,7 +9,12 @@
 
 mod init;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
 
 use adit_tunnel::{FlowId, NetworkConfig, Path, Secret};
 use bytes::Bytes;
@@ -20,7 +25,7 @@ use super::{Context, IkeSa, Received, Timer, nat};
 use crate::{
     auth::{self, Authenticated, Scheme, Signer},
     child::{Agreed, ChildSa},
-    config::{Config, OurProof, PeerProof, Settings},
+    config::{Config, OurProof, PeerProof, Remote, Settings},
     crypto::Prf,
     eap::{EapPeer, EapStep},
     error::{Outcome, PeerMisbehaved, Refusal, SessionError},
@@ -34,6 +39,27 @@ use crate::{
     sa::keys::ChildKeys,
     selectors,
 };
+
+/// What the steps of a client's handshake may use beside the rest.
+pub(crate) struct ClientContext<'a> {
+    pub(crate) base: Context<'a>,
+    pub(crate) config: &'a Config,
+    pub(crate) remote: &'a Remote,
+}
+
+impl<'a> Deref for ClientContext<'a> {
+    type Target = Context<'a>;
+
+    fn deref(&self) -> &Context<'a> {
+        &self.base
+    }
+}
+
+impl<'a> DerefMut for ClientContext<'a> {
+    fn deref_mut(&mut self) -> &mut Context<'a> {
+        &mut self.base
+    }
+}
 
 /// A handshake under way.
 pub(crate) enum Handshake {
@@ -92,14 +118,15 @@ pub(crate) struct Completed {
 
 impl Handshake {
     /// Sends the first IKE_SA_INIT.
-    pub(crate) fn start(cx: &mut Context<'_>, purpose: Purpose) -> Outcome<Self> {
-        let settings = cx.config.settings();
+    pub(crate) fn start(cx: &mut ClientContext<'_>, purpose: Purpose) -> Outcome<Self> {
+        let settings = cx.settings;
         let group = settings.ike_proposals.groups().first().copied().unwrap_or(DhGroup::NONE);
         cx.set(Timer::Handshake, settings.handshake_timeout);
         if !purpose.reauthentication {
             // From the start again, though an attempt with another signature has moved to 4500. Beside an association
             // that stands the port in use will do (RFC 7296 §2.23).
-            cx.path.remote.set_port(cx.remote.port);
+            let port = cx.remote.port;
+            cx.path.remote.set_port(port);
         }
         let nowhere = nat::nowhere(&mut *cx.random);
         let start = Start { purpose, spi: cx.ike_spi(), nonce: cx.nonce(), nowhere, retries: 0 };
@@ -119,7 +146,7 @@ impl Handshake {
     /// A datagram with our SPI.
     pub(crate) fn handle_datagram(
         self,
-        cx: &mut Context<'_>,
+        cx: &mut ClientContext<'_>,
         path: &Path,
         header: &Header,
         datagram: &mut [u8],
@@ -145,7 +172,7 @@ impl Handshake {
     }
 
     /// Time to send the request again, or to give up.
-    pub(crate) fn retransmit(mut self, cx: &mut Context<'_>) -> Step {
+    pub(crate) fn retransmit(mut self, cx: &mut ClientContext<'_>) -> Step {
         let again = match &mut self {
             Self::Init(init) => init.retransmit(cx),
             Self::Auth(auth) => auth.secured.sa.retransmit(cx),
@@ -158,7 +185,7 @@ impl Handshake {
             _ if again => Step::Wait(self),
             Self::Init(init) => {
                 Step::Failed(init.suspected.unwrap_or_else(|| SessionError::NoAnswer {
-                    tries: cx.config.settings().retransmission.tries,
+                    tries: cx.settings.retransmission.tries,
                     port,
                 }))
             }
@@ -199,7 +226,7 @@ impl Handshake {
     }
 
     /// Sends the request in flight as if for the first time: the way there has changed.
-    pub(crate) fn start_again(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn start_again(&mut self, cx: &mut ClientContext<'_>) {
         let sa = match self {
             Self::Init(init) => {
                 init.requester.start_again();
@@ -246,7 +273,7 @@ impl Secured {
     }
 
     /// The first response with a proof: IDr, CERT, AUTH (RFC 7296 §1.2).
-    fn verify_peer(&self, cx: &Context<'_>, response: &Message) -> Outcome<(Authenticated, Identification)> {
+    fn verify_peer(&self, cx: &ClientContext<'_>, response: &Message) -> Outcome<(Authenticated, Identification)> {
         let id = response.id_r().ok_or(PeerMisbehaved::IdMissing)?;
         let proof = response.auth().ok_or(SessionError::NoProof)?;
         let octets = self.their_octets(id);
@@ -257,7 +284,7 @@ impl Secured {
             }
             PeerProof::Certificate(verification) => {
                 let certificates: Vec<_> = response.certs().collect();
-                let (host, time, legacy) = (&cx.remote.host, cx.unix_time(), cx.config.settings().legacy);
+                let (host, time, legacy) = (&cx.remote.host, cx.unix_time(), cx.settings.legacy);
                 verification.verify(host, &certificates, id, proof, &octets, time, legacy)?
             }
         };
@@ -268,7 +295,7 @@ impl Secured {
     }
 
     // IKE_AUTH { IDi, [CERT+], [N(INITIAL_CONTACT)], [CERTREQ], [IDr], [AUTH], CP, SA, TSi, TSr, N… } -->
-    fn first_request(&self, cx: &Context<'_>) -> Outcome<Vec<Payload>> {
+    fn first_request(&self, cx: &ClientContext<'_>) -> Outcome<Vec<Payload>> {
         let config = cx.config;
         let settings = config.settings();
         let mut payloads = vec![Payload::IdI(self.id.clone())];
@@ -295,7 +322,7 @@ impl Secured {
     }
 
     /// AUTH of the first request; none when EAP proves us.
-    fn first_proof(&self, cx: &Context<'_>) -> Outcome<Option<Authentication>> {
+    fn first_proof(&self, cx: &ClientContext<'_>) -> Outcome<Option<Authentication>> {
         let octets = self.our_octets();
         match cx.config.our_proof() {
             OurProof::Psk(key) => Ok(Some(auth::shared_key(self.prf(), key.expose(), &octets))),
@@ -309,13 +336,13 @@ impl Secured {
         }
     }
 
-    fn schemes(&self, cx: &Context<'_>, signer: &Signer) -> Vec<Scheme> {
-        let settings = cx.config.settings();
+    fn schemes(&self, cx: &ClientContext<'_>, signer: &Signer) -> Vec<Scheme> {
+        let settings = cx.settings;
         signer.schemes(settings.signature, &self.hashes, settings.legacy)
     }
 
     /// Whether there is another kind of signature to try: what an earlier gateway refused may be all that this one knows.
-    fn has_next_signature(&self, cx: &Context<'_>) -> bool {
+    fn has_next_signature(&self, cx: &ClientContext<'_>) -> bool {
         match cx.config.our_proof() {
             OurProof::Certificate(signer) => self.schemes(cx, signer).len() > self.purpose.kinds_refused + 1,
             OurProof::Psk(_) | OurProof::Eap(_) => false,
@@ -323,7 +350,7 @@ impl Secured {
     }
 
     /// What AUTHENTICATION_FAILED and its kin mean before the last response.
-    fn refused(self, cx: &Context<'_>, error: &Notify) -> Step {
+    fn refused(self, cx: &ClientContext<'_>, error: &Notify) -> Step {
         let proof = match cx.config.our_proof() {
             OurProof::Psk(_) => "pre-shared key, or the identity we gave",
             OurProof::Certificate(_) => "certificate or signature, or the identity we gave",
@@ -347,20 +374,20 @@ impl Secured {
     }
 
     /// The peer could not prove itself: it is told, and nothing more (RFC 7296 §2.21.2).
-    fn reject(mut self, cx: &mut Context<'_>, error: SessionError) -> Step {
+    fn reject(mut self, cx: &mut ClientContext<'_>, error: SessionError) -> Step {
         farewell(&mut self.sa, cx, status(NotifyType::AUTHENTICATION_FAILED));
         Step::Failed(error)
     }
 
     /// Both ends are authenticated; what is left is the child.
     // <-- IKE_AUTH { … AUTH, [CP], SA, TSi, TSr, N… }
-    fn complete(mut self, cx: &mut Context<'_>, _: Authenticated, response: &Message) -> Step {
+    fn complete(mut self, cx: &mut ClientContext<'_>, _: Authenticated, response: &Message) -> Step {
         match self.first_child(cx, response) {
             Ok((child, network)) => {
                 let lifetime = response.notify(NotifyType::AUTH_LIFETIME).and_then(|n| n.data.first_chunk().copied());
                 cx.timers.stop(Timer::Handshake);
                 Step::Done(Box::new(Completed {
-                    mobike: cx.config.settings().mobike && response.notify(NotifyType::MOBIKE_SUPPORTED).is_some(),
+                    mobike: cx.settings.mobike && response.notify(NotifyType::MOBIKE_SUPPORTED).is_some(),
                     additional_addresses: network::additional_addresses(response),
                     reply: reply(response).cloned(),
                     auth_lifetime: lifetime.map(|seconds| Duration::from_secs(u32::from_be_bytes(seconds).into())),
@@ -378,8 +405,8 @@ impl Secured {
         }
     }
 
-    fn first_child(&self, cx: &mut Context<'_>, response: &Message) -> Outcome<(ChildSa, NetworkConfig)> {
-        let settings = cx.config.settings();
+    fn first_child(&self, cx: &mut ClientContext<'_>, response: &Message) -> Outcome<(ChildSa, NetworkConfig)> {
+        let settings = cx.settings;
         if let Some(error) = response.error() {
             return Err(refused_child(cx, error));
         }
@@ -422,7 +449,7 @@ pub(crate) struct AuthSent {
 }
 
 impl AuthSent {
-    fn send(cx: &mut Context<'_>, mut secured: Secured) -> Step {
+    fn send(cx: &mut ClientContext<'_>, mut secured: Secured) -> Step {
         match secured.first_request(cx) {
             Ok(payloads) => secured.sa.request(cx, ExchangeType::IKE_AUTH, payloads),
             Err(error) => return Step::Failed(error),
@@ -430,7 +457,7 @@ impl AuthSent {
         Step::Wait(Handshake::Auth(Box::new(Self { secured })))
     }
 
-    fn handle_response(self: Box<Self>, cx: &mut Context<'_>, response: Message) -> Step {
+    fn handle_response(self: Box<Self>, cx: &mut ClientContext<'_>, response: Message) -> Step {
         let secured = self.secured;
         // A child that failed comes with the gateway's proof; without one, the error is about us.
         if let (None, Some(error)) = (response.auth(), response.error()) {
@@ -460,7 +487,7 @@ pub(crate) struct EapRunning {
 
 impl EapRunning {
     // <-- IKE_AUTH { EAP }      IKE_AUTH { EAP } -->
-    fn handle_response(mut self: Box<Self>, cx: &mut Context<'_>, response: &Message) -> Step {
+    fn handle_response(mut self: Box<Self>, cx: &mut ClientContext<'_>, response: &Message) -> Step {
         if let Some(error) = response.error() {
             return self.secured.refused(cx, error);
         }
@@ -479,7 +506,7 @@ impl EapRunning {
     }
 
     // IKE_AUTH { AUTH } -->
-    fn prove(self: Box<Self>, cx: &mut Context<'_>, key: Option<Secret>) -> Step {
+    fn prove(self: Box<Self>, cx: &mut ClientContext<'_>, key: Option<Secret>) -> Step {
         let Self { mut secured, id, .. } = *self;
         // A method without a key leaves that to the IKE SA (RFC 7296 §2.16).
         let (ours, theirs) = match key {
@@ -501,7 +528,7 @@ pub(crate) struct EapProved {
 }
 
 impl EapProved {
-    fn handle_response(self: Box<Self>, cx: &mut Context<'_>, response: &Message) -> Step {
+    fn handle_response(self: Box<Self>, cx: &mut ClientContext<'_>, response: &Message) -> Step {
         let Self { secured, id, key } = *self;
         let Some(proof) = response.auth() else {
             return match response.error() {
@@ -519,7 +546,7 @@ impl EapProved {
 /// A response to the IKE_AUTH in flight.
 fn receive(
     secured: &mut Secured,
-    cx: &mut Context<'_>,
+    cx: &mut ClientContext<'_>,
     path: &Path,
     header: &Header,
     datagram: &mut [u8],
@@ -578,7 +605,7 @@ pub(crate) fn wanted_selectors(settings: &Settings) -> (Vec<TrafficSelector>, Ve
 /// What an error about the child means.
 pub(crate) fn refused_child(cx: &Context<'_>, error: &Notify) -> SessionError {
     match error.notify_type {
-        NotifyType::NO_PROPOSAL_CHOSEN => SessionError::NoEspProposal(cx.config.settings().esp_proposals.to_string()),
+        NotifyType::NO_PROPOSAL_CHOSEN => SessionError::NoEspProposal(cx.settings.esp_proposals.to_string()),
         NotifyType::TS_UNACCEPTABLE | NotifyType::SINGLE_PAIR_REQUIRED => SessionError::TrafficSelectors,
         NotifyType::INTERNAL_ADDRESS_FAILURE => SessionError::NoAddress,
         NotifyType::FAILED_CP_REQUIRED => SessionError::AddressRequired,
