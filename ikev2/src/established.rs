@@ -532,9 +532,8 @@ impl Established {
 
     /// The SPI of a child that is to be made: of no other, and of no opener that still waits for stragglers.
     pub(crate) fn new_spi(&self, cx: &mut Context<'_>) -> u32 {
-        let lingering = cx.timers.running().filter_map(|timer| {
-            if let Timer::RemoveOpener(spi) = timer { Some(spi) } else { None }
-        });
+        let lingering =
+            cx.timers.running().filter_map(|timer| if let Timer::RemoveOpener(spi) = timer { Some(spi) } else { None });
         let offered = self.sas.iter().filter_map(|sa| match &sa.exchange {
             Some(Exchange::CreateChild(exchange)) => Some(exchange.spi_in()),
             Some(_) | None => None,

@@ -112,6 +112,7 @@ pub use esp::{EspOpener, EspSealer};
 pub use identity::{Identity, IdentityError};
 pub use negotiate::{EspProposals, IkeProposals, ProposalError};
 pub use responder::{
-    AcceptedPeers, ClientAnchors, Limits, Responder, ResponderBuilder, ResponderConfig, ServerError, ServerSession, SharedKey,
+    AcceptedPeers, ClientAnchors, Limits, Responder, ResponderBuilder, ResponderConfig, ServerError, ServerSession,
+    SharedKey,
 };
 pub use session::{Carry, Session};

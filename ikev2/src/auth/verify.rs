@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adit_pki::{ALGORITHMS, ChainVerifier, TrustError, Unlisted};
 use bytes::Bytes;
-use pki_types::{CertificateDer, UnixTime};
+use pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use ring::digest;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer, public_key::PublicKey};
@@ -53,20 +53,9 @@ impl PeerVerification {
         unix_time: Duration,
         legacy: bool,
     ) -> Result<Authenticated, PeerNotAuthenticated> {
-        let ders: Vec<CertificateDer<'_>> = certs
-            .iter()
-            .filter(|cert| cert.encoding == CertEncoding::X509_SIGNATURE)
-            .map(|cert| CertificateDer::from(&*cert.data))
-            .collect();
-        let Some((leaf, others)) = ders.split_first() else {
-            return Err(if auth.method == AuthMethod::PSK { by_psk() } else { PeerNotAuthenticated::NoCertificate });
-        };
-        self.chains.verify(leaf, others, UnixTime::since_unix_epoch(unix_time), Purpose, ALGORITHMS)?;
-        let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| PeerNotAuthenticated::UnreadableCertificate)?;
-        verify_key(&parsed)?;
-        self.verify_identity(host, &parsed, idr)?;
-        verify_signature(&EndEntityCert::try_from(leaf)?, auth, octets, legacy)?;
-        Ok(Authenticated(()))
+        let identify = |certificate: &X509Certificate<'_>| self.verify_identity(host, certificate, idr);
+        verify_certificate(&self.chains, &GATEWAYS, certs, auth, octets, unix_time, legacy, identify)
+            .map(|(authenticated, ())| authenticated)
     }
 
     /// IDr must be in the certificate. Beyond that it must be the identity we want; a gateway that calls itself by its
@@ -84,17 +73,93 @@ impl PeerVerification {
             ExpectedIdentity::Host => (Identity::of_host(host), true),
         };
         let names = CertifiedNames::new(certificate).ok_or(PeerNotAuthenticated::UnreadableCertificate)?;
-        let found = identity(idr)?;
-        if !names.contain(&found) {
-            let found = short(&found.to_string());
-            return Err(PeerNotAuthenticated::IdentityNotCertified { found, certified: names.to_string() });
-        }
+        let found = certified(&names, idr)?;
         let by_certificate = is_host || matches!(found, Identity::DistinguishedName(_));
         if found.matches(&wanted) || by_certificate && names.contain(&wanted) {
             return Ok(());
         }
         Err(wrong_identity(&if by_certificate { names.to_string() } else { found.to_string() }, &wanted))
     }
+}
+
+/// How clients with certificates are judged, read once.
+#[derive(Debug)]
+pub(crate) struct ClientVerification {
+    chains: ChainVerifier,
+    request: CertificateRequest,
+}
+
+impl ClientVerification {
+    /// # Errors
+    /// [`TrustError`] names the anchor or the list that cannot be read.
+    pub(crate) fn new(
+        anchors: &[CertificateDer<'static>],
+        crls: &[CertificateRevocationListDer<'static>],
+    ) -> Result<Self, TrustError> {
+        let chains = ChainVerifier::new(anchors, crls, Unlisted::Refuse)?;
+        let request = certificate_request(&chains);
+        Ok(Self { chains, request })
+    }
+
+    /// CERTREQ: without one a client may keep its certificate to itself (RFC 7296 §3.7).
+    pub(crate) fn cert_request(&self) -> CertificateRequest {
+        self.request.clone()
+    }
+
+    /// Judges a client, in this order: chain, key, identity, signature. Returns who it is: IDi, which must be in the certificate.
+    pub(crate) fn verify(
+        &self,
+        certs: &[&Certificate],
+        idi: &Identification,
+        auth: &Authentication,
+        octets: &[u8],
+        unix_time: Duration,
+        legacy: bool,
+    ) -> Result<(Authenticated, Identity), PeerNotAuthenticated> {
+        let identify = |certificate: &X509Certificate<'_>| {
+            let names = CertifiedNames::new(certificate).ok_or(PeerNotAuthenticated::UnreadableCertificate)?;
+            certified(&names, idi)
+        };
+        verify_certificate(&self.chains, &CLIENTS, certs, auth, octets, unix_time, legacy, identify)
+    }
+}
+
+/// Chain, key, identity, signature: the first certificate is the peer's own, the others may come in any order, and some may be
+/// of no use.
+fn verify_certificate<T>(
+    chains: &ChainVerifier,
+    purposes: &'static Purposes,
+    certs: &[&Certificate],
+    auth: &Authentication,
+    octets: &[u8],
+    unix_time: Duration,
+    legacy: bool,
+    identify: impl FnOnce(&X509Certificate<'_>) -> Result<T, PeerNotAuthenticated>,
+) -> Result<(Authenticated, T), PeerNotAuthenticated> {
+    let ders: Vec<CertificateDer<'_>> = certs
+        .iter()
+        .filter(|cert| cert.encoding == CertEncoding::X509_SIGNATURE)
+        .map(|cert| CertificateDer::from(&*cert.data))
+        .collect();
+    let Some((leaf, others)) = ders.split_first() else {
+        return Err(if auth.method == AuthMethod::PSK { by_psk() } else { PeerNotAuthenticated::NoCertificate });
+    };
+    chains.verify(leaf, others, UnixTime::since_unix_epoch(unix_time), Purpose(purposes), ALGORITHMS)?;
+    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|_| PeerNotAuthenticated::UnreadableCertificate)?;
+    verify_key(&parsed)?;
+    let identity = identify(&parsed)?;
+    verify_signature(&EndEntityCert::try_from(leaf)?, auth, octets, legacy)?;
+    Ok((Authenticated(()), identity))
+}
+
+/// The identity of an ID payload, if the certificate names it.
+fn certified(names: &CertifiedNames, id: &Identification) -> Result<Identity, PeerNotAuthenticated> {
+    let found = identity(id)?;
+    if names.contain(&found) {
+        return Ok(found);
+    }
+    let found = short(&found.to_string());
+    Err(PeerNotAuthenticated::IdentityNotCertified { found, certified: names.to_string() })
 }
 
 /// SHA-1 hashes of the anchors' public keys. A list of all public CAs would only make the message long; an empty one
@@ -106,9 +171,16 @@ fn certificate_request(chains: &ChainVerifier) -> CertificateRequest {
     CertificateRequest { encoding: CertEncoding::X509_SIGNATURE, authorities }
 }
 
-/// An extended key usage, if there is one, must name a purpose that gateways have: serverAuth (RFC 5280 §4.2.1.12), as
-/// Windows and iOS demand; ipsecIKE (RFC 4945 §5.1.3.12); ikeIntermediate, Apple's of old; or any.
-struct Purpose;
+/// An extended key usage, if there is one, must name a purpose that such an end has: serverAuth or clientAuth (RFC 5280
+/// §4.2.1.12), as Windows and iOS demand; ipsecIKE (RFC 4945 §5.1.3.12); ikeIntermediate, Apple's of old; or any.
+struct Purpose(&'static Purposes);
+
+/// OIDs, and how webpki calls what is missing.
+#[derive(Debug)]
+struct Purposes {
+    oids: [&'static [u8]; 4],
+    required: fn() -> KeyUsage,
+}
 
 impl ExtendedKeyUsageValidator for Purpose {
     fn validate(&self, purposes: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
@@ -117,20 +189,34 @@ impl ExtendedKeyUsageValidator for Purpose {
             found.push(purpose?);
         }
         if found.is_empty()
-            || found.iter().any(|purpose| PURPOSES.iter().any(|good| *purpose == KeyPurposeId::new(good)))
+            || found.iter().any(|purpose| self.0.oids.iter().any(|good| *purpose == KeyPurposeId::new(good)))
         {
             return Ok(());
         }
         // webpki's own error can only be made by its own rule.
         let present: Vec<_> = found.iter().map(KeyPurposeId::to_decoded_oid).collect();
-        let required = KeyUsage::server_auth();
+        let required = (self.0.required)();
         Err(webpki::Error::RequiredEkuNotFoundContext(webpki::RequiredEkuNotFoundContext { required, present }))
     }
 }
 
-/// 1.3.6.1.5.5.7.3.1, 1.3.6.1.5.5.7.3.17, 1.3.6.1.5.5.8.2.2, 2.5.29.37.0
-const PURPOSES: [&[u8]; 4] =
-    [&[0x2b, 6, 1, 5, 5, 7, 3, 1], &[0x2b, 6, 1, 5, 5, 7, 3, 17], &[0x2b, 6, 1, 5, 5, 8, 2, 2], &[0x55, 0x1d, 0x25, 0]];
+/// serverAuth and the others.
+static GATEWAYS: Purposes =
+    Purposes { oids: [SERVER_AUTH, IPSEC_IKE, IKE_INTERMEDIATE, ANY], required: KeyUsage::server_auth };
+/// clientAuth and the others.
+static CLIENTS: Purposes =
+    Purposes { oids: [CLIENT_AUTH, IPSEC_IKE, IKE_INTERMEDIATE, ANY], required: KeyUsage::client_auth };
+
+/// 1.3.6.1.5.5.7.3.1
+const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
+/// 1.3.6.1.5.5.7.3.2
+const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
+/// 1.3.6.1.5.5.7.3.17
+const IPSEC_IKE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 17];
+/// 1.3.6.1.5.5.8.2.2
+const IKE_INTERMEDIATE: &[u8] = &[0x2b, 6, 1, 5, 5, 8, 2, 2];
+/// 2.5.29.37.0
+const ANY: &[u8] = &[0x55, 0x1d, 0x25, 0];
 
 /// What of the key is to be said before a signature fails for it.
 fn verify_key(certificate: &X509Certificate<'_>) -> Result<(), PeerNotAuthenticated> {

@@ -364,8 +364,7 @@ impl Established {
         let (local, remote) = network::selectors(&self.network);
         let (agreed, keys, payloads, _) = self.agree_on_child(cx, spi, Self::flow(), &local, &remote, request)?;
         let spi_in = agreed.spi_in;
-        let child =
-            ChildSa::first_answered(cx, agreed, &keys).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+        let child = ChildSa::first_answered(cx, agreed, &keys).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
         self.children.push(child);
         self.tell_network(cx, spi_in);
         Ok(payloads)

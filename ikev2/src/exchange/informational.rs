@@ -152,7 +152,7 @@ impl Established {
 
     /// A new message of the client came from there. Without MOBIKE a gateway follows whatever it can verify (RFC 7296 §2.23);
     /// with it, the client says when it has moved (RFC 4555 §3.5).
-    pub(crate) fn on_asked_from(&mut self, cx: &mut Context<'_>, path: &Path) {
+    pub(crate) fn on_asked_from(&self, cx: &mut Context<'_>, path: &Path) {
         if !cx.end.is_client() && !self.mobike {
             follow(cx, path);
         }

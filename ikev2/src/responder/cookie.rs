@@ -25,7 +25,14 @@ impl Cookies {
     }
 
     /// `<version> | HMAC(secret, Ni | IPi | SPIi)`.
-    pub(super) fn make(&mut self, random: &mut dyn Random, now: Instant, from: IpAddr, spi: IkeSpi, ni: &[u8]) -> Bytes {
+    pub(super) fn make(
+        &mut self,
+        random: &mut dyn Random,
+        now: Instant,
+        from: IpAddr,
+        spi: IkeSpi,
+        ni: &[u8],
+    ) -> Bytes {
         self.renew(random, now);
         let [current, _] = &self.secrets;
         let tag = hmac::sign(&key(current), &content(from, spi, ni));

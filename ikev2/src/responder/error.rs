@@ -61,6 +61,7 @@ pub enum ServerError {
 }
 
 impl From<SessionError> for ServerError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "all others are a client's, or internal")]
     fn from(error: SessionError) -> Self {
         match error {
             SessionError::ClosedLocally => Self::ClosedLocally,

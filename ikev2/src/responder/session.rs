@@ -13,8 +13,7 @@ use std::{
 };
 
 use adit_tunnel::{
-    Answer, Applicant, Class, Epoch, Event, KeyChange, KeyTag, Path, PeerId, Random, Timers, Transmit,
-    Tunnel, Verdict,
+    Answer, Applicant, Class, Epoch, Event, KeyChange, KeyTag, Path, PeerId, Random, Timers, Transmit, Tunnel, Verdict,
 };
 
 use super::{ResponderConfig, ServerError, half_open::Guard};
@@ -142,11 +141,9 @@ impl ServerSession {
                     self.closed();
                 }
             }
-            State::Handshake(_)
-            | State::Refused(..)
-            | State::Established(_)
-            | State::Closing(..)
-            | State::Closed => self.dropped += 1,
+            State::Handshake(_) | State::Refused(..) | State::Established(_) | State::Closing(..) | State::Closed => {
+                self.dropped += 1
+            }
         }
     }
 

@@ -49,7 +49,12 @@ pub(crate) struct InitSent {
 }
 
 impl InitSent {
-    pub(super) fn send(cx: &mut ClientContext<'_>, start: Start, group: DhGroup, cookie: Option<Bytes>) -> Outcome<Self> {
+    pub(super) fn send(
+        cx: &mut ClientContext<'_>,
+        start: Start,
+        group: DhGroup,
+        cookie: Option<Bytes>,
+    ) -> Outcome<Self> {
         let key = DhKey::generate(group, &mut *cx.random).ok_or(SessionError::Keys("the key exchange"))?;
         Ok(Self::send_with(cx, start, key, cookie))
     }

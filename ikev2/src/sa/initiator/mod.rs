@@ -183,12 +183,10 @@ impl Handshake {
         let (stage, port) = (self.stage(), cx.path.remote.port());
         match self {
             _ if again => Step::Wait(self),
-            Self::Init(init) => {
-                Step::Failed(init.suspected.unwrap_or_else(|| SessionError::NoAnswer {
-                    tries: cx.settings.retransmission.tries,
-                    port,
-                }))
-            }
+            Self::Init(init) => Step::Failed(
+                init.suspected
+                    .unwrap_or_else(|| SessionError::NoAnswer { tries: cx.settings.retransmission.tries, port }),
+            ),
             Self::Auth(_) | Self::Eap(_) | Self::Proved(_) => {
                 Step::Failed(SessionError::HandshakeStalled { stage, port })
             }

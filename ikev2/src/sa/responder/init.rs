@@ -1,5 +1,7 @@
 //! IKE_SA_INIT, answered: keys with somebody, without any proof of who that is (RFC 7296 §1.2, §2.6, §2.7, §2.23).
 
+use std::slice;
+
 use adit_tunnel::Path;
 use bytes::Bytes;
 
@@ -85,7 +87,7 @@ impl<'a> Acceptable<'a> {
         let response = Message::response(&header, payloads);
         tracing::trace!("sent: {response}");
         let response = response.encode();
-        cx.send(*path, &[response.clone()]);
+        cx.send(*path, slice::from_ref(&response));
         let mut sa = IkeSa::new(spis, false, suite, keys, 0, fragmentation);
         // Id 0 is taken by IKE_SA_INIT; ours begin at 0 (RFC 7296 §2.2).
         sa.responder.answered(Bytes::new(), Vec::new());

@@ -13,6 +13,7 @@ pub(crate) mod init;
 use std::{
     collections::VecDeque,
     ops::{Deref, DerefMut},
+    slice,
     sync::Arc,
 };
 
@@ -24,15 +25,14 @@ use super::{Context, IkeSa, Received};
 use crate::{
     auth::{self, Authenticated, PeerNotAuthenticated},
     child::{Agreed, ChildSa},
-    config::SignatureChoice,
     crypto::Prf,
     eap::server::{EapServer, EapServerStep},
     error::{PeerMisbehaved, SessionError},
     established::Established,
     identity::Identity,
     message::{
-        Authentication, Configuration, Delete, Header, Identification, Message, Payload, Proposal,
-        SecurityAssociation, TrafficSelector, Undecodable,
+        Authentication, Configuration, Delete, Header, Identification, Message, Payload, Proposal, SecurityAssociation,
+        TrafficSelector, Undecodable,
         numbers::{AuthMethod, CfgType, ExchangeType, HashAlgorithm, NotifyType},
     },
     network,
@@ -109,7 +109,7 @@ impl Answering {
         if let Self::Secured(secured) = self
             && secured.request == datagram
         {
-            cx.send(*path, &[secured.response.clone()]);
+            cx.send(*path, slice::from_ref(&secured.response));
         }
     }
 
@@ -267,7 +267,8 @@ impl Secured {
             return Err(ServerError::MethodNotAccepted("a pre-shared key"));
         }
         // A key of this very identity before those of anybody.
-        let named = shared.iter().filter(|shared| shared.identity.as_ref().is_some_and(|whose| identity.matches(whose)));
+        let named =
+            shared.iter().filter(|shared| shared.identity.as_ref().is_some_and(|whose| identity.matches(whose)));
         let anybody = shared.iter().filter(|shared| shared.identity.is_none());
         let mut error = PeerNotAuthenticated::WrongSharedKey;
         for candidate in named.chain(anybody) {
@@ -289,12 +290,8 @@ impl Secured {
             return Some(payloads);
         }
         let signer = cx.config.signer()?;
-        let choice = match cx.settings.signature {
-            // There is no second try for the answering end.
-            SignatureChoice::Auto if self.hashes.is_empty() => SignatureChoice::Method1,
-            choice => choice,
-        };
-        let scheme = signer.schemes(choice, &self.hashes, cx.settings.legacy).first().copied()?;
+        // Only the client can try another kind, in another handshake.
+        let scheme = signer.schemes(cx.settings.signature, &self.hashes, cx.settings.legacy).first().copied()?;
         payloads.extend(signer.cert_payloads().into_iter().map(Payload::Cert));
         payloads.push(Payload::Auth(signer.sign(scheme, &octets)?));
         Some(payloads)
@@ -531,14 +528,9 @@ impl Applied {
         let spi_in = cx.esp_spi(|_| false);
         let keys = ChildKeys::derive(secured.prf(), &secured.sa.keys.d, None, &secured.theirs, &secured.ours, &suite);
         let agreed = Agreed { spi_in, spi_out, flow, suite, local: local.clone(), remote: remote.clone() };
-        let child =
-            ChildSa::first_answered(cx, agreed, &keys).map_err(|_| NotifyType::NO_PROPOSAL_CHOSEN)?;
+        let child = ChildSa::first_answered(cx, agreed, &keys).map_err(|_| NotifyType::NO_PROPOSAL_CHOSEN)?;
         let proposals = vec![Proposal { spi: Bytes::copy_from_slice(&spi_in.to_be_bytes()), ..proposal }];
-        let payloads = vec![
-            Payload::Sa(SecurityAssociation { proposals }),
-            Payload::TsI(remote),
-            Payload::TsR(local),
-        ];
+        let payloads = vec![Payload::Sa(SecurityAssociation { proposals }), Payload::TsI(remote), Payload::TsR(local)];
         Ok((child, payloads))
     }
 }
