@@ -143,7 +143,7 @@ impl Client {
         let network = self.wait().await?;
         let mut last = None;
         for address in self.addresses(target.into(), &network).await? {
-            match Connection::open(Arc::clone(self.shared()), address).await {
+            match Connection::open(Arc::clone(&self.shared().inside), address).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = Some(error),
             }
@@ -157,7 +157,7 @@ impl Client {
     /// As [`Self::dial`], or when there are too many.
     pub async fn bind_udp(&self) -> io::Result<UdpSocket> {
         self.wait().await?;
-        UdpSocket::bind(Arc::clone(self.shared()))
+        UdpSocket::bind(Arc::clone(&self.shared().inside))
     }
 
     /// The addresses of a name behind the gateway, asked of the DNS servers the gateway pushed.

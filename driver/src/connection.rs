@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     active::now,
-    shared::{Inner, Shared, Waiting},
+    inside::{Inner, Inside, Waiting},
 };
 
 /// A TCP connection inside the tunnel.
@@ -23,15 +23,15 @@ use crate::{
 /// `shutdown` ends our direction and leaves the other open. Dropped, it behaves as a socket of the operating system: what
 /// was written is still delivered, but if something was received and not read, the other side gets a reset.
 pub struct Connection {
-    shared: Arc<Shared>,
+    inside: Arc<Inside>,
     id: ConnectionId,
     remote: SocketAddr,
 }
 
 impl Connection {
-    pub(crate) async fn open(shared: Arc<Shared>, remote: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn open(inside: Arc<Inside>, remote: SocketAddr) -> io::Result<Self> {
         let id = {
-            let mut inner = shared.lock();
+            let mut inner = inside.lock();
             inner.check()?;
             let id = inner.stack.connect(now(), remote).map_err(connect_error)?;
             inner.connections.insert(id, Waiting::default());
@@ -39,7 +39,7 @@ impl Connection {
             id
         };
         // Dropped if this future is: nothing is left behind.
-        let connection = Self { shared, id, remote };
+        let connection = Self { inside, id, remote };
         poll_fn(|cx| connection.poll_connected(cx)).await?;
         Ok(connection)
     }
@@ -52,11 +52,11 @@ impl Connection {
 
     /// Ends the connection at once: the other side gets a reset.
     pub fn abort(self) {
-        self.shared.lock().stack.abort(self.id);
+        self.inside.lock().stack.abort(self.id);
     }
 
     fn poll_connected(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         let check = inner.check();
         match inner.connections.get_mut(&self.id) {
             Some(Waiting { connected: true, .. }) => Poll::Ready(Ok(())),
@@ -96,7 +96,7 @@ impl AsyncRead for &Connection {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         match inner.stack.receive(self.id, buf.initialize_unfilled()) {
             Ok(Some(count)) => {
                 buf.advance(count);
@@ -122,7 +122,7 @@ impl AsyncWrite for &Connection {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         // The buffer may have room, but nothing leaves it any more.
         inner.check()?;
         match inner.stack.send(self.id, buf) {
@@ -146,7 +146,7 @@ impl AsyncWrite for &Connection {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         inner.check()?;
         match inner.connections.get(&self.id).and_then(|waiting| waiting.closed) {
             None | Some(CloseReason::Finished) => {}
@@ -160,7 +160,7 @@ impl AsyncWrite for &Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         inner.stack.release(self.id);
         inner.connections.remove(&self.id);
         inner.wake_driver();

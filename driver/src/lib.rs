@@ -42,6 +42,7 @@ mod batch;
 mod client;
 mod connection;
 mod error;
+mod inside;
 mod options;
 mod outer;
 mod plane;
@@ -53,7 +54,9 @@ mod resolve;
 mod retry;
 mod roaming;
 mod shared;
+mod sink;
 mod supervisor;
+mod timer;
 mod tunnel_dns;
 mod udp_socket;
 
