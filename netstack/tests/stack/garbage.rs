@@ -46,7 +46,7 @@ proptest! {
 }
 
 /// A segment with right addresses and checksum, and otherwise anything near what the connection expects.
-fn odd_segment() -> impl Strategy<Value = (u8, i32, Option<i32>, u16, Option<u8>, Option<u16>, usize)> {
+pub(crate) fn odd_segment() -> impl Strategy<Value = (u8, i32, Option<i32>, u16, Option<u8>, Option<u16>, usize)> {
     let near = prop_oneof![
         -3i32..4,
         -70_000i32..70_000,
@@ -62,7 +62,7 @@ fn odd_segment() -> impl Strategy<Value = (u8, i32, Option<i32>, u16, Option<u8>
 }
 
 /// What the remote of a connection could send: `base` and `acknowledged` are where it is.
-fn make<'a>(
+pub(crate) fn make<'a>(
     odd: &(u8, i32, Option<i32>, u16, Option<u8>, Option<u16>, usize),
     base: TcpSeqNumber,
     acknowledged: TcpSeqNumber,

@@ -2,6 +2,7 @@
 //!
 //! Seeds are fixed; `TUNNEL_TEST_SEED` sets another one.
 
+mod associations;
 mod bounds;
 mod client;
 mod close;
@@ -12,6 +13,7 @@ mod host;
 
 mod icmp;
 mod incoming;
+mod incoming_bounds;
 mod link;
 mod pair;
 mod reconfigure;
