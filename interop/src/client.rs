@@ -310,7 +310,12 @@ fn bracketed(address: SocketAddr) -> String {
 
 /// A user without rights, capabilities, groups, or a way to gain any.
 pub(crate) fn unprivileged(rig: &Rig, read_only: bool) -> Command {
-    let mut command = rig.net.command(Place::Client, if read_only { "unshare" } else { "setpriv" });
+    unprivileged_at(rig, Place::Client, read_only)
+}
+
+/// The same at another place of the network.
+pub(crate) fn unprivileged_at(rig: &Rig, place: Place, read_only: bool) -> Command {
+    let mut command = rig.net.command(place, if read_only { "unshare" } else { "setpriv" });
     if read_only {
         let script = "mount --make-rprivate /; mount -o remount,bind,ro /; exec setpriv \"$@\"";
         command.args(["--mount", "sh", "-ec", script, "sh"]);

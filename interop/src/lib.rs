@@ -14,6 +14,7 @@ mod cases;
 mod cli;
 mod client;
 mod config;
+mod gateway;
 mod ike;
 mod management;
 mod needs;

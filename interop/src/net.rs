@@ -76,6 +76,12 @@ link set outside up
 addr add 10.0.0.1/24 dev inside
 addr add 198.51.100.2/24 dev outside
 ";
+const NEIGHBOUR_SETUP: &str = "\
+link set lo up
+link add eth0 type veth peer name neighbour netns @G
+link set eth0 up
+addr add 203.0.114.2/24 dev eth0
+";
 const FORWARDING: &str = "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
 
 /// Where in the network something runs.
@@ -84,7 +90,7 @@ pub(crate) enum Place {
     Client,
     Gateway,
     Lan,
-    /// Between client and gateway, in some cases.
+    /// Between client and gateway, in some cases; in others a second client's.
     Nat,
 }
 
@@ -132,6 +138,14 @@ impl Net {
         batch(Some(&nat), &NAT_SETUP.replace("@C", &client).replace("@G", &gateway))?;
         batch(Some(&client), "link set eth0 down\nlink set inside up\naddr add 10.0.0.2/24 dev inside\n")?;
         batch(Some(&gateway), "link set nat up\naddr add 198.51.100.1/24 dev nat\n")
+    }
+
+    /// Makes a second client beside the first of the place that else is the NAT's: 203.0.114.2, whose gateway is 203.0.114.1.
+    pub(crate) fn add_neighbour(&self) -> Result<()> {
+        let [_, gateway, _, neighbour] = names(&self.prefix);
+        batch(None, &format!("netns add {neighbour}\n"))?;
+        batch(Some(&neighbour), &NEIGHBOUR_SETUP.replace("@G", &gateway))?;
+        batch(Some(&gateway), "link set neighbour up\naddr add 203.0.114.1/24 dev neighbour\n")
     }
 
     /// Changes the network at a place: lines for `ip`.

@@ -1,7 +1,14 @@
-//! What the tests of several crates share: seeded randomness, vectors read from files, counted allocations, fuzz corpora.
+//! What the tests of several crates share: a simulated world for both ends of a tunnel, seeded randomness, vectors read from files,
+//! counted allocations, fuzz corpora.
 
 mod allocations;
+mod clock;
 mod corpus;
+mod link;
+mod pair;
+mod seeds;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -12,7 +19,14 @@ use rand_chacha::{
 };
 
 pub use allocations::{CountingAllocator, allocations_of};
+pub use clock::{Clock, UNIX_START};
 pub use corpus::{Damage, corpora, corpus};
+pub use link::{Conditions, Link, LinkCounts};
+pub use pair::{
+    Birth, Census, ClientEnd, Datagram, Driven, End, Judgement, KeyNote, ListenerBirth, ListenerEnd, Log, Mapping,
+    Pair, PeerEnd, Policy, Port, Rules, Sent, Setup, TrafficReport,
+};
+pub use seeds::{histories, seeds};
 
 /// Randomness that is the same for the same seed.
 #[derive(Debug, Clone)]

@@ -1,6 +1,8 @@
 //! The developer's commands: `cargo xtask test | interop | soak`.
 
 mod deny;
+mod sabotage;
+mod soak;
 mod steps;
 mod tools;
 
@@ -21,7 +23,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything: fmt, clippy, features, no-io, deny, build, tests, docs, interop.
+    /// Everything: fmt, clippy, features, no-io, deny, build, tests, simulations, docs, interop.
     Test,
     /// The cases with real peers, or those whose names begin as given.
     Interop {
@@ -37,9 +39,10 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
-    /// The long suites: ten minutes and more each.
+    /// The long suites: `simulate`, `sabotage`, and interop cases of ten minutes and more each.
     Soak {
-        /// Names or beginnings of names; none means all.
+        /// `simulate` (the simulations with 10,000 seeds), `sabotage` (deliberate faults, which the tests must notice), names of
+        /// long interop cases or their beginnings; none means all.
         names: Vec<String>,
     },
 }
@@ -66,13 +69,7 @@ fn dispatch(command: Command, steps: &mut Steps) -> Result<()> {
             args.extend(cases);
             steps.interop(&args)
         }
-        Command::Soak { names } => {
-            tools::install(steps)?;
-            build_interop(steps)?;
-            let mut args = vec!["run".to_owned(), "--soak".to_owned()];
-            args.extend(names);
-            steps.interop(&args)
-        }
+        Command::Soak { names } => soak::run(steps, names),
     }
 }
 
@@ -86,7 +83,9 @@ fn test(steps: &mut Steps) -> Result<()> {
     steps.cargo("features", &["clippy", "-p", "openvpn", "--no-default-features", "--", "-D", "warnings"], &[])?;
     // Everything at once and in one profile: tests, programs and rig share what is built.
     steps.cargo("build", &["build", "--workspace", "--all-targets"], &[])?;
-    steps.cargo("tests", &["test", "--workspace"], &[])?;
+    // Simulations are the tests with that word in their path.
+    steps.cargo("tests", &["test", "--workspace", "--", "--skip", "simulation"], &[])?;
+    steps.cargo("simulations", &["test", "--workspace", "--lib", "--tests", "simulation"], &[])?;
     steps.cargo("docs", &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
     steps.interop(&["run".to_owned()])
 }

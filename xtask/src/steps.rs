@@ -147,7 +147,8 @@ pub(crate) fn path_with_sbin() -> OsString {
     path
 }
 
-fn target_dir() -> Result<std::path::PathBuf> {
+/// Where cargo builds.
+pub(crate) fn target_dir() -> Result<std::path::PathBuf> {
     let metadata = output("cargo", &["metadata", "--no-deps", "--format-version", "1"])?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let dir = metadata.get("target_directory").and_then(|dir| dir.as_str()).context("no target directory")?;

@@ -1,89 +1,85 @@
-//! Why a gateway is not believed to be who it says.
+//! Why a peer is not believed to be who it says.
 
 use crate::message::numbers::{AuthMethod, IdType};
 
-/// The gateway has not proved who it is. One name per offence; each is a line that names the cure, where there is one.
+/// The peer, a gateway or a client of ours, has not proved who it is. One name per offence; each is a line that names the cure, where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PeerNotAuthenticated {
     /// AUTH was made with another pre-shared key, or another MSK of EAP.
-    #[error("the gateway does not know the key we share; compare the pre-shared key on both ends")]
+    #[error("the peer does not know the key we share; compare the pre-shared key on both ends")]
     WrongSharedKey,
     /// AUTH is not what the private key of the certificate would have made of this exchange.
     #[error(
-        "the gateway's signature is wrong: it does not have the private key of its certificate, or somebody is in between"
+        "the peer's signature is wrong: it does not have the private key of its certificate, or somebody is in between"
     )]
     WrongSignature,
     /// No CERT payload with an X.509 certificate.
-    #[error("the gateway sent no certificate; set it to send one always (strongSwan: `leftsendcert=always`)")]
+    #[error("the peer sent no certificate; set it to send one always (strongSwan: `leftsendcert=always`)")]
     NoCertificate,
     /// The certificate cannot be read.
-    #[error("the gateway's certificate cannot be read")]
+    #[error("the peer's certificate cannot be read")]
     UnreadableCertificate,
     /// No way from the certificate to a trust anchor.
     #[error(
-        "no trusted CA has issued the gateway's certificate; is the CA that of this gateway, and does the gateway send its intermediate certificates?"
+        "no trusted CA has issued the peer's certificate; is the CA that of this peer, and does the peer send its intermediate certificates?"
     )]
     UnknownIssuer,
     /// The certificate or one above it has expired.
-    #[error("the gateway's certificate, or one above it, has expired")]
+    #[error("the peer's certificate, or one above it, has expired")]
     Expired,
     /// The certificate or one above it is not valid yet.
-    #[error("the gateway's certificate, or one above it, is not valid yet; is this machine's clock right?")]
+    #[error("the peer's certificate, or one above it, is not valid yet; is this machine's clock right?")]
     NotValidYet,
     /// A revocation list names the certificate or one above it.
-    #[error("the gateway's certificate, or one above it, is revoked")]
+    #[error("the peer's certificate, or one above it, is revoked")]
     Revoked,
     /// A revocation list is out of date.
     #[error("a revocation list has expired; get a fresh one")]
     ExpiredRevocationList,
     /// No revocation list speaks about a certificate of the chain.
-    #[error(
-        "no revocation list covers the gateway's certificate, or one above it; add the list of every CA of the chain"
-    )]
+    #[error("no revocation list covers the peer's certificate, or one above it; add the list of every CA of the chain")]
     NotCoveredByRevocationList,
     /// The certificate is a CA's own.
-    #[error("the gateway's certificate is that of a CA; it needs one of its own, issued by the CA")]
+    #[error("the peer's certificate is that of a CA; it needs one of its own, issued by the CA")]
     CaCertificate,
-    /// An extended key usage without server authentication.
+    /// An extended key usage without a purpose that the peer must have.
     #[error(
-        "the gateway's certificate is for other purposes: its extended key usage has neither serverAuth nor ikeIntermediate"
+        "the peer's certificate is for other purposes: its extended key usage names neither IKE nor serverAuth (for a gateway) or clientAuth (for a client)"
     )]
     ExtendedKeyUsage,
     /// A key usage without signatures.
     #[error(
-        "the gateway's certificate is not for signatures: its key usage has neither digitalSignature nor nonRepudiation"
+        "the peer's certificate is not for signatures: its key usage has neither digitalSignature nor nonRepudiation"
     )]
     KeyUsage,
     /// An RSA key too small or too large.
-    #[error("the gateway's RSA key has {bits} bits, and only 2048 to 8192 are accepted; it needs a new certificate")]
+    #[error("the peer's RSA key has {bits} bits, and only 2048 to 8192 are accepted; it needs a new certificate")]
     RsaKeySize {
         /// Bits of the modulus.
         bits: usize,
     },
     /// A certificate is not signed by the CA that it names: there are two of one name.
-    #[error(
-        "a CA of the same name has issued the gateway's certificate, but with another key; is the CA an older one?"
-    )]
+    #[error("a CA of the same name has issued the peer's certificate, but with another key; is the CA an older one?")]
     IssuerOfSameName,
     /// A certificate is signed with SHA-1, or with an algorithm we do not have.
     #[error(
-        "a certificate of the gateway's chain is signed with an algorithm that is not accepted, such as SHA-1; it must be issued anew"
+        "a certificate of the peer's chain is signed with an algorithm that is not accepted, such as SHA-1; it must be issued anew"
     )]
     CertificateAlgorithm,
     /// The chain is broken in another way.
-    #[error("the chain of the gateway's certificate is not acceptable: {0}")]
+    #[error("the chain of the peer's certificate is not acceptable: {0}")]
     Chain(webpki::Error),
     /// IDr is of a type we do not have.
-    #[error("the gateway calls itself by an identity of a kind that is not supported ({kind})")]
+    #[error("the peer calls itself by an identity of a kind that is not supported ({kind})")]
     IdentityType {
         /// The registry's name or the number of the type.
         kind: String,
     },
     /// IDr makes no sense.
-    #[error("the gateway calls itself by an identity that makes no sense")]
+    #[error("the peer calls itself by an identity that makes no sense")]
     MalformedIdentity,
     /// IDr is not in the certificate.
-    #[error("the gateway calls itself {found:?}, but its certificate is that of {certified:?}")]
+    #[error("the peer calls itself {found:?}, but its certificate is that of {certified:?}")]
     IdentityNotCertified {
         /// IDr.
         found: String,
@@ -91,7 +87,7 @@ pub enum PeerNotAuthenticated {
         certified: String,
     },
     /// Neither IDr nor the certificate is what we want.
-    #[error("the gateway is {found:?}, not {wanted:?}; if that is right, configure it as the remote identity")]
+    #[error("the peer is {found:?}, not {wanted:?}; if that is right, configure it as the remote identity")]
     WrongIdentity {
         /// IDr, and what else the certificate says where that counts.
         found: String,
@@ -99,7 +95,7 @@ pub enum PeerNotAuthenticated {
         wanted: String,
     },
     /// A pre-shared key where a certificate is wanted, or the other way round.
-    #[error("the gateway proves itself by {found}, and we want {wanted}; change the authentication on one end")]
+    #[error("the peer proves itself by {found}, and we want {wanted}; change the authentication on one end")]
     OtherMethod {
         /// What it did.
         found: &'static str,
@@ -107,22 +103,22 @@ pub enum PeerNotAuthenticated {
         wanted: &'static str,
     },
     /// A method we do not have.
-    #[error("the gateway proves itself by a method that is not supported ({method})")]
+    #[error("the peer proves itself by a method that is not supported ({method})")]
     UnsupportedMethod {
         /// The registry's name or the number of the method.
         method: String,
     },
     /// An algorithm of method 14 we do not have.
-    #[error("the gateway signs with an algorithm that is not supported (AlgorithmIdentifier {algorithm})")]
+    #[error("the peer signs with an algorithm that is not supported (AlgorithmIdentifier {algorithm})")]
     UnsupportedSignature {
         /// Its DER in hex digits.
         algorithm: String,
     },
     /// A method that does not go with the key of the certificate.
-    #[error("the gateway signs with an algorithm that does not go with the key of its certificate")]
+    #[error("the peer signs with an algorithm that does not go with the key of its certificate")]
     SignatureOfAnotherKind,
     /// Only allowed with `legacy`.
-    #[error("the gateway signs with SHA-1, which is not safe; change the gateway, or allow it with `legacy = true`")]
+    #[error("the peer signs with SHA-1, which is not safe; change it, or allow it with `legacy = true`")]
     Sha1,
 }
 

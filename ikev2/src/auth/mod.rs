@@ -4,7 +4,7 @@
 //!  octets = IKE_SA_INIT message of the signer | nonce of the other | prf(SK_p, its ID payload)    (RFC 7296 §2.15)
 //!
 //!  shared_key, Signer::sign   (octets) ──▶ AUTH of ours
-//!  verify_psk, verify_msk, PeerVerification::verify   (AUTH of theirs, octets) ──▶ Authenticated
+//!  verify_psk, verify_msk, PeerVerification::verify, ClientVerification::verify   (AUTH of theirs, octets) ──▶ Authenticated
 //! ```
 
 mod algorithm;
@@ -66,7 +66,7 @@ pub(crate) fn shared_key(prf: Prf, key: &[u8], octets: &[u8]) -> Authentication 
     Authentication { method: AuthMethod::PSK, data }
 }
 
-/// Verifies AUTH of the gateway made with a key we share.
+/// Verifies AUTH of the peer made with a key we share.
 pub(crate) fn verify_shared_key(
     prf: Prf,
     key: &[u8],
@@ -82,13 +82,14 @@ pub(crate) fn verify_shared_key(
     }
     // An empty key would let anybody in who knows that it is empty.
     let same = !key.is_empty() && bool::from(shared_key(prf, key, octets).data.ct_eq(&theirs.data));
-    if same { Ok(Authenticated(())) } else { Err(PeerNotAuthenticated::WrongSharedKey) }
+    // A deliberate fault, which tests must notice: any AUTH will do.
+    if same || cfg!(adit_sabotage = "auth") { Ok(Authenticated(())) } else { Err(PeerNotAuthenticated::WrongSharedKey) }
 }
 
-/// Whether a gateway with a pre-shared key is the one we want; whoever has the key is, if `expected` is `None`.
-pub(crate) fn verify_identity(expected: Option<&Identity>, idr: &Identification) -> Result<(), PeerNotAuthenticated> {
+/// Whether a peer with a pre-shared key is the one we want; whoever has the key is, if `expected` is `None`.
+pub(crate) fn verify_identity(expected: Option<&Identity>, id: &Identification) -> Result<(), PeerNotAuthenticated> {
     let Some(wanted) = expected else { return Ok(()) };
-    let found = identity(idr)?;
+    let found = identity(id)?;
     if found.matches(wanted) { Ok(()) } else { Err(wrong_identity(&found.to_string(), wanted)) }
 }
 

@@ -151,6 +151,10 @@ impl EapPeer {
     /// or the gateway itself, may send it at any time (CVE-2021-45079).
     fn finish(&mut self) -> Result<Option<Secret>, EapError> {
         match mem::replace(&mut self.state, State::Closed) {
+            // A deliberate fault, which tests must notice: whoever says so has let us in.
+            State::Running { mut method, .. } if cfg!(adit_sabotage = "early_success") => {
+                Ok(method.finish().unwrap_or(None))
+            }
             State::Idle { .. } => Err(EapError::SuccessTooEarly(None)),
             State::Running { mut method, .. } => method.finish(),
             State::Closed => Err(EapError::AfterTheEnd),

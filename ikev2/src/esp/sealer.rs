@@ -78,7 +78,8 @@ impl EspSealer {
         let (iv, content) = rest.split_at_mut_checked(self.protection.iv_len())?;
         *spi = self.spi.to_be_bytes();
         *low_half = (sequence as u32).to_be_bytes();
-        self.ivs.write(sequence, iv);
+        // A deliberate fault, which tests must notice: one nonce for all packets.
+        self.ivs.write(if cfg!(adit_sabotage = "nonce_esp") { 1 } else { sequence }, iv);
         write_trailer(content.get_mut(packet_len..)?, next_header)?;
         self.protection.seal(sequence, datagram)
     }

@@ -16,6 +16,8 @@ pub(crate) fn lowest(a: &Bytes, b: &Bytes) -> Bytes {
 
 /// Whose exchange made the redundant SA: the one with the lowest of all four nonces.
 pub(crate) fn loser(ours: &Bytes, theirs: &Bytes) -> Side {
+    // A deliberate fault, which tests must notice: the winner is taken for the loser.
+    let (ours, theirs) = if cfg!(adit_sabotage = "collision") { (theirs, ours) } else { (ours, theirs) };
     if ours < theirs { Side::Ours } else { Side::Theirs }
 }
 

@@ -73,6 +73,9 @@ impl Requester {
         }
         request.sent += 1;
         let wait = schedule.wait(request.sent);
+        if cfg!(adit_sabotage = "retransmission") {
+            return Some((&[], wait)); // A deliberate fault: tests must notice that nothing is sent again.
+        }
         Some((&request.datagrams, wait))
     }
 }

@@ -22,7 +22,7 @@ pub(crate) enum Wrap {
 }
 
 impl Wrap {
-    const ALL: [Self; 4] = [Self::None, Self::TlsAuth, Self::TlsCrypt, Self::TlsCryptV2];
+    pub(super) const ALL: [Self; 4] = [Self::None, Self::TlsAuth, Self::TlsCrypt, Self::TlsCryptV2];
 
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ mod faults;
 mod ikev2;
 mod matrix;
 mod renegotiation;
+mod serve;
 mod servers;
 mod times;
 
@@ -85,6 +86,7 @@ pub(crate) fn all() -> Vec<Case> {
         faults::cases(),
         times::cases(),
         ikev2::cases(),
+        serve::cases(),
     ];
     let cases: Vec<Case> = groups.into_iter().flatten().collect();
     debug_assert_eq!(cases.iter().map(|case| &case.name).collect::<BTreeSet<_>>().len(), cases.len());

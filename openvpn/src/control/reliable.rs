@@ -204,6 +204,8 @@ impl Sending {
             Some(schedule) if schedule.overtaken >= FAST_RETRANSMIT => schedule.timeout,
             Some(schedule) => (schedule.timeout * 2).min(MAX_TIMEOUT.max(first_timeout)),
         };
+        // A deliberate fault, which tests must notice: what was sent once is forgotten.
+        let timeout = if cfg!(adit_sabotage = "retransmission") { LONGEST_FIRST_TIMEOUT } else { timeout };
         self.schedule = Some(Schedule { due: now + timeout, timeout, overtaken: 0 });
         Outgoing { opcode: self.opcode, packet_id: self.id, payload: self.payload.clone(), first }
     }

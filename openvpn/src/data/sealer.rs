@@ -82,7 +82,9 @@ impl Sealer for DataSealer {
         let payload = datagram.get_mut(start..start + len).ok_or(SealError::NoRoom)?;
         self.framing.mark(payload).ok_or(SealError::NoRoom)?;
         // The id is spent before anything is encrypted with it: a nonce is never used twice.
-        self.last_id = id;
+        if !cfg!(adit_sabotage = "nonce_openvpn") {
+            self.last_id = id; // Without this all packets have one nonce: a deliberate fault, which tests must notice.
+        }
         self.protect(id, datagram, len).ok_or(SealError::NoRoom)?;
         self.usage.on_sealed(counted);
         Ok(range)

@@ -1,6 +1,7 @@
 //! Proofs that hold, and those that must not.
 
 mod certificates;
+mod clients;
 mod pki;
 mod recorded;
 mod shared_key;
