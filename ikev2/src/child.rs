@@ -170,6 +170,17 @@ impl ChildSa {
         matches!(self.state, State::Deleting)
     }
 
+    /// For tables of what becomes of it.
+    #[cfg(test)]
+    pub(crate) const fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Waiting { .. } => "Waiting",
+            State::InUse => "InUse",
+            State::Replaced => "Replaced",
+            State::Deleting => "Deleting",
+        }
+    }
+
     /// The child it will replace, while it waits.
     pub(crate) const fn waits_for(&self) -> Option<u32> {
         match self.state {

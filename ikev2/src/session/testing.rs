@@ -3,7 +3,11 @@
 use std::time::Instant;
 
 use super::{Session, State};
-use crate::{established::Established, exchange::Wanted, sa::Timer};
+use crate::{
+    established::Established,
+    exchange::Wanted,
+    sa::{Timer, initiator::Handshake},
+};
 
 impl Session {
     pub(crate) fn established(&mut self) -> Option<&mut Established> {
@@ -17,6 +21,20 @@ impl Session {
         let (mut cx, state, ..) = self.parts(now);
         if let State::Established(established) = state {
             established.want(&mut cx, wanted);
+        }
+    }
+
+    /// For tables of what becomes of it.
+    pub(crate) const fn state_name(&self) -> &'static str {
+        match &self.state {
+            State::Handshake(Handshake::Init(_)) => "Init",
+            State::Handshake(Handshake::Auth(_)) => "Auth",
+            State::Handshake(Handshake::Eap(_)) => "Eap",
+            State::Handshake(Handshake::Proved(_)) => "Proved",
+            State::Leaving(_) => "Leaving",
+            State::Established(_) => "Established",
+            State::Closing(_) => "Closing",
+            State::Closed => "Closed",
         }
     }
 

@@ -15,6 +15,7 @@ mod icmp;
 mod incoming;
 mod incoming_bounds;
 mod link;
+mod matrix;
 mod pair;
 mod reconfigure;
 mod transfer;

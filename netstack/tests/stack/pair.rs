@@ -60,6 +60,16 @@ impl Pair {
     /// Owners: of the client's connections, and of the gateway's.
     pub(crate) fn step(&mut self, ours: &mut [&mut Client], theirs: &mut [&mut Client], end: Option<Instant>) -> bool {
         self.settle(ours, theirs);
+        self.advance(ours, theirs, end)
+    }
+
+    /// The same after [`settle`](Self::settle).
+    pub(crate) fn advance(
+        &mut self,
+        ours: &mut [&mut Client],
+        theirs: &mut [&mut Client],
+        end: Option<Instant>,
+    ) -> bool {
         let next =
             [self.client.poll_timeout(), self.gateway.poll_timeout(), self.up.next_arrival(), self.down.next_arrival()];
         let Some(next) = next.into_iter().flatten().min().filter(|next| end.is_none_or(|end| *next <= end)) else {

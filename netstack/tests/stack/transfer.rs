@@ -70,7 +70,7 @@ fn loss_reordering_and_duplication_do_not_change_the_data() {
         jitter: Duration::from_millis(8),
         loss: 30,
         duplication: 10,
-        service: Duration::ZERO,
+        ..Quality::PERFECT
     };
     exchange(World::with(config(), quality, seed()), HOST_V4, &pattern(400_000, 1), &pattern(400_000, 2));
 }
@@ -88,7 +88,7 @@ proptest! {
             jitter: Duration::from_millis(jitter),
             loss,
             duplication,
-            service: Duration::ZERO,
+            ..Quality::PERFECT
         };
         exchange(World::with(config(), quality, seed), HOST_V4, &pattern(up, seed), &pattern(down, !seed));
     }
@@ -217,7 +217,7 @@ fn ends_that_retransmit_to_each_other_come_apart_again() {
         jitter: Duration::from_millis(16),
         loss: 47,
         duplication: 23,
-        service: Duration::ZERO,
+        ..Quality::PERFECT
     };
     let seed = 4_421_900_226_675_191_968;
     exchange(World::with(config(), quality, seed), HOST_V4, &pattern(11_585, seed), &pattern(52_388, !seed));

@@ -168,6 +168,12 @@ impl Reliable {
         self.sending.is_empty()
     }
 
+    /// The id of the next packet to deliver.
+    #[cfg(test)]
+    pub(crate) const fn expected(&self) -> u32 {
+        self.expected
+    }
+
     /// Packets sent or waiting that the peer has not acknowledged.
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {

@@ -207,6 +207,18 @@ impl KeySlot {
         matches!(self.state, State::Ready { .. })
     }
 
+    /// For tables of what becomes of it.
+    #[cfg(test)]
+    pub(super) const fn state_name(&self) -> &'static str {
+        match self.state {
+            State::ResetSent { .. } => "ResetSent",
+            State::Tls(_) => "Tls",
+            State::KeySent { .. } => "KeySent",
+            State::Ready { .. } => "Ready",
+            State::Failed => "Failed",
+        }
+    }
+
     /// What is being waited for, for error texts.
     pub(super) fn stage(&self) -> &'static str {
         match self.state {

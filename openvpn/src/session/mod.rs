@@ -13,6 +13,8 @@ mod keys;
 mod login;
 mod messages;
 pub(crate) mod peer_info;
+#[cfg(test)]
+mod testing;
 
 use std::{
     collections::VecDeque,

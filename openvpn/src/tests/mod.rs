@@ -12,6 +12,7 @@ mod histories;
 mod hostile;
 mod keepalive;
 mod key_lifetime;
+mod key_slots;
 mod link;
 mod login;
 mod lossy;

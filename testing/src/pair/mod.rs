@@ -61,6 +61,8 @@ pub struct Setup {
     pub network: NetworkConfig,
     /// Whether they get an IPv6 address as well.
     pub ipv6: bool,
+    /// The share of steps in which every tunnel is told that its time has come although it has not: that does no harm.
+    pub early_timeouts: f64,
     /// What is a breach of the contract.
     pub rules: Rules,
 }
@@ -76,6 +78,7 @@ impl Default for Setup {
             conditions: Conditions::GOOD,
             network: NetworkConfig::default(),
             ipv6: true,
+            early_timeouts: 0.02,
             rules: Rules::default(),
         }
     }
@@ -216,6 +219,7 @@ pub struct Pair<C: Tunnel, L: Listener> {
     named: BTreeMap<String, Datagram>,
     by_hand: bool,
     steps_at_once: u32,
+    random: SeededRandom,
 }
 
 impl<C: Tunnel, L: Listener> Pair<C, L> {
@@ -232,6 +236,7 @@ impl<C: Tunnel, L: Listener> Pair<C, L> {
         let clock = Clock::new();
         let listener = ListenerEnd::new(&setup, make_listener(listener_birth(&setup, &clock, 0)));
         let clients = (0..setup.clients).map(|index| ClientEnd::new(index, &setup, &clock, &mut make_client)).collect();
+        let random = SeededRandom::new(seed(&setup, "early", 0, 0));
         let mut pair = Self {
             clock,
             clients,
@@ -248,6 +253,7 @@ impl<C: Tunnel, L: Listener> Pair<C, L> {
             named: BTreeMap::new(),
             by_hand: false,
             steps_at_once: 0,
+            random,
         };
         pair.settle();
         pair
@@ -392,6 +398,18 @@ impl<C: Tunnel, L: Listener> Pair<C, L> {
         for peer in peers {
             self.expire_peer(peer);
         }
+        if f64::from(self.random.next_u32()) < self.setup.early_timeouts * f64::from(u32::MAX) {
+            self.expire_early();
+        }
+    }
+
+    fn expire_early(&mut self) {
+        let now = self.clock.now();
+        for client in self.clients.iter_mut().filter(|client| !client.is_frozen(now)) {
+            client.driven.tunnel.handle_timeout(now);
+        }
+        self.listener.peers.values_mut().for_each(|peer| peer.driven.tunnel.handle_timeout(now));
+        self.settle();
     }
 }
 

@@ -470,10 +470,13 @@ impl Applied {
         Box::new(secured).refuse(cx, &received, refused, Vec::new(), ServerError::NotAdmitted)
     }
 
-    fn admit(mut self: Box<Self>, cx: &mut GatewayContext<'_>, network: NetworkConfig) -> Step {
+    fn admit(mut self: Box<Self>, cx: &mut GatewayContext<'_>, mut network: NetworkConfig) -> Step {
         let Some(request) = self.wish.request.clone() else {
             return self.without_child(cx, NotifyType::FAILED_CP_REQUIRED);
         };
+        // Of a family that was not asked for, nothing is given.
+        let asked = network::requested(&request);
+        network.addresses.retain(|net| asked.iter().any(|address| address.is_ipv4() == net.address().is_ipv4()));
         if network.addresses.is_empty() {
             return self.without_child(cx, NotifyType::INTERNAL_ADDRESS_FAILURE);
         }
