@@ -100,7 +100,7 @@ enum Turn {
 /// direction, and the tunnel's own timers.
 const MAX_TURNS: usize = 8;
 /// How often the stack's timers are looked at while its packets cannot leave.
-const STALLED_TICK: Duration = Duration::from_millis(500);
+pub(crate) const STALLED_TICK: Duration = Duration::from_millis(500);
 /// How long last datagrams may wait for a blocked socket.
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 /// How long a stream that takes nothing any more is still read: its last words may say why.

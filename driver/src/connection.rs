@@ -9,7 +9,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use adit_netstack::{CloseReason, ConnectError, ConnectionId, Unreachable};
+use adit_netstack::{CloseReason, ConnectError, ConnectionId, Endpoints, Refusal, Unreachable};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
@@ -44,7 +44,51 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The address connected to.
+    /// What began at the other end, and waits for [`Self::accept`]; `None` if it is gone.
+    pub(crate) fn incoming(inside: Arc<Inside>, id: ConnectionId) -> Option<(Self, Endpoints)> {
+        let ends = {
+            let mut inner = inside.lock();
+            let ends = inner.stack.endpoints(id);
+            if ends.is_none() {
+                inner.connections.remove(&id);
+            }
+            ends?
+        };
+        Some((Self { inside, id, remote: ends.remote }, ends))
+    }
+
+    /// Accepts what began at the other end, and waits for the handshake.
+    pub(crate) async fn accept(&self) -> io::Result<()> {
+        {
+            let mut inner = self.inside.lock();
+            inner.stack.accept(now(), self.id);
+            inner.wake_driver();
+        }
+        poll_fn(|cx| self.poll_connected(cx)).await
+    }
+
+    /// Refuses what began at the other end.
+    pub(crate) fn refuse(self, refusal: Refusal) {
+        // The rest is done when it is dropped.
+        self.inside.lock().stack.refuse(now(), self.id, refusal);
+    }
+
+    /// Waits until the other end has given up what was not accepted yet.
+    pub(crate) async fn gone(&self) {
+        poll_fn(|cx| {
+            let mut inner = self.inside.lock();
+            match inner.connections.get_mut(&self.id) {
+                Some(waiting) if waiting.closed.is_none() => {
+                    store(&mut waiting.reader, cx.waker());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
+    /// The address at the other end of the connection.
     #[must_use]
     pub fn remote(&self) -> SocketAddr {
         self.remote
@@ -210,6 +254,7 @@ fn close_error(reason: CloseReason) -> io::Error {
         CloseReason::Unreachable(_) => io::ErrorKind::HostUnreachable,
         CloseReason::LocalAddressGone | CloseReason::Aborted => io::ErrorKind::ConnectionAborted,
         CloseReason::Finished => io::ErrorKind::NotConnected,
+        CloseReason::NoMemory => io::ErrorKind::OutOfMemory,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, reason)

@@ -23,10 +23,19 @@ pub(crate) struct Inner {
     pub(crate) stack: Stack,
     pub(crate) connections: HashMap<ConnectionId, Waiting>,
     pub(crate) sockets: HashMap<UdpId, UdpWaiting>,
+    /// What began at the other end, and is to be taken in.
+    pub(crate) arrivals: Vec<Arrival>,
     pub(crate) stats: Stats,
     /// The tunnel ended for good.
     pub(crate) ended: Option<Failure>,
     driver: Option<Waker>,
+}
+
+/// What began at the other end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Arrival {
+    Connection(ConnectionId),
+    Association(UdpId),
 }
 
 /// Who waits for a connection.
@@ -42,6 +51,8 @@ pub(crate) struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct UdpWaiting {
     pub(crate) unreachable: Option<SocketAddr>,
+    /// The stack has closed it.
+    pub(crate) closed: bool,
     pub(crate) reader: Option<Waker>,
 }
 
@@ -56,6 +67,7 @@ impl Inside {
             stack,
             connections: HashMap::new(),
             sockets: HashMap::new(),
+            arrivals: Vec::new(),
             stats: Stats::default(),
             ended: None,
             driver: None,
@@ -139,6 +151,20 @@ impl Inner {
                 StackEvent::UdpError(id, remote) => {
                     if let Some(socket) = self.sockets.get_mut(&id) {
                         socket.unreachable = Some(remote);
+                        wakers.0.extend(socket.reader.take());
+                    }
+                }
+                StackEvent::Incoming(id) => {
+                    self.connections.insert(id, Waiting::default());
+                    self.arrivals.push(Arrival::Connection(id));
+                }
+                StackEvent::UdpIncoming(id) => {
+                    self.sockets.insert(id, UdpWaiting::default());
+                    self.arrivals.push(Arrival::Association(id));
+                }
+                StackEvent::UdpClosed(id) => {
+                    if let Some(socket) = self.sockets.get_mut(&id) {
+                        socket.closed = true;
                         wakers.0.extend(socket.reader.take());
                     }
                 }

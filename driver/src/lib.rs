@@ -39,6 +39,7 @@
 mod active;
 mod any;
 mod batch;
+mod carry;
 mod client;
 mod connection;
 mod error;
@@ -57,6 +58,7 @@ mod shared;
 mod sink;
 mod supervisor;
 mod timer;
+mod tun;
 mod tunnel_dns;
 mod udp_socket;
 
@@ -73,6 +75,7 @@ mod tests;
 
 pub use adit_tunnel::Family;
 pub use any::{Any, AnyOpener, AnySealer, AnyTunnel, connect};
+pub use carry::carry;
 pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind, Stage};

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use adit_netstack::{UdpError, UdpId};
+use adit_netstack::{Endpoints, UdpError, UdpId, Unreachable};
 
 use crate::{
     active::now,
@@ -30,6 +30,27 @@ impl UdpSocket {
         inner.sockets.insert(id, UdpWaiting::default());
         drop(inner);
         Ok(Self { inside, id })
+    }
+
+    /// An association that began at the other end; `None` if it is gone.
+    pub(crate) fn incoming(inside: Arc<Inside>, id: UdpId) -> Option<(Self, Endpoints)> {
+        let ends = {
+            let mut inner = inside.lock();
+            let ends = inner.stack.udp_endpoints(id);
+            if ends.is_none() {
+                inner.sockets.remove(&id);
+            }
+            ends?
+        };
+        Some((Self { inside, id }, ends))
+    }
+
+    /// Ends an association that began at the other end, and says why.
+    pub(crate) fn refuse(self, reason: Unreachable) {
+        // The rest is done when it is dropped.
+        let mut inner = self.inside.lock();
+        inner.stack.refuse_udp(now(), self.id, reason);
+        inner.wake_driver();
     }
 
     /// Sends one datagram. As with any UDP, it may be lost, also when a queue of ours is full.
@@ -67,6 +88,9 @@ impl UdpSocket {
         let Some(socket) = inner.sockets.get_mut(&self.id) else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
+        if socket.closed {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         if let Some(remote) = socket.unreachable.take() {
             let text = format!("{remote} cannot be reached");
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, text)));

@@ -1,10 +1,12 @@
 //! The driver against a toy protocol, whose far end runs on the loopback interface.
 
+mod answering;
 mod far;
 mod gateways;
 mod life;
 mod paths;
 mod toy;
+mod toy_gateway;
 mod traffic;
 
 use std::{future::Future, time::Duration};
