@@ -158,7 +158,8 @@ pub use config::{
     TlsVersion, TtlsInner, WantsCredentials, WantsPeer,
 };
 pub use eap::{
-    EapClientError, EapError, EapServerConfig, EapServerMethod, EapServerRefused, EapType, EapUnusable, EapUser,
+    EapClientError, EapError, EapServerConfig, EapServerMethod, EapServerRefused, EapTlsIdentity, EapType, EapUnusable,
+    EapUser, TtlsInnerMethod,
 };
 pub use error::{PeerMisbehaved, Refusal, SessionError};
 pub use esp::{EspOpener, EspSealer};

@@ -153,6 +153,23 @@ impl Response {
         packet(RESPONSE, self.id, &[&[49], &self.peer_challenge, &[0; 8], &self.nt_response, &[0], &self.name])
     }
 
+    /// From the value of the attribute MS-CHAP2-Response; the user's name is in an attribute of its own.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn from_attribute(value: &[u8], name: &[u8]) -> Result<Self, Malformed> {
+        // Flags, ignored on input.
+        let (&[id, _], value) = value.split_first_chunk().ok_or(Malformed::Truncated)?;
+        let (peer_challenge, value) = value.split_first_chunk().ok_or(Malformed::Truncated)?;
+        // Reserved, ignored on input.
+        let (_, value) = value.split_first_chunk::<8>().ok_or(Malformed::Truncated)?;
+        let (nt_response, rest) = value.split_first_chunk().ok_or(Malformed::Truncated)?;
+        if !rest.is_empty() {
+            return Err(Malformed::Length);
+        }
+        Ok(Self { id, peer_challenge: *peer_challenge, nt_response: *nt_response, name: name.to_vec() })
+    }
+
     /// The value of the attribute MS-CHAP2-Response (RFC 2548 §2.3.2), which RADIUS and EAP-TTLS use.
     #[must_use]
     pub fn attribute(&self) -> [u8; 50] {
@@ -183,6 +200,12 @@ impl Success {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         packet(SUCCESS, self.id, &[self.text().as_bytes()])
+    }
+
+    /// The value of the attribute MS-CHAP2-Success.
+    #[must_use]
+    pub fn attribute(&self) -> Vec<u8> {
+        attribute(self.id, &self.text())
     }
 
     /// The text of the packet.
@@ -222,6 +245,18 @@ impl Failure {
     /// The packet.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        packet(FAILURE, self.id, &[self.text().as_bytes()])
+    }
+
+    /// The value of the attribute MS-CHAP-Error.
+    #[must_use]
+    pub fn attribute(&self) -> Vec<u8> {
+        attribute(self.id, &self.text())
+    }
+
+    /// The text of the packet.
+    #[must_use]
+    pub fn text(&self) -> String {
         let mut text = alloc::format!("E={} R={}", self.error, u8::from(self.retry));
         if let Some(challenge) = &self.challenge {
             text += &alloc::format!(" C={}", Hex(challenge));
@@ -230,7 +265,7 @@ impl Failure {
             text += &alloc::format!(" V={version}");
         }
         text += &alloc::format!(" M={}", self.message);
-        packet(FAILURE, self.id, &[text.as_bytes()])
+        text
     }
 }
 
@@ -293,6 +328,10 @@ fn number(digits: &[u8]) -> Result<u32, Malformed> {
 
 fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(MESSAGE_MAX_CHARS).collect()
+}
+
+fn attribute(id: u8, text: &str) -> Vec<u8> {
+    [&[id], text.as_bytes()].concat()
 }
 
 fn packet(code: u8, id: u8, parts: &[&[u8]]) -> Vec<u8> {

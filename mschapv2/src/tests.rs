@@ -249,6 +249,23 @@ fn attributes_have_the_order_of_rfc_2548() {
     let text = format!("\x07S={PROOF} M=OK");
     assert_eq!(Success::from_attribute(text.as_bytes()).map(|success| success.id), Ok(7));
     assert_eq!(Failure::from_attribute(b"\x07E=691 R=0").map(|failure| failure.error), Ok(691));
+    let failure = Failure {
+        id: 7,
+        error: 691,
+        retry: false,
+        challenge: Some([1; 16]),
+        version: Some(3),
+        message: "no".to_owned(),
+    };
+    assert_eq!(Failure::from_attribute(&failure.attribute()), Ok(failure));
+    let success = Success { id: 8, authenticator_response: [5; 20], message: "yes".to_owned() };
+    assert_eq!(Success::from_attribute(&success.attribute()), Ok(success));
+    assert_eq!(Response::from_attribute(&attribute, &response().name), Ok(response()));
+    for length in 0..50 {
+        assert_eq!(Response::from_attribute(&attribute[..length], b""), Err(Malformed::Truncated));
+    }
+    let longer = [&attribute[..], &[0]].concat();
+    assert_eq!(Response::from_attribute(&longer, b""), Err(Malformed::Length));
 }
 
 fn response() -> Response {

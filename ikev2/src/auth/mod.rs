@@ -30,7 +30,7 @@ use crate::{
 
 pub use error::PeerNotAuthenticated;
 pub(crate) use signer::{Scheme, Signer};
-pub(crate) use verify::{ClientVerification, PeerVerification};
+pub(crate) use verify::{Certificates, ClientVerification, PeerVerification};
 
 /// Proof that the other end is who it says: only this module can make it.
 #[derive(Debug)]

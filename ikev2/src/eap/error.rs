@@ -93,14 +93,14 @@ pub enum EapError {
     /// Fragments of a TLS message disagree about its length, or exceed it.
     #[error("fragments of an EAP-TLS message contradict the length they tell")]
     FragmentLength,
-    /// A TLS message of more than 64 kB.
-    #[error("an EAP-TLS message is longer than 64 kB")]
+    /// A TLS message of more than 64 kB of a server, 32 kB of a client.
+    #[error("an EAP-TLS message is too long")]
     TlsMessageTooLong,
     /// Data where an acknowledgement of our fragment belongs.
     #[error("the other end did not wait for the end of our fragmented EAP-TLS message")]
     NotAnAcknowledgement,
     /// TLS itself.
-    #[error("TLS with the EAP server failed: {0}")]
+    #[error("TLS inside of EAP failed: {0}")]
     Tls(String),
     /// Data before the handshake is over, or before we have begun phase 2 of EAP-TTLS.
     #[error("data came too early in EAP-TLS or EAP-TTLS")]

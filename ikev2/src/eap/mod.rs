@@ -35,7 +35,7 @@ pub(crate) use self::credentials::EapMethods;
 pub use self::{
     error::{EapError, EapServerRefused, EapUnusable},
     packet::EapType,
-    server::{EapClientError, EapServerConfig, EapServerMethod, EapUser},
+    server::{EapClientError, EapServerConfig, EapServerMethod, EapTlsIdentity, EapUser, TtlsInnerMethod},
 };
 use self::{
     method::{Context, Method},

@@ -42,6 +42,11 @@ impl CertifiedNames {
     pub(crate) fn contain(&self, wanted: &Identity) -> bool {
         self.0.iter().any(|name| name.matches(wanted))
     }
+
+    /// An alternative name if there is one, else the subject.
+    pub(crate) fn first(&self) -> Option<&Identity> {
+        self.0.iter().find(|name| !matches!(name, Identity::KeyId(_)))
+    }
 }
 
 /// For people: without the id of the key, and not more than a line.

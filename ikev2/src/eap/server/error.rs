@@ -1,6 +1,9 @@
 //! Why a client does not get through EAP, one name per offence.
 
-use crate::eap::{EapError, EapType};
+use crate::{
+    auth::PeerNotAuthenticated,
+    eap::{EapError, EapType},
+};
 
 /// The client has not proved who it is. It learns nothing of this but EAP-Failure, and what its method has a word for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +22,22 @@ pub enum EapClientError {
     #[error("the client refused {0} and wants no other EAP method that is configured")]
     NoCommonMethod(EapType),
 
+    /// A way to prove itself inside of EAP-TTLS.
+    #[error("the client wants {0} inside EAP-TTLS, which is not configured")]
+    NotOffered(&'static str),
+    /// The client's certificate in EAP-TLS.
+    #[error("{0}")]
+    Certificate(#[from] PeerNotAuthenticated),
+    /// A certificate without a name in it.
+    #[error("the client's certificate names nobody")]
+    Nameless,
+    /// A TLS alert about our certificate.
+    #[error("the client refused our certificate (TLS alert {0})")]
+    OurCertificate(String),
+    /// No common version, suite or group.
+    #[error("no TLS version, suite or group in common with the client: {0}")]
+    NoTlsAgreement(String),
+
     /// Nothing a peer may send, or not so.
     #[error("{0}")]
     Packet(#[from] EapError),
@@ -30,9 +49,12 @@ pub enum EapClientError {
         /// What came.
         answered: EapType,
     },
-    /// A packet of MS-CHAPv2 that answers another challenge.
-    #[error("the client's MS-CHAPv2 response has another identifier than the challenge")]
-    OtherIdentifier,
+    /// A response of MS-CHAPv2 with another identifier, or inside EAP-TTLS another challenge.
+    #[error("the client's MS-CHAPv2 response answers another challenge")]
+    OtherChallenge,
+    /// More than an acknowledgement.
+    #[error("the client sent data after the EAP-TLS handshake")]
+    DataAfterHandshake,
     /// An identity that no user could have.
     #[error("the client's EAP identity is longer than 253 bytes")]
     IdentityTooLong,

@@ -1,17 +1,24 @@
-//! Fuzz target: packets for the server.
+//! Fuzz target: packets for the server, and attributes for phase 2 of EAP-TTLS, which lies behind TLS.
 
 use std::{
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
+use adit_pki::ClientIdentity;
 use adit_tunnel::Random;
+use pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
-use super::{EapServer, EapServerConfig, EapServerMethod, EapServerStep, EapServers, EapUser};
-use crate::config::MsChapV2Secret;
+use super::{
+    EapServer, EapServerConfig, EapServerMethod, EapServerStep, EapServers, EapTlsIdentity, EapUser, TtlsInnerMethod,
+    inner::{InnerMethods, Inside, Phase2},
+    method::Context,
+};
+use crate::config::{MsChapV2Secret, TlsVersion};
 
-/// The first byte chooses the method that is offered first, the rest are packets of the client, each behind its length in two
-/// bytes.
+/// The first byte chooses the method that is offered first, or phase 2 of EAP-TTLS; the rest are packets of the client, or
+/// attributes, each behind its length in two bytes.
 pub fn eap_server(data: &[u8]) {
     drop(run(data));
 }
@@ -20,9 +27,8 @@ pub fn eap_server(data: &[u8]) {
 fn run(data: &[u8]) -> (usize, Option<String>) {
     let mut requests = 0;
     let Some((&choice, rest)) = data.split_first() else { return (requests, None) };
-    let Some(servers) = SERVERS.get(usize::from(choice) % SERVERS.len()).and_then(Option::as_ref) else {
-        return (requests, None);
-    };
+    let Some(servers) = SERVERS.get(usize::from(choice) % (SERVERS.len() + 1)) else { return phase2(rest) };
+    let Some(servers) = servers else { return (requests, None) };
     let mut server = EapServer::new(Arc::clone(servers));
     assert_eq!(server.start(&mut Constant)[..], [1, 0x5a, 0, 5, 1]);
     for packet in crate::eap::fuzzing::packets(rest) {
@@ -47,6 +53,27 @@ fn run(data: &[u8]) -> (usize, Option<String>) {
     (requests, None)
 }
 
+/// The same for phase 2.
+fn phase2(rest: &[u8]) -> (usize, Option<String>) {
+    let mut requests = 0;
+    let Some(servers) = SERVERS.first().and_then(Option::as_ref) else { return (requests, None) };
+    let Ok(methods) = InnerMethods::new(&inside(), servers.users()) else { return (requests, None) };
+    let mut phase2 = Phase2::new(Zeroizing::new([2; 17]));
+    for plaintext in crate::eap::fuzzing::packets(rest) {
+        let random = &mut Constant;
+        let mut cx = Context { random, unix_time: NOW, id: 0, identity: b"", users: servers.users() };
+        match phase2.handle(&mut cx, &methods, plaintext) {
+            Ok(Inside::Ask(_)) => requests += 1,
+            Ok(Inside::Done(identity)) => {
+                assert!(identity == "user", "there is nobody else");
+                return (requests, Some(identity));
+            }
+            Ok(Inside::Refuse(..)) | Err(_) => break,
+        }
+    }
+    (requests, None)
+}
+
 fn is_over(mut server: EapServer) {
     let step = server.handle(&mut Constant, NOW, &[2, 0x5a, 0, 5, 1]);
     assert!(matches!(step, EapServerStep::Failure { .. }));
@@ -58,9 +85,31 @@ fn servers(methods: Vec<EapServerMethod>) -> Option<Arc<EapServers>> {
     EapServers::new(&EapServerConfig { methods, users }).ok().map(Arc::new)
 }
 
+fn inside() -> Vec<TtlsInnerMethod> {
+    let eap = vec![EapServerMethod::MsChapV2, EapServerMethod::Gtc, EapServerMethod::Md5];
+    vec![TtlsInnerMethod::Pap, TtlsInnerMethod::MsChapV2, TtlsInnerMethod::Eap(eap)]
+}
+
 /// All methods, each of them first once.
 static SERVERS: LazyLock<Vec<Option<Arc<EapServers>>>> = LazyLock::new(|| {
-    let all = [EapServerMethod::MsChapV2, EapServerMethod::Gtc, EapServerMethod::Md5];
+    let certificate = CertificateDer::from(&include_bytes!("../../../testdata/eap/client.der")[..]);
+    let Ok(key) = PrivateKeyDer::try_from(&include_bytes!("../../../testdata/eap/client.p8")[..]) else {
+        return vec![];
+    };
+    let tls = EapTlsIdentity {
+        certificate: Arc::new(ClientIdentity { chain: vec![certificate], key }),
+        anchors: vec![CertificateDer::from(&include_bytes!("../../../testdata/eap/ca.der")[..])],
+        crls: vec![],
+        min_version: TlsVersion::V1_2,
+        max_version: TlsVersion::V1_3,
+    };
+    let all = [
+        EapServerMethod::MsChapV2,
+        EapServerMethod::Gtc,
+        EapServerMethod::Md5,
+        EapServerMethod::Tls(tls.clone()),
+        EapServerMethod::Ttls { tls, inner: inside() },
+    ];
     let rotated = |first| all.iter().cycle().skip(first).take(all.len()).cloned().collect();
     (0..all.len()).map(|first| servers(rotated(first))).collect()
 });
@@ -91,6 +140,6 @@ mod tests {
     /// Without them the target would do nothing.
     #[test]
     fn the_target_has_its_methods() {
-        assert!(SERVERS.iter().all(Option::is_some));
+        assert_eq!(SERVERS.iter().flatten().count(), 5);
     }
 }

@@ -36,7 +36,6 @@ pub(super) enum Next {
 pub(super) struct Context<'a> {
     pub(super) random: &'a mut dyn Random,
     /// Since 1970-01-01 UTC, for certificates.
-    #[expect(dead_code, reason = "no method looks at certificates yet")]
     pub(super) unix_time: Duration,
     /// The identifier of the request that was answered.
     pub(super) id: u8,

@@ -16,12 +16,16 @@ mod config;
 mod error;
 pub(crate) mod fuzzing;
 mod gtc;
+mod inner;
 mod md5;
 mod method;
 mod mschapv2;
 mod nak;
+mod template;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod ttls;
 mod users;
 
 use std::{collections::BTreeSet, fmt, mem, sync::Arc, time::Duration};
@@ -35,7 +39,7 @@ use self::{
     method::{Context, Next, ServerMethod},
 };
 pub use self::{
-    config::{EapServerConfig, EapServerMethod, EapUser},
+    config::{EapServerConfig, EapServerMethod, EapTlsIdentity, EapUser, TtlsInnerMethod},
     error::EapClientError,
 };
 use super::{
@@ -109,6 +113,11 @@ impl EapServer {
         }
     }
 
+    /// A run inside of EAP-TTLS, which the client begins with this packet: its identity, unasked (RFC 5281 §11.2.1).
+    fn unasked(servers: Arc<EapServers>, packet: &[u8]) -> Self {
+        Self { state: State::Identifying, id: packet.get(1).copied().unwrap_or_default(), ..Self::new(servers) }
+    }
+
     /// Begins: the request for the client's identity.
     pub(crate) fn start(&mut self, random: &mut dyn Random) -> Bytes {
         self.id = byte(random);
@@ -131,6 +140,11 @@ impl EapServer {
             }
         }
         step
+    }
+
+    /// Why the client is refused, if it has been told and need not answer any more.
+    fn into_refusal(self) -> Option<EapClientError> {
+        if let State::Refusing(error) = self.state { Some(error) } else { None }
     }
 
     fn step(

@@ -60,7 +60,7 @@ impl ServerMethod for MsChapV2 {
                         self.0 = State::Accepted(Box::new(accepted), identity);
                         Ok(Next::Ask(Zeroizing::new(success)))
                     }
-                    Err(error @ EapClientError::OtherIdentifier) => Err(error),
+                    Err(error @ EapClientError::OtherChallenge) => Err(error),
                     Err(error) => {
                         Ok(Next::Refuse(Zeroizing::new(refusal(response.id, random(cx.random)).encode()), error))
                     }

@@ -109,7 +109,7 @@ impl Claimed<'_> {
         response: &Response,
     ) -> Result<(Accepted, String), EapClientError> {
         match challenging.verify(response, &self.user.hash) {
-            Err(PeerNotAuthenticated::OtherIdentifier) => Err(EapClientError::OtherIdentifier),
+            Err(PeerNotAuthenticated::OtherIdentifier) => Err(EapClientError::OtherChallenge),
             Err(PeerNotAuthenticated::WrongResponse) => Err(self.refusal()),
             Ok(accepted) => self.admit_if(Choice::from(1)).map(|name| (accepted, name)),
         }

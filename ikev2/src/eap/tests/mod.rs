@@ -2,7 +2,7 @@
 
 mod basics;
 mod mschapv2;
-mod pki;
+pub(in crate::eap) mod pki;
 mod server;
 mod states;
 mod tls;

@@ -18,20 +18,20 @@ use rustls::{
 use super::NOW;
 use crate::config::{EapTlsServer, TlsVersion};
 
-pub(super) type Ca = CertifiedIssuer<'static, KeyPair>;
+pub(in crate::eap) type Ca = CertifiedIssuer<'static, KeyPair>;
 
 /// A certificate and its key.
-pub(super) struct Leaf {
-    pub(super) certificate: CertificateDer<'static>,
-    pub(super) key: PrivateKeyDer<'static>,
+pub(in crate::eap) struct Leaf {
+    pub(in crate::eap) certificate: CertificateDer<'static>,
+    pub(in crate::eap) key: PrivateKeyDer<'static>,
 }
 
-pub(super) static CA: LazyLock<Ca> = LazyLock::new(|| ca("Test CA"));
-pub(super) static OTHER_CA: LazyLock<Ca> = LazyLock::new(|| ca("Other CA"));
+pub(in crate::eap) static CA: LazyLock<Ca> = LazyLock::new(|| ca("Test CA"));
+pub(in crate::eap) static OTHER_CA: LazyLock<Ca> = LazyLock::new(|| ca("Other CA"));
 /// The usual server: `radius.example`, for servers.
-pub(super) static SERVER: LazyLock<Leaf> = LazyLock::new(|| leaf(&CA, |_| {}));
+pub(in crate::eap) static SERVER: LazyLock<Leaf> = LazyLock::new(|| leaf(&CA, |_| {}));
 /// A client whose certificate is too long for one packet.
-pub(super) static CLIENT: LazyLock<Leaf> = LazyLock::new(|| {
+pub(in crate::eap) static CLIENT: LazyLock<Leaf> = LazyLock::new(|| {
     leaf(&CA, |params| {
         let name = |number: u32| SanType::DnsName(format!("name-{number}.client.example").try_into().unwrap());
         params.subject_alt_names = (0..80).map(name).collect();
@@ -40,12 +40,16 @@ pub(super) static CLIENT: LazyLock<Leaf> = LazyLock::new(|| {
 });
 
 impl Leaf {
-    pub(super) fn identity(&self) -> Arc<ClientIdentity> {
+    pub(in crate::eap) fn identity(&self) -> Arc<ClientIdentity> {
         Arc::new(ClientIdentity { chain: vec![self.certificate.clone()], key: self.key.clone_key() })
     }
 
     /// A server with this certificate.
-    pub(super) fn server(&self, version: &'static SupportedProtocolVersion, clients: Option<&Ca>) -> ServerConfig {
+    pub(in crate::eap) fn server(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        clients: Option<&Ca>,
+    ) -> ServerConfig {
         let provider = Arc::new(ring::default_provider());
         let clock = ToldClock::default();
         clock.tell(NOW);
@@ -70,7 +74,7 @@ impl Leaf {
 }
 
 /// What the usual server is expected to be.
-pub(super) fn expected() -> EapTlsServer {
+pub(in crate::eap) fn expected() -> EapTlsServer {
     EapTlsServer {
         anchors: vec![CA.as_ref().der().clone()],
         crls: vec![],
@@ -80,7 +84,7 @@ pub(super) fn expected() -> EapTlsServer {
     }
 }
 
-pub(super) fn ca(name: &str) -> Ca {
+pub(in crate::eap) fn ca(name: &str) -> Ca {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -90,7 +94,7 @@ pub(super) fn ca(name: &str) -> Ca {
 }
 
 /// The usual server's certificate, with whatever is changed.
-pub(super) fn leaf(ca: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+pub(in crate::eap) fn leaf(ca: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
     let mut params = CertificateParams::new(vec!["radius.example".to_owned()]).unwrap();
     (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2040, 1, 1));
     params.distinguished_name = DistinguishedName::new();

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::super::{EapError, packet::EapType};
 
-/// Takes TLS messages of the server together, and ours apart.
+/// Takes TLS messages of the other end together, and ours apart.
 #[derive(Debug)]
 pub(in super::super) struct Fragments {
     kind: EapType,
@@ -14,11 +14,13 @@ pub(in super::super) struct Fragments {
     inbound: Vec<u8>,
     /// The length that fragments of the current message tell.
     told: Option<usize>,
-    /// What of our message is not sent yet; the server must acknowledge before each part of it.
+    /// What of our message is not sent yet; the other end must acknowledge before each part of it.
     outbound: Vec<u8>,
+    /// Most bytes of a message of the other end.
+    max_bytes: usize,
 }
 
-/// What a request was.
+/// What a packet was.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum Received {
     /// The handshake may begin.
@@ -31,10 +33,16 @@ pub(in super::super) enum Received {
 
 impl Fragments {
     pub(in super::super) fn new(kind: EapType) -> Self {
-        Self { kind, started: false, inbound: Vec::new(), told: None, outbound: Vec::new() }
+        let max_bytes = SERVER_MESSAGE_MAX_BYTES;
+        Self { kind, started: false, inbound: Vec::new(), told: None, outbound: Vec::new(), max_bytes }
     }
 
-    /// Takes the data of a request, flags first.
+    /// The end that sends the Start bit, and never receives it.
+    pub(in super::super) fn starting(kind: EapType) -> Self {
+        Self { started: true, max_bytes: CLIENT_MESSAGE_MAX_BYTES, ..Self::new(kind) }
+    }
+
+    /// Takes the data of a packet, flags first.
     pub(in super::super) fn receive(&mut self, data: &[u8]) -> Result<Received, EapError> {
         let (&flags, mut data) = data.split_first().ok_or(EapError::TlsPacket)?;
         let length = if flags & LENGTH_INCLUDED == 0 {
@@ -102,7 +110,7 @@ impl Fragments {
         }
         self.told = self.told.or(length);
         let total = self.inbound.len() + data.len();
-        if self.told.unwrap_or(total) > MESSAGE_MAX_BYTES || total > MESSAGE_MAX_BYTES {
+        if self.told.unwrap_or(total) > self.max_bytes || total > self.max_bytes {
             return Err(EapError::TlsMessageTooLong);
         }
         self.inbound.extend_from_slice(data);
@@ -128,12 +136,14 @@ impl Fragments {
 
 const LENGTH_INCLUDED: u8 = 0x80;
 const MORE: u8 = 0x40;
-const START: u8 = 0x20;
+pub(in super::super) const START: u8 = 0x20;
 const VERSION: u8 = 0x07;
 /// What strongSwan uses; an IKE message with it stays below the least MTU of IPv6.
 pub(in super::super) const FRAGMENT_BYTES: usize = 1024;
 /// Our own judgement: TLS certificate messages of real chains have a few kB.
-const MESSAGE_MAX_BYTES: usize = 1 << 16;
+const SERVER_MESSAGE_MAX_BYTES: usize = 1 << 16;
+/// Less of clients, who are many and may be anybody.
+const CLIENT_MESSAGE_MAX_BYTES: usize = 1 << 15;
 
 #[cfg(test)]
 mod tests {
@@ -196,6 +206,23 @@ mod tests {
             assert_eq!(fragments.receive(&kilobyte), Ok(Received::Answer(vec![0])));
         }
         assert_eq!(fragments.receive(b"\x00x"), Err(EapError::TlsMessageTooLong));
+    }
+
+    /// The server's end.
+    #[test]
+    fn messages_of_clients_are_shorter_and_have_no_start() {
+        let server = || Fragments::starting(EapType::TLS);
+        assert_eq!(server().receive(b"\x00abc"), Ok(Received::Message(b"abc".to_vec())));
+        assert_eq!(server().receive(b"\xc0\x00\x00\x80\x01abc"), Err(EapError::TlsMessageTooLong));
+        let mut fragments = server();
+        let kilobyte = [&[0x40], &[7; 1024][..]].concat();
+        for _ in 0..32 {
+            assert_eq!(fragments.receive(&kilobyte), Ok(Received::Answer(vec![0])));
+        }
+        assert_eq!(fragments.receive(b"\x00x"), Err(EapError::TlsMessageTooLong));
+        for packet in [&b"\x20"[..], b"\x20abc", b"\xa0\0\0\0\0", b"\x60"] {
+            assert_eq!(server().receive(packet), Err(EapError::TlsStart), "{packet:?}");
+        }
     }
 
     #[test]

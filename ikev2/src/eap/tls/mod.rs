@@ -25,8 +25,8 @@ use super::{
 
 #[cfg(test)]
 pub(super) use fragments::FRAGMENT_BYTES;
-pub(super) use fragments::{Fragments, Received};
-pub(super) use session::{TlsSession, TlsTemplate};
+pub(super) use fragments::{Fragments, Received, START};
+pub(super) use session::{TlsFailure, TlsSession, TlsTemplate, versions};
 
 pub(super) struct Tls {
     template: Arc<TlsTemplate>,

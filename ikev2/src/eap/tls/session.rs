@@ -8,9 +8,9 @@ use std::{
 };
 
 use adit_pki::{ClientIdentity, Judged, OnlyKey, TlsTrouble, ToldClock};
-use pki_types::ServerName;
+use pki_types::{CertificateDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, Error as RustlsError, ProtocolVersion, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, Connection, Error as RustlsError, ProtocolVersion, SupportedProtocolVersion,
     client::Resumption,
     crypto::ring,
     version::{TLS12, TLS13},
@@ -26,10 +26,20 @@ use crate::config::{EapTlsServer, TlsVersion};
 /// rustls's configuration without a clock, with everything in it that can be wrong.
 pub(in super::super) struct TlsTemplate(ClientConfig);
 
-/// One TLS connection.
+/// One TLS connection, of either end.
 pub(in super::super) struct TlsSession {
-    connection: ClientConnection,
+    connection: Connection,
     clock: Arc<ToldClock>,
+}
+
+/// Why TLS failed.
+#[derive(Debug)]
+pub(in super::super) enum TlsFailure {
+    Rustls(RustlsError),
+    /// close_notify came.
+    Ended,
+    /// rustls took in less than it was given.
+    NotTaken,
 }
 
 impl TlsTemplate {
@@ -39,7 +49,7 @@ impl TlsTemplate {
         let provider = Arc::new(ring::default_provider());
         let verifier = Judged::new(ServerVerifier::new(server)?, provider.signature_verification_algorithms);
         let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::new(ToldClock::default()))
-            .with_protocol_versions(&versions(server)?)
+            .with_protocol_versions(&versions(server.min_version, server.max_version)?)
             .map_err(|e| EapUnusable::Tls(e.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier));
@@ -60,8 +70,8 @@ impl TlsTemplate {
         config.time_provider = Arc::<ToldClock>::clone(&clock);
         // Neither sent nor compared: see `verify`.
         let name = ServerName::try_from("eap.invalid").map_err(|e| EapError::Tls(e.to_string()))?;
-        let connection = ClientConnection::new(Arc::new(config), name).map_err(failure)?;
-        Ok(TlsSession { connection, clock })
+        let connection = ClientConnection::new(Arc::new(config), name).map_err(TlsFailure::Rustls)?;
+        Ok(TlsSession::new(connection.into(), clock))
     }
 }
 
@@ -72,26 +82,31 @@ impl fmt::Debug for TlsTemplate {
 }
 
 impl TlsSession {
-    /// Takes in what the server sent, and returns the plaintext in it.
+    /// `clock` is the one that the connection reads.
+    pub(in super::super) fn new(connection: Connection, clock: Arc<ToldClock>) -> Self {
+        Self { connection, clock }
+    }
+
+    /// Takes in what the other end sent, and returns the plaintext in it.
     pub(in super::super) fn feed(
         &mut self,
         unix_time: Duration,
         mut message: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, EapError> {
+    ) -> Result<Zeroizing<Vec<u8>>, TlsFailure> {
         self.clock.tell(unix_time);
         let mut plaintext = Zeroizing::new(Vec::with_capacity(message.len()));
         while !message.is_empty() {
             let read = self.connection.read_tls(&mut message);
-            let state = self.connection.process_new_packets().map_err(failure)?;
+            let state = self.connection.process_new_packets().map_err(TlsFailure::Rustls)?;
             if state.peer_has_closed() {
-                return Err(EapError::Tls("the server ended it (close_notify)".to_owned()));
+                return Err(TlsFailure::Ended);
             }
             // Plaintext is shorter than its records: there is room without moving what is there already.
             let start = plaintext.len();
             plaintext.resize(start + state.plaintext_bytes_to_read(), 0);
             let filled = self.connection.reader().read_exact(plaintext.get_mut(start..).unwrap_or_default());
             if filled.is_err() || !read.is_ok_and(|count| count > 0) {
-                return Err(EapError::Tls("a record was not taken in".to_owned()));
+                return Err(TlsFailure::NotTaken);
             }
         }
         Ok(plaintext)
@@ -122,14 +137,19 @@ impl TlsSession {
         self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
     }
 
+    /// The certificate of the other end, once it has been accepted.
+    pub(in super::super) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.connection.peer_certificates()?.first()
+    }
+
     /// Keying material (RFC 5705, RFC 8446 §7.5); without context if `None`.
     pub(in super::super) fn export<const N: usize>(
         &self,
         label: &str,
         context: Option<&[u8]>,
-    ) -> Result<Zeroizing<[u8; N]>, EapError> {
+    ) -> Result<Zeroizing<[u8; N]>, TlsFailure> {
         let material = Zeroizing::new([0; N]);
-        self.connection.export_keying_material(material, label.as_bytes(), context).map_err(failure)
+        self.connection.export_keying_material(material, label.as_bytes(), context).map_err(TlsFailure::Rustls)
     }
 }
 
@@ -139,19 +159,37 @@ impl fmt::Debug for TlsSession {
     }
 }
 
-fn versions(server: &EapTlsServer) -> Result<Vec<&'static SupportedProtocolVersion>, EapUnusable> {
-    let all = [(TlsVersion::V1_3, &TLS13), (TlsVersion::V1_2, &TLS12)];
-    let allowed = server.min_version..=server.max_version;
-    let versions: Vec<_> = all.into_iter().filter(|(version, _)| allowed.contains(version)).map(|(_, v)| v).collect();
-    if versions.is_empty() { Err(EapUnusable::TlsVersions) } else { Ok(versions) }
+/// The text of what is nobody's certificate.
+impl fmt::Display for TlsFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rustls(error) => error.fmt(f),
+            Self::Ended => f.write_str("the other end ended it (close_notify)"),
+            Self::NotTaken => f.write_str("a record was not taken in"),
+        }
+    }
 }
 
-fn failure(error: RustlsError) -> EapError {
-    match TlsTrouble::from(error) {
-        TlsTrouble::Refused(refused) => EapError::ServerCertificate(refused),
-        TlsTrouble::Unreadable => EapError::ServerCertificate(EapServerRefused::Unreadable),
-        TlsTrouble::OurCertificate(alert) => EapError::OurCertificate(alert),
-        TlsTrouble::NoAgreement(reason) => EapError::NoTlsAgreement(reason),
-        TlsTrouble::Other(reason) => EapError::Tls(reason),
+impl From<TlsFailure> for EapError {
+    fn from(failure: TlsFailure) -> Self {
+        let TlsFailure::Rustls(error) = failure else { return Self::Tls(failure.to_string()) };
+        match TlsTrouble::from(error) {
+            TlsTrouble::Refused(refused) => Self::ServerCertificate(refused),
+            TlsTrouble::Unreadable => Self::ServerCertificate(EapServerRefused::Unreadable),
+            TlsTrouble::OurCertificate(alert) => Self::OurCertificate(alert),
+            TlsTrouble::NoAgreement(reason) => Self::NoTlsAgreement(reason),
+            TlsTrouble::Other(reason) => Self::Tls(reason),
+        }
     }
+}
+
+/// Newest first.
+pub(in super::super) fn versions(
+    min: TlsVersion,
+    max: TlsVersion,
+) -> Result<Vec<&'static SupportedProtocolVersion>, EapUnusable> {
+    let all = [(TlsVersion::V1_3, &TLS13), (TlsVersion::V1_2, &TLS12)];
+    let versions: Vec<_> =
+        all.into_iter().filter(|(version, _)| (min..=max).contains(version)).map(|(_, v)| v).collect();
+    if versions.is_empty() { Err(EapUnusable::TlsVersions) } else { Ok(versions) }
 }

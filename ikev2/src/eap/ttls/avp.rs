@@ -6,32 +6,32 @@ use super::super::EapError;
 
 /// One attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Avp<'a> {
-    pub(super) attribute: Attribute,
-    pub(super) mandatory: bool,
-    pub(super) value: &'a [u8],
+pub(in super::super) struct Avp<'a> {
+    pub(in super::super) attribute: Attribute,
+    pub(in super::super) mandatory: bool,
+    pub(in super::super) value: &'a [u8],
 }
 
 /// Which attribute: vendor (0 for none) and code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Attribute {
-    pub(super) vendor: u32,
-    pub(super) code: u32,
+pub(in super::super) struct Attribute {
+    pub(in super::super) vendor: u32,
+    pub(in super::super) code: u32,
 }
 
 impl Attribute {
-    pub(super) const USER_NAME: Self = Self { vendor: 0, code: 1 };
-    pub(super) const USER_PASSWORD: Self = Self { vendor: 0, code: 2 };
-    pub(super) const REPLY_MESSAGE: Self = Self { vendor: 0, code: 18 };
-    pub(super) const EAP_MESSAGE: Self = Self { vendor: 0, code: 79 };
-    pub(super) const MS_CHAP_ERROR: Self = Self { vendor: MICROSOFT, code: 2 };
-    pub(super) const MS_CHAP_CHALLENGE: Self = Self { vendor: MICROSOFT, code: 11 };
-    pub(super) const MS_CHAP2_RESPONSE: Self = Self { vendor: MICROSOFT, code: 25 };
-    pub(super) const MS_CHAP2_SUCCESS: Self = Self { vendor: MICROSOFT, code: 26 };
+    pub(in super::super) const USER_NAME: Self = Self { vendor: 0, code: 1 };
+    pub(in super::super) const USER_PASSWORD: Self = Self { vendor: 0, code: 2 };
+    pub(in super::super) const REPLY_MESSAGE: Self = Self { vendor: 0, code: 18 };
+    pub(in super::super) const EAP_MESSAGE: Self = Self { vendor: 0, code: 79 };
+    pub(in super::super) const MS_CHAP_ERROR: Self = Self { vendor: MICROSOFT, code: 2 };
+    pub(in super::super) const MS_CHAP_CHALLENGE: Self = Self { vendor: MICROSOFT, code: 11 };
+    pub(in super::super) const MS_CHAP2_RESPONSE: Self = Self { vendor: MICROSOFT, code: 25 };
+    pub(in super::super) const MS_CHAP2_SUCCESS: Self = Self { vendor: MICROSOFT, code: 26 };
 }
 
 /// Reads a sequence of attributes. The padding of the last one may be missing.
-pub(super) fn parse(mut input: &[u8]) -> Result<Vec<Avp<'_>>, EapError> {
+pub(in super::super) fn parse(mut input: &[u8]) -> Result<Vec<Avp<'_>>, EapError> {
     let mut all = Vec::new();
     while !input.is_empty() {
         let (avp, rest) = parse_one(input).ok_or(EapError::Attributes)?;
@@ -54,8 +54,8 @@ fn parse_one(input: &[u8]) -> Option<(Avp<'_>, &[u8])> {
     Some((Avp { attribute, mandatory: flags & MANDATORY != 0, value }, rest))
 }
 
-/// Writes one attribute, which the server must understand.
-pub(super) fn encode(attribute: Attribute, value: &[u8]) -> Zeroizing<Vec<u8>> {
+/// Writes one attribute, which the other end must understand.
+pub(in super::super) fn encode(attribute: Attribute, value: &[u8]) -> Zeroizing<Vec<u8>> {
     let (vendor_flag, vendor) = match attribute.vendor {
         0 => (0, None),
         vendor => (VENDOR, Some(vendor.to_be_bytes())),
@@ -72,9 +72,32 @@ pub(super) fn encode(attribute: Attribute, value: &[u8]) -> Zeroizing<Vec<u8>> {
     avp
 }
 
+pub(in super::super) fn attributes(parts: &[Zeroizing<Vec<u8>>]) -> Zeroizing<Vec<u8>> {
+    let mut all = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    parts.iter().for_each(|part| all.extend_from_slice(part));
+    all
+}
+
+/// An EAP packet may be spread over several attributes, as in RADIUS (RFC 5281 §10.2).
+pub(in super::super) fn eap_message(avps: &[Avp<'_>]) -> Option<Zeroizing<Vec<u8>>> {
+    let mut parts = avps.iter().filter(|avp| avp.attribute == Attribute::EAP_MESSAGE).peekable();
+    parts.peek()?;
+    Some(Zeroizing::new(parts.flat_map(|avp| avp.value).copied().collect()))
+}
+
+/// Whether all attributes that must be understood are `known`.
+pub(in super::super) fn check_mandatory(avps: &[Avp<'_>], known: impl Fn(Attribute) -> bool) -> Result<(), EapError> {
+    match avps.iter().find(|avp| avp.mandatory && !known(avp.attribute)) {
+        Some(Avp { attribute: Attribute { vendor, code }, .. }) => {
+            Err(EapError::MandatoryAttribute { vendor: *vendor, code: *code })
+        }
+        None => Ok(()),
+    }
+}
+
 const VENDOR: u8 = 0x80;
 const MANDATORY: u8 = 0x40;
-pub(super) const MICROSOFT: u32 = 311;
+pub(in super::super) const MICROSOFT: u32 = 311;
 
 #[cfg(test)]
 mod tests {

@@ -17,7 +17,7 @@ use super::{
         packet::{EapType, response},
         tls::TlsSession,
     },
-    avp::{self, Attribute, Avp, MICROSOFT},
+    avp::{self, Attribute, MICROSOFT, attributes, check_mandatory, eap_message},
 };
 
 /// What proves us inside.
@@ -85,7 +85,7 @@ impl Phase2 {
             *self = state;
             return Ok(nothing);
         }
-        check_mandatory(&avps)?;
+        check_mandatory(&avps, known)?;
         let find = |attribute| avps.iter().find(|avp| avp.attribute == attribute).map(|avp| avp.value);
         match state {
             Self::Pap => Err(EapError::AskedAgain(EapType::TTLS)),
@@ -144,28 +144,7 @@ fn pap(name: &str, password: &Secret) -> Zeroizing<Vec<u8>> {
     attributes(&[avp::encode(Attribute::USER_NAME, name.as_bytes()), avp::encode(Attribute::USER_PASSWORD, &padded)])
 }
 
-fn attributes(parts: &[Zeroizing<Vec<u8>>]) -> Zeroizing<Vec<u8>> {
-    let mut all = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
-    parts.iter().for_each(|part| all.extend_from_slice(part));
-    all
-}
-
-/// An EAP packet may be spread over several attributes, as in RADIUS (RFC 5281 §10.2).
-fn eap_message(avps: &[Avp<'_>]) -> Option<Vec<u8>> {
-    let mut parts = avps.iter().filter(|avp| avp.attribute == Attribute::EAP_MESSAGE).peekable();
-    parts.peek()?;
-    Some(parts.flat_map(|avp| avp.value).copied().collect())
-}
-
 /// Attributes of Microsoft may accompany MS-CHAPv2 (RFC 5281 §11.2.4), and a Reply-Message anything.
-fn check_mandatory(avps: &[Avp<'_>]) -> Result<(), EapError> {
-    let known = |attribute: Attribute| {
-        [Attribute::EAP_MESSAGE, Attribute::REPLY_MESSAGE].contains(&attribute) || attribute.vendor == MICROSOFT
-    };
-    match avps.iter().find(|avp| avp.mandatory && !known(avp.attribute)) {
-        Some(Avp { attribute: Attribute { vendor, code }, .. }) => {
-            Err(EapError::MandatoryAttribute { vendor: *vendor, code: *code })
-        }
-        None => Ok(()),
-    }
+fn known(attribute: Attribute) -> bool {
+    [Attribute::EAP_MESSAGE, Attribute::REPLY_MESSAGE].contains(&attribute) || attribute.vendor == MICROSOFT
 }

@@ -3,7 +3,7 @@
 //! With TLS 1.2 the server's Finished is the last of the handshake, and our response to it begins phase 2. With TLS 1.3 ours is the
 //! last; phase 2 begins with our response to whatever comes next: FreeRADIUS 3.2.1 sends an empty request whose L bit is set.
 
-mod avp;
+pub(super) mod avp;
 mod inner;
 
 use std::sync::Arc;

@@ -3,6 +3,9 @@
 mod basics;
 mod mschapv2;
 mod passwords;
+mod phase2;
+mod tls;
+mod ttls;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,8 +15,11 @@ use bytes::Bytes;
 
 use super::*;
 use crate::{
-    config::{EapCredentials, EapMethod, MsChapV2Secret},
-    eap::{EapMethods, EapPeer, EapStep, EapUnusable},
+    config::{EapCredentials, EapMethod, MsChapV2Secret, TlsVersion},
+    eap::{
+        EapMethods, EapPeer, EapStep, EapUnusable,
+        tests::pki::{CA, Ca, Leaf, SERVER},
+    },
 };
 
 /// A day in November 2026.
@@ -82,12 +88,16 @@ impl Server {
     }
 
     /// Lets the client prove itself.
-    fn run(&mut self, client: Vec<EapMethod>, name: &str) -> End {
-        let credentials = EapCredentials { identity: name.to_owned(), methods: client };
-        self.run_with(EapPeer::new(Arc::new(EapMethods::new(&credentials).unwrap())))
+    fn run(&mut self, methods: Vec<EapMethod>, name: &str) -> End {
+        self.run_with(client(methods, name))
     }
 
-    fn run_with(&mut self, mut client: EapPeer) -> End {
+    fn run_with(&mut self, client: EapPeer) -> End {
+        self.run_changed(client, |_| {})
+    }
+
+    /// The same, with whatever is done to the client's packets on their way.
+    fn run_changed(&mut self, mut client: EapPeer, mut change: impl FnMut(&mut Vec<u8>)) -> End {
         let mut random = SeededRandom::new(1);
         loop {
             let response = match client.handle(&mut random, NOW, &self.request) {
@@ -95,6 +105,8 @@ impl Server {
                 Ok(EapStep::Done(_)) => panic!("done without success"),
                 Err(error) => return End::GaveUp(error),
             };
+            let mut response = response.to_vec();
+            change(&mut response);
             match self.handle(&response) {
                 EapServerStep::Request(_) => {}
                 EapServerStep::Success { packet, key, identity } => {
@@ -108,6 +120,10 @@ impl Server {
             }
         }
     }
+}
+
+fn client(methods: Vec<EapMethod>, name: &str) -> EapPeer {
+    EapPeer::new(Arc::new(EapMethods::new(&EapCredentials { identity: name.to_owned(), methods }).unwrap()))
 }
 
 fn response(id: u8, kind: EapType, data: &[u8]) -> Vec<u8> {
@@ -140,4 +156,17 @@ fn success(identity: &str, end: End) -> Option<Secret> {
     let End::Success { identity: found, key } = end else { panic!("{end:?}") };
     assert_eq!(found, identity);
     key
+}
+
+const VERSIONS: [TlsVersion; 2] = [TlsVersion::V1_2, TlsVersion::V1_3];
+
+/// The usual server, which wants clients of this CA.
+fn tls_identity(leaf: &Leaf, clients: &Ca, version: TlsVersion) -> EapTlsIdentity {
+    EapTlsIdentity {
+        certificate: leaf.identity(),
+        anchors: vec![clients.as_ref().der().clone()],
+        crls: vec![],
+        min_version: version,
+        max_version: version,
+    }
 }

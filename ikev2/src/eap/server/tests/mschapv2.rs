@@ -108,7 +108,7 @@ fn a_response_to_another_challenge_is_the_end() {
     let (_, challenge) = server.identified("user");
     let mut response = right_response(&challenge);
     response[1] = response[1].wrapping_add(1);
-    assert_eq!(server.refuses(KIND, &response), EapClientError::OtherIdentifier);
+    assert_eq!(server.refuses(KIND, &response), EapClientError::OtherChallenge);
 }
 
 #[test]
