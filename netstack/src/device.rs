@@ -116,6 +116,16 @@ fn f_was_taken<R>() -> R {
     unreachable!("the packet was filled without a result")
 }
 
+/// What a segment that was sent takes of the sequence space.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// Nothing: an acknowledgment, or a probe of what is known.
+    #[default]
+    Nothing,
+    New,
+    Again,
+}
+
 /// What a connection's segments said, as seen from outside: smoltcp does not show its sequence numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Track {
@@ -127,6 +137,8 @@ pub(crate) struct Track {
     pub(crate) acknowledged: Option<u32>,
     /// The last window we have sent, as in the header.
     pub(crate) window: u16,
+    /// What the latest packet sent was; taken by who looks at it.
+    pub(crate) sent: Sent,
     /// Something but a SYN was sent. Only then does smoltcp 0.14 know its own window: see `Live::is_implausible`.
     pub(crate) spoke: bool,
     /// The sequence number after the remote's FIN, once one was received. It may be a lie or ahead of missing data.
@@ -157,8 +169,16 @@ impl Track {
             None => {
                 self.unacknowledged = segment.sequence;
                 self.next = Some(segment.end());
+                self.sent = Sent::New;
             }
-            Some(next) if is_before(next, segment.end()) => self.next = Some(segment.end()),
+            Some(next) if is_before(next, segment.end()) => {
+                self.next = Some(segment.end());
+                self.sent = Sent::New;
+            }
+            // A keep-alive probe repeats a byte that was acknowledged.
+            Some(_) if is_before(self.unacknowledged, segment.end()) && segment.end() != segment.sequence => {
+                self.sent = Sent::Again;
+            }
             Some(_) => {}
         }
         self.spoke |= !segment.syn;

@@ -109,9 +109,9 @@
 //!
 //! * Simultaneous open (RFC 9293 MUST-10); SYN cookies: what was accepted has its buffers from then on.
 //! * SACK as a sender, timestamps, ECN, path MTU probing, buffers that grow: smoltcp 0.14 has none of them. It is
-//!   near Cubic's theory under random loss, and slow under bursts.
-//! * Retransmission time-outs below a second (Linux: 0.2 s): what is lost at the end of a transfer, or a lost SYN, costs a second
-//!   or more. What is in flight is therefore held to about twice what the path carries, so that less is lost.
+//!   near Cubic's theory under random loss, and slow under bursts, or where packets overtake more than two others
+//!   (`tests/stack/snapshots` has figures). What is in flight is therefore held to about twice what the path carries, so that
+//!   less is lost; and a time-out takes 200 ms besides the round trip, as in Linux, not smoltcp's second.
 //! * A RST anywhere in the window ends a connection; RFC 5961 §3 would want it exact. Inside a tunnel there is nobody who
 //!   can send in another's name without seeing its packets.
 //! * After an outage the timers of TCP decide when a connection goes on, up to 60 seconds later.
@@ -137,6 +137,7 @@ mod outbox;
 mod packet;
 mod random;
 mod reassembly;
+mod rto;
 mod segment;
 mod slots;
 mod stack;

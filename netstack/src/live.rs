@@ -16,10 +16,11 @@ use crate::{
     clock::Clock,
     connection::{Turn, Unread, Verdict},
     demux::{TimeWait, Tuple},
-    device::{Device, Track},
+    device::{Device, Sent, Track},
     flight::FlightLimit,
     outbox::Outbox,
     packet::Packet,
+    rto::Rto,
     segment::{self, Segment, Syn},
 };
 
@@ -30,6 +31,9 @@ pub(crate) struct Live {
     handle: SocketHandle,
     track: Track,
     flight: FlightLimit,
+    rto: Rto,
+    /// How far the clock that smoltcp sees was put forward, so that its retransmission timer expires when ours does.
+    ahead: smoltcp::time::Duration,
     local: IpAddr,
     seed: u64,
     mtu: usize,
@@ -121,6 +125,8 @@ impl Live {
             handle,
             track,
             flight: FlightLimit::new(),
+            rto: Rto::default(),
+            ahead: smoltcp::time::Duration::ZERO,
             local: tuple.local.0,
             seed,
             mtu,
@@ -263,7 +269,9 @@ impl Live {
         self.heard = self.heard.max(now);
         let is_new = self.track.on_received(segment);
         if is_new {
-            self.flight.on_acknowledged(now, self.track.unacknowledged);
+            let unacknowledged = self.track.unacknowledged;
+            self.flight.on_acknowledged(now, unacknowledged);
+            self.rto.on_acknowledged(now, unacknowledged, self.track.next == Some(unacknowledged));
             self.progressed = now;
             self.extend_linger(now);
         }
@@ -305,10 +313,10 @@ impl Live {
 
     /// Hands a packet to smoltcp.
     fn feed(&mut self, clock: &Clock, now: Instant, packet: &[u8], outbox: &mut Outbox) {
-        let unread_before = self.socket().recv_queue();
+        let (unread_before, time) = (self.socket().recv_queue(), self.time(clock, now));
         let mut device =
             Device { arriving: Some(packet), sink: &mut *outbox, mtu: self.mtu, track: &mut self.track, sent: 0 };
-        self.interface.poll_ingress_single(clock.to_smoltcp(now), &mut device, &mut self.sockets);
+        self.interface.poll_ingress_single(time, &mut device, &mut self.sockets);
         self.newly_received |= self.socket().recv_queue() > unread_before;
         if !self.connected && self.socket().may_send() {
             self.on_connected(clock, now, outbox);
@@ -330,8 +338,9 @@ impl Live {
 
     /// Sends at most one packet; says whether it did.
     fn transmit(&mut self, clock: &Clock, now: Instant, sink: &mut dyn PacketSink) -> bool {
+        let time = self.time(clock, now);
         let mut device = Device { arriving: None, sink, mtu: self.mtu, track: &mut self.track, sent: 0 };
-        self.interface.poll_egress(clock.to_smoltcp(now), &mut device, &mut self.sockets);
+        self.interface.poll_egress(time, &mut device, &mut self.sockets);
         device.sent > 0
     }
 
@@ -344,15 +353,40 @@ impl Live {
             if !sink.has_room() {
                 return if packets == 0 { Turn::NoRoom } else { Turn::More };
             }
+            if self.rto.is_due(now) {
+                self.hasten(clock, now);
+            }
             if !self.transmit(clock, now, sink) {
+                if self.rto.is_due(now) {
+                    self.rto.stop(); // nothing may be sent, the window is closed: that is for smoltcp's probes
+                }
                 return Turn::Done;
             }
             if let Some(next) = self.track.next {
                 self.flight.on_sent(now, self.track.unacknowledged, next);
+                match std::mem::take(&mut self.track.sent) {
+                    Sent::New => self.rto.on_sent(now, next),
+                    Sent::Again => self.rto.on_sent_again(now),
+                    Sent::Nothing => {}
+                }
             }
             *sent += 1;
         }
         Turn::More
+    }
+
+    /// Puts smoltcp's clock forward to its next deadline. It measures no round trip across that: whatever expires there ends
+    /// the measurement, or takes no part in it.
+    fn hasten(&mut self, clock: &Clock, now: Instant) {
+        let time = self.time(clock, now);
+        if let Some(at) = self.interface.poll_at(time, &self.sockets).filter(|at| *at > time) {
+            self.ahead += at - time;
+        }
+    }
+
+    /// The time that smoltcp sees.
+    fn time(&self, clock: &Clock, now: Instant) -> smoltcp::time::Instant {
+        clock.to_smoltcp(now) + self.ahead
     }
 
     /// Tells the remote that the connection is over.
@@ -446,11 +480,11 @@ impl Live {
 
     /// When to look at the connection again; it has just had its turn.
     pub(crate) fn wakes_at(&mut self, clock: &Clock, now: Instant) -> Option<Instant> {
-        let poll_at = self.interface.poll_at(clock.to_smoltcp(now), &self.sockets);
-        let poll_at = poll_at.and_then(|at| clock.read_smoltcp(at));
+        let poll_at = self.interface.poll_at(self.time(clock, now), &self.sockets);
+        let poll_at = poll_at.and_then(|at| clock.read_smoltcp(at - self.ahead));
         // It had its turn and had nothing to send: "now" would make the caller spin.
         let poll_at = poll_at.map(|at| at.max(now + SHORTEST_SLEEP));
-        [poll_at, self.gives_up_at()].into_iter().flatten().min()
+        [poll_at, self.rto.at(), self.gives_up_at()].into_iter().flatten().min()
     }
 }
 

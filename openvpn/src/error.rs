@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adit_tunnel::{CloseKind, Closed, Retry};
 
-use crate::tls::TlsFailure;
+use crate::tls::{TlsError, TlsFailure};
 
 /// The `source` of every [`Closed`] of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,9 +110,18 @@ pub enum PeerMisbehaved {
     /// More control messages, or longer ones, than we are willing to hold.
     #[error("its control messages exceed our bounds")]
     ControlMessageTooLong,
+    /// More than a peer may make us hold.
+    #[error("it makes us hold more bytes than it may")]
+    HoldsTooMuch,
     /// PUSH_REPLY is longer than we are willing to hold.
     #[error("its PUSH_REPLY exceeds our bounds")]
     PushReplyTooLong,
+}
+
+impl From<TlsError> for SessionError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error.into())
+    }
 }
 
 fn reason(text: &str) -> String {

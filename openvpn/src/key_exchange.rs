@@ -104,8 +104,10 @@ impl ClientMessage {
         Ok(w)
     }
 
-    /// Reads a record.
-    #[cfg(test)]
+    /// Reads a record. What follows the strings we know is ignored.
+    ///
+    /// # Errors
+    /// [`KeyExchangeError::Method`] or [`KeyExchangeError::Malformed`].
     pub(crate) fn decode(record: &[u8]) -> Result<Self, KeyExchangeError> {
         let input = after_method(record)?;
         let (input, pre_master) = finish_partly(array(input))?;
@@ -134,6 +136,11 @@ impl fmt::Debug for ClientMessage {
 }
 
 impl ServerMessage {
+    /// Draws the secrets.
+    pub(crate) fn new(random: &mut dyn Random, options: String) -> Self {
+        Self { random1: drawn(random), random2: drawn(random), options, peer_info: String::new() }
+    }
+
     /// Reads a record. What follows the strings we know is ignored.
     ///
     /// # Errors
@@ -154,7 +161,9 @@ impl ServerMessage {
     }
 
     /// The record to write.
-    #[cfg(test)]
+    ///
+    /// # Errors
+    /// As [`ClientMessage::encode`].
     pub(crate) fn encode(&self) -> Result<Zeroizing<Vec<u8>>, KeyExchangeError> {
         let mut w = Zeroizing::new(Vec::with_capacity(MAX_MESSAGE));
         put(&mut w, &[0, 0, 0, 0, METHOD]);

@@ -1,4 +1,4 @@
-//! An OpenVPN client as a state machine without I/O, with its own data channel.
+//! Both ends of OpenVPN as state machines without I/O, with their own data channel.
 //!
 //! ```text
 //!  Profile (.ovpn text) ──▶ Config ──▶ Session ◀──▶ datagrams of the control channel
@@ -8,7 +8,14 @@
 //!                              DataSealer / DataOpener ◀──▶ datagrams of the data channel
 //! ```
 //!
-//! A [`Session`] is one attempt at one server. It reads no clock, opens no socket and spawns nothing: time and randomness
+//! ```text
+//!  ServerConfig ──▶ Server ◀──▶ datagrams of strangers
+//!                     │ Accept::Peer
+//!                     ▼
+//!                  ServerSession ◀──▶ datagrams of one client's control channel; then as above
+//! ```
+//!
+//! A [`Session`] is one attempt at one server, a [`ServerSession`] one client of ours. It reads no clock, opens no socket and spawns nothing: time and randomness
 //! are arguments (TLS alone draws its randomness from `ring`). Sealer and opener are values of their own: in place,
 //! without lock, clock or allocation for a packet. The contract of all three is [`adit_tunnel::Tunnel`]'s.
 //!
@@ -56,13 +63,14 @@
 //! * UDP and TCP; control packets plain, `tls-auth`, `tls-crypt`, `tls-crypt-v2`, dynamic tls-crypt;
 //! * TLS 1.2 and 1.3 by rustls; keys from the TLS exporter or from the TLS 1.0 PRF; renegotiation by either side;
 //! * AES-128/192/256-GCM, ChaCha20-Poly1305, AES-CBC with HMAC; DATA_V1 and DATA_V2; compression framing, LZ4 received;
-//! * passwords, tokens, static and dynamic challenges, pending authentication; client certificates.
+//! * passwords, tokens, static and dynamic challenges, pending authentication; client certificates;
+//! * the answering end, with stateless cookies, bounded memory, and the owner's verdict about each client.
 //!
 //! # Not supported
 //!
 //! * static-key mode, `cipher none`, ciphers with 64-bit blocks, LZO, `fragment`, `dev tap`: refused with the reason;
-//! * the epoch format of OpenVPN 2.7, PUSH_UPDATE: not announced, so servers do not use them;
-//! * the answering side.
+//! * the epoch format of OpenVPN 2.7, PUSH_UPDATE: not announced, so servers do not use them; as a server, not used;
+//! * as a server: compression framing, auth-tokens, challenges.
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 
@@ -70,7 +78,9 @@ mod algorithms;
 mod config;
 mod control;
 mod data;
+mod data_keys;
 mod error;
+mod keepalive;
 mod key_exchange;
 mod keys;
 mod options;
@@ -103,8 +113,8 @@ pub use profile::{
     CredentialsWanted, DirectiveOutcome, IntoConfigError, Load, Outcome, Profile, ProfileError, Refusal, Secrets,
 };
 pub use server::{
-    ClientAnchors, ClientCertificates, ClientCheck, ExitNotice, ServerConfig, ServerConfigBuilder, ServerConfigError,
-    ServerLimits, ServerSettings, ServerWrap,
+    ClientAnchors, ClientCertificates, ClientCheck, ExitNotice, Server, ServerConfig, ServerConfigBuilder,
+    ServerConfigError, ServerLimits, ServerSession, ServerSessionError, ServerSettings, ServerWrap,
 };
 pub use session::{Carry, Session, iv_proto};
 pub use tls::{ClientCertificateError, ServerCertificateError, TlsFailure};

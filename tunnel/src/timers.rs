@@ -30,6 +30,14 @@ impl<T: Copy + Eq> Timers<T> {
         }
     }
 
+    /// Sets the timer, or stops it.
+    pub fn set_or_stop(&mut self, timer: T, deadline: Option<Instant>) {
+        match deadline {
+            Some(deadline) => self.set(timer, deadline),
+            None => self.stop(timer),
+        }
+    }
+
     /// Stops the timer.
     pub fn stop(&mut self, timer: T) {
         self.deadlines.retain(|(t, _)| *t != timer);

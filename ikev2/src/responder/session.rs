@@ -5,6 +5,9 @@
 //!      └──▶ Refused: answers again what was asked, for a while ──▲
 //! ```
 
+#[cfg(test)]
+mod testing;
+
 use std::{
     collections::VecDeque,
     fmt, mem,

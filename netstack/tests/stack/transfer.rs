@@ -222,3 +222,44 @@ fn ends_that_retransmit_to_each_other_come_apart_again() {
     let seed = 4_421_900_226_675_191_968;
     exchange(World::with(config(), quality, seed), HOST_V4, &pattern(11_585, seed), &pattern(52_388, !seed));
 }
+
+#[test]
+fn what_is_lost_at_the_end_is_sent_again_within_a_quarter_of_a_second() {
+    let mut world = World::new();
+    let (mut client, handle) = world.connected(80, 64 << 10);
+    client.send(b"first");
+    world.run_for(&mut [&mut client], Duration::from_secs(1));
+    world.up.cut = true;
+    client.send(b", last");
+    world.settle(&mut [&mut client]);
+    world.up.cut = false;
+    let start = world.now;
+    world.run(&mut [&mut client], |world, _| world.host.socket(handle).recv_queue() == 11);
+    let waited = world.now - start;
+    assert!((Duration::from_millis(200)..Duration::from_millis(250)).contains(&waited), "{waited:?}");
+}
+
+#[test]
+fn silence_is_met_with_longer_and_longer_waits() {
+    let mut world = World::new();
+    let (mut client, _) = world.connected(80, 64 << 10);
+    client.send(b"first");
+    world.run_for(&mut [&mut client], Duration::from_secs(1));
+    world.up.cut = true;
+    world.seen = Some(Vec::new());
+    client.send(b", last");
+    let mut sent = Vec::new();
+    let start = world.now;
+    while world.now < start + Duration::from_secs(100) {
+        world.step(&mut [&mut client]);
+        let new = world.seen.as_mut().unwrap().drain(..).filter(|packet| packet.ends_with(b", last")).count();
+        sent.extend(std::iter::repeat_n(world.now - start, new));
+    }
+    // At 0, 0.2, 0.6, 1.4, 3, 6.2, 12.6, 25.4, 51.0 seconds.
+    assert!((8..=10).contains(&sent.len()), "{sent:?}");
+    let waits: Vec<_> = sent.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(
+        waits.windows(2).all(|pair| pair[1] > pair[0] * 19 / 10 || pair[1] >= Duration::from_secs(60)),
+        "{waits:?}"
+    );
+}

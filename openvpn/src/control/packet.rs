@@ -8,7 +8,7 @@
 use std::fmt;
 
 use adit_tunnel::{
-    Random,
+    Class, KeyTag, Random,
     wire::{DecodeError, Writer},
 };
 use bytes::Bytes;
@@ -48,6 +48,19 @@ impl Opcode {
     /// What the first byte of any datagram says.
     pub(crate) const fn split(first: u8) -> (Self, KeyId) {
         (Self(first >> 3), KeyId(first & 7))
+    }
+
+    /// What a session makes of a datagram.
+    pub(crate) fn classify(datagram: &[u8]) -> Class {
+        let Some(&first) = datagram.first() else { return Class::Ignore };
+        let (opcode, key_id) = Self::split(first);
+        if opcode.is_data() {
+            Class::Data(KeyTag(key_id.value().into()))
+        } else if opcode.is_control() {
+            Class::Control
+        } else {
+            Class::Ignore
+        }
     }
 
     /// Whether the datagram belongs to the data channel.
@@ -118,6 +131,9 @@ impl fmt::Debug for KeyId {
 pub(crate) struct SessionId([u8; 8]);
 
 impl SessionId {
+    /// What stands in for a random one that turned out to be all zero.
+    pub(crate) const FALLBACK: Self = Self([1; 8]);
+
     /// `None` if all zero, which 2.x uses for "not known yet".
     pub(crate) const fn new(bytes: [u8; 8]) -> Option<Self> {
         if u64::from_be_bytes(bytes) == 0 { None } else { Some(Self(bytes)) }
@@ -128,7 +144,7 @@ impl SessionId {
         let mut bytes = [0; 8];
         random.fill(&mut bytes);
         // A generator that yields zero once must not hang us: any other value does as well.
-        Self::new(bytes).unwrap_or(Self([1; 8]))
+        Self::new(bytes).unwrap_or(Self::FALLBACK)
     }
 
     pub(crate) const fn bytes(&self) -> &[u8; 8] {
@@ -358,6 +374,11 @@ impl EarlyNegotiation {
     pub(crate) const ID_BLOCK: u32 = 0x0f00_0000;
     const TYPE_FLAGS: u16 = 1;
     const FLAG_RESEND_WRAPPED_KEY: u16 = 1;
+
+    /// The payload of a server's reset.
+    pub(crate) const fn encode(self) -> &'static [u8] {
+        if self.resend_wrapped_key { &[0, 1, 0, 2, 0, 1] } else { &[] }
+    }
 
     /// Reads the payload of a server's reset; an empty one says nothing.
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, DecodeError> {

@@ -168,6 +168,18 @@ impl Reliable {
         self.sending.is_empty()
     }
 
+    /// Bytes of packets in either direction that wait.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let received = self.received.iter().flatten().map(Bytes::len);
+        self.sending.iter().map(|sending| sending.payload.len()).chain(received).sum()
+    }
+
+    /// The peer's packets up to here were taken in without us, and ours up to here acknowledged (a server that answered a
+    /// reset without keeping state).
+    pub(crate) fn after_cookie(tls_timeout: Duration) -> Self {
+        Self { expected: 1, sent_acks: [0].into(), ..Self::new(tls_timeout, 1) }
+    }
+
     /// The id of the next packet to deliver.
     #[cfg(test)]
     pub(crate) const fn expected(&self) -> u32 {

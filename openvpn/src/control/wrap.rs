@@ -99,6 +99,11 @@ impl Wrapper {
         Self::with_method(Method::crypt(&StaticKey::new(*key), role, crypto), role)
     }
 
+    /// The first wrapping id was used already, by whoever answered the peer's reset without keeping state.
+    pub(crate) fn after_cookie(self) -> Self {
+        Self { last_sent: 1, ..self }
+    }
+
     fn with_method(method: Method, role: Role) -> Self {
         Self { method, role, wrapped_key: Bytes::new(), last_sent: 0, time: None, received: None }
     }
@@ -224,6 +229,13 @@ impl fmt::Debug for Wrapper {
 #[derive(Debug, Clone, Copy)]
 #[must_use = "without `mark` the packet can be replayed"]
 pub(crate) struct Seen(Option<(u32, u32)>);
+
+impl Seen {
+    /// Whether the id is of the block by which clients say that they understand early negotiation.
+    pub(crate) fn says_early_negotiation(&self) -> bool {
+        self.0.is_some_and(|(id, _)| id & 0xff00_0000 == EarlyNegotiation::ID_BLOCK)
+    }
+}
 
 /// A wrapped datagram, cut at its fields.
 struct Parts<'a> {

@@ -34,7 +34,6 @@ pub enum ClientKeyMetadata {
 }
 
 /// A client's key with what it says about itself.
-#[allow(dead_code, reason = "the server itself comes next")]
 pub(crate) struct Unwrapped {
     pub(crate) key: StaticKey,
     pub(crate) metadata: Option<ClientKeyMetadata>,
@@ -120,7 +119,6 @@ impl TlsCryptV2ServerKey {
     }
 
     /// The key a client brought along.
-    #[allow(dead_code, reason = "the server itself comes next")]
     pub(crate) fn unwrap(&self, wrapped: &[u8], crypto: &dyn Crypto) -> Result<Unwrapped, WrappedKeyError> {
         if !(MIN_WRAPPED_KEY..=MAX_WRAPPED_KEY).contains(&wrapped.len()) {
             return Err(WrappedKeyError::Length);
@@ -159,7 +157,6 @@ impl ClientKeyMetadata {
     }
 
     /// Early keys carry nothing at all.
-    #[allow(dead_code, reason = "the server itself comes next")]
     fn decode(bytes: &[u8]) -> Result<Option<Self>, WrappedKeyError> {
         match bytes {
             [] => Ok(None),

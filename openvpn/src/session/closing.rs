@@ -43,7 +43,7 @@ impl Session {
 
     /// Goes on with the handshake, or starts over if the server will have given it up meanwhile.
     fn on_challenge_answered(&mut self, now: Instant) {
-        let (started, window) = (self.slot.started, self.config.settings.hand_window);
+        let (started, window) = (self.slot.channel.started, self.config.settings.hand_window);
         if now.duration_since(started) > window * 3 / 4 {
             return self.end(SessionError::ChallengeAnswered, Retry::After(Duration::ZERO));
         }
@@ -114,7 +114,7 @@ impl Session {
 
     /// Whether the farewell has arrived.
     pub(super) fn check_farewell(&mut self) {
-        if self.phase == Phase::Leaving && self.slot.reliable.all_acked() && !self.slot.has_unsent() {
+        if self.phase == Phase::Leaving && self.slot.channel.all_arrived() {
             self.end(SessionError::ClosedLocally, Retry::Never);
         }
     }

@@ -11,29 +11,25 @@ use bytes::Bytes;
 use rustls::ClientConfig;
 use zeroize::Zeroizing;
 
-use super::{Derivation, keys::KeyMaterial};
 use crate::{
     config::ControlWrap,
     control::{
-        packet::{EarlyNegotiation, KeyId, Opcode},
+        channel::Channel,
+        packet::{EarlyNegotiation, KeyId, Opcode, SessionId},
         reliable::Reliable,
     },
+    crypto::Crypto,
+    data_keys::Derivation,
     error::{PeerMisbehaved, SessionError},
     key_exchange::{ClientMessage, EXPORTER_DATA_KEYS, EXPORTER_DYNAMIC_TLS_CRYPT, ServerMessage, derive_prf},
     keys::StaticKey,
-    tls::{TlsFailure, TlsSession},
+    tls::{TlsError, TlsSession},
 };
 
 /// The newest key id's control channel.
 pub(super) struct KeySlot {
-    pub(super) key_id: KeyId,
-    pub(super) reliable: Reliable,
-    pub(super) started: Instant,
+    pub(super) channel: Channel,
     state: State,
-    /// Ciphertext that has no packet yet, because the send window is full.
-    unsent: Vec<Bytes>,
-    /// The next packet carries our wrapped key (tls-crypt-v2).
-    resend_wrapped_key: bool,
 }
 
 enum State {
@@ -72,19 +68,12 @@ impl KeySlot {
     ) -> Self {
         let mut reliable = Reliable::new(tls_timeout, 0);
         reliable.queue(reset, Bytes::new());
-        Self {
-            key_id,
-            reliable,
-            started: now,
-            state: State::ResetSent { tls_config },
-            unsent: Vec::new(),
-            resend_wrapped_key: false,
-        }
+        Self { channel: Channel::new(key_id, reliable, now), state: State::ResetSent { tls_config } }
     }
 
     /// Takes in what the reliable layer has delivered.
     pub(super) fn advance(&mut self, events: &mut Vec<SlotEvent>) -> Result<(), SessionError> {
-        while let Some(payload) = self.reliable.poll_deliver() {
+        while let Some(payload) = self.channel.reliable.poll_deliver() {
             self.on_payload(&payload, events)?;
         }
         Ok(())
@@ -94,15 +83,15 @@ impl KeySlot {
         self.state = match std::mem::replace(&mut self.state, State::Failed) {
             State::ResetSent { tls_config } => {
                 let early = EarlyNegotiation::decode(payload).map_err(|_| PeerMisbehaved::ResetMalformed)?;
-                self.resend_wrapped_key = early.resend_wrapped_key;
+                self.channel.resend_wrapped_key(early.resend_wrapped_key);
                 events.push(SlotEvent::Answered);
-                State::Tls(Box::new(TlsSession::new(&tls_config)?))
+                State::Tls(Box::new(TlsSession::connect(&tls_config)?))
             }
             State::Tls(mut tls) => {
                 tls.feed(payload);
                 // No plaintext can come before our key message, but alerts and the handshake do.
                 let received = tls.next_message();
-                self.collect(&mut tls);
+                self.channel.collect(&mut tls);
                 if received?.is_some() {
                     return Err(PeerMisbehaved::KeyExchangeMalformed.into());
                 }
@@ -114,7 +103,7 @@ impl KeySlot {
             State::KeySent { mut tls, ours } => {
                 tls.feed(payload);
                 let received = tls.next_message();
-                self.collect(&mut tls);
+                self.channel.collect(&mut tls);
                 match received? {
                     None => State::KeySent { tls, ours },
                     Some(record) => self.on_key_message(tls, *ours, &record, events)?,
@@ -123,15 +112,14 @@ impl KeySlot {
             State::Ready { mut tls, material } => {
                 tls.feed(payload);
                 let result = drain(&mut tls, events);
-                self.collect(&mut tls);
+                self.channel.collect(&mut tls);
                 result?;
                 State::Ready { tls, material }
             }
             State::Failed => State::Failed,
         };
         if let State::Tls(tls) = &mut self.state {
-            let ciphertext = tls.take_ciphertext();
-            self.push_unsent(ciphertext);
+            self.channel.collect(tls);
         }
         Ok(())
     }
@@ -146,7 +134,7 @@ impl KeySlot {
         let theirs = ServerMessage::decode(record).map_err(|_| PeerMisbehaved::KeyExchangeMalformed)?;
         events.push(SlotEvent::Ready { options: theirs.options.clone() });
         let drained = drain(&mut tls, events);
-        self.collect(&mut tls);
+        self.channel.collect(&mut tls);
         drained?;
         Ok(State::Ready { tls, material: Box::new(Material { ours, theirs }) })
     }
@@ -157,7 +145,7 @@ impl KeySlot {
         let State::Tls(mut tls) = std::mem::replace(&mut self.state, State::Failed) else { return Ok(()) };
         let bytes = ours.encode().map_err(|e| SessionError::KeyExchange(e.to_string()))?;
         tls.write(&bytes)?;
-        self.collect(&mut tls);
+        self.channel.collect(&mut tls);
         // Keys are made of the random numbers alone; the password need not lie here as long as the key lives.
         ours.password = Secret::default();
         self.state = State::KeySent { tls, ours: Box::new(ours) };
@@ -165,23 +153,25 @@ impl KeySlot {
     }
 
     /// Sends a control message; lost if the slot is not ready.
-    pub(super) fn send_message(&mut self, text: &[u8]) -> Result<(), TlsFailure> {
+    pub(super) fn send_message(&mut self, text: &[u8]) -> Result<(), TlsError> {
         if let State::Ready { tls, .. } = &mut self.state {
             tls.write(text)?;
-            let ciphertext = tls.take_ciphertext();
-            self.push_unsent(ciphertext);
+            self.channel.collect(tls);
         }
         Ok(())
     }
 
     /// Key material for the data channel, once ready.
-    pub(super) fn key_material(&self, derivation: Derivation, sids: KeyMaterial<'_>) -> Option<StaticKey> {
+    pub(super) fn key_material(
+        &self,
+        derivation: Derivation,
+        (client, server): (SessionId, SessionId),
+        crypto: &dyn Crypto,
+    ) -> Option<StaticKey> {
         let State::Ready { tls, material } = &self.state else { return None };
         match derivation {
             Derivation::Exporter => tls.export(EXPORTER_DATA_KEYS).ok().map(|key| StaticKey::new(*key)),
-            Derivation::Prf => {
-                Some(derive_prf(&material.ours, &material.theirs, sids.client, sids.server, sids.crypto))
-            }
+            Derivation::Prf => Some(derive_prf(&material.ours, &material.theirs, client, server, crypto)),
         }
     }
 
@@ -196,11 +186,6 @@ impl KeySlot {
             State::Tls(tls) | State::KeySent { tls, .. } | State::Ready { tls, .. } => Some(tls),
             State::ResetSent { .. } | State::Failed => None,
         }
-    }
-
-    /// Whether something waits for the send window.
-    pub(super) fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty()
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -229,38 +214,9 @@ impl KeySlot {
             State::Failed => "failing",
         }
     }
-
-    /// Moves ciphertext into packets of at most `payload_limit` bytes, as far as the send window allows. The packet that
-    /// carries our wrapped key is shorter by `wrapped_key_len`.
-    pub(super) fn fill_window(&mut self, payload_limit: usize, wrapped_key_len: usize) {
-        while self.reliable.can_queue() {
-            let Some(first) = self.unsent.first_mut() else { return };
-            let (opcode, limit) = if std::mem::take(&mut self.resend_wrapped_key) {
-                (Opcode::CONTROL_WKC_V1, payload_limit.saturating_sub(wrapped_key_len).max(1))
-            } else {
-                (Opcode::CONTROL_V1, payload_limit.max(1))
-            };
-            let chunk = first.split_to(limit.min(first.len()));
-            if first.is_empty() {
-                self.unsent.remove(0);
-            }
-            self.reliable.queue(opcode, chunk);
-        }
-    }
-
-    fn collect(&mut self, tls: &mut TlsSession) {
-        let ciphertext = tls.take_ciphertext();
-        self.push_unsent(ciphertext);
-    }
-
-    fn push_unsent(&mut self, ciphertext: Bytes) {
-        if !ciphertext.is_empty() {
-            self.unsent.push(ciphertext);
-        }
-    }
 }
 
-fn drain(tls: &mut TlsSession, events: &mut Vec<SlotEvent>) -> Result<(), TlsFailure> {
+fn drain(tls: &mut TlsSession, events: &mut Vec<SlotEvent>) -> Result<(), TlsError> {
     while let Some(record) = tls.next_message()? {
         events.push(SlotEvent::Record(record));
     }

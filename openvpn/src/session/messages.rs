@@ -183,7 +183,7 @@ impl Session {
     /// Sends a control message, if there is a control channel to send it on.
     pub(super) fn send_control_message(&mut self, text: &[u8]) {
         if let Err(error) = self.slot.send_message(text) {
-            tracing::warn!(%error, "a control message could not be sent");
+            tracing::warn!(?error, "a control message could not be sent");
         }
     }
 }

@@ -23,29 +23,30 @@ use std::{
 };
 
 use adit_tunnel::{
-    Answer, Class, Closed, Epoch, Event, KeyTag, Path, Prompt, Random, Retry, Timers, Transmit, Transport, Tunnel,
+    Answer, Class, Closed, Epoch, Event, Path, Prompt, Random, Retry, Timers, Transmit, Transport, Tunnel,
 };
-use bytes::Bytes;
 use rustls::ClientConfig;
 
 use self::{
-    keepalive::Keepalive,
     key_slot::{KeySlot, SlotEvent, hard_reset},
-    keys::DataKeys,
     login::Login,
 };
 use crate::{
+    algorithms::Cipher,
     config::{Config, ConfigError, ControlWrap, Remote, Settings},
     control::{
+        link::ControlLink,
         message::PushAssembler,
-        packet::{AckList, ControlPacket, KeyId, Opcode, SessionId},
-        reliable::{ACKS_PER_PACKET, Received},
+        packet::{ControlPacket, KeyId, Opcode, SessionId},
+        reliable::Received,
         wrap::{Role, Wrapper},
     },
     data::{DataOpener, DataSealer},
+    data_keys::DataKeys,
     error::SessionError,
+    keepalive::{Keepalive, Limits},
     options::PulledOptions,
-    tls::{self, ToldClock},
+    tls::{TlsSession, ToldClock},
 };
 
 pub use carry::Carry;
@@ -64,13 +65,11 @@ pub struct Session {
     clock: Arc<ToldClock>,
     tls_config: Arc<ClientConfig>,
 
-    session_id: SessionId,
-    peer_session_id: Option<SessionId>,
-    wrapper: Wrapper,
-    /// Wraps everything with a key id above 0, once the server has agreed to dynamic tls-crypt.
-    dynamic_wrapper: Option<Wrapper>,
+    link: ControlLink,
     slot: KeySlot,
     keys: DataKeys,
+    /// Once agreed upon.
+    cipher: Option<Cipher>,
     phase: Phase,
     login: Login,
     options: PulledOptions,
@@ -118,10 +117,8 @@ enum Timer {
     HandWindow,
     /// Ask for options again.
     PushRequest,
-    /// Seal with the newest key from now on.
-    SwitchSealer,
-    /// An old key has lived long enough.
-    RetireKey,
+    /// A data key is to be sealed with, or has lived long enough.
+    Keys,
     /// Our turn to renegotiate.
     Renegotiate,
     /// Look at the counters of the data channel.
@@ -130,15 +127,6 @@ enum Timer {
     SessionTimeout,
     /// Stop waiting for the farewell's acknowledgement, or for a person's answer.
     GiveUp,
-}
-
-/// Which secret data keys are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Derivation {
-    /// RFC 5705, from the TLS session.
-    Exporter,
-    /// The TLS 1.0 PRF over what the key messages carried.
-    Prf,
 }
 
 impl Session {
@@ -169,6 +157,7 @@ impl Session {
             options.ping_restart = Some(keepalive::PULL_PING_RESTART);
         }
         let session_id = SessionId::random(random.as_mut());
+        let link = ControlLink::new(session_id, wrapper, epoch, settings.max_packet_size);
         let slot = KeySlot::new(KeyId::FIRST, hard_reset(wrap), Arc::clone(&tls_config), settings.tls_timeout, now);
         let login = Login::new(&config, carry);
         let mut session = Self {
@@ -178,19 +167,17 @@ impl Session {
             started: now,
             clock,
             tls_config,
-            session_id,
-            peer_session_id: None,
-            wrapper,
-            dynamic_wrapper: None,
+            link,
             slot,
             keys: DataKeys::default(),
+            cipher: None,
             phase: Phase::Handshaking,
             login,
             options,
             server_options: String::new(),
             pulling_since: now,
             push_reply: PushAssembler::default(),
-            keepalive: Keepalive::new(now),
+            keepalive: Keepalive::new(Limits::default(), now),
             timers: Timers::new(),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
@@ -238,7 +225,7 @@ impl Session {
     fn on_control_datagram(&mut self, now: Instant, datagram: &[u8]) {
         let Some(&first) = datagram.first() else { return };
         let (opcode, key_id) = Opcode::split(first);
-        let (packet, seen) = match self.wrapper_of(key_id).verify(datagram) {
+        let (packet, seen) = match self.link.verify(key_id, datagram) {
             Ok(verified) => verified,
             Err(error) => {
                 tracing::debug!(%error, ?opcode, ?key_id, length = datagram.len(), "control datagram dropped");
@@ -252,7 +239,7 @@ impl Session {
             self.dropped_datagrams += 1;
             return;
         }
-        self.wrapper_mut_of(key_id).mark(seen);
+        self.link.mark(key_id, seen);
         if !self.accepts(now, &packet) {
             tracing::debug!(?packet, "control packet out of place");
             self.dropped_datagrams += 1;
@@ -264,8 +251,8 @@ impl Session {
 
     /// Whether both session ids are those of this session, as far as they are known.
     fn belongs_to_us(&self, packet: &ControlPacket) -> bool {
-        let ours = packet.peer_session_id.is_none_or(|ours| ours == self.session_id);
-        match self.peer_session_id {
+        let ours = packet.peer_session_id.is_none_or(|ours| ours == self.link.session_id);
+        match self.link.peer_session_id {
             Some(peer) => ours && peer == packet.session_id,
             // The server's first answer must repeat our session id: an attacker off the path does not know it.
             None => ours && packet.peer_session_id.is_some(),
@@ -277,18 +264,18 @@ impl Session {
         if !is_from_server(packet) {
             return false;
         }
-        match self.peer_session_id {
+        match self.link.peer_session_id {
             None => {
                 let answers = packet.opcode == Opcode::HARD_RESET_SERVER_V2;
                 if answers {
-                    self.peer_session_id = Some(packet.session_id);
+                    self.link.peer_session_id = Some(packet.session_id);
                 }
                 answers
             }
-            Some(_) if packet.key_id == self.slot.key_id => true,
+            Some(_) if packet.key_id == self.slot.channel.key_id => true,
             Some(_) => {
                 let asks = packet.opcode == Opcode::SOFT_RESET_V1
-                    && packet.key_id == self.slot.key_id.next()
+                    && packet.key_id == self.slot.channel.key_id.next()
                     && self.phase == Phase::Up
                     && self.slot.is_ready();
                 if asks {
@@ -301,10 +288,10 @@ impl Session {
 
     fn on_packet(&mut self, now: Instant, packet: ControlPacket) {
         if packet.peer_session_id.is_some() {
-            self.slot.reliable.on_acks(now, packet.acks.as_slice());
+            self.slot.channel.reliable.on_acks(now, packet.acks.as_slice());
         }
         if let Some(id) = packet.packet_id {
-            let received = self.slot.reliable.on_packet(id, packet.payload);
+            let received = self.slot.channel.reliable.on_packet(id, packet.payload);
             if received == Received::OutOfWindow {
                 tracing::debug!(id, "control packet outside the window");
             }
@@ -339,13 +326,15 @@ impl Session {
                 Ok(())
             }
             // A renegotiation cannot wait for a person; it says what is known.
-            SlotEvent::WantsKeyMessage => match self.login.question().filter(|_| self.slot.key_id == KeyId::FIRST) {
-                Some(prompt) => {
-                    self.ask(now, prompt);
-                    Ok(())
+            SlotEvent::WantsKeyMessage => {
+                match self.login.question().filter(|_| self.slot.channel.key_id == KeyId::FIRST) {
+                    Some(prompt) => {
+                        self.ask(now, prompt);
+                        Ok(())
+                    }
+                    None => self.send_key_message(),
                 }
-                None => self.send_key_message(),
-            },
+            }
             SlotEvent::Ready { options } => self.on_key_ready(now, options),
             SlotEvent::Record(record) => self.on_record(now, &record),
         }
@@ -371,9 +360,9 @@ impl Session {
     }
 
     fn on_key_ready(&mut self, now: Instant, options: String) -> Result<(), SessionError> {
-        let (version, suite) = self.slot.tls().map_or(("?", "?"), tls::TlsSession::description);
-        if self.slot.key_id != KeyId::FIRST {
-            tracing::debug!(tls = version, suite, key_id = self.slot.key_id.value(), "control channel renewed");
+        let (version, suite) = self.slot.tls().map_or(("?", "?"), TlsSession::description);
+        if self.slot.channel.key_id != KeyId::FIRST {
+            tracing::debug!(tls = version, suite, key_id = self.slot.channel.key_id.value(), "control channel renewed");
             return self.install_keys(now);
         }
         tracing::info!(tls = version, suite, wrap = wrap_name(self.control_wrap()), "control channel up");
@@ -401,7 +390,7 @@ impl Session {
             && let Some(exported) = self.slot.export_dynamic_tls_crypt()
         {
             let wrapper = Wrapper::dynamic(&exported, self.control_wrap(), Role::Client, &self.settings().crypto);
-            self.dynamic_wrapper = Some(wrapper);
+            self.link.set_dynamic(wrapper);
             tracing::debug!("renegotiations are wrapped by dynamic tls-crypt");
         }
         self.start_keepalive(now);
@@ -431,18 +420,15 @@ impl Session {
 
     /// Starts a handshake under the next key id.
     fn renegotiate(&mut self, now: Instant, by: &str) {
-        let key_id = self.slot.key_id.next();
+        let key_id = self.slot.channel.key_id.next();
         tracing::debug!(key_id = key_id.value(), by, "renegotiation starts");
-        let settings = &self.config.settings;
-        self.keys.on_renegotiation(now, self.slot.started, settings.tran_window);
-        // Nobody renegotiates without having the last key, and the server is about to forget the one before.
-        self.switch_sealer();
+        let (started, renewal) = (self.slot.channel.started, self.renewal());
+        self.keys.on_renegotiation(now, started, &renewal, &mut self.events);
         let settings = &self.config.settings;
         self.slot =
             KeySlot::new(key_id, Opcode::SOFT_RESET_V1, Arc::clone(&self.tls_config), settings.tls_timeout, now);
         self.timers.stop(Timer::Renegotiate);
         self.timers.set(Timer::HandWindow, now + settings.hand_window);
-        self.schedule_retirement();
     }
 
     /// Puts into `transmits` whatever the newest slot has to send.
@@ -450,64 +436,9 @@ impl Session {
         if self.phase == Phase::Closed {
             return;
         }
-        let header = ControlPacket::len_without_payload(ACKS_PER_PACKET);
-        let outer = if self.path.remote.is_ipv6() { 40 } else { 20 } + 8;
-        let (overhead, wrapped_key_len) =
-            (self.wrapper_of(self.slot.key_id).overhead(), self.wrapper.wrapped_key_len());
-        let limit = usize::from(self.settings().max_packet_size).saturating_sub(outer + header + overhead);
-        self.slot.fill_window(limit, wrapped_key_len);
-        while let Some(outgoing) = self.slot.reliable.poll_send(now) {
-            let acks = self.take_acks(ACKS_PER_PACKET);
-            self.push_packet(now, outgoing.opcode, acks, Some(outgoing.packet_id), outgoing.payload);
-            self.slot.fill_window(limit, wrapped_key_len);
-        }
-        while self.slot.reliable.has_pending_acks() && self.peer_session_id.is_some() {
-            let acks = self.take_acks(ACKS_PER_PACKET);
-            if acks.is_empty() {
-                break;
-            }
-            self.push_packet(now, Opcode::ACK_V1, acks, None, Bytes::new());
-        }
-        match self.slot.reliable.poll_timeout() {
-            Some(at) => self.timers.set(Timer::Retransmit, at),
-            None => self.timers.stop(Timer::Retransmit),
-        }
-    }
-
-    fn take_acks(&mut self, max: usize) -> AckList {
-        if self.peer_session_id.is_none() { AckList::default() } else { self.slot.reliable.take_acks(max) }
-    }
-
-    fn push_packet(&mut self, now: Instant, opcode: Opcode, acks: AckList, packet_id: Option<u32>, payload: Bytes) {
-        let packet = ControlPacket {
-            opcode,
-            key_id: self.slot.key_id,
-            session_id: self.session_id,
-            peer_session_id: self.peer_session_id.filter(|_| !acks.is_empty()),
-            acks,
-            packet_id,
-            payload,
-        };
-        tracing::trace!(?packet, "sent");
-        let unix = u32::try_from(self.epoch.unix_time(now).as_secs()).unwrap_or(u32::MAX);
-        match self.wrapper_mut_of(packet.key_id).wrap(&packet, unix) {
-            Ok(datagram) => self.transmits.push_back(Transmit { path: self.path, datagram }),
-            Err(error) => tracing::warn!(%error, "a control packet could not be wrapped"),
-        }
-    }
-
-    fn wrapper_of(&self, key_id: KeyId) -> &Wrapper {
-        match &self.dynamic_wrapper {
-            Some(dynamic) if key_id != KeyId::FIRST => dynamic,
-            Some(_) | None => &self.wrapper,
-        }
-    }
-
-    fn wrapper_mut_of(&mut self, key_id: KeyId) -> &mut Wrapper {
-        match &mut self.dynamic_wrapper {
-            Some(dynamic) if key_id != KeyId::FIRST => dynamic,
-            Some(_) | None => &mut self.wrapper,
-        }
+        self.link.flush(now, &mut self.slot.channel, self.path, &mut self.transmits);
+        self.timers.set_or_stop(Timer::Retransmit, self.slot.channel.reliable.poll_timeout());
+        self.timers.set_or_stop(Timer::Keys, self.keys.poll_timeout());
     }
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
@@ -519,13 +450,12 @@ impl Session {
             }
             Timer::HandWindow => {
                 // AUTH_PENDING may have made it longer than `hand-window`.
-                let window = now.duration_since(self.slot.started);
+                let window = now.duration_since(self.slot.channel.started);
                 let error = SessionError::HandshakeTimeout { window, stage: self.slot.stage() };
                 self.fail(now, error, Retry::NextAddress);
             }
             Timer::PushRequest => self.request_push(now),
-            Timer::SwitchSealer => self.switch_sealer(),
-            Timer::RetireKey => self.retire_keys(now),
+            Timer::Keys => self.keys.on_time(now, &mut self.events),
             Timer::Renegotiate => self.renegotiate(now, "us"),
             Timer::Sample => self.sample(now),
             Timer::SessionTimeout => self.fail(now, SessionError::SessionTimeout, Retry::Never),
@@ -548,15 +478,7 @@ impl Tunnel for Session {
     type Opener = DataOpener;
 
     fn classify(&self, _: &Path, datagram: &[u8]) -> Class {
-        let Some(&first) = datagram.first() else { return Class::Ignore };
-        let (opcode, key_id) = Opcode::split(first);
-        if opcode.is_data() {
-            Class::Data(KeyTag(key_id.value().into()))
-        } else if opcode.is_control() {
-            Class::Control
-        } else {
-            Class::Ignore
-        }
+        Opcode::classify(datagram)
     }
 
     fn handle_datagram(&mut self, now: Instant, path: &Path, datagram: &mut [u8]) {
@@ -624,7 +546,7 @@ impl std::fmt::Debug for Session {
         f.debug_struct("Session")
             .field("remote", &self.path.remote)
             .field("phase", &self.phase)
-            .field("key_id", &self.slot.key_id)
+            .field("key_id", &self.slot.channel.key_id)
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use adit_tunnel::Transport;
 
 use crate::{
-    algorithms::Cipher,
+    algorithms::{Cipher, Digest},
     config::{ControlWrap, Framing, Settings},
 };
 
@@ -93,13 +93,18 @@ pub(crate) fn options_string(
         (Transport::Tcp, true) => "TCPv6_CLIENT",
     };
     let compression = if settings.framing == Framing::None { "" } else { ",comp-lzo" };
-    let auth = if cipher.is_aead() { "[null-digest]" } else { settings.auth.name() };
     let tls_auth = if matches!(wrap, ControlWrap::TlsAuth { .. }) { ",tls-auth" } else { "" };
+    let middle = format!("proto {proto}{compression}");
+    occ_string(&middle, tun_mtu, cipher, settings.auth, &format!("{tls_auth},key-method 2,tls-client"))
+}
+
+/// The options string of either end; `proto` may have more options behind it.
+pub(crate) fn occ_string(proto: &str, tun_mtu: u16, cipher: Cipher, auth: Digest, end: &str) -> String {
+    let auth = if cipher.is_aead() { "[null-digest]" } else { auth.name() };
     let key_bits = cipher.key_len() * 8;
     let link_mtu = usize::from(tun_mtu) + LINK_OVERHEAD;
     format!(
-        "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {tun_mtu},proto {proto}{compression},cipher {cipher},auth {auth},\
-         keysize {key_bits}{tls_auth},key-method 2,tls-client"
+        "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {tun_mtu},{proto},cipher {cipher},auth {auth},keysize {key_bits}{end}"
     )
 }
 

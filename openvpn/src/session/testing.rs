@@ -5,11 +5,11 @@ use super::Session;
 impl Session {
     /// The newest key id, and how far its slot is.
     pub(crate) fn slot_name(&self) -> (u8, &'static str) {
-        (self.slot.key_id.value(), self.slot.state_name())
+        (self.slot.channel.key_id.value(), self.slot.state_name())
     }
 
     /// The id of the server's next packet of the newest key.
     pub(crate) fn expected_packet_id(&self) -> u32 {
-        self.slot.reliable.expected()
+        self.slot.channel.reliable.expected()
     }
 }

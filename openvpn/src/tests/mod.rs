@@ -25,6 +25,7 @@ mod pushed;
 mod renegotiation;
 mod revocation;
 mod server;
+mod server_side;
 mod timing;
 mod tls_settings;
 mod transitions;
@@ -37,12 +38,12 @@ use std::{
 
 /// Where every virtual clock starts.
 #[expect(clippy::disallowed_methods, reason = "tests need one instant to count from")]
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+pub(crate) static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The unix time at [`START`]: 2026-06-01.
 const UNIX_START: Duration = Duration::from_secs(1_780_272_000);
 
-const fn secs(seconds: u64) -> Duration {
+pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 

@@ -432,7 +432,7 @@ pub(super) fn numbered(number: u64) -> Vec<u8> {
 }
 
 /// Numbers that did not arrive.
-fn missing(packets: &[Vec<u8>], count: u64) -> Vec<u64> {
+pub(super) fn missing(packets: &[Vec<u8>], count: u64) -> Vec<u64> {
     let number = |packet: &Vec<u8>| u64::from_be_bytes(packet[8..16].try_into().unwrap());
     let numbers: BTreeSet<u64> = packets.iter().map(number).collect();
     assert_eq!(numbers.len(), packets.len(), "a packet arrived twice");

@@ -73,6 +73,13 @@ impl fmt::Debug for AcceptTemplate {
 #[error("{0}")]
 pub struct ClientCertificateError(String);
 
+impl ClientCertificateError {
+    /// Not even its fields can be read.
+    pub(crate) fn unreadable() -> Self {
+        Self("it cannot be read".to_owned())
+    }
+}
+
 /// Judges clients by their chains; who is let in of those that have a good one is the owner's to say.
 #[derive(Debug)]
 struct ClientVerifier {

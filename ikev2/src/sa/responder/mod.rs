@@ -94,6 +94,16 @@ impl Answering {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn sa_mut(&mut self) -> &mut IkeSa {
+        match self {
+            Self::Secured(secured) => &mut secured.sa,
+            Self::Eap(eap) => &mut eap.secured.sa,
+            Self::Proving(proving) => &mut proving.secured.sa,
+            Self::Applied(applied) => &mut applied.secured.sa,
+        }
+    }
+
     /// What is waited for, for people.
     pub(crate) const fn stage(&self) -> &'static str {
         match self {

@@ -529,7 +529,7 @@ pub(super) fn eap_request(id: u8, kind: u8, data: &[u8]) -> Bytes {
 }
 
 /// An SK payload around any content, behind any header.
-fn protect(
+pub(super) fn protect(
     mut header: Vec<u8>,
     first: PayloadType,
     content: &[u8],

@@ -3,14 +3,17 @@
 //! A table that differs fails its test. `INSTA_UPDATE=always cargo test -p ikev2 tables` writes what the code does now over
 //! what is committed; look at the difference line by line before committing it: it is what has become of the protocol.
 
+mod answering;
 mod children;
 mod handshake;
+
+use std::fmt;
 
 use super::{
     pair::{Pair, Setup, Travelling},
     secs,
 };
-use crate::message::{Payload, numbers::NotifyType};
+use crate::message::{Message, Payload, numbers::NotifyType};
 
 /// Nothing is sent again before the outcome is known.
 fn patient(mut setup: Setup) -> Setup {
@@ -23,7 +26,7 @@ fn outcome(pair: &mut Pair, before: &str) -> Option<String> {
     let mut parts = said(pair);
     let after = pair.client.state_name();
     match &pair.log.closed {
-        Some((_, closed)) => parts.push(format!("closed, {:?}: {}", closed.kind, shortened(&pair.error().to_string()))),
+        Some((_, closed)) => parts.push(format!("closed, {:?}: {}", closed.kind, shortened(pair.error()))),
         None if after != before => parts.push(format!("-> {after}")),
         None => {}
     }
@@ -43,19 +46,21 @@ fn read(pair: &mut Pair, travelling: &Travelling) -> String {
     let (heard, repeated) = (pair.peer.heard.len(), pair.peer.repeated);
     pair.peer_hears(travelling);
     match pair.peer.heard.get(heard) {
-        Some(message) => {
-            let mut message = message.clone();
-            message
-                .payloads
-                .retain(|payload| !matches!(payload, Payload::Notify(n) if ROUTINE.contains(&n.notify_type)));
-            format!("says {message}")
-        }
+        Some(message) => format!("says {}", telling(message.clone())),
         None if pair.peer.repeated > repeated => "asks again".to_owned(),
         None => "says something".to_owned(),
     }
 }
 
-fn shortened(text: &str) -> String {
+/// Without what is said in every message of its kind.
+fn telling(mut message: Message) -> Message {
+    message.payloads.retain(|payload| !matches!(payload, Payload::Notify(n) if ROUTINE.contains(&n.notify_type)));
+    message
+}
+
+/// Which error it is; not its text, which may change.
+fn shortened(error: &impl fmt::Debug) -> String {
+    let text = format!("{error:?}");
     let mut short: String = text.chars().take(LONGEST).collect();
     if short.len() < text.len() {
         short.push('…');
@@ -75,7 +80,7 @@ const ROUTINE: [NotifyType; 4] = [
     NotifyType::IKEV2_FRAGMENTATION_SUPPORTED,
     NotifyType::SIGNATURE_HASH_ALGORITHMS,
 ];
-/// Of what an error says.
-const LONGEST: usize = 90;
+/// Of an error: some name everything that was offered.
+const LONGEST: usize = 70;
 /// Of the longest name of an input.
 const WIDTH: usize = 57;

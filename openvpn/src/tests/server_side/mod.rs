@@ -1,0 +1,16 @@
+//! The real client against the real server, one behaviour a file.
+
+mod certificates;
+mod ciphers;
+mod closing;
+mod cookies;
+mod derivations;
+mod float;
+mod handshake;
+mod hostile;
+mod keepalive;
+mod limits;
+mod login;
+mod net;
+mod renegotiation;
+mod wraps;
