@@ -6,6 +6,7 @@ mod files;
 mod flags;
 mod ovpn;
 mod schema;
+pub(crate) mod serve;
 mod source;
 mod sswan;
 mod tables;

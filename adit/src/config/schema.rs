@@ -22,9 +22,13 @@ pub(super) enum Kind {
     Number(i64, i64),
     Secret,
     Table(&'static [(&'static str, Self)]),
+    /// A list of tables; a single one stands for a list of one.
+    Tables(&'static [(&'static str, Self)]),
+    /// A table of tables, each under a name that is free to choose.
+    Named(&'static [(&'static str, Self)]),
 }
 
-use Kind::{Choice, Choices, Flag, Number, Secret, Table, Text, Texts};
+use Kind::{Choice, Choices, Flag, Named, Number, Secret, Table, Tables, Text, Texts};
 
 /// How mistakes are spoken of in a kind of file.
 pub(super) struct Manner {
@@ -115,6 +119,18 @@ const ALIASES: &[(&str, &str)] = &[
     ("p12", "`pkcs12`"),
     ("username", "`user`"),
     ("config", "`profile`"),
+    ("user", "`users.NAME = { password = { file = \"…\" } }`"),
+    ("users_file", "`users.NAME = { password = { file = \"…\" } }`"),
+    ("ca", "`client_ca`"),
+    ("crl", "`client_crl`"),
+    ("local_id", "`identity`"),
+    ("local", "`listen`"),
+    ("port", "`listen`"),
+    ("bind", "`listen`"),
+    ("rightsourceip", "`pool`"),
+    ("local_ts", "`routes`"),
+    ("cipher", "`data_ciphers_fallback`"),
+    ("verify_client_cert", "`client_certificate`"),
 ];
 
 /// So many keys are named where none is near.
@@ -167,6 +183,30 @@ fn of_kind(value: &mut Spanned<DeValue<'_>>, kind: Kind, name: &str, manner: &Ma
                 return Err(wrong("a table".into(), &format!("write `{name} = {{ {} = … }}`", keys[0].0)));
             };
             check(table, keys, &format!("{name}."), manner)
+        }
+        Tables(keys) => {
+            let hint = format!("write `{name} = [{{ {} = … }}]`", keys[0].0);
+            if value.get_ref().is_table() {
+                list_of_one(value);
+            }
+            let DeValue::Array(list) = value.get_mut() else { return Err(wrong("a list of tables".into(), &hint)) };
+            list.iter_mut().try_for_each(|value| {
+                let DeValue::Table(table) = value.get_mut() else {
+                    return Err(wrong("a list of tables".into(), &hint));
+                };
+                check(table, keys, &format!("{name}."), manner)
+            })
+        }
+        Named(keys) => {
+            let hint = format!("write `{name}.NAME = {{ {} = … }}`", keys[0].0);
+            let DeValue::Table(tables) = value.get_mut() else { return Err(wrong("a table of tables".into(), &hint)) };
+            tables.iter_mut().try_for_each(|(_, value)| {
+                let span = value.span();
+                let DeValue::Table(table) = value.get_mut() else {
+                    return Err(Mistake { span, ..wrong("a table of tables".into(), &hint) });
+                };
+                check(table, keys, &format!("{name}."), manner)
+            })
         }
         Secret => secret(value.get_ref()).map_err(|problem| {
             let problem = format!("`{name}`: {problem}");

@@ -179,14 +179,14 @@ struct TtlsTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RetransmitTable {
+pub(super) struct RetransmitTable {
     first_ms: Option<u32>,
     limit_ms: Option<u32>,
     tries: Option<u32>,
 }
 
 #[derive(Deserialize, Clone, Copy)]
-enum Version {
+pub(super) enum Version {
     #[serde(rename = "1.2")]
     V1_2,
     #[serde(rename = "1.3")]
@@ -195,7 +195,7 @@ enum Version {
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "kebab-case")]
-enum Signature {
+pub(super) enum Signature {
     Auto,
     RsaPkcs1,
     RsaPss,
@@ -271,7 +271,7 @@ impl Ikev2 {
 }
 
 impl RetransmitTable {
-    fn apply(&self, schedule: &mut Retransmission) {
+    pub(super) fn apply(&self, schedule: &mut Retransmission) {
         let milliseconds = |value: u32| Duration::from_millis(value.into());
         schedule.first = self.first_ms.map_or(schedule.first, milliseconds);
         schedule.limit = self.limit_ms.map_or(schedule.limit, milliseconds);
@@ -280,7 +280,7 @@ impl RetransmitTable {
 }
 
 impl Version {
-    const fn of(self) -> TlsVersion {
+    pub(super) const fn of(self) -> TlsVersion {
         match self {
             Self::V1_2 => TlsVersion::V1_2,
             Self::V1_3 => TlsVersion::V1_3,
@@ -289,7 +289,7 @@ impl Version {
 }
 
 impl Signature {
-    const fn choice(self) -> SignatureChoice {
+    pub(super) const fn choice(self) -> SignatureChoice {
         match self {
             Self::Auto => SignatureChoice::Auto,
             Self::RsaPkcs1 => SignatureChoice::RsaPkcs1,

@@ -114,13 +114,10 @@ impl Lane {
             let config = client_config(kind, keys, remote)?;
             Ok::<_, Error>(Builder::new(config).options(forward::options()).start())
         })?;
-        let network = client.up().await?;
+        client.up().await?;
         let address = listener.address();
         at_client.in_scope(|| {
-            for ours in &network.addresses {
-                tracing::info!("the tunnel is up; inside of it we are {}", ours.address());
-            }
-            tracing::info!("forwards {address} to {PAGE} through the tunnel");
+            tracing::info!("whatever connects to {address} reaches {PAGE} through the tunnel");
         });
         tasks.spawn(listener.serve(client.clone()).instrument(at_client));
         Ok(Self { kind, gateway, client, address, _tasks: tasks })

@@ -66,6 +66,9 @@ pub(crate) async fn run(arguments: &Demo) -> Result<Exit, Error> {
 
 /// One after the other, so that the steps can be followed.
 async fn show() -> Result<[Lane; 2], Error> {
+    tracing::info!(
+        "two gateways, a web server behind them, and a client for each, all in this process and on loopback"
+    );
     let unusable = |error| Error::new(Exit::Other, format!("no keys could be made: {error}"));
     let keys = Keys::make().map_err(unusable)?;
     tracing::info!("keys and certificates are made (ECDSA on P-256), for this run alone");

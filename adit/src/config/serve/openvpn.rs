@@ -87,7 +87,11 @@ impl Draft {
             ServerConfigError::Tls(error) => {
                 self.error(error.to_string().replace("`ca`", "`client_ca`").replace("`crl-verify`", "`client_crl`"))
             }
-            _ => self.error(error),
+            ServerConfigError::NoAnchor
+            | ServerConfigError::NoCipher
+            | ServerConfigError::Push { .. }
+            | ServerConfigError::Number { .. }
+            | _ => self.error(error),
         }
     }
 
