@@ -26,6 +26,8 @@ pub(crate) struct Established {
     /// The IKE SA in use first; then those that wait for their use, or for their end.
     pub(crate) sas: Vec<Sa>,
     pub(crate) children: Vec<ChildSa>,
+    /// The child whose sealer the owner has, by its SPI of ours.
+    sealing: Option<u32>,
     wanted: BTreeSet<Wanted>,
     /// What the owner was last told.
     pub(crate) network: NetworkConfig,
@@ -106,6 +108,7 @@ impl Established {
         let traffic = Traffic { opened: 0, sealed: 0, heard: cx.now, sent: cx.now, probed: cx.now };
         let established = Self {
             sas: vec![Sa { ike: sa, role: Role::InUse, exchange: None }],
+            sealing: child.as_ref().map(|child| child.spi_in),
             children: child.into_iter().collect(),
             wanted: BTreeSet::new(),
             network,
@@ -347,6 +350,10 @@ impl Established {
             Role::InUse => Err(SessionError::PeerGone(sent)),
             Role::Offered | Role::Replaced | Role::Deleting => {
                 self.remove_sa(cx, spi);
+                if role == Role::Deleting && !self.superseded {
+                    // As long as the peer has seen neither this deletion nor anything on the successor, it keeps to the old one.
+                    self.want(cx, Wanted::Liveness);
+                }
                 Ok(())
             }
         }
@@ -399,6 +406,12 @@ impl Established {
         if let Some(old) = replaced.and_then(|old| self.child(old)) {
             old.replaced(cx);
         }
+        self.now_seals(cx, spi_in);
+    }
+
+    /// The sealer of this child was handed over.
+    pub(crate) fn now_seals(&mut self, cx: &mut Context<'_>, spi_in: u32) {
+        self.sealing = Some(spi_in);
         self.tell_network(cx, spi_in);
     }
 
@@ -412,11 +425,12 @@ impl Established {
         if let Some(next) = self.children.iter().find(|c| c.waits_for() == Some(spi_in)).map(|c| c.spi_in) {
             self.take_over(cx, next);
         }
-        let carried = self.superseded || self.children.iter().any(|c| c.is_in_use() && c.flow == child.flow);
-        if !carried {
+        let lost = !self.superseded && self.sealing == Some(spi_in);
+        if lost {
+            self.sealing = None;
             cx.out.events.push_back(Event::Keys(KeyChange::RemoveFlow { flow: child.flow }));
         }
-        !carried
+        lost
     }
 
     /// The peer closed a child of its own accord: a client makes another, unless that has become a habit.

@@ -183,6 +183,15 @@ const LIMIT: Duration = Duration::from_secs(600);
 mod tests {
     use super::*;
 
+    /// Else the flag would be misspelt in one of the places, and the fault would be none.
+    #[test]
+    fn the_compiler_knows_every_fault() {
+        let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).unwrap();
+        let values = manifest.split_once("cfg(adit_sabotage, values(").unwrap().1.split_once(')').unwrap().0;
+        let known: Vec<&str> = values.split(", ").map(|name| name.trim_matches('"')).collect();
+        assert_eq!(known, FAULTS.map(|fault| fault.name));
+    }
+
     #[test]
     fn a_report_names_the_first_tests_and_their_number() {
         let failed: Vec<String> = (1..=4).map(|n| format!("ikev2 test_{n}")).collect();

@@ -38,6 +38,8 @@ pub(crate) struct CreateChild {
     remote: Vec<TrafficSelector>,
     /// The child the peer made meanwhile in place of the same one.
     pub(crate) rival: Option<Rival>,
+    /// What the peer deleted meanwhile that we do not know: perhaps the answer names one of them, and comes too late.
+    pub(crate) deleted: Vec<u32>,
 }
 
 /// What the peer made of the SA that we are rekeying, while we were.
@@ -126,7 +128,8 @@ impl Established {
         payloads.extend(key.as_ref().map(ke_payload));
         payloads.push(Payload::TsI(local.clone()));
         payloads.push(Payload::TsR(remote.clone()));
-        let exchange = CreateChild { rekeys, spi_in, nonce, key, offer, groups, local, remote, rival: None };
+        let exchange =
+            CreateChild { rekeys, spi_in, nonce, key, offer, groups, local, remote, rival: None, deleted: Vec::new() };
         self.request(cx, spi, ExchangeType::CREATE_CHILD_SA, payloads, Exchange::CreateChild(Box::new(exchange)));
     }
 
@@ -140,9 +143,14 @@ impl Established {
         if let Some(error) = response.error() {
             return self.on_child_refused(cx, exchange, error);
         }
-        let CreateChild { rekeys, spi_in, nonce, key, offer, groups, local, remote, rival } = exchange;
+        let CreateChild { rekeys, spi_in, nonce, key, offer, groups, local, remote, rival, deleted } = exchange;
         let answer = response.sa().ok_or(PeerMisbehaved::SaMissing)?;
         let (suite, spi_out) = offer.accept(answer, &groups).map_err(|_| PeerMisbehaved::ProposalNotOffered)?;
+        if deleted.contains(&spi_out) {
+            tracing::debug!("child {spi_out:08x} of the gateway was deleted before we knew it");
+            self.wait_for_peer(cx, rekeys);
+            return self.on_child_lost(cx);
+        }
         let theirs = response.nonce().ok_or(PeerMisbehaved::NonceMissing)?.clone();
         let shared = match (suite.group, key) {
             (DhGroup::NONE, _) => None,
@@ -179,7 +187,7 @@ impl Established {
             return Ok(());
         }
         self.children.push(ChildSa::initiated(cx, agreed, &keys)?);
-        self.tell_network(cx, spi_in);
+        self.now_seals(cx, spi_in);
         let Some(old_spi) = rekeys else { return Ok(()) };
         if let Some(old) = self.child(old_spi) {
             old.replaced(cx);
@@ -287,7 +295,9 @@ impl Established {
         let answer = match request.notify(NotifyType::REKEY_SA) {
             None if rekeys_ike => self.answer_rekey_ike(cx, spi, request),
             // One child carries everything there is.
-            None if cx.end.is_client() || !self.children.is_empty() => Err(refuse(NotifyType::NO_ADDITIONAL_SAS)),
+            None if cx.end.is_client() || self.children.iter().any(|child| !child.is_deleting()) => {
+                Err(refuse(NotifyType::NO_ADDITIONAL_SAS))
+            }
             None => self.answer_new_child(cx, spi, request),
             Some(rekey) => self.answer_rekey_child(cx, spi, rekey, request),
         };
@@ -366,7 +376,7 @@ impl Established {
         let spi_in = agreed.spi_in;
         let child = ChildSa::first_answered(cx, agreed, &keys).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
         self.children.push(child);
-        self.tell_network(cx, spi_in);
+        self.now_seals(cx, spi_in);
         Ok(payloads)
     }
 
@@ -412,6 +422,8 @@ pub(super) fn ke_payload(key: &DhKey) -> Payload {
     Payload::Ke(KeyExchange { group: key.group(), public: key.public().clone() })
 }
 
+/// More that we do not know need not be remembered while a request is in flight; our judgement.
+pub(super) const MAX_DELETED: usize = 8;
 /// Two in the midst of a rekeying, three in a collision; the others are those whose deletion is late.
 const MAX_CHILDREN: usize = 32;
 

@@ -1,6 +1,6 @@
 //! INFORMATIONAL with Delete payloads (RFC 7296 §1.4.1).
 
-use super::{Exchange, Wanted};
+use super::{Exchange, Wanted, create_child::MAX_DELETED};
 use crate::{
     established::Established,
     message::{Delete, IkeSpi, Payload, numbers::ExchangeType},
@@ -28,7 +28,10 @@ impl Established {
     pub(super) fn delete_by_peer(&mut self, cx: &mut Context<'_>, spis: &[u32]) -> (Vec<u32>, bool) {
         let (mut answered, mut lost) = (Vec::new(), false);
         for spi_out in spis {
-            let Some(child) = self.children.iter().find(|child| child.spi_out == *spi_out) else { continue };
+            let Some(child) = self.children.iter().find(|child| child.spi_out == *spi_out) else {
+                self.note_deleted(*spi_out);
+                continue;
+            };
             let spi_in = child.spi_in;
             if !child.is_deleting() {
                 answered.push(spi_in);
@@ -36,5 +39,16 @@ impl Established {
             lost |= self.remove_child(cx, spi_in);
         }
         (answered, lost)
+    }
+
+    /// The peer may have answered our request for a child, and deleted that child, before its answer arrives.
+    fn note_deleted(&mut self, spi_out: u32) {
+        for sa in &mut self.sas {
+            if let Some(Exchange::CreateChild(exchange)) = &mut sa.exchange
+                && exchange.deleted.len() < MAX_DELETED
+            {
+                exchange.deleted.push(spi_out);
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::{Session, State};
 use crate::{
     established::Established,
     exchange::Wanted,
-    sa::{Timer, initiator::Handshake},
+    sa::{Context, Timer, initiator::Handshake},
 };
 
 impl Session {
@@ -18,10 +18,11 @@ impl Session {
     }
 
     pub(crate) fn want(&mut self, now: Instant, wanted: Wanted) {
-        let (mut cx, state, ..) = self.parts(now);
-        if let State::Established(established) = state {
-            established.want(&mut cx, wanted);
-        }
+        self.act(now, |established, cx| established.want(cx, wanted));
+    }
+
+    pub(crate) fn act(&mut self, now: Instant, act: impl FnOnce(&mut Established, &mut Context<'_>)) {
+        self.with_established(now, act);
     }
 
     /// For tables of what becomes of it.

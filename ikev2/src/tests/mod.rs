@@ -27,6 +27,7 @@ mod recorded;
 mod refusals;
 mod retransmission;
 mod settings;
+mod simulation;
 mod tables;
 
 use std::{

@@ -434,6 +434,26 @@ impl ServerSession {
         self.push_requested
     }
 
+    /// For tables of what becomes of it: the newest key id, how far its slot is, and how far the session is.
+    #[cfg(test)]
+    pub(crate) fn state_names(&self) -> (u8, &'static str, &'static str) {
+        let phase = match self.phase {
+            Phase::Handshaking => "Handshaking",
+            Phase::Judging => "Judging",
+            Phase::Admitted(_) => "Admitted",
+            Phase::Up => "Up",
+            Phase::Leaving(_) => "Leaving",
+            Phase::Closed => "Closed",
+        };
+        (self.slot.channel.key_id.value(), self.slot.state_name(), phase)
+    }
+
+    /// Our session id, and the id of the client's next packet of the newest key.
+    #[cfg(test)]
+    pub(crate) fn expects(&self) -> (SessionId, u32) {
+        (self.link.session_id, self.slot.channel.reliable.expected())
+    }
+
     /// The newest key id.
     #[cfg(test)]
     pub(crate) fn key_id(&self) -> u8 {

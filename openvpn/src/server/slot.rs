@@ -229,6 +229,18 @@ impl ServerSlot {
         matches!(self.state, State::Ready { .. })
     }
 
+    /// For tables of what becomes of it.
+    #[cfg(test)]
+    pub(super) const fn state_name(&self) -> &'static str {
+        match self.state {
+            State::AwaitingReset { .. } => "AwaitingReset",
+            State::Tls(_) => "Tls",
+            State::Judging { .. } => "Judging",
+            State::Ready { .. } => "Ready",
+            State::Failed => "Failed",
+        }
+    }
+
     /// What is being waited for, for error texts.
     pub(super) fn stage(&self) -> &'static str {
         match self.state {

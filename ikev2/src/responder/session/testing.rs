@@ -1,9 +1,30 @@
-//! What tests may look at.
+//! What tests may look at, and may make a gateway's end want.
+
+use std::time::Instant;
 
 use super::{ServerSession, State};
-use crate::sa::{IkeSa, responder::Answering};
+use crate::{
+    established::Established,
+    exchange::Wanted,
+    sa::{Context, IkeSa, Timer, responder::Answering},
+};
 
 impl ServerSession {
+    pub(crate) fn established(&mut self) -> Option<&mut Established> {
+        match &mut self.state {
+            State::Established(established) | State::Closing(established, _) => Some(established),
+            State::Handshake(_) | State::Refused(..) | State::Closed => None,
+        }
+    }
+
+    pub(crate) fn want(&mut self, now: Instant, wanted: Wanted) {
+        self.act(now, |established, cx| established.want(cx, wanted));
+    }
+
+    pub(crate) fn act(&mut self, now: Instant, act: impl FnOnce(&mut Established, &mut Context<'_>)) {
+        self.with_established(now, act);
+    }
+
     /// For tables of what becomes of it.
     pub(crate) const fn state_name(&self) -> &'static str {
         match &self.state {
@@ -28,5 +49,10 @@ impl ServerSession {
             }
             State::Closed => None,
         }
+    }
+
+    /// Every timer that runs.
+    pub(crate) fn timers(&self) -> Vec<Timer> {
+        self.timers.running().collect()
     }
 }

@@ -13,4 +13,5 @@ mod limits;
 mod login;
 mod net;
 mod renegotiation;
+mod slots;
 mod wraps;
