@@ -1,6 +1,6 @@
 //! The operating system's generator, and its clocks.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use adit_tunnel::{Epoch, Random, Randoms};
 
@@ -26,6 +26,7 @@ pub(crate) fn os_randoms() -> Randoms {
 /// This moment on both clocks.
 pub(crate) fn clocks() -> (Epoch, Instant) {
     let now = now();
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    // A clock before 1970 makes certificates look not valid yet, which is then said.
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (Epoch::new(now, unix), now)
 }

@@ -123,7 +123,12 @@ impl<T: Answering> Peer<T> {
                 return;
             }
         };
-        let mut drain = false;
+        // Before what is answered at once.
+        let moved = opened.newest && matches!(self.line, Line::Udp(_)) && *path != self.path;
+        if moved {
+            self.tunnel.handle_peer_path(now, path);
+        }
+        let mut drain = moved;
         match opened.content {
             Inner::Packet(packet) => {
                 env.stats.opened_packets += 1;
@@ -138,10 +143,6 @@ impl<T: Answering> Peer<T> {
                 drain = true;
             }
             Inner::Filler => {}
-        }
-        if opened.newest && matches!(self.line, Line::Udp(_)) && *path != self.path {
-            self.tunnel.handle_peer_path(now, path);
-            drain = true;
         }
         if drain {
             self.drain(now, env);

@@ -1,6 +1,8 @@
 //! The driver against a toy protocol, whose far end runs on the loopback interface.
 
 mod answering;
+mod answering_ikev2;
+mod answering_peers;
 mod far;
 mod gateways;
 mod life;

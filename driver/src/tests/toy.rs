@@ -224,7 +224,7 @@ impl Tunnel for ToyTunnel {
         }
         match datagram {
             [WELCOME] => self.on_welcome(now, 1, [10, 9, 0, 2]),
-            [WELCOME, key, address @ ..] => self.on_welcome(now, *key, address.try_into().expect("four bytes")),
+            [WELCOME, key, a, b, c, d] => self.on_welcome(now, *key, [*a, *b, *c, *d]),
             [REJECT] => self.end(CloseKind::AuthFailed, "wrong password", Retry::FreshCredentials),
             [BUSY] => self.end(CloseKind::PeerClosed, "the gateway is full", Retry::NextRemote),
             [BYE] => self.end(CloseKind::PeerClosed, "the gateway left", Retry::After(Duration::ZERO)),

@@ -23,7 +23,7 @@ use super::toy::*;
 /// Makes a tunnel for each stranger that says hello.
 #[derive(Default)]
 pub(super) struct ToyListener {
-    peers: HashMap<SocketAddr, PeerId>,
+    pub(super) peers: HashMap<SocketAddr, PeerId>,
     /// Tunnels that exist.
     pub(super) alive: Arc<AtomicUsize>,
     /// Whether it leaves without a word.
