@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: &Serve) -> Result<Exit, Error> {
     announce(&gateways)?;
     let mut followers = JoinSet::new();
     for (name, gateway) in &gateways {
-        followers.spawn(follow(gateway.clone()).instrument(tracing::info_span!("gateway", name)));
+        followers.spawn(follow(gateway.clone()).instrument(tracing::info_span!("serve", gateway = name)));
     }
     let exit = tokio::select! {
         biased;
@@ -70,7 +70,7 @@ fn start(config: config::Gateway, tun: bool) -> Result<(String, Gateway), Error>
     let mut options = Options { network, authenticator, single, ..Options::new(listen, pool, AdmitProved, exit) };
     options.limits.peers = max_peers.unwrap_or(options.limits.peers);
     let low = options.listen.iter().any(|listen| (1..1024).contains(&listen.address.port()));
-    let _speaks = tracing::info_span!("gateway", name).entered();
+    let _speaks = tracing::info_span!("serve", gateway = name).entered();
     let started = match protocol {
         Protocol::Ikev2(config) => Gateway::start(adit_driver::ikev2::responder(config), options),
         Protocol::OpenVpn { config, .. } => Gateway::start(adit_driver::openvpn::server(config), options),
