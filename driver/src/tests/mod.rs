@@ -3,6 +3,8 @@
 mod answering;
 mod answering_ikev2;
 mod answering_peers;
+#[cfg(target_os = "linux")]
+mod answering_tun;
 mod far;
 mod gateways;
 mod life;
