@@ -1,31 +1,27 @@
 //! The loop of one tunnel: sockets, state machine, keys and stack, driven by one task.
 
 use std::{
-    future::Future,
     io,
     net::SocketAddr,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use adit_netstack::PacketSink;
-use adit_tunnel::{
-    Class, CloseKind, Closed, Content, Event, FlowId, NetworkConfig, Opener, Path, Retry, SealError, Sealer, Tunnel,
-};
-use tokio::time::Sleep;
+use adit_tunnel::{Class, CloseKind, Closed, Event, FlowId, NetworkConfig, Path, Retry, Sealer, Tunnel};
 
 use crate::{
-    batch::Batch,
     client::ClientEvent,
     error::StreamEnded,
+    inside::{Held, Inner},
     options::{Prompter, after},
     outer::{self, Receiver, Sender},
-    plane::{Plane, Sealers},
+    plane::{self, Plane, Unopened},
     prompts::{Prompts, is_challenge},
     roaming::{Roaming, SourceAddress},
-    shared::{Held, Inner, Shared, State, Stats},
+    shared::{Shared, State},
+    sink::{Sealed, SealingSink},
+    timer::Timer,
 };
 
 /// What every tunnel of a client needs.
@@ -104,7 +100,7 @@ enum Turn {
 /// direction, and the tunnel's own timers.
 const MAX_TURNS: usize = 8;
 /// How often the stack's timers are looked at while its packets cannot leave.
-const STALLED_TICK: Duration = Duration::from_millis(500);
+pub(crate) const STALLED_TICK: Duration = Duration::from_millis(500);
 /// How long last datagrams may wait for a blocked socket.
 const LAST_FLUSH: Duration = Duration::from_secs(1);
 /// How long a stream that takes nothing any more is still read: its last words may say why.
@@ -231,7 +227,7 @@ impl<T: Tunnel> Active<T> {
             Poll::Ready(filled) => filled,
         };
         let handled = filled.and_then(|()| {
-            let mut held = Held::new(&env.shared);
+            let mut held = Held::new(&env.shared.inside);
             let core = &mut self.core;
             self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut held, env, source, datagram))
         });
@@ -255,29 +251,28 @@ impl<T: Tunnel> Core<T> {
                 self.answered |= self.drain(now, held.inner(), env) > 0;
             }
             Class::Data(tag) => {
-                let Some(opener) = self.plane.opener(tag) else {
-                    inner.stats.dropped_unknown_key += 1;
-                    return;
-                };
-                let Ok(opened) = opener.open(datagram) else {
-                    inner.stats.dropped_refused += 1;
-                    return;
+                let opened = match self.plane.open(tag, datagram) {
+                    Ok(opened) => opened,
+                    Err(Unopened::UnknownKey) => {
+                        inner.stats.dropped_unknown_key += 1;
+                        return;
+                    }
+                    Err(Unopened::Refused) => {
+                        inner.stats.dropped_refused += 1;
+                        return;
+                    }
                 };
                 let mut message = false;
                 match opened.content {
-                    Content::Packet(range) => {
+                    plane::Inner::Packet(packet) => {
                         inner.stats.opened_packets += 1;
-                        inner.stack.handle_packet(now, datagram.get(range).unwrap_or_default());
+                        inner.stack.handle_packet(now, packet);
                     }
-                    Content::Unpacked => {
-                        inner.stats.opened_packets += 1;
-                        inner.stack.handle_packet(now, opener.unpacked());
-                    }
-                    Content::Message(range) => {
-                        self.tunnel.handle_message(now, datagram.get(range).unwrap_or_default());
+                    plane::Inner::Message(bytes) => {
+                        self.tunnel.handle_message(now, bytes);
                         message = true;
                     }
-                    Content::Filler => {}
+                    plane::Inner::Filler => {}
                 }
                 let moved = opened.newest && source != self.path.remote;
                 if moved {
@@ -364,9 +359,10 @@ impl<T: Tunnel> Core<T> {
         };
         let (header_len, room) = (sealer.header_len(), sealer.sealed_len(packet.len()));
         let write = &mut |space: &mut [u8]| space.copy_from_slice(packet);
-        let sealed =
-            self.sender.batch().seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range));
-        inner.stats.on_sealed(sealed);
+        let batch = self.sender.batch();
+        let mut sealed = Sealed::default();
+        sealed.note(batch.seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range)));
+        inner.stats.add(sealed);
     }
 
     fn answer_prompts(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) {
@@ -449,7 +445,7 @@ impl<T: Tunnel> Core<T> {
         }
         if let Some(error) = self.stream_error.take() {
             self.closed.get_or_insert_with(|| stream_ended(error, self.up_since.is_some(), self.closing.is_some()));
-        } else if !overdue && self.broken.is_none() && self.sender.poll_flush(cx, self.path.remote).is_pending() {
+        } else if !overdue && self.broken.is_none() && self.sender.poll_flush(cx, &self.path).is_pending() {
             self.closing.get_or_insert(now + LAST_FLUSH);
             return None;
         }
@@ -492,7 +488,7 @@ impl<T: Tunnel> Core<T> {
         if self.stream_error.is_some() || self.broken.is_some() {
             return true;
         }
-        match self.sender.poll_flush(cx, self.path.remote) {
+        match self.sender.poll_flush(cx, &self.path) {
             Poll::Pending => true,
             Poll::Ready(Ok(())) => false,
             Poll::Ready(Err(error)) => {
@@ -507,13 +503,14 @@ impl<T: Tunnel> Core<T> {
 
     /// Seals packets of the stack until there are no more, or the batch is full: then true.
     fn fill(&mut self, now: Instant, inner: &mut Inner) -> bool {
-        let mtu = self.network.as_ref().map_or(0, |network| usize::from(network.mtu));
-        let largest = self.plane.sealers.room(mtu);
+        let mtu = self.network.as_ref().map_or(0, |network| network.mtu);
         let Inner { stack, stats, .. } = inner;
-        let mut sink =
-            SealingSink { sealers: &mut self.plane.sealers, batch: self.sender.batch(), largest, stats, full: false };
+        let mut sealed = Sealed::default();
+        let mut sink = SealingSink::new(&mut self.plane.sealers, self.sender.batch(), mtu, &mut sealed);
         stack.poll_packets(now, &mut sink);
-        sink.full
+        let full = sink.is_full();
+        stats.add(sealed);
+        full
     }
 }
 
@@ -536,73 +533,4 @@ fn stream_ended(error: io::Error, was_up: bool, closing: bool) -> Closed {
     };
     let source = if kind == CloseKind::PeerClosed { StreamEnded(error).into() } else { error.into() };
     Closed { kind, source, retry }
-}
-
-/// Seals what the stack writes, in the send buffer.
-struct SealingSink<'a, S> {
-    sealers: &'a mut Sealers<S>,
-    batch: &'a mut Batch,
-    largest: usize,
-    stats: &'a mut Stats,
-    full: bool,
-}
-
-impl<S: Sealer> PacketSink for SealingSink<'_, S> {
-    fn has_room(&mut self) -> bool {
-        self.full |= !self.batch.has_room(self.largest);
-        !self.full
-    }
-
-    fn packet(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
-        let sealers = &mut *self.sealers;
-        let (header_len, room) = (sealers.header_len(), sealers.room(len));
-        let sealed = self.batch.seal(header_len, len, room, fill, |buffer, range| {
-            match sealers.of_packet(buffer.get(range.clone()).unwrap_or_default()) {
-                Some(sealer) => sealer.seal(buffer, range),
-                None => Err(SealError::NoRoom),
-            }
-        });
-        self.stats.on_sealed(sealed);
-    }
-}
-
-impl Stats {
-    fn on_sealed(&mut self, sealed: Result<usize, SealError>) {
-        match sealed {
-            Ok(bytes) => {
-                self.sealed_packets += 1;
-                self.sealed_bytes += bytes as u64;
-            }
-            Err(_) => self.dropped_unsealed += 1,
-        }
-    }
-}
-
-/// One timer, moved only when it would fire too late: firing early costs one turn.
-struct Timer {
-    sleep: Pin<Box<Sleep>>,
-    armed: Option<Instant>,
-}
-
-impl Timer {
-    fn new() -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep(Duration::ZERO)), armed: None }
-    }
-
-    /// Ready when an armed deadline has passed, which may be earlier than the one asked for now.
-    fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let Some(deadline) = deadline else {
-            self.armed = None;
-            return Poll::Pending;
-        };
-        if self.armed.is_none_or(|armed| armed > deadline) {
-            self.sleep.as_mut().reset(deadline.into());
-            self.armed = Some(deadline);
-        }
-        let fired = self.sleep.as_mut().poll(cx);
-        if fired.is_ready() {
-            self.armed = None;
-        }
-        fired
-    }
 }

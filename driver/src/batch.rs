@@ -56,14 +56,18 @@ impl Batch {
     }
 
     /// Whether everything was sent.
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.end == 0
     }
 
     /// Whether a datagram of this length fits without growing the buffer.
     pub(crate) fn has_room(&self, datagram_len: usize) -> bool {
         self.buffer.len() - self.end >= self.prefix() + datagram_len
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn waiting(&self) -> usize {
+        self.end
     }
 
     /// From now on, system calls may hold this much.

@@ -9,6 +9,7 @@ use std::{
 
 use adit_tunnel::{NetworkConfig, Prompt, Random};
 use tokio::sync::broadcast;
+use tracing::Instrument;
 
 use crate::{
     active::Env,
@@ -58,7 +59,8 @@ impl<P: Protocol> Builder<P> {
     pub fn start(self) -> Client {
         let shared = Arc::new(Shared::new(self.options, OsRandom.next_u64()));
         let env = Env::new(Arc::clone(&shared), self.prompter);
-        tokio::spawn(supervisor::run(self.protocol, env));
+        // Whoever starts it says in a span which tunnel speaks.
+        tokio::spawn(supervisor::run(self.protocol, env).in_current_span());
         Client { handle: Arc::new(Handle { shared }) }
     }
 
@@ -143,7 +145,7 @@ impl Client {
         let network = self.wait().await?;
         let mut last = None;
         for address in self.addresses(target.into(), &network).await? {
-            match Connection::open(Arc::clone(self.shared()), address).await {
+            match Connection::open(Arc::clone(&self.shared().inside), address).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = Some(error),
             }
@@ -157,7 +159,7 @@ impl Client {
     /// As [`Self::dial`], or when there are too many.
     pub async fn bind_udp(&self) -> io::Result<UdpSocket> {
         self.wait().await?;
-        UdpSocket::bind(Arc::clone(self.shared()))
+        UdpSocket::bind(Arc::clone(&self.shared().inside))
     }
 
     /// The addresses of a name behind the gateway, asked of the DNS servers the gateway pushed.

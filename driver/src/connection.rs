@@ -9,12 +9,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use adit_netstack::{CloseReason, ConnectError, ConnectionId, Unreachable};
+use adit_netstack::{CloseReason, ConnectError, ConnectionId, Endpoints, Refusal, Unreachable};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     active::now,
-    shared::{Inner, Shared, Waiting},
+    inside::{Inner, Inside, Waiting},
 };
 
 /// A TCP connection inside the tunnel.
@@ -23,15 +23,15 @@ use crate::{
 /// `shutdown` ends our direction and leaves the other open. Dropped, it behaves as a socket of the operating system: what
 /// was written is still delivered, but if something was received and not read, the other side gets a reset.
 pub struct Connection {
-    shared: Arc<Shared>,
+    inside: Arc<Inside>,
     id: ConnectionId,
     remote: SocketAddr,
 }
 
 impl Connection {
-    pub(crate) async fn open(shared: Arc<Shared>, remote: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn open(inside: Arc<Inside>, remote: SocketAddr) -> io::Result<Self> {
         let id = {
-            let mut inner = shared.lock();
+            let mut inner = inside.lock();
             inner.check()?;
             let id = inner.stack.connect(now(), remote).map_err(connect_error)?;
             inner.connections.insert(id, Waiting::default());
@@ -39,12 +39,56 @@ impl Connection {
             id
         };
         // Dropped if this future is: nothing is left behind.
-        let connection = Self { shared, id, remote };
+        let connection = Self { inside, id, remote };
         poll_fn(|cx| connection.poll_connected(cx)).await?;
         Ok(connection)
     }
 
-    /// The address connected to.
+    /// What began at the other end, and waits for [`Self::accept`]; `None` if it is gone.
+    pub(crate) fn incoming(inside: Arc<Inside>, id: ConnectionId) -> Option<(Self, Endpoints)> {
+        let ends = {
+            let mut inner = inside.lock();
+            let ends = inner.stack.endpoints(id);
+            if ends.is_none() {
+                inner.connections.remove(&id);
+            }
+            ends?
+        };
+        Some((Self { inside, id, remote: ends.remote }, ends))
+    }
+
+    /// Accepts what began at the other end, and waits for the handshake.
+    pub(crate) async fn accept(&self) -> io::Result<()> {
+        {
+            let mut inner = self.inside.lock();
+            inner.stack.accept(now(), self.id);
+            inner.wake_driver();
+        }
+        poll_fn(|cx| self.poll_connected(cx)).await
+    }
+
+    /// Refuses what began at the other end.
+    pub(crate) fn refuse(self, refusal: Refusal) {
+        // The rest is done when it is dropped.
+        self.inside.lock().stack.refuse(now(), self.id, refusal);
+    }
+
+    /// Waits until the other end has given up what was not accepted yet.
+    pub(crate) async fn gone(&self) {
+        poll_fn(|cx| {
+            let mut inner = self.inside.lock();
+            match inner.connections.get_mut(&self.id) {
+                Some(waiting) if waiting.closed.is_none() => {
+                    store(&mut waiting.reader, cx.waker());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
+    /// The address at the other end of the connection.
     #[must_use]
     pub fn remote(&self) -> SocketAddr {
         self.remote
@@ -52,11 +96,11 @@ impl Connection {
 
     /// Ends the connection at once: the other side gets a reset.
     pub fn abort(self) {
-        self.shared.lock().stack.abort(self.id);
+        self.inside.lock().stack.abort(self.id);
     }
 
     fn poll_connected(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         let check = inner.check();
         match inner.connections.get_mut(&self.id) {
             Some(Waiting { connected: true, .. }) => Poll::Ready(Ok(())),
@@ -96,7 +140,7 @@ impl AsyncRead for &Connection {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         match inner.stack.receive(self.id, buf.initialize_unfilled()) {
             Ok(Some(count)) => {
                 buf.advance(count);
@@ -122,7 +166,7 @@ impl AsyncWrite for &Connection {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         // The buffer may have room, but nothing leaves it any more.
         inner.check()?;
         match inner.stack.send(self.id, buf) {
@@ -146,7 +190,7 @@ impl AsyncWrite for &Connection {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         inner.check()?;
         match inner.connections.get(&self.id).and_then(|waiting| waiting.closed) {
             None | Some(CloseReason::Finished) => {}
@@ -160,7 +204,7 @@ impl AsyncWrite for &Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         inner.stack.release(self.id);
         inner.connections.remove(&self.id);
         inner.wake_driver();
@@ -210,6 +254,7 @@ fn close_error(reason: CloseReason) -> io::Error {
         CloseReason::Unreachable(_) => io::ErrorKind::HostUnreachable,
         CloseReason::LocalAddressGone | CloseReason::Aborted => io::ErrorKind::ConnectionAborted,
         CloseReason::Finished => io::ErrorKind::NotConnected,
+        CloseReason::NoMemory => io::ErrorKind::OutOfMemory,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, reason)

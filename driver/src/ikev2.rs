@@ -7,11 +7,12 @@ use std::{
 };
 
 use adit_tunnel::{Epoch, Path, Random, Transport};
-use ikev2::{Carry, Config, EapError, Session, SessionError};
+use ikev2::{Carry, Config, EapError, Responder, ResponderConfig, Session, SessionError};
 
 use crate::{
     error::{Failure, FailureKind, Stage},
     protocol::{Protocol, Remote, RetryPolicy},
+    random::{clocks, os_randoms},
 };
 
 /// Makes IKEv2 tunnels of one configuration, and hands what one of them learnt (that older sessions have been ended, which
@@ -32,6 +33,16 @@ impl From<Config> for Ikev2 {
     fn from(config: Config) -> Self {
         Self::from(Arc::new(config))
     }
+}
+
+/// The answering end, for [`crate::gateway::Gateway::start`]: with the randomness and the clocks of the operating system.
+///
+/// At port 500 it speaks without the non-ESP marker, at any other port with it: a gateway without root listens to one port
+/// above 1024.
+#[must_use]
+pub fn responder(config: impl Into<Arc<ResponderConfig>>) -> Responder {
+    let (epoch, now) = clocks();
+    Responder::new(config.into(), os_randoms(), epoch, now)
 }
 
 /// Waits between attempts, our own judgement: a gateway that restarts is back within seconds, and thousands of clients that

@@ -33,15 +33,18 @@
 //!
 //! Supported: UDP with segmentation offload where the system has it, and TCP; names resolved anew at every attempt, IPv6 and
 //! IPv4 tried with a stagger; a gateway that goes on at another port, and a change of our own address; reconnects over all
-//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. Not supported: TUN devices, listening behind the tunnel.
+//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. The answering end is in [`gateway`]. Not supported: TUN devices for clients,
+//! listening behind the tunnel.
 #![forbid(unsafe_code)]
 
 mod active;
 mod any;
 mod batch;
+mod carry;
 mod client;
 mod connection;
 mod error;
+mod inside;
 mod options;
 mod outer;
 mod plane;
@@ -53,7 +56,10 @@ mod resolve;
 mod retry;
 mod roaming;
 mod shared;
+mod sink;
 mod supervisor;
+mod timer;
+mod tun;
 mod tunnel_dns;
 mod udp_socket;
 
@@ -70,6 +76,7 @@ mod tests;
 
 pub use adit_tunnel::Family;
 pub use any::{Any, AnyOpener, AnySealer, AnyTunnel, connect};
+pub use carry::carry;
 pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind, Stage};

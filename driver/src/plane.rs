@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use adit_tunnel::{FlowId, IpNet, KeyChange, KeyTag, Opener, Sealer};
+use adit_tunnel::{Content, FlowId, IpNet, KeyChange, KeyTag, Opener, Sealer};
 
 /// Openers and sealers, a handful of each: looking through them beats a hash.
 #[derive(Debug)]
@@ -25,6 +25,34 @@ struct Flow<S> {
     sealer: Box<S>,
 }
 
+/// A datagram that passed every check.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) content: Inner<'a>,
+    /// Whether its source may move the peer's path.
+    pub(crate) newest: bool,
+}
+
+/// What was in a datagram.
+#[derive(Debug)]
+pub(crate) enum Inner<'a> {
+    /// An inner packet.
+    Packet(&'a [u8]),
+    /// Something for the tunnel itself.
+    Message(&'a [u8]),
+    /// Nothing.
+    Filler,
+}
+
+/// Why a datagram is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unopened {
+    /// There is no opener for it.
+    UnknownKey,
+    /// It is malformed, forged or replayed.
+    Refused,
+}
+
 impl<S: Sealer, O: Opener> Plane<S, O> {
     pub(crate) const fn new() -> Self {
         Self { openers: Vec::new(), sealers: Sealers { flows: Vec::new(), header_len: 0 } }
@@ -43,8 +71,18 @@ impl<S: Sealer, O: Opener> Plane<S, O> {
         }
     }
 
-    pub(crate) fn opener(&mut self, tag: KeyTag) -> Option<&mut O> {
-        self.openers.iter_mut().find(|(t, ..)| *t == tag).map(|(.., opener)| &mut **opener)
+    /// Opens a datagram, in place.
+    pub(crate) fn open<'a>(&'a mut self, tag: KeyTag, datagram: &'a mut [u8]) -> Result<Opening<'a>, Unopened> {
+        let opener = self.openers.iter_mut().find(|(t, ..)| *t == tag).map(|(.., opener)| &mut **opener);
+        let opener = opener.ok_or(Unopened::UnknownKey)?;
+        let opened = opener.open(datagram).map_err(|_| Unopened::Refused)?;
+        let content = match opened.content {
+            Content::Packet(range) => Inner::Packet(datagram.get(range).unwrap_or_default()),
+            Content::Unpacked => Inner::Packet(opener.unpacked()),
+            Content::Message(range) => Inner::Message(datagram.get(range).unwrap_or_default()),
+            Content::Filler => Inner::Filler,
+        };
+        Ok(Opening { content, newest: opened.newest })
     }
 }
 
@@ -101,8 +139,17 @@ impl<S: Sealer> Sealers<S> {
     }
 }
 
+/// Where an IP packet comes from.
+pub(crate) fn source(packet: &[u8]) -> Option<IpAddr> {
+    match packet.first()? >> 4 {
+        4 => Some(IpAddr::from(*packet.get(12..16)?.first_chunk::<4>()?)),
+        6 => Some(IpAddr::from(*packet.get(8..24)?.first_chunk::<16>()?)),
+        _ => None,
+    }
+}
+
 /// Where an IP packet goes.
-fn destination(packet: &[u8]) -> Option<IpAddr> {
+pub(crate) fn destination(packet: &[u8]) -> Option<IpAddr> {
     match packet.first()? >> 4 {
         4 => Some(IpAddr::from(*packet.get(16..20)?.first_chunk::<4>()?)),
         6 => Some(IpAddr::from(*packet.get(24..40)?.first_chunk::<16>()?)),

@@ -8,10 +8,10 @@ use std::{
     net::SocketAddr,
     pin::pin,
     task::{Context, Poll},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use adit_tunnel::{CloseKind, Epoch, Path, Retry, Transport, Tunnel};
+use adit_tunnel::{CloseKind, Path, Retry, Transport, Tunnel};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep_until},
@@ -23,7 +23,7 @@ use crate::{
     options::after,
     outer::{self, Receiver, Sender},
     protocol::{Protocol, Remote, SocketOptions},
-    random::OsRandom,
+    random::{OsRandom, clocks},
 };
 
 /// An attempt is over.
@@ -261,10 +261,8 @@ fn start<P: Protocol>(
     env: &Env,
 ) -> Result<Active<P::Tunnel>, Ended> {
     let path = Path { transport: receiver.transport(), local: receiver.local_address(address), remote: address };
-    let now = now();
-    // A clock before 1970 makes certificates look not valid yet, which is then said.
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    match protocol.start(gateway.index, path, Box::new(OsRandom), Epoch::new(now, unix), now) {
+    let (epoch, now) = clocks();
+    match protocol.start(gateway.index, path, Box::new(OsRandom), epoch, now) {
         Ok(tunnel) => {
             // A stream, and a socket bound to one address, stay where they are.
             let roams = path.transport == Transport::Udp && protocol.socket_options().address.is_none();

@@ -1,23 +1,26 @@
-//! What the handles and the task of a tunnel share: the stack, behind a lock held for a batch of packets at most, and who waits for what.
+//! What the handles and the task of a client share.
 
 use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Waker,
+    sync::{Arc, MutexGuard},
     time::Instant,
 };
 
-use adit_netstack::{CloseReason, ConnectionId, Stack, StackEvent, UdpId};
+use adit_netstack::Stack;
 use adit_tunnel::NetworkConfig;
 use tokio::sync::{broadcast, watch};
 
-use crate::{client::ClientEvent, error::Failure, options::Options};
+use crate::{
+    client::ClientEvent,
+    error::Failure,
+    inside::{Inner, Inside},
+    options::Options,
+    sink::Sealed,
+};
 
 /// One per client.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    inner: Mutex<Inner>,
+    pub(crate) inside: Arc<Inside>,
     pub(crate) options: Options,
     pub(crate) state: watch::Sender<State>,
     pub(crate) events: broadcast::Sender<ClientEvent>,
@@ -33,34 +36,6 @@ pub(crate) enum State {
     Up(Arc<NetworkConfig>),
     /// Never again.
     Closed(Failure),
-}
-
-/// Behind the lock.
-#[derive(Debug)]
-pub(crate) struct Inner {
-    pub(crate) stack: Stack,
-    pub(crate) connections: HashMap<ConnectionId, Waiting>,
-    pub(crate) sockets: HashMap<UdpId, UdpWaiting>,
-    pub(crate) stats: Stats,
-    /// The tunnel ended for good.
-    pub(crate) ended: Option<Failure>,
-    driver: Option<Waker>,
-}
-
-/// Who waits for a connection.
-#[derive(Debug, Default)]
-pub(crate) struct Waiting {
-    pub(crate) connected: bool,
-    pub(crate) closed: Option<CloseReason>,
-    pub(crate) reader: Option<Waker>,
-    pub(crate) writer: Option<Waker>,
-}
-
-/// Who waits for a UDP socket.
-#[derive(Debug, Default)]
-pub(crate) struct UdpWaiting {
-    pub(crate) unreachable: Option<SocketAddr>,
-    pub(crate) reader: Option<Waker>,
 }
 
 /// Numbers since the client was made. Those of keys and packets inside are the protocol's and the stack's own.
@@ -93,24 +68,19 @@ pub struct Stats {
     pub udp_sockets: usize,
 }
 
-/// Wakers to be woken once the lock is released.
-#[derive(Debug, Default)]
-#[must_use = "whoever waits is to be woken"]
-pub(crate) struct Wakers(Vec<Waker>);
+impl Stats {
+    pub(crate) fn add(&mut self, sealed: Sealed) {
+        self.sealed_packets += sealed.packets;
+        self.sealed_bytes += sealed.bytes;
+        self.dropped_unsealed += sealed.dropped;
+    }
+}
 
 impl Shared {
     pub(crate) fn new(options: Options, seed: u64) -> Self {
         let stack = Stack::new(options.stack(&NetworkConfig::default()), seed);
-        let inner = Inner {
-            stack,
-            connections: HashMap::new(),
-            sockets: HashMap::new(),
-            stats: Stats::default(),
-            ended: None,
-            driver: None,
-        };
         Self {
-            inner: Mutex::new(inner),
+            inside: Arc::new(Inside::new(stack)),
             options,
             state: watch::Sender::new(State::Down),
             events: broadcast::Sender::new(64),
@@ -119,8 +89,7 @@ impl Shared {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing is left half done by a panic under the lock that later calls could trip over.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inside.lock()
     }
 
     /// Tells whoever listens.
@@ -151,104 +120,10 @@ impl Shared {
 
     /// The end, for good.
     pub(crate) fn end(&self, failure: Failure) {
-        let mut inner = self.lock();
-        if inner.ended.is_some() {
+        if !self.inside.end(&failure) {
             return;
         }
-        inner.ended = Some(failure.clone());
-        let wakers = inner.take_all_wakers();
-        drop(inner);
         self.state.send_replace(State::Closed(failure.clone()));
         self.publish(ClientEvent::Closed(failure));
-        wakers.wake();
-    }
-}
-
-/// The lock, while a batch is handled: taken when first needed, and released in between where something takes long.
-pub(crate) struct Held<'a> {
-    shared: &'a Shared,
-    guard: Option<MutexGuard<'a, Inner>>,
-}
-
-impl<'a> Held<'a> {
-    pub(crate) const fn new(shared: &'a Shared) -> Self {
-        Self { shared, guard: None }
-    }
-
-    pub(crate) fn inner(&mut self) -> &mut Inner {
-        self.guard.get_or_insert_with(|| self.shared.lock())
-    }
-
-    pub(crate) fn release(&mut self) {
-        self.guard = None;
-    }
-}
-
-impl Inner {
-    /// The task has something to do: packets to fetch, or a request to close.
-    pub(crate) fn wake_driver(&mut self) {
-        if let Some(waker) = self.driver.take() {
-            waker.wake();
-        }
-    }
-
-    /// Whom to wake with [`Self::wake_driver`].
-    pub(crate) fn set_driver(&mut self, waker: &Waker) {
-        if !self.driver.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            self.driver = Some(waker.clone());
-        }
-    }
-
-    /// Takes the stack's events to those who wait for them.
-    pub(crate) fn take_events(&mut self) -> Wakers {
-        let mut wakers = Wakers::default();
-        while let Some(event) = self.stack.poll_event() {
-            match event {
-                StackEvent::Connected(id) => self.with(id, |c| {
-                    c.connected = true;
-                    wakers.0.extend(c.writer.take());
-                }),
-                StackEvent::Readable(id) => self.with(id, |c| wakers.0.extend(c.reader.take())),
-                StackEvent::Writable(id) => self.with(id, |c| wakers.0.extend(c.writer.take())),
-                StackEvent::Closed(id, reason) => self.with(id, |c| {
-                    c.closed = Some(reason);
-                    wakers.0.extend(c.reader.take());
-                    wakers.0.extend(c.writer.take());
-                }),
-                StackEvent::UdpReadable(id) => {
-                    wakers.0.extend(self.sockets.get_mut(&id).and_then(|s| s.reader.take()));
-                }
-                StackEvent::UdpError(id, remote) => {
-                    if let Some(socket) = self.sockets.get_mut(&id) {
-                        socket.unreachable = Some(remote);
-                        wakers.0.extend(socket.reader.take());
-                    }
-                }
-                _ => {}
-            }
-        }
-        wakers
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        Stats { connections: self.connections.len(), udp_sockets: self.sockets.len(), ..self.stats }
-    }
-
-    fn with(&mut self, id: ConnectionId, f: impl FnOnce(&mut Waiting)) {
-        if let Some(waiting) = self.connections.get_mut(&id) {
-            f(waiting);
-        }
-    }
-
-    fn take_all_wakers(&mut self) -> Wakers {
-        let connections = self.connections.values_mut().flat_map(|c| [c.reader.take(), c.writer.take()]);
-        let sockets = self.sockets.values_mut().map(|s| s.reader.take());
-        Wakers(connections.chain(sockets).flatten().collect())
-    }
-}
-
-impl Wakers {
-    pub(crate) fn wake(self) {
-        self.0.into_iter().for_each(Waker::wake);
     }
 }

@@ -97,7 +97,7 @@ async fn ask(shared: &Arc<Shared>, server: SocketAddr, name: &str, kind: u16) ->
 }
 
 async fn ask_udp(shared: &Arc<Shared>, server: SocketAddr, query: &[u8]) -> io::Result<Response> {
-    let socket = UdpSocket::bind(Arc::clone(shared))?;
+    let socket = UdpSocket::bind(Arc::clone(&shared.inside))?;
     socket.send_to(query, server)?;
     let mut buffer = [0; 1500];
     loop {
@@ -113,7 +113,7 @@ async fn ask_udp(shared: &Arc<Shared>, server: SocketAddr, query: &[u8]) -> io::
 
 /// Messages behind their length (RFC 1035 §4.2.2).
 async fn ask_tcp(shared: &Arc<Shared>, server: SocketAddr, query: &[u8]) -> io::Result<Response> {
-    let mut connection = Connection::open(Arc::clone(shared), server).await?;
+    let mut connection = Connection::open(Arc::clone(&shared.inside), server).await?;
     connection.write_all(&[&(query.len() as u16).to_be_bytes(), query].concat()).await?;
     let mut message = vec![0; connection.read_u16().await?.into()];
     connection.read_exact(&mut message).await?;

@@ -8,28 +8,49 @@ use std::{
     task::{Context, Poll},
 };
 
-use adit_netstack::{UdpError, UdpId};
+use adit_netstack::{Endpoints, UdpError, UdpId, Unreachable};
 
 use crate::{
     active::now,
     connection::{connect_error, store},
-    shared::{Shared, UdpWaiting},
+    inside::{Inside, UdpWaiting},
 };
 
 /// A UDP socket inside the tunnel. It receives from those it has sent to.
 pub struct UdpSocket {
-    shared: Arc<Shared>,
+    inside: Arc<Inside>,
     id: UdpId,
 }
 
 impl UdpSocket {
-    pub(crate) fn bind(shared: Arc<Shared>) -> io::Result<Self> {
-        let mut inner = shared.lock();
+    pub(crate) fn bind(inside: Arc<Inside>) -> io::Result<Self> {
+        let mut inner = inside.lock();
         inner.check()?;
         let id = inner.stack.bind_udp().map_err(connect_error)?;
         inner.sockets.insert(id, UdpWaiting::default());
         drop(inner);
-        Ok(Self { shared, id })
+        Ok(Self { inside, id })
+    }
+
+    /// An association that began at the other end; `None` if it is gone.
+    pub(crate) fn incoming(inside: Arc<Inside>, id: UdpId) -> Option<(Self, Endpoints)> {
+        let ends = {
+            let mut inner = inside.lock();
+            let ends = inner.stack.udp_endpoints(id);
+            if ends.is_none() {
+                inner.sockets.remove(&id);
+            }
+            ends?
+        };
+        Some((Self { inside, id }, ends))
+    }
+
+    /// Ends an association that began at the other end, and says why.
+    pub(crate) fn refuse(self, reason: Unreachable) {
+        // The rest is done when it is dropped.
+        let mut inner = self.inside.lock();
+        inner.stack.refuse_udp(now(), self.id, reason);
+        inner.wake_driver();
     }
 
     /// Sends one datagram. As with any UDP, it may be lost, also when a queue of ours is full.
@@ -38,7 +59,7 @@ impl UdpSocket {
     /// `InvalidInput` when it is larger than the tunnel's packets or the address cannot be sent to, `NotConnected` when the
     /// tunnel has ended.
     pub fn send_to(&self, payload: &[u8], remote: SocketAddr) -> io::Result<()> {
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         inner.check()?;
         match inner.stack.send_udp(now(), self.id, remote, payload) {
             Ok(()) => inner.wake_driver(),
@@ -59,7 +80,7 @@ impl UdpSocket {
 
     /// As [`Self::recv_from`]; of several tasks that wait, only the last is woken.
     pub fn poll_recv_from(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<(usize, SocketAddr)>> {
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         if let Some((remote, length)) = inner.stack.receive_udp(self.id, buffer) {
             return Poll::Ready(Ok((length, remote)));
         }
@@ -67,6 +88,9 @@ impl UdpSocket {
         let Some(socket) = inner.sockets.get_mut(&self.id) else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
+        if socket.closed {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         if let Some(remote) = socket.unreachable.take() {
             let text = format!("{remote} cannot be reached");
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, text)));
@@ -78,7 +102,7 @@ impl UdpSocket {
 
 impl Drop for UdpSocket {
     fn drop(&mut self) {
-        let mut inner = self.shared.lock();
+        let mut inner = self.inside.lock();
         inner.stack.close_udp(self.id);
         inner.sockets.remove(&self.id);
     }

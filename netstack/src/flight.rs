@@ -49,6 +49,11 @@ impl FlightLimit {
         if self.round.is_some_and(|round| round.drains) { (self.bytes / 2).max(LEAST) } else { self.bytes }
     }
 
+    /// The shortest round trip seen lately; zero before any was.
+    pub(crate) fn shortest_round_trip(&self) -> Duration {
+        self.shortest.map_or(Duration::ZERO, |shortest| shortest.time)
+    }
+
     /// Everything before this sequence number is acknowledged.
     pub(crate) fn on_acknowledged(&mut self, now: Instant, unacknowledged: u32) {
         if let Some(round) = self.round.take_if(|round| !is_before(unacknowledged, round.next)) {

@@ -109,7 +109,7 @@
 //!
 //! * Simultaneous open (RFC 9293 MUST-10); SYN cookies: what was accepted has its buffers from then on.
 //! * SACK as a sender, timestamps, ECN, path MTU probing, buffers that grow: smoltcp 0.14 has none of them. It is
-//!   near Cubic's theory under random loss, and slow under bursts, or where packets overtake more than two others
+//!   near Cubic's theory under random loss, and slow under long bursts, or where packets overtake more than two others
 //!   (`tests/stack/snapshots` has figures). What is in flight is therefore held to about twice what the path carries, so that
 //!   less is lost; and a time-out takes 200 ms besides the round trip, as in Linux, not smoltcp's second.
 //! * A RST anywhere in the window ends a connection; RFC 5961 §3 would want it exact. Inside a tunnel there is nobody who
@@ -137,6 +137,7 @@ mod outbox;
 mod packet;
 mod random;
 mod reassembly;
+mod recovery;
 mod rto;
 mod segment;
 mod slots;

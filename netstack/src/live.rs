@@ -20,6 +20,7 @@ use crate::{
     flight::FlightLimit,
     outbox::Outbox,
     packet::Packet,
+    recovery::{Advice, DUPLICATES, Recovery},
     rto::Rto,
     segment::{self, Segment, Syn},
 };
@@ -32,6 +33,9 @@ pub(crate) struct Live {
     track: Track,
     flight: FlightLimit,
     rto: Rto,
+    recovery: Recovery,
+    /// The window in the latest segment received.
+    remote_window: Option<u16>,
     /// How far the clock that smoltcp sees was put forward, so that its retransmission timer expires when ours does.
     ahead: smoltcp::time::Duration,
     local: IpAddr,
@@ -126,6 +130,8 @@ impl Live {
             track,
             flight: FlightLimit::new(),
             rto: Rto::default(),
+            recovery: Recovery::default(),
+            remote_window: None,
             ahead: smoltcp::time::Duration::ZERO,
             local: tuple.local.0,
             seed,
@@ -267,11 +273,17 @@ impl Live {
         self.on_time(now);
         self.nearly_done = self.is_nearly_done();
         self.heard = self.heard.max(now);
+        let is_update = self.remote_window.replace(segment.window) != Some(segment.window);
         let is_new = self.track.on_received(segment);
+        let mut advice = Advice::GoOn;
         if is_new {
             let unacknowledged = self.track.unacknowledged;
             self.flight.on_acknowledged(now, unacknowledged);
             self.rto.on_acknowledged(now, unacknowledged, self.track.next == Some(unacknowledged));
+            advice = self.recovery.on_acknowledged(now, unacknowledged, self.flight.shortest_round_trip());
+            if advice == Advice::Rewind {
+                self.rto.expire(now);
+            }
             self.progressed = now;
             self.extend_linger(now);
         }
@@ -286,8 +298,14 @@ impl Live {
             if let Some(plain) = packet.rebuilt() {
                 self.feed(clock, now, &plain, outbox);
             }
-        } else if is_new || !self.is_futile(segment) {
+        } else if is_new || !self.is_futile(segment, is_update) {
             self.feed(clock, now, packet.bytes, outbox);
+            if advice == Advice::FillHole && segment.is_pure_acknowledgment() && self.socket().send_queue() > 0 {
+                // So many of the same make smoltcp fill the hole at once; not with a FIN alone, see `is_futile`.
+                for _ in 0..DUPLICATES {
+                    self.feed(clock, now, packet.bytes, outbox);
+                }
+            }
         }
     }
 
@@ -304,11 +322,16 @@ impl Live {
 
     /// An acknowledgment that is not new while only our FIN is unacknowledged. The third of them would make smoltcp 0.14 stop its
     /// retransmission timer for a fast retransmit of data that is not there, and the FIN would never be repeated.
-    fn is_futile(&self, segment: &Segment) -> bool {
-        let says_nothing = segment.data == 0 && !(segment.syn || segment.fin || segment.rst);
+    ///
+    /// Nor one that what was sent again brought about.
+    fn is_futile(&mut self, segment: &Segment, is_update: bool) -> bool {
         let is_duplicate = segment.acknowledgment == Some(self.track.unacknowledged)
             && Some(segment.sequence) == self.track.acknowledged;
-        says_nothing && is_duplicate && self.is_expecting() && self.socket().send_queue() == 0
+        if !segment.is_pure_acknowledgment() || !is_duplicate || !self.is_expecting() {
+            return false;
+        }
+        let is_echo = !is_update && self.recovery.on_duplicate(self.track.unacknowledged);
+        is_echo || self.socket().send_queue() == 0
     }
 
     /// Hands a packet to smoltcp.
@@ -366,7 +389,10 @@ impl Live {
                 self.flight.on_sent(now, self.track.unacknowledged, next);
                 match std::mem::take(&mut self.track.sent) {
                     Sent::New => self.rto.on_sent(now, next),
-                    Sent::Again => self.rto.on_sent_again(now),
+                    Sent::Again => {
+                        self.recovery.on_sent_again(now, next, self.rto.is_due(now));
+                        self.rto.on_sent_again(now);
+                    }
                     Sent::Nothing => {}
                 }
             }

@@ -74,6 +74,11 @@ impl Rto {
         }
     }
 
+    /// Lets it expire at once, if it runs.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.at = self.at.map(|at| at.min(now));
+    }
+
     pub(crate) const fn stop(&mut self) {
         self.at = None;
     }

@@ -47,6 +47,11 @@ impl Segment {
         })
     }
 
+    /// Whether nothing but its acknowledgment and window is of interest.
+    pub(crate) const fn is_pure_acknowledgment(&self) -> bool {
+        self.data == 0 && !(self.syn || self.fin || self.rst)
+    }
+
     /// The sequence number after this segment; SYN and FIN take one each.
     pub(crate) fn end(&self) -> u32 {
         let data = u32::try_from(self.data).unwrap_or(0);

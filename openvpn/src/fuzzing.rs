@@ -1,5 +1,6 @@
 //! Entry points for fuzzers: each takes any bytes and must neither panic nor take long.
 
+mod server;
 mod session;
 
 use std::{net::Ipv4Addr, sync::Arc};
@@ -22,13 +23,13 @@ use crate::{
     profile::{Profile, Secrets},
 };
 
-pub use self::session::session;
+pub use self::{server::server, session::session};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is also the name of its corpus in `testdata/fuzz`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("data_open", data_open),
     ("key_exchange", key_exchange),
     ("key_files", key_files),
@@ -36,6 +37,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("profile", profile),
     ("push_options", push_options),
     ("push_reply", push_reply),
+    ("server", server),
     ("session", session),
     ("static_key", static_key),
 ];
@@ -187,6 +189,7 @@ mod tests {
         assert!(count("key_exchange", |file| ServerMessage::decode(file).is_ok()) >= 2);
         assert!(count("profile", |file| Profile::parse(file, &mut |_| Err(String::new())).is_ok()) >= 5);
         assert!(count("key_files", |file| keys::pem::is_key_encrypted(file).is_ok()) >= 5);
+        assert!(count("server", |file| server::peers_made(file) > 0) >= 8);
         assert!(count("static_key", |file| StaticKey::parse(&String::from_utf8_lossy(file)).is_ok()) >= 1);
     }
 

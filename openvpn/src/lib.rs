@@ -80,6 +80,7 @@ mod control;
 mod data;
 mod data_keys;
 mod error;
+mod exchanged;
 mod keepalive;
 mod key_exchange;
 mod keys;

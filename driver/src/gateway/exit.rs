@@ -10,7 +10,7 @@ use std::{
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UdpSocket},
+    net::TcpStream,
 };
 
 use super::BoxFuture;
@@ -60,13 +60,3 @@ impl Stream for TcpStream {
 }
 
 impl Stream for tokio::io::DuplexStream {}
-
-impl Datagrams for UdpSocket {
-    fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
-        Self::poll_send(self, cx, datagram)
-    }
-
-    fn poll_receive(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.poll_recv(cx, buffer)
-    }
-}

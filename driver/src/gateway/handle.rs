@@ -4,9 +4,16 @@ use std::{fmt, io, net::SocketAddr, sync::Arc, time::Instant};
 
 use adit_tunnel::{IpNet, Listener, PeerId, Transport};
 use tokio::sync::broadcast;
+use tracing::Instrument;
 
-use super::Options;
-use crate::error::Failure;
+use super::{
+    Options, TunOptions, WayOut,
+    env::{Env, Out, Shared},
+    outer,
+    ready::Ready,
+    task::Task,
+};
+use crate::{error::Failure, sink::Sealed, tun};
 
 /// A running gateway. Cheap to clone; when the last clone is dropped, every tunnel is closed.
 #[derive(Clone)]
@@ -15,8 +22,13 @@ pub struct Gateway {
 }
 
 struct Handle {
-    addresses: Vec<(Transport, SocketAddr)>,
-    events: broadcast::Sender<Event>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.request_close();
+    }
 }
 
 impl Gateway {
@@ -31,42 +43,76 @@ impl Gateway {
     where
         L: Listener<Tunnel: Send> + Send + 'static,
     {
-        drop((listener, options));
-        Err(io::Error::new(io::ErrorKind::Unsupported, "the answering end is being built"))
+        let ready = Arc::new(Ready::default());
+        let (receivers, outer) = outer::bind(&options.listen, &ready)?;
+        let (out, device) = match &options.exit {
+            WayOut::Sockets(exit) => (Out::Sockets(Arc::clone(exit)), None),
+            WayOut::Tun(TunOptions { name, mtu }) => {
+                let own: Vec<_> = options.pool.own_addresses().collect();
+                let (reader, writer) = tun::open(name.as_deref(), *mtu, &own)?;
+                (Out::Tun(writer), Some(reader))
+            }
+        };
+        let name = match &out {
+            Out::Sockets(_) => None,
+            Out::Tun(writer) => Some(writer.name().to_owned()),
+        };
+        let shared = Arc::new(Shared::new(receivers.local_addresses(), name, ready));
+        for (transport, address) in &shared.addresses {
+            tracing::debug!("listening to {transport} {address}");
+        }
+        let env = Env::new(options, out, outer, Arc::clone(&shared));
+        // Whoever starts it says in a span which gateway speaks.
+        tokio::spawn(Task::new(listener, receivers, device, env).run().in_current_span());
+        Ok(Self { handle: Arc::new(Handle { shared }) })
     }
 
     /// What is listened to, with the ports that were free.
     #[must_use]
     pub fn local_addresses(&self) -> Vec<(Transport, SocketAddr)> {
-        self.handle.addresses.clone()
+        self.shared().addresses.clone()
+    }
+
+    /// The name of the TUN device, if there is one.
+    #[must_use]
+    pub fn device(&self) -> Option<String> {
+        self.shared().device.clone()
     }
 
     /// What happens to peers from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        Events { receiver: self.handle.events.subscribe() }
+        Events { receiver: self.shared().subscribe() }
     }
 
     /// The peers whose tunnels are up, in no order.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
-        Vec::new()
+        self.shared().peers()
     }
 
     /// Numbers since the start.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        self.shared().stats()
     }
 
     /// Resets the inner connections, says goodbye to every peer and waits until that is sent, no longer than
     /// [`super::Limits::close_timeout`].
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.shared().request_close();
+        // The sender lives in what we hold: waiting cannot fail.
+        drop(self.shared().ended.subscribe().wait_for(|ended| *ended).await);
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
 }
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("addresses", &self.handle.addresses).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("addresses", &self.shared().addresses).finish_non_exhaustive()
     }
 }
 
@@ -161,4 +207,12 @@ pub struct Stats {
     pub streams: usize,
     /// Deadlines kept for peers: at most one each.
     pub timers: usize,
+}
+
+impl Stats {
+    pub(super) fn add(&mut self, sealed: Sealed) {
+        self.sealed_packets += sealed.packets;
+        self.sealed_bytes += sealed.bytes;
+        self.dropped_unsealed += sealed.dropped;
+    }
 }

@@ -3,10 +3,16 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use adit_tunnel::IpNet;
-use tokio::net::{TcpStream, UdpSocket};
+use socket2::SockRef;
+use tokio::{
+    io::{Interest, ReadBuf},
+    net::{TcpStream, UdpSocket},
+};
 
 use super::{
     BoxFuture,
@@ -73,9 +79,49 @@ impl Exit for HostSockets {
             let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
             let socket = UdpSocket::bind((any, 0)).await?;
             socket.connect(to).await?;
-            Ok(Box::new(socket) as Box<dyn Datagrams>)
+            Ok(Box::new(HostDatagrams::new(socket)) as Box<dyn Datagrams>)
         })
     }
+}
+
+/// A connected UDP socket that also wakes for ICMP errors, of which readiness to be read does not tell.
+struct HostDatagrams {
+    socket: Arc<UdpSocket>,
+    trouble: BoxFuture<'static, io::Error>,
+}
+
+impl HostDatagrams {
+    fn new(socket: UdpSocket) -> Self {
+        let socket = Arc::new(socket);
+        let trouble = trouble(Arc::clone(&socket));
+        Self { socket, trouble }
+    }
+}
+
+impl Datagrams for HostDatagrams {
+    fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<usize>> {
+        self.socket.poll_send(cx, datagram)
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Poll::Ready(received) = self.socket.poll_recv(cx, buffer) {
+            return Poll::Ready(received);
+        }
+        let error = ready!(self.trouble.as_mut().poll(cx));
+        self.trouble = trouble(Arc::clone(&self.socket));
+        Poll::Ready(Err(error))
+    }
+}
+
+/// The next error that the system notes about the socket.
+fn trouble(socket: Arc<UdpSocket>) -> BoxFuture<'static, io::Error> {
+    Box::pin(async move {
+        let noted = socket.async_io(Interest::ERROR, || match SockRef::from(&*socket).take_error()? {
+            Some(error) => Ok(error),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        });
+        noted.await.unwrap_or_else(|error| error)
+    })
 }
 
 /// Whether `net` is a part of `range`.

@@ -18,14 +18,18 @@
 //! * An [`Authenticator`] may take its time.
 
 mod authenticator;
+mod env;
 mod exit;
 mod handle;
 mod host_sockets;
-#[allow(dead_code, reason = "the task that leases addresses follows")]
 mod leases;
 mod options;
-#[allow(dead_code, reason = "the task that leases addresses follows")]
+mod outer;
+mod peer;
 mod pool;
+mod ready;
+mod relay;
+mod task;
 
 use std::{future::Future, pin::Pin};
 

@@ -1,7 +1,7 @@
 //! The outer sockets: datagrams to and from the gateway.
 
-mod tcp;
-mod udp;
+pub(crate) mod tcp;
+pub(crate) mod udp;
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use adit_tunnel::{Transmit, Transport};
+use adit_tunnel::{Path, Transmit, Transport};
 
 use crate::{batch::Batch, protocol::SocketOptions};
 
@@ -75,10 +75,10 @@ impl Receiver {
     }
 
     /// Every datagram of the last [`Self::poll_fill`], with its source.
-    pub(crate) fn for_each(&mut self, f: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<()> {
+    pub(crate) fn for_each(&mut self, mut f: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<()> {
         match self {
             Self::Udp(udp) => {
-                udp.for_each(f);
+                udp.for_each(|source, _, datagram| f(source, datagram));
                 Ok(())
             }
             Self::Tcp(tcp) => tcp.for_each(f),
@@ -103,11 +103,11 @@ impl Sender {
         }
     }
 
-    /// Sends what waits, the batch to `remote`. Ready once nothing waits any more. An error ends the stream; those of UDP are
+    /// Sends what waits, the batch to the remote end of `path`. Ready once nothing waits any more. An error ends the stream; those of UDP are
     /// kept for [`Self::trouble`].
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, remote: SocketAddr) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, path: &Path) -> Poll<io::Result<()>> {
         match self {
-            Self::Udp(udp) => udp.poll_flush(cx, remote).map(Ok),
+            Self::Udp(udp) => udp.poll_flush(cx, path).map(Ok),
             Self::Tcp(tcp) => tcp.poll_flush(cx),
         }
     }

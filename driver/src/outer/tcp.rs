@@ -26,7 +26,7 @@ pub(crate) struct TcpReceiver {
 #[derive(Debug)]
 pub(crate) struct TcpSender {
     stream: Arc<TcpStream>,
-    pub(super) batch: Batch,
+    pub(crate) batch: Batch,
 }
 
 /// The length field has two bytes.
@@ -51,6 +51,11 @@ pub(super) async fn open(
     let stream = tokio::time::timeout(timeout, socket.connect(remote))
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the connection was not answered in time"))??;
+    take(stream, remote)
+}
+
+/// Both halves of a stream that is connected.
+pub(crate) fn take(stream: TcpStream, remote: SocketAddr) -> io::Result<(TcpReceiver, TcpSender)> {
     stream.set_nodelay(true)?;
     let stream = Arc::new(stream);
     let decoder = StreamDecoder::new(MAX_DATAGRAM);
@@ -58,11 +63,11 @@ pub(super) async fn open(
 }
 
 impl TcpReceiver {
-    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.stream.local_addr()
     }
 
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.stream.poll_read_ready(cx))?;
             match self.stream.try_read(self.decoder.room()) {
@@ -77,7 +82,7 @@ impl TcpReceiver {
         }
     }
 
-    pub(super) fn for_each(&mut self, mut f: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<()> {
+    pub(crate) fn for_each(&mut self, mut f: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<()> {
         loop {
             match self.decoder.next_datagram() {
                 Ok(Some(datagram)) => f(self.remote, datagram),
@@ -89,7 +94,7 @@ impl TcpReceiver {
 }
 
 impl TcpSender {
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some((_, bytes)) = self.batch.next_run() {
             match self.stream.try_write(bytes) {
                 Ok(count) => self.batch.sent(count),

@@ -3,12 +3,12 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSliceMut},
-    net::{SocketAddr, UdpSocket as StdUdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket},
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use adit_tunnel::Transmit;
+use adit_tunnel::{Path, Transmit};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{io::Interest, net::UdpSocket};
@@ -33,13 +33,15 @@ pub(crate) struct UdpReceiver {
 pub(crate) struct UdpSender {
     io: Arc<Io>,
     control: VecDeque<Transmit>,
-    pub(super) batch: Batch,
+    pub(crate) batch: Batch,
     segment_bytes: usize,
     full: u32,
     /// Why the last datagram could not be sent.
     trouble: Option<io::Error>,
     /// What an ICMP error said last.
     unreachable: Option<io::Error>,
+    /// Whether datagrams are sent from the very address their path says.
+    answers: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,9 @@ struct Io {
     socket: UdpSocket,
     state: UdpSocketState,
 }
+
+/// Where a datagram goes, and the address it is sent from; the system's choice if `None`.
+type Ends = (SocketAddr, Option<IpAddr>);
 
 /// Buffers per system call. A train of datagrams fills one of them, so few are enough.
 const SLOTS: usize = 8;
@@ -61,9 +66,15 @@ const MAX_RECEIVE_ERRORS: usize = 16;
 /// How often a full send buffer of the network card is tried again before the datagrams are given up.
 const MAX_FULL: u32 = 32;
 
+/// A socket that sends to this gateway.
 pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(UdpReceiver, UdpSender)> {
-    let socket = Socket::new(Domain::for_address(remote), Type::DGRAM, Some(Protocol::UDP))?;
-    if remote.is_ipv6() {
+    bind(local_address(remote, options), options)
+}
+
+/// A socket at this address, whatever the options say about it.
+pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(UdpReceiver, UdpSender)> {
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    if local.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     // The system caps both at its own maximum; a smaller buffer only costs speed.
@@ -75,10 +86,10 @@ pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(U
         tracing::debug!("socket buffers not set: {error}");
     }
     socket.set_nonblocking(true)?;
-    socket.bind(&local_address(remote, options).into())?;
+    socket.bind(&local.into())?;
     let socket = StdUdpSocket::from(socket);
     let state = UdpSocketState::new((&socket).into())?;
-    allow_fragmentation(&socket, remote);
+    allow_fragmentation(&socket, local);
     if let Err(error) = state.enable_transport_errors((&socket).into()) {
         tracing::debug!("ICMP errors stay unseen: {error}");
     }
@@ -91,7 +102,7 @@ pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(U
     );
     let io = Arc::new(Io { socket: UdpSocket::from_std(socket)?, state });
     // An IP header of 20 or 40 bytes and a UDP header of 8 on a link of 1500.
-    let segment_bytes = if remote.is_ipv4() { 1472 } else { 1452 };
+    let segment_bytes = if local.is_ipv4() { 1472 } else { 1452 };
     let limit = RunLimit { segments: MAX_SEGMENTS.min(io.state.max_gso_segments()), segment_bytes };
     Ok((
         UdpReceiver {
@@ -108,6 +119,7 @@ pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(U
             full: 0,
             trouble: None,
             unreachable: None,
+            answers: false,
         },
     ))
 }
@@ -116,11 +128,11 @@ pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(U
 /// them larger than the link, so the system's default comes back: fragment what exceeds the known path MTU.
 /// For IPv6 `IPV6_DONTFRAG` remains set: there only datagrams that fit the link get through.
 #[cfg(target_os = "linux")]
-fn allow_fragmentation(socket: &StdUdpSocket, remote: SocketAddr) {
+fn allow_fragmentation(socket: &StdUdpSocket, local: SocketAddr) {
     use rustix::net::sockopt::{
         Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
     };
-    let set = if remote.is_ipv4() {
+    let set = if local.is_ipv4() {
         set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::WANT)
     } else {
         set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::WANT)
@@ -134,11 +146,11 @@ fn allow_fragmentation(socket: &StdUdpSocket, remote: SocketAddr) {
 fn allow_fragmentation(_: &StdUdpSocket, _: SocketAddr) {}
 
 impl UdpReceiver {
-    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.socket.local_addr()
     }
 
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.filled = 0;
         for _ in 0..MAX_RECEIVE_ERRORS {
             // An error of readiness means that the runtime shuts down: nothing more will come.
@@ -167,26 +179,40 @@ impl UdpReceiver {
         Poll::Pending
     }
 
-    pub(super) fn for_each(&mut self, mut f: impl FnMut(SocketAddr, &mut [u8])) {
+    /// Every datagram of the last [`Self::poll_fill`], with its source, and the address it was sent to where the system tells.
+    pub(crate) fn for_each(&mut self, mut f: impl FnMut(SocketAddr, Option<IpAddr>, &mut [u8])) {
         let filled = std::mem::take(&mut self.filled);
         for (slot, meta) in self.buffer.chunks_exact_mut(SLOT_BYTES).zip(&self.metas[..filled]) {
             let length = meta.len.min(slot.len());
             for datagram in slot[..length].chunks_mut(meta.stride.max(1)) {
-                f(meta.addr, datagram);
+                f(meta.addr, meta.dst_ip, datagram);
             }
         }
     }
 }
 
 impl UdpSender {
-    pub(super) fn control(&mut self, transmit: Transmit) {
+    /// From now on the system does not choose the address that datagrams are sent from: a peer takes answers only from where it
+    /// has asked. For sockets bound to no address.
+    pub(crate) fn answer_as_asked(&mut self) {
+        self.answers = true;
+    }
+
+    pub(crate) fn control(&mut self, transmit: Transmit) {
         self.control.push_back(transmit);
     }
 
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, remote: SocketAddr) -> Poll<()> {
+    /// How many datagrams of the control plane wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.control.len()
+    }
+
+    /// Sends what waits, the batch to the remote end of `path`.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, path: &Path) -> Poll<()> {
         while let Some(transmit) = self.control.front() {
-            let (remote, bytes) = (transmit.path.remote, transmit.datagram.clone());
-            let sent = ready!(poll_send(&self.io, cx, remote, &bytes, None));
+            let (remote, source) = self.ends(&transmit.path);
+            let bytes = transmit.datagram.clone();
+            let sent = ready!(poll_send(&self.io, cx, (remote, source), &bytes, None));
             if sent.as_ref().is_err_and(is_unreachable) && self.take_icmp_errors() {
                 continue;
             }
@@ -196,10 +222,12 @@ impl UdpSender {
             }
             self.control.pop_front();
         }
+        let (remote, source) = self.ends(path);
         while let Some((run, bytes)) = self.batch.next_run() {
             let whole = self.io.state.max_gso_segments() > 1 && bytes.len() > run.segment;
             let length = if whole { bytes.len() } else { run.segment.min(bytes.len()) };
-            let sent = ready!(poll_send(&self.io, cx, remote, &bytes[..length], whole.then_some(run.segment)));
+            let sent =
+                ready!(poll_send(&self.io, cx, (remote, source), &bytes[..length], whole.then_some(run.segment)));
             if sent.as_ref().is_err_and(is_unreachable) && self.take_icmp_errors() {
                 continue;
             }
@@ -209,7 +237,7 @@ impl UdpSender {
                 // The system took segmentation back. Nothing was sent: once more, one by one.
                 Err(error) if whole => {
                     tracing::debug!("segmented send: {error}; sending one by one");
-                    self.send_one_by_one(remote, run.segment, length);
+                    self.send_one_by_one((remote, source), run.segment, length);
                     self.limit_runs();
                     continue;
                 }
@@ -221,16 +249,20 @@ impl UdpSender {
         Poll::Ready(())
     }
 
+    fn ends(&self, path: &Path) -> Ends {
+        (path.remote, path.local.filter(|_| self.answers).map(|local| local.ip()))
+    }
+
     /// The first `length` bytes of the next run, without segmentation. What the socket does not take is lost: this happens
     /// once, when the system turns out not to segment.
-    fn send_one_by_one(&mut self, remote: SocketAddr, segment: usize, length: usize) {
+    fn send_one_by_one(&mut self, ends: Ends, segment: usize, length: usize) {
         let mut trouble = None;
         if let Some((_, bytes)) = self.batch.next_run() {
             for datagram in bytes[..length].chunks(segment) {
-                trouble = try_send(&self.io, remote, datagram, None).err();
+                trouble = try_send(&self.io, ends, datagram, None).err();
             }
         }
-        self.note(remote, trouble);
+        self.note(ends.0, trouble);
         self.batch.sent(length);
     }
 
@@ -250,12 +282,12 @@ impl UdpSender {
     }
 
     /// Why the last datagram could not be sent, if so.
-    pub(super) fn trouble(&self) -> Option<&io::Error> {
+    pub(crate) fn trouble(&self) -> Option<&io::Error> {
         self.trouble.as_ref()
     }
 
     /// What an ICMP error said last.
-    pub(super) fn icmp_error(&self) -> Option<&io::Error> {
+    pub(crate) fn icmp_error(&self) -> Option<&io::Error> {
         self.unreachable.as_ref()
     }
 
@@ -285,24 +317,17 @@ impl UdpSender {
     }
 }
 
-fn poll_send(
-    io: &Io,
-    cx: &mut Context<'_>,
-    remote: SocketAddr,
-    bytes: &[u8],
-    segment: Option<usize>,
-) -> Poll<io::Result<()>> {
+fn poll_send(io: &Io, cx: &mut Context<'_>, ends: Ends, bytes: &[u8], segment: Option<usize>) -> Poll<io::Result<()>> {
     loop {
-        match try_send(io, remote, bytes, segment) {
+        match try_send(io, ends, bytes, segment) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(io.socket.poll_send_ready(cx))?,
             done => return Poll::Ready(done),
         }
     }
 }
 
-fn try_send(io: &Io, remote: SocketAddr, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
-    let transmit =
-        quinn_udp::Transmit { destination: remote, ecn: None, contents: bytes, segment_size: segment, src_ip: None };
+fn try_send(io: &Io, (destination, src_ip): Ends, bytes: &[u8], segment: Option<usize>) -> io::Result<()> {
+    let transmit = quinn_udp::Transmit { destination, ecn: None, contents: bytes, segment_size: segment, src_ip };
     io.socket.try_io(Interest::WRITABLE, || io.state.try_send((&io.socket).into(), &transmit))
 }
 
@@ -354,12 +379,16 @@ mod tests {
         assert!((30_000..=60_000).contains(&sent), "{sent}");
     }
 
+    fn to(remote: SocketAddr) -> Path {
+        Path { transport: adit_tunnel::Transport::Udp, local: None, remote }
+    }
+
     async fn receive(receiver: &mut UdpReceiver, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut all = Vec::new();
         while all.len() < count {
             let filled = poll_fn(|cx| receiver.poll_fill(cx));
             tokio::time::timeout(Duration::from_secs(10), filled).await.expect("in time");
-            receiver.for_each(|source, datagram| all.push((source, datagram.to_vec())));
+            receiver.for_each(|source, _, datagram| all.push((source, datagram.to_vec())));
         }
         all
     }
@@ -377,7 +406,7 @@ mod tests {
         let (mut receiver, _, there) = endpoint(address);
         let (_, mut sender, here) = endpoint(address);
         let sent = fill(&mut sender.batch);
-        poll_fn(|cx| sender.poll_flush(cx, there)).await;
+        poll_fn(|cx| sender.poll_flush(cx, &to(there))).await;
         let received = receive(&mut receiver, sent.len()).await;
         assert!(received.iter().all(|(source, _)| *source == here));
         assert!(received.into_iter().map(|(_, datagram)| datagram).eq(sent));
@@ -401,7 +430,7 @@ mod tests {
         let length = bytes.len();
         assert_eq!(length, 20_000, "one run");
         poll_fn(|cx| sender.io.socket.poll_send_ready(cx)).await.unwrap();
-        sender.send_one_by_one(there, run.segment, length);
+        sender.send_one_by_one((there, None), run.segment, length);
         let received = receive(&mut receiver, sent.len()).await;
         assert!(received.into_iter().map(|(_, datagram)| datagram).eq(sent));
         assert!(sender.batch.next_run().is_none());
@@ -415,7 +444,7 @@ mod tests {
         let (_, mut sender, _) = endpoint("127.0.0.1:0");
         for _ in 0..2 {
             sender.batch.copy(b"anybody?");
-            poll_fn(|cx| sender.poll_flush(cx, there)).await;
+            poll_fn(|cx| sender.poll_flush(cx, &to(there))).await;
         }
         assert_eq!(sender.icmp_error().map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused));
         assert!(sender.trouble().is_none(), "the second was sent");

@@ -1,10 +1,17 @@
 //! The driver against a toy protocol, whose far end runs on the loopback interface.
 
+mod answering;
+mod answering_ikev2;
+mod answering_openvpn;
+mod answering_peers;
+#[cfg(target_os = "linux")]
+mod answering_tun;
 mod far;
 mod gateways;
 mod life;
 mod paths;
 mod toy;
+mod toy_gateway;
 mod traffic;
 
 use std::{future::Future, time::Duration};

@@ -67,6 +67,8 @@ pub(super) struct Toy {
     pub(super) deadlines: Deadlines,
     /// Where the driver said that we are now.
     pub(super) roamed: watch::Sender<Option<Path>>,
+    /// What a hello says besides: see [`super::toy_gateway`].
+    pub(super) hello: String,
 }
 
 pub(super) type Deadlines = Arc<dyn Fn(Option<Instant>) -> Option<Instant> + Send + Sync>;
@@ -87,6 +89,7 @@ impl Toy {
             finished: Arc::default(),
             deadlines: Arc::new(|deadline| deadline),
             roamed: watch::Sender::new(None),
+            hello: String::new(),
         }
     }
 }
@@ -134,6 +137,7 @@ pub(super) struct ToyTunnel {
     patience: Duration,
     deadlines: Deadlines,
     roamed: watch::Sender<Option<Path>>,
+    hello: Vec<u8>,
     heard: Instant,
     next: Instant,
     events: VecDeque<Event<ToySealer, ToyOpener>>,
@@ -149,13 +153,19 @@ impl ToyTunnel {
             patience: toy.patience,
             deadlines: Arc::clone(&toy.deadlines),
             roamed: toy.roamed.clone(),
+            hello: [&[HELLO], toy.hello.as_bytes()].concat(),
             heard: now,
             next: now + RESEND,
             events: VecDeque::new(),
             out: VecDeque::new(),
         };
-        tunnel.send(&[HELLO]);
+        tunnel.hello();
         tunnel
+    }
+
+    fn hello(&mut self) {
+        let hello = self.hello.clone();
+        self.send(&hello);
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -167,7 +177,8 @@ impl ToyTunnel {
         self.events.push_back(Event::Closed(Closed { kind, source: why.into(), retry }));
     }
 
-    fn on_welcome(&mut self, now: Instant) {
+    /// `key` is what our datagrams are to bear.
+    fn on_welcome(&mut self, now: Instant, key: u8, address: [u8; 4]) {
         if self.up {
             return;
         }
@@ -179,12 +190,12 @@ impl ToyTunnel {
             KeyChange::SetSealer {
                 flow: FlowId(0),
                 selectors: Vec::new(),
-                sealer: Box::new(ToySealer { sequence: 0 }),
+                sealer: Box::new(ToySealer { key, sequence: 0 }),
             },
         ];
         self.events.extend(keys.map(Event::Keys));
         self.events.push_back(Event::Up(NetworkConfig {
-            addresses: vec![IpNet::new([10, 9, 0, 2], 24).expect("a prefix")],
+            addresses: vec![IpNet::new(address, 24).expect("a prefix")],
             mtu: 1400,
             tcp_mtu: 1400,
             dns: Dns { servers: vec![[10, 9, 0, 1].into()], ..Dns::default() },
@@ -212,7 +223,8 @@ impl Tunnel for ToyTunnel {
             return;
         }
         match datagram {
-            [WELCOME] => self.on_welcome(now),
+            [WELCOME] => self.on_welcome(now, 1, [10, 9, 0, 2]),
+            [WELCOME, key, a, b, c, d] => self.on_welcome(now, *key, [*a, *b, *c, *d]),
             [REJECT] => self.end(CloseKind::AuthFailed, "wrong password", Retry::FreshCredentials),
             [BUSY] => self.end(CloseKind::PeerClosed, "the gateway is full", Retry::NextRemote),
             [BYE] => self.end(CloseKind::PeerClosed, "the gateway left", Retry::After(Duration::ZERO)),
@@ -270,7 +282,7 @@ impl Tunnel for ToyTunnel {
             self.events.push_back(Event::Inject { flow: FlowId(0), packet: Bytes::from_static(&[PING]) });
         } else if now >= self.next {
             self.next = now + RESEND;
-            self.send(&[HELLO]);
+            self.hello();
         }
     }
 
@@ -296,12 +308,17 @@ impl Tunnel for ToyTunnel {
 
 #[derive(Debug)]
 pub(super) struct ToySealer {
+    key: u8,
     sequence: u32,
 }
 
 impl ToySealer {
     pub(super) const fn new() -> Self {
-        Self { sequence: 0 }
+        Self::with_key(1)
+    }
+
+    pub(super) const fn with_key(key: u8) -> Self {
+        Self { key, sequence: 0 }
     }
 }
 
@@ -321,7 +338,7 @@ impl Sealer for ToySealer {
         self.sequence += 1;
         let start = packet.start - HEADER;
         buf[start] = DATA;
-        buf[start + 1] = 1;
+        buf[start + 1] = self.key;
         buf[start + 2..packet.start].copy_from_slice(&self.sequence.to_be_bytes());
         let sum = checksum(&buf[start..packet.end]);
         buf[packet.clone()].iter_mut().for_each(|byte| *byte ^= 0x5a);

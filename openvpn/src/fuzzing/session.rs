@@ -114,17 +114,17 @@ impl Driver {
 }
 
 /// What is left to read.
-struct Input<'a>(&'a [u8]);
+pub(super) struct Input<'a>(pub(super) &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         let (&byte, rest) = self.0.split_first()?;
         self.0 = rest;
         Some(byte)
     }
 
     /// As many as the next byte says, or what is there.
-    fn bytes(&mut self) -> &'a [u8] {
+    pub(super) fn bytes(&mut self) -> &'a [u8] {
         let length = usize::from(self.byte().unwrap_or_default()).min(self.0.len());
         let (bytes, rest) = self.0.split_at_checked(length).unwrap_or_default();
         self.0 = rest;
@@ -133,7 +133,7 @@ impl<'a> Input<'a> {
 }
 
 /// The same for every run.
-struct Counting(u8);
+pub(super) struct Counting(pub(super) u8);
 
 impl Random for Counting {
     fn fill(&mut self, bytes: &mut [u8]) {
@@ -145,7 +145,7 @@ impl Random for Counting {
 }
 
 #[expect(clippy::disallowed_methods, reason = "time passes as the input says, but must begin somewhere")]
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+pub(super) static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 static PLAIN: LazyLock<Option<Arc<Config>>> = LazyLock::new(|| config(ControlWrap::None));
 static WRAPPED: LazyLock<Option<Arc<Config>>> =
     LazyLock::new(|| config(ControlWrap::TlsCrypt(StaticKey::new([7; 256]))));

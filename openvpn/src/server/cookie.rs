@@ -8,6 +8,7 @@ use std::{
 
 use adit_tunnel::Random;
 use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroizing;
 
 use crate::{
     algorithms::Digest,
@@ -25,9 +26,9 @@ pub(super) struct Cookies {
 impl Cookies {
     /// A cookie is good for one to one and a half of `hand_window`.
     pub(super) fn new(random: &mut dyn Random, crypto: &dyn Crypto, hand_window: Duration, start: Instant) -> Self {
-        let mut key = [0; 32];
-        random.fill(&mut key);
-        Self { key: crypto.hmac(Digest::Sha256, &key), start, slot: (hand_window / 2).max(SHORTEST_SLOT) }
+        let mut key = Zeroizing::new([0; 32]);
+        random.fill(key.as_mut_slice());
+        Self { key: crypto.hmac(Digest::Sha256, key.as_slice()), start, slot: (hand_window / 2).max(SHORTEST_SLOT) }
     }
 
     /// Our session id for this client.

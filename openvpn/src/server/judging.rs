@@ -237,7 +237,8 @@ impl ServerSession {
         let crypto = settings.crypto.as_ref();
         let client = self.link.peer_session_id.ok_or(ServerSessionError::DataKeys)?;
         let sids = (client, self.link.session_id);
-        let keys = self.slot.key_material(derivation, sids, crypto).ok_or(ServerSessionError::DataKeys)?;
+        let exchanged = self.slot.exchanged().ok_or(ServerSessionError::DataKeys)?;
+        let keys = exchanged.key_material(derivation, sids, crypto).ok_or(ServerSessionError::DataKeys)?;
         let params = DataKeyParams {
             cipher: agreed.cipher,
             auth: settings.auth,

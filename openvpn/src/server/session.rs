@@ -34,6 +34,7 @@ use crate::{
     data::{DataOpener, DataSealer},
     data_keys::{DataKeys, Renewal},
     error::PeerMisbehaved,
+    exchanged::Exchanged,
     keepalive::{Keepalive, Limits},
     server::push::Agreed,
     tls::{TlsSession, ToldClock},
@@ -321,7 +322,7 @@ impl ServerSession {
         self.agreed = Some(agreed);
         self.half_open = None;
         if agreed.dynamic_tls_crypt
-            && let Some(exported) = self.slot.export_dynamic_tls_crypt()
+            && let Some(exported) = self.slot.exchanged().and_then(Exchanged::export_dynamic_tls_crypt)
         {
             self.link.set_dynamic(Wrapper::dynamic(&exported, &self.wrap, Role::Server, &self.config.settings.crypto));
             tracing::debug!("renegotiations are wrapped by dynamic tls-crypt");

@@ -16,14 +16,12 @@ use super::error::ServerSessionError;
 use crate::{
     control::{
         channel::Channel,
-        packet::{KeyId, Opcode, SessionId},
+        packet::{KeyId, Opcode},
         reliable::Reliable,
     },
-    crypto::Crypto,
-    data_keys::Derivation,
     error::PeerMisbehaved,
-    key_exchange::{ClientMessage, EXPORTER_DATA_KEYS, EXPORTER_DYNAMIC_TLS_CRYPT, ServerMessage, derive_prf},
-    keys::StaticKey,
+    exchanged::Exchanged,
+    key_exchange::{ClientMessage, ServerMessage},
     tls::{TlsError, TlsSession},
 };
 
@@ -39,14 +37,8 @@ enum State {
     AwaitingReset { tls_config: Arc<ServerConfig> },
     Tls(Box<TlsSession>),
     Judging { tls: Box<TlsSession>, theirs: Box<ClientMessage> },
-    Ready { tls: Box<TlsSession>, material: Box<Material> },
+    Ready(Box<Exchanged>),
     Failed,
-}
-
-/// Everything data keys can be made of.
-struct Material {
-    theirs: ClientMessage,
-    ours: ServerMessage,
 }
 
 /// What a client says about itself in its key message.
@@ -121,9 +113,9 @@ impl ServerSlot {
                 self.drain(&mut tls, payload, events)?;
                 State::Judging { tls, theirs }
             }
-            State::Ready { mut tls, material } => {
-                self.drain(&mut tls, payload, events)?;
-                State::Ready { tls, material }
+            State::Ready(mut exchanged) => {
+                self.drain(&mut exchanged.tls, payload, events)?;
+                State::Ready(exchanged)
             }
             State::Failed => State::Failed,
         };
@@ -175,42 +167,30 @@ impl ServerSlot {
         let bytes = ours.encode().map_err(|e| ServerSessionError::KeyExchange(e.to_string()))?;
         tls.write(&bytes)?;
         self.channel.collect(&mut tls);
-        self.state = State::Ready { tls, material: Box::new(Material { theirs: *theirs, ours }) };
+        self.state = State::Ready(Box::new(Exchanged { tls, client: *theirs, server: ours }));
         Ok(())
     }
 
     /// Sends a control message; lost if the slot is not ready.
     pub(super) fn send_message(&mut self, text: &[u8]) -> Result<(), TlsError> {
-        if let State::Ready { tls, .. } = &mut self.state {
-            tls.write(text)?;
-            self.channel.collect(tls);
-        }
-        Ok(())
-    }
-
-    /// Key material for the data channel, once ready. `sids` are the client's session id and ours.
-    pub(super) fn key_material(
-        &self,
-        derivation: Derivation,
-        (client, server): (SessionId, SessionId),
-        crypto: &dyn Crypto,
-    ) -> Option<StaticKey> {
-        let State::Ready { tls, material } = &self.state else { return None };
-        match derivation {
-            Derivation::Exporter => tls.export(EXPORTER_DATA_KEYS).ok().map(|key| StaticKey::new(*key)),
-            Derivation::Prf => Some(derive_prf(&material.theirs, &material.ours, client, server, crypto)),
+        match &mut self.state {
+            State::Ready(exchanged) => exchanged.say(&mut self.channel, text),
+            State::AwaitingReset { .. } | State::Tls(_) | State::Judging { .. } | State::Failed => Ok(()),
         }
     }
 
-    /// The key of dynamic tls-crypt, once ready.
-    pub(super) fn export_dynamic_tls_crypt(&self) -> Option<Zeroizing<[u8; 256]>> {
-        let State::Ready { tls, .. } = &self.state else { return None };
-        tls.export(EXPORTER_DYNAMIC_TLS_CRYPT).ok()
+    /// What data keys are made of, once ready.
+    pub(super) fn exchanged(&self) -> Option<&Exchanged> {
+        match &self.state {
+            State::Ready(exchanged) => Some(exchanged),
+            State::AwaitingReset { .. } | State::Tls(_) | State::Judging { .. } | State::Failed => None,
+        }
     }
 
     pub(super) fn tls(&self) -> Option<&TlsSession> {
         match &self.state {
-            State::Tls(tls) | State::Judging { tls, .. } | State::Ready { tls, .. } => Some(tls),
+            State::Tls(tls) | State::Judging { tls, .. } => Some(tls),
+            State::Ready(exchanged) => Some(&exchanged.tls),
             State::AwaitingReset { .. } | State::Failed => None,
         }
     }
@@ -226,7 +206,7 @@ impl ServerSlot {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready { .. })
+        matches!(self.state, State::Ready(_))
     }
 
     /// For tables of what becomes of it.
@@ -247,7 +227,7 @@ impl ServerSlot {
             State::AwaitingReset { .. } => "waiting for the client's reset",
             State::Tls(_) => "TLS was shaking hands (the client may have refused our certificate)",
             State::Judging { .. } => "the client's login was being judged",
-            State::Ready { .. } => "the client was being let in",
+            State::Ready(_) => "the client was being let in",
             State::Failed => "failing",
         }
     }

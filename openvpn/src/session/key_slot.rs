@@ -15,14 +15,12 @@ use crate::{
     config::ControlWrap,
     control::{
         channel::Channel,
-        packet::{EarlyNegotiation, KeyId, Opcode, SessionId},
+        packet::{EarlyNegotiation, KeyId, Opcode},
         reliable::Reliable,
     },
-    crypto::Crypto,
-    data_keys::Derivation,
     error::{PeerMisbehaved, SessionError},
-    key_exchange::{ClientMessage, EXPORTER_DATA_KEYS, EXPORTER_DYNAMIC_TLS_CRYPT, ServerMessage, derive_prf},
-    keys::StaticKey,
+    exchanged::Exchanged,
+    key_exchange::{ClientMessage, ServerMessage},
     tls::{TlsError, TlsSession},
 };
 
@@ -36,14 +34,8 @@ enum State {
     ResetSent { tls_config: Arc<ClientConfig> },
     Tls(Box<TlsSession>),
     KeySent { tls: Box<TlsSession>, ours: Box<ClientMessage> },
-    Ready { tls: Box<TlsSession>, material: Box<Material> },
+    Ready(Box<Exchanged>),
     Failed,
-}
-
-/// Everything data keys can be made of.
-struct Material {
-    ours: ClientMessage,
-    theirs: ServerMessage,
 }
 
 /// What happened in a slot, in order.
@@ -109,12 +101,13 @@ impl KeySlot {
                     Some(record) => self.on_key_message(tls, *ours, &record, events)?,
                 }
             }
-            State::Ready { mut tls, material } => {
+            State::Ready(mut exchanged) => {
+                let tls = &mut exchanged.tls;
                 tls.feed(payload);
-                let result = drain(&mut tls, events);
-                self.channel.collect(&mut tls);
+                let result = drain(tls, events);
+                self.channel.collect(tls);
                 result?;
-                State::Ready { tls, material }
+                State::Ready(exchanged)
             }
             State::Failed => State::Failed,
         };
@@ -136,7 +129,7 @@ impl KeySlot {
         let drained = drain(&mut tls, events);
         self.channel.collect(&mut tls);
         drained?;
-        Ok(State::Ready { tls, material: Box::new(Material { ours, theirs }) })
+        Ok(State::Ready(Box::new(Exchanged { tls, client: ours, server: theirs })))
     }
 
     /// Sends our key message; only after [`SlotEvent::WantsKeyMessage`], else nothing happens.
@@ -154,42 +147,30 @@ impl KeySlot {
 
     /// Sends a control message; lost if the slot is not ready.
     pub(super) fn send_message(&mut self, text: &[u8]) -> Result<(), TlsError> {
-        if let State::Ready { tls, .. } = &mut self.state {
-            tls.write(text)?;
-            self.channel.collect(tls);
-        }
-        Ok(())
-    }
-
-    /// Key material for the data channel, once ready.
-    pub(super) fn key_material(
-        &self,
-        derivation: Derivation,
-        (client, server): (SessionId, SessionId),
-        crypto: &dyn Crypto,
-    ) -> Option<StaticKey> {
-        let State::Ready { tls, material } = &self.state else { return None };
-        match derivation {
-            Derivation::Exporter => tls.export(EXPORTER_DATA_KEYS).ok().map(|key| StaticKey::new(*key)),
-            Derivation::Prf => Some(derive_prf(&material.ours, &material.theirs, client, server, crypto)),
+        match &mut self.state {
+            State::Ready(exchanged) => exchanged.say(&mut self.channel, text),
+            State::ResetSent { .. } | State::Tls(_) | State::KeySent { .. } | State::Failed => Ok(()),
         }
     }
 
-    /// The key of dynamic tls-crypt, once ready.
-    pub(super) fn export_dynamic_tls_crypt(&self) -> Option<Zeroizing<[u8; 256]>> {
-        let State::Ready { tls, .. } = &self.state else { return None };
-        tls.export(EXPORTER_DYNAMIC_TLS_CRYPT).ok()
+    /// What data keys are made of, once ready.
+    pub(super) fn exchanged(&self) -> Option<&Exchanged> {
+        match &self.state {
+            State::Ready(exchanged) => Some(exchanged),
+            State::ResetSent { .. } | State::Tls(_) | State::KeySent { .. } | State::Failed => None,
+        }
     }
 
     pub(super) fn tls(&self) -> Option<&TlsSession> {
         match &self.state {
-            State::Tls(tls) | State::KeySent { tls, .. } | State::Ready { tls, .. } => Some(tls),
+            State::Tls(tls) | State::KeySent { tls, .. } => Some(tls),
+            State::Ready(exchanged) => Some(&exchanged.tls),
             State::ResetSent { .. } | State::Failed => None,
         }
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready { .. })
+        matches!(self.state, State::Ready(_))
     }
 
     /// For tables of what becomes of it.
@@ -199,7 +180,7 @@ impl KeySlot {
             State::ResetSent { .. } => "ResetSent",
             State::Tls(_) => "Tls",
             State::KeySent { .. } => "KeySent",
-            State::Ready { .. } => "Ready",
+            State::Ready(_) => "Ready",
             State::Failed => "Failed",
         }
     }
@@ -210,7 +191,7 @@ impl KeySlot {
             State::ResetSent { .. } => "waiting for the server's first answer",
             State::Tls(_) => "TLS was shaking hands",
             State::KeySent { .. } => "waiting for the server's key message (it may have refused our certificate)",
-            State::Ready { .. } => "waiting for the server's options",
+            State::Ready(_) => "waiting for the server's options",
             State::Failed => "failing",
         }
     }

@@ -20,7 +20,8 @@ impl Session {
         let crypto = settings.crypto.as_ref();
         let server = self.link.peer_session_id.ok_or(SessionError::DataKeys)?;
         let sids = (self.link.session_id, server);
-        let keys = self.slot.key_material(derivation, sids, crypto).ok_or(SessionError::DataKeys)?;
+        let exchanged = self.slot.exchanged().ok_or(SessionError::DataKeys)?;
+        let keys = exchanged.key_material(derivation, sids, crypto).ok_or(SessionError::DataKeys)?;
         let key_id = self.slot.channel.key_id.value();
         let framing = self.options.framing.unwrap_or(settings.framing);
         let peer_id = self.options.peer_id.filter(|_| self.announces(iv_proto::DATA_V2));

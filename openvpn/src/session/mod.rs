@@ -44,6 +44,7 @@ use crate::{
     data::{DataOpener, DataSealer},
     data_keys::DataKeys,
     error::SessionError,
+    exchanged::Exchanged,
     keepalive::{Keepalive, Limits},
     options::PulledOptions,
     tls::{TlsSession, ToldClock},
@@ -387,7 +388,7 @@ impl Session {
         self.install_keys(now)?;
         self.login.on_up();
         if self.options.protocol_flags.dyn_tls_crypt
-            && let Some(exported) = self.slot.export_dynamic_tls_crypt()
+            && let Some(exported) = self.slot.exchanged().and_then(Exchanged::export_dynamic_tls_crypt)
         {
             let wrapper = Wrapper::dynamic(&exported, self.control_wrap(), Role::Client, &self.settings().crypto);
             self.link.set_dynamic(wrapper);

@@ -102,3 +102,28 @@ write("session", "slow", b"\0" + RESET + bytes([5, 20]) * 30 + CONTROL)
 write("session", "closed_early", b"\0\x07\x00" + RESET)
 write("session", "answered", b"\0\x06\x03abc" + RESET + b"\x07\x01\x07\x02\x07\x03")
 write("session", "noise", b"\1" + b"".join(b"\0\x20" + hashlib.sha256(bytes([i])).digest() for i in range(8)))
+
+# Steps of a server: see `src/fuzzing/server.rs`. A packet is step 2, opcode and key id, packet id, choice of acknowledgements and
+# client, length and payload. The choice 1 acknowledges id 0 and returns the cookie.
+HELLO = captured("none", 3)[2][26:]
+
+
+def step(opcode, packet_id, choice, payload=b""):
+    return bytes([2, opcode << 3, packet_id, choice, len(payload)]) + payload
+
+
+KNOCK = step(7, 0, 0)
+IN = KNOCK + step(4, 1, 1, HELLO[:200]) + step(4, 2, 1, HELLO[200:])
+write("server", "hello", b"\0" + IN)
+write("server", "hello_wrapped", b"\1" + IN)
+write("server", "hello_over_tcp", b"\2" + IN)
+write("server", "hello_out_of_order", b"\0" + KNOCK + step(5, 0, 1) + step(4, 2, 1, HELLO[200:]) + step(4, 1, 1, HELLO[:200]))
+write("server", "alert", b"\1" + IN + step(4, 3, 2, bytes.fromhex("15030100020228")))
+write("server", "slow", b"\0" + IN + bytes([5, 255]) * 4)
+write("server", "closed", b"\1" + IN + b"\x07\0\0")
+write("server", "moved", b"\0" + IN + b"\x07\2\3" + step(4, 3, 2, HELLO[:9]))
+write("server", "verdicts", b"\1" + IN + bytes([6, 0, 6, 1, 6, 2, 6, 3]))
+write("server", "two_clients", b"\0" + IN + step(7, 0, 64) + step(4, 1, 65, HELLO[:200]))
+write("server", "soft_reset", b"\0" + IN + bytes([2, 3 << 3 | 1, 0, 0, 0]))
+write("server", "no_cookie", b"\0" + step(4, 1, 1, HELLO[:200]) + step(9, 1, 1, b"data"))
+write("server", "noise", b"\1" + b"".join(b"\0\1\x20" + hashlib.sha256(bytes([i])).digest() for i in range(8)))

@@ -91,7 +91,7 @@ impl Way {
         }
     }
 
-    /// strongSwan's own client. One that calls a port other than 500 speaks with the marker from the start.
+    /// strongSwan's own client. From and to ports other than 500 it speaks with the marker from the start.
     pub(super) fn client(self) -> CharonConfig {
         let setup = match self {
             Self::Psk => Setup::psk(),
@@ -105,12 +105,10 @@ impl Way {
                         .conn("local.eap_id", "client.example.org")
                 })
             }),
-            Self::Ttls => {
-                Setup::eap("eap-ttls").client(|client| client.reference(|charon| charon.conn("remote.eap_id", "%any")))
-            }
+            Self::Ttls => Setup::eap("eap-ttls"),
             Self::Md5 => Setup::eap("eap-md5"),
         };
-        setup.client.reference.conn("remote_port", "4500")
+        setup.client.reference.conn("remote_port", "4500").conn("local_port", "4500")
     }
 }
 

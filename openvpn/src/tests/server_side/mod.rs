@@ -3,6 +3,7 @@
 mod certificates;
 mod ciphers;
 mod closing;
+mod config;
 mod cookies;
 mod derivations;
 mod float;

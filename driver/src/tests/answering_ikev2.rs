@@ -1,0 +1,65 @@
+//! IKEv2 at both ends, over the loopback interface and out by host sockets.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use ::ikev2::{AcceptedPeers, Config, Credentials, Identity, PeerVerifier, Remote, ResponderConfig, SharedKey};
+use adit_tunnel::Transport;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
+use super::{answering::gateway_options, options, soon};
+use crate::{Builder, Client, ClientEvent, FailureKind, gateway::Gateway, ikev2};
+
+fn start() -> Gateway {
+    let accepted = AcceptedPeers {
+        shared_keys: vec![SharedKey { key: "shared".into(), identity: None }],
+        ..AcceptedPeers::default()
+    };
+    let config =
+        ResponderConfig::builder(accepted).identity(Identity::of_host("gateway.example")).build().expect("it can work");
+    Gateway::start(ikev2::responder(config), gateway_options(Transport::Udp)).unwrap()
+}
+
+async fn connect(gateway: &Gateway, name: &str) -> Client {
+    let (_, address) = gateway.local_addresses()[0];
+    let config = Config::builder(vec![Remote::new(address.ip().to_string(), address.port())])
+        .peer(PeerVerifier::Psk { key: "shared".into(), identity: None })
+        .credentials(Credentials::Psk("shared".into()))
+        .settings(|settings| settings.local_identity = Some(Identity::of_host(name)))
+        .build()
+        .unwrap();
+    soon(Builder::new(ikev2::Ikev2::from(Arc::new(config))).options(options()).connect()).await.expect("connected")
+}
+
+#[tokio::test]
+async fn two_clients_fetch_from_the_same_host() {
+    let gateway = start();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at: SocketAddr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut name = [0; 3];
+            stream.read_exact(&mut name).await.unwrap();
+            stream.write_all(&name.repeat(100_000)).await.unwrap();
+        }
+    });
+    let (ann, bob) = (connect(&gateway, "ann.example").await, connect(&gateway, "bob.example").await);
+    let fetch = |client: Client, name: &'static [u8]| async move {
+        let mut connection = client.dial(at).await.unwrap();
+        connection.write_all(name).await.unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).await.unwrap();
+        assert!(answer == name.repeat(100_000), "{} bytes", answer.len());
+    };
+    soon(async { tokio::join!(fetch(ann.clone(), b"ann"), fetch(bob.clone(), b"bob")) }).await;
+    let mut names: Vec<_> = gateway.peers().into_iter().filter_map(|peer| peer.identity).collect();
+    names.sort();
+    assert_eq!(names, ["ann.example", "bob.example"]);
+    let mut events = ann.events();
+    soon(gateway.close()).await;
+    let Some(ClientEvent::Down { cause, .. }) = soon(events.next()).await else { panic!("it was told") };
+    assert_eq!(cause.kind(), FailureKind::PeerClosed, "{cause}");
+    assert_eq!((gateway.stats().peers, gateway.stats().addresses), (0, 0));
+}
