@@ -1,6 +1,6 @@
 //! `adit serve` as the gateway of a case, and the clients of others at it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -48,7 +48,7 @@ impl Gateway {
         for (file, text) in secrets {
             client_file(&rig.dir.join(file), &format!("{text}\n"))?;
         }
-        let text = table.replace("@PKI", &rig.pki.path("").display().to_string());
+        let text = with_keys(rig, table)?;
         let file = client_file(&rig.dir.join("serve.toml"), &text)?;
         let mut command = match out {
             WayOut::Sockets => {
@@ -79,6 +79,22 @@ impl Gateway {
         ensure!(self.process.count("panicked at") == 0, "the gateway panicked");
         Ok(())
     }
+}
+
+/// Puts in the paths of the PKI. Its keys are root's: the gateway gets copies of its own.
+fn with_keys(rig: &Rig, table: &str) -> Result<String> {
+    let mut text = table.to_owned();
+    for name in table.split('"').filter_map(|name| name.strip_prefix("@PKI/")) {
+        let path = rig.pki.path(name);
+        let path = if name.ends_with(".key") {
+            let key = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            client_file(&rig.dir.join(name.replace('/', "-")), &key)?
+        } else {
+            path
+        };
+        text = text.replace(&format!("\"@PKI/{name}\""), &format!("{:?}", path.display().to_string()));
+    }
+    Ok(text)
 }
 
 /// A client of somebody else at a place of the network, whose kernel routes to the lan through it.
