@@ -105,9 +105,7 @@ impl Way {
                         .conn("local.eap_id", "client.example.org")
                 })
             }),
-            Self::Ttls => {
-                Setup::eap("eap-ttls").client(|client| client.reference(|charon| charon.conn("remote.eap_id", "%any")))
-            }
+            Self::Ttls => Setup::eap("eap-ttls"),
             Self::Md5 => Setup::eap("eap-md5"),
         };
         setup.client.reference.conn("remote_port", "4500")
