@@ -1,6 +1,6 @@
 //! `adit serve` as the gateway of a case, and the clients of others at it.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 
@@ -48,8 +48,7 @@ impl Gateway {
         for (file, text) in secrets {
             client_file(&rig.dir.join(file), &format!("{text}\n"))?;
         }
-        let text = with_keys(rig, table)?;
-        let file = client_file(&rig.dir.join("serve.toml"), &text)?;
+        let file = client_file(&rig.dir.join("serve.toml"), &with_files(rig, table)?)?;
         let mut command = match out {
             WayOut::Sockets => {
                 let mut command = unprivileged_at(rig, Place::Gateway, false);
@@ -81,18 +80,15 @@ impl Gateway {
     }
 }
 
-/// Puts in the paths of the PKI. Its keys are root's: the gateway gets copies of its own.
-fn with_keys(rig: &Rig, table: &str) -> Result<String> {
-    let mut text = table.to_owned();
-    for name in table.split('"').filter_map(|name| name.strip_prefix("@PKI/")) {
-        let path = rig.pki.path(name);
-        let path = if name.ends_with(".key") {
-            let key = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            client_file(&rig.dir.join(name.replace('/', "-")), &key)?
-        } else {
-            path
-        };
-        text = text.replace(&format!("\"@PKI/{name}\""), &format!("{:?}", path.display().to_string()));
+/// The table with files of its own in place of those of the PKI, which only root can read.
+fn with_files(rig: &Rig, table: &str) -> Result<String> {
+    let mut parts = table.split("@PKI/");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (path, rest) = part.split_once('"').context("the path of a file ends with a quotation mark")?;
+        let name = path.replace('/', "-");
+        client_file(&rig.dir.join(&name), &std::fs::read_to_string(rig.pki.path(path))?)?;
+        text += &format!("{name}\"{rest}");
     }
     Ok(text)
 }

@@ -266,15 +266,6 @@ impl Outer {
         }
     }
 
-    /// Something was sealed for a line by somebody who does not flush it. UDP sockets are flushed in every turn.
-    pub(super) fn expect_flush(&self, line: Line) {
-        if let Line::Stream(id) = line
-            && let Some(stream) = self.streams.get(&id)
-        {
-            stream.waker.wake_by_ref();
-        }
-    }
-
     /// Sends what waits for all UDP sockets. Whether all of it was sent.
     pub(super) fn flush_sockets(&mut self, cx: &mut Context<'_>) -> bool {
         let blocked = self.sockets.iter_mut().filter_map(|socket| (!socket.flush(cx)).then_some(())).count();
