@@ -19,8 +19,8 @@ pub trait Authenticator: Send + Sync + 'static {
 pub enum Judgement {
     /// It is welcome.
     Admit {
-        /// Its own addresses, at most one of each family, which must be in the pool or be nobody's; the pool chooses for
-        /// families that are not named here.
+        /// Its own addresses, at most one of each family, which must be of the pool; the pool chooses for families that are not
+        /// named here. If another identity has one of them, there is no address for it.
         addresses: Vec<IpAddr>,
     },
     /// Its login is wrong, or it may not come in.

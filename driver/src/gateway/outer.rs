@@ -234,7 +234,10 @@ impl Outer {
                     stream.sender.batch.copy(&transmit.datagram);
                     stream.waker.wake_by_ref();
                 }
-                Some(stream) => stream.broken = true,
+                Some(stream) => {
+                    stream.broken = true;
+                    stream.waker.wake_by_ref();
+                }
                 None => self.dropped += 1,
             },
         }

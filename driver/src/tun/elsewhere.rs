@@ -21,11 +21,11 @@ pub(crate) fn open(_: Option<&str>, _: u16, _: &[IpNet]) -> io::Result<(Reader, 
 }
 
 impl Reader {
-    pub(crate) fn poll_fill(&mut self, _: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_fill(&self, _: &mut Context<'_>) -> Poll<()> {
         match self.0 {}
     }
 
-    pub(crate) fn group(&mut self, _: impl Fn(&[u8]) -> Option<PeerId>) {
+    pub(crate) fn group(&self, _: impl Fn(&[u8]) -> Option<PeerId>) {
         match self.0 {}
     }
 

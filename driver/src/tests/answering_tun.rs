@@ -1,0 +1,130 @@
+//! The toy gateway with a TUN device, in a network namespace of its own.
+
+use std::{env, net::SocketAddr, process::Command, time::Duration};
+
+use adit_tunnel::Transport;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, UdpSocket},
+};
+
+use super::{
+    answering::{connect, gateway_options, until},
+    soon,
+    toy_gateway::ToyListener,
+};
+use crate::{
+    Client,
+    gateway::{Gateway, TunOptions, WayOut},
+};
+
+/// Set inside the namespace.
+const INSIDE: &str = "ADIT_TEST_IN_NAMESPACE";
+const NAME: &str = "tests::answering_tun::all_peers_are_on_one_device";
+
+/// A namespace with a device needs no root where users may have namespaces; where they may not, there is nothing to be seen.
+#[test]
+fn all_peers_are_on_one_device() {
+    if env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(inside());
+        return;
+    }
+    let namespace = |command: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--net", "sh", "-c", command]);
+        unshare
+    };
+    let probe = namespace("ip link set lo up && ip tuntap add dev probe mode tun").output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        eprintln!("skipped: no network namespace with a TUN device for this user");
+        return;
+    }
+    let output = namespace("ip link set lo up && exec \"$0\" --exact \"$1\" --nocapture")
+        .arg(env::current_exe().unwrap())
+        .arg(NAME)
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+async fn inside() {
+    let mut options = gateway_options(Transport::Udp);
+    options.exit = WayOut::Tun(TunOptions { name: Some("adit-test".to_owned()), mtu: 1400 });
+    let gateway = Gateway::start(ToyListener::default(), options).unwrap();
+    assert_eq!(gateway.device().as_deref(), Some("adit-test"));
+    let (ann, bob) = (connect(&gateway, "name=ann").await, connect(&gateway, "name=bob").await);
+
+    // The kernel answers at the gateway's own address; what it sends comes in trains.
+    let listener = TcpListener::bind("10.9.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let host = tokio::spawn(async move {
+        let mut sources = Vec::new();
+        for _ in 0..2 {
+            let (mut stream, source) = listener.accept().await.unwrap();
+            sources.push(source.ip());
+            tokio::spawn(async move {
+                let (mut reader, mut writer) = stream.split();
+                tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+                writer.shutdown().await.unwrap();
+            });
+        }
+        sources
+    });
+    soon(async { tokio::join!(echo(&ann, at, b'a'), echo(&bob, at, b'b')) }).await;
+    let sources = soon(host).await.unwrap();
+    let addresses = [&ann, &bob].map(|client| client.network().unwrap().addresses[0].address());
+    assert!(addresses.iter().all(|address| sources.contains(address)), "{sources:?}");
+
+    // Datagrams begin at either end; those for nobody are dropped.
+    let socket = UdpSocket::bind("10.9.0.1:0").await.unwrap();
+    let inside = soon(ann.bind_udp()).await.unwrap();
+    inside.send_to(b"hello", socket.local_addr().unwrap()).unwrap();
+    let mut buffer = [0; 100];
+    let (length, source) = soon(socket.recv_from(&mut buffer)).await.unwrap();
+    assert_eq!((&buffer[..length], source.ip()), (&b"hello"[..], addresses[0]));
+    socket.send_to(b"and back", source).await.unwrap();
+    let (length, _) = soon(inside.recv_from(&mut buffer)).await.unwrap();
+    assert_eq!(&buffer[..length], b"and back");
+    let before = gateway.stats().dropped_unsealed;
+    socket.send_to(b"nobody", "10.9.0.200:9").await.unwrap();
+    until(&gateway, |stats| stats.dropped_unsealed > before).await;
+
+    let stats = gateway.stats();
+    assert_eq!((stats.peers_up, stats.dropped_spoofed, stats.dropped_unsent), (2, 0, 0), "{stats:?}");
+    // The newest tunnel of an identity has its address and gets its packets, also once the older has gone.
+    let newer = connect(&gateway, "name=ann;alone").await;
+    assert_eq!(newer.network().unwrap().addresses[0].address(), addresses[0]);
+    until(&gateway, |stats| stats.peers == 2).await;
+    let inside = soon(newer.bind_udp()).await.unwrap();
+    inside.send_to(b"newer", socket.local_addr().unwrap()).unwrap();
+    let (_, source) = soon(socket.recv_from(&mut buffer)).await.unwrap();
+    socket.send_to(b"newest", source).await.unwrap();
+    let (length, _) = soon(inside.recv_from(&mut buffer)).await.unwrap();
+    assert_eq!(&buffer[..length], b"newest");
+    soon(gateway.close()).await;
+    // The device goes with the gateway.
+    let gone = async {
+        while std::path::Path::new("/proc/net/dev").exists()
+            && std::fs::read_to_string("/proc/net/dev").unwrap().contains("adit-test")
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(gone).await;
+}
+
+async fn echo(client: &Client, at: SocketAddr, byte: u8) {
+    let connection = client.dial(at).await.unwrap();
+    let (mut reader, mut writer) = tokio::io::split(connection);
+    let sending = async {
+        writer.write_all(&vec![byte; 1_000_000]).await.unwrap();
+        writer.shutdown().await.unwrap();
+    };
+    let mut received = Vec::new();
+    let (done, ()) = tokio::join!(reader.read_to_end(&mut received), sending);
+    done.unwrap();
+    assert!(received == vec![byte; 1_000_000], "{} bytes", received.len());
+}
