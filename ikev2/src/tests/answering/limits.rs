@@ -23,7 +23,7 @@ fn first(change: impl FnOnce(&mut super::Ends)) -> (World, Datagram) {
 /// As if another had sent it: only the SPI is another.
 fn as_another(datagram: &Datagram, number: u8, from: [u8; 4]) -> Datagram {
     let mut another = datagram.clone();
-    another.source = (from, 500).into();
+    another.source = (from, 40_000).into();
     another.bytes[4] ^= number;
     another.bytes[5] ^= 0xff;
     another
