@@ -28,6 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(case("serve_strongswan_invalid_ke", invalid_ke));
     cases.push(case("serve_strongswan_cookie", cookie));
     cases.push(case("serve_strongswan_cbc", cbc));
+    cases.push(case("serve_strongswan_from_port_500", from_port_500));
     cases
 }
 
@@ -161,6 +162,12 @@ fn cookie(rig: &Rig) -> Result<()> {
         super::openvpn::expect(&client, "N(COOKIE)")?;
         Ok(client)
     })
+}
+
+/// From its usual port it leaves the marker out, whatever port it calls, and then floats to 4500 to 4500.
+fn from_port_500(rig: &Rig) -> Result<()> {
+    let client = Way::MsChapV2.client().without("local_port");
+    passes(rig, &Way::MsChapV2.table(), WayOut::Sockets, || Stranger::strongswan(rig, Place::Client, &client))
 }
 
 fn cbc(rig: &Rig) -> Result<()> {
