@@ -406,6 +406,7 @@ impl<T: Answering> Peer<T> {
         let write = &mut |space: &mut [u8]| space.copy_from_slice(packet);
         sealed.note(batch.seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range)));
         env.stats.add(sealed);
+        env.outer.remind(self.line);
         true
     }
 

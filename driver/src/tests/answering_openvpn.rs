@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Builder, Client, Failure, FailureKind,
-    gateway::{Gateway, Passwords},
+    gateway::{Gateway, Options, Passwords},
     openvpn,
 };
 
@@ -38,7 +38,20 @@ fn certificate() -> (ClientIdentity, CertificateDer<'static>) {
     (ClientIdentity { chain: vec![certificate.into()], key }, authority.der().clone())
 }
 
-async fn connect(gateway: &Gateway, ca: &CertificateDer<'static>, password: &str) -> Result<Client, Failure> {
+/// A gateway that lets in ann, who knows her password; and the authority behind it.
+pub(super) fn start(mut options: Options) -> (Gateway, CertificateDer<'static>) {
+    let (certificate, ca) = certificate();
+    let clients = ClientCheck { certificates: ClientCertificates::None, login: true };
+    let config = ServerConfig::builder(Arc::new(certificate), clients).build().unwrap();
+    options.authenticator = Arc::new(Passwords::new([("ann".to_owned(), "secret".into())]));
+    (Gateway::start(openvpn::server(config), options).unwrap(), ca)
+}
+
+pub(super) async fn connect(
+    gateway: &Gateway,
+    ca: &CertificateDer<'static>,
+    password: &str,
+) -> Result<Client, Failure> {
     let (transport, address) = gateway.local_addresses()[0];
     let credentials = Credentials { username: "ann".to_owned(), password: password.into() };
     let config = Config::builder(vec![Remote::new(address.ip().to_string(), address.port(), transport)])
@@ -50,12 +63,7 @@ async fn connect(gateway: &Gateway, ca: &CertificateDer<'static>, password: &str
 }
 
 async fn a_user_fetches_a_page(transport: Transport) {
-    let (certificate, ca) = certificate();
-    let clients = ClientCheck { certificates: ClientCertificates::None, login: true };
-    let config = ServerConfig::builder(Arc::new(certificate), clients).build().unwrap();
-    let mut gateway = gateway_options(transport);
-    gateway.authenticator = Arc::new(Passwords::new([("ann".to_owned(), "secret".into())]));
-    let gateway = Gateway::start(openvpn::server(config), gateway).unwrap();
+    let (gateway, ca) = start(gateway_options(transport));
 
     let refused = connect(&gateway, &ca, "guessed").await.unwrap_err();
     assert_eq!(refused.kind(), FailureKind::AuthFailed, "{refused}");
