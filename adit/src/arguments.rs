@@ -35,7 +35,36 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Forwards local ports to hosts behind the gateway
     #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
-    Forward(Forward),
+    Forward(Box<Forward>),
+
+    /// Answers as a VPN gateway: for labs, tests and small sites
+    #[command(long_about = SERVE, after_help = format!("{SERVE_EXAMPLES}\n{SERVE_EXIT_CODES}"))]
+    Serve(Serve),
+
+    /// Shows both protocols at work, in this process and on loopback alone: the place to begin
+    #[command(long_about = DEMO, after_help = DEMO_EXIT_CODES)]
+    Demo(Demo),
+}
+
+/// Options of `adit serve`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Serve {
+    /// The TOML file that describes the gateways; all of them are run. Files it names are looked for beside it
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// Puts the peers of each gateway on a TUN device, where the kernel routes (Linux, as root): without it their connections
+    /// go out through ordinary sockets of this machine
+    #[arg(long)]
+    pub(crate) tun: bool,
+}
+
+/// Options of `adit demo`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Demo {
+    /// Ends after its own check
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 /// Options of `adit forward`.
@@ -203,6 +232,52 @@ Exit codes:
   130  ended by Ctrl-C
 ";
 
+const SERVE: &str = "\
+Answers as a VPN gateway, IKEv2 or OpenVPN: for labs, tests and small sites.
+
+It is one process with the users, keys and networks of its file, read once at its start. It knows no RADIUS, fetches no
+revocation lists, and does not bring peers together: without --tun, each reaches hosts by TCP and UDP as this machine does,
+and no other peer; nothing that is not TCP or UDP passes, ping neither. It needs no root then, and with it only for ports
+below 1024 and for --tun. An IKEv2 gateway without root answers on one port above 1023, with the non-ESP marker always: a
+strongSwan client reaches it with `remote_port = PORT` and `local_port = 4500`.";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  Run all gateways of a file; examples/serve.toml of the source has every key
+      adit serve --config serve.toml
+
+  With a TUN device, and the kernel to route between it and the networks of this machine
+      adit serve --config serve.toml --tun
+
+When a gateway listens, standard output has one line for each of its addresses: `ready NAME 0.0.0.0:4500/udp`. Port 0 takes
+a free one, which is told there. Ctrl-C, SIGTERM and SIGHUP (unless `nohup` has it ignored) say goodbye to all peers.
+";
+
+const SERVE_EXIT_CODES: &str = "\
+Exit codes:
+    0  ended by SIGTERM or SIGHUP
+    1  something else
+    2  the command line, the configuration or a secret cannot be used
+    7  a local address, port or device cannot be used
+  130  ended by Ctrl-C
+";
+
+const DEMO: &str = "\
+Shows both protocols at work, in this process and on loopback alone: the place to begin.
+
+An IKEv2 gateway and an OpenVPN gateway with keys made for this run, a web server behind them that can be reached through
+tunnels alone, a client tunnel to each, and forwards to the web server at 127.0.0.1:33000 (IKEv2) and 127.0.0.1:33001
+(OpenVPN), or the next free ports. It fetches the page over both, says step by step what happens, and stays up for you to try
+it. It needs no root, no network and no configuration, writes no file, and leaves nothing behind.";
+
+const DEMO_EXIT_CODES: &str = "\
+Exit codes:
+    0  the page came through both tunnels, and --once or SIGTERM or SIGHUP ended it
+    7  no local port is free
+  130  ended by Ctrl-C
+  and others, with a line that says what went wrong, as `adit forward` has them
+";
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -243,7 +318,7 @@ mod tests {
         for line in [before, behind] {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
             assert_eq!((arguments.log_format, arguments.verbose), (LogFormat::Json, 1));
-            let Command::Forward(forward) = arguments.command;
+            let Command::Forward(forward) = arguments.command else { panic!("another command") };
             assert_eq!(forward.forwards.len(), 2);
         }
     }

@@ -3,16 +3,23 @@
 //! `adit forward --config office.ovpn -L 8080:192.168.100.30:80` listens on this machine, and what connects there reaches a
 //! host behind the VPN gateway, be that an OpenVPN server or, as `--ikev2 HOST` or a TOML file has it, an IKEv2 one. It needs no rights, no TUN device and no routes.
 //!
-//! Standard output has one line for each forward, once the tunnel is up; everything else goes to standard error.
+//! `adit serve --config serve.toml` is the other end: a gateway for labs, tests and small sites. `adit demo` has both ends in one
+//! process, on loopback, and shows what they do.
+//!
+//! Standard output has one line for each forward, once the tunnel is up, or for each address of a gateway, once it is listened
+//! to; everything else goes to standard error. Only the demo shows its log itself.
 #![forbid(unsafe_code)]
 
 mod arguments;
 mod config;
+mod demo;
 mod error;
 mod forward;
 mod log;
 mod prompt;
 mod run;
+mod serve;
+mod signals;
 mod spec;
 mod terminal;
 

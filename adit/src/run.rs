@@ -1,6 +1,6 @@
-//! What `adit forward` does, from its start to its exit code.
+//! From the command line to the exit code; and what `adit forward` does in between.
 
-use std::{ffi::OsString, io::Write};
+use std::{ffi::OsString, future::Future, io::Write};
 
 use adit_driver::{Any, Builder, Client, Failure};
 use clap::Parser;
@@ -8,10 +8,13 @@ use clap::Parser;
 use crate::{
     arguments::{Arguments, Command, Forward, LogFormat},
     config::{self, Configuration},
+    demo,
     error::{Error, Exit},
     forward::{self, Listener},
     log,
     prompt::Person,
+    serve,
+    signals::Signals,
     terminal::Terminal,
 };
 
@@ -28,10 +31,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
         }
     };
     log::start(&arguments);
-    let Command::Forward(forward) = &arguments.command;
     // A question may be open when the program ends.
     let _terminal = Terminal::save();
-    match prepare_and_forward(forward, adjust) {
+    let ended = match &arguments.command {
+        Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
+        Command::Serve(arguments) => on_one_thread(serve::run(arguments)),
+        Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
+    };
+    match ended {
         Ok(exit) => exit,
         Err(error) => {
             report(&error, arguments.log_format);
@@ -40,13 +47,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     }
 }
 
-fn prepare_and_forward(arguments: &Forward, adjust: impl FnOnce(&mut Configuration)) -> Result<Exit, Error> {
-    // One thread: one tunnel is one task, and waking another core for each packet costs more than its encryption.
+/// One thread: one tunnel is one task, and waking another core for each packet costs more than its encryption.
+fn on_one_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::new(Exit::Other, format!("no runtime: {error}")))?;
-    let result = runtime.block_on(forward(arguments, adjust));
+    let result = runtime.block_on(command);
     // Neither a name server that does not answer nor an open question may hold up the end.
     runtime.shutdown_background();
     result
@@ -120,59 +127,4 @@ fn report(error: &Error, format: LogFormat) {
             tracing::error!(exit_code = error.exit().code(), hint = error.hint_text(), "{}", error.message());
         }
     }
-}
-
-/// Ctrl-C and, where they exist, SIGTERM and SIGHUP, which the end of a terminal brings.
-struct Signals {
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    /// None where whoever started us has us outlive the terminal.
-    #[cfg(unix)]
-    hangup: Option<tokio::signal::unix::Signal>,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> Result<Self, Error> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let failed = |error| Error::new(Exit::Other, format!("signals: {error}"));
-        let interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let terminate = signal(SignalKind::terminate()).map_err(failed)?;
-        let hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup()).map_err(failed)?) };
-        Ok(Self { interrupt, terminate, hangup })
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) -> Exit {
-        tokio::select! {
-            Some(()) = self.interrupt.recv() => Exit::Interrupted,
-            Some(()) = self.terminate.recv() => Exit::Ok,
-            Some(()) = async { self.hangup.as_mut()?.recv().await } => Exit::Ok,
-            else => std::future::pending().await,
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> Result<Self, Error> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) -> Exit {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => Exit::Interrupted,
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-/// Whether we were started with SIGHUP ignored, as by `nohup`: listening to it would undo that. Known on Linux alone, from the
-/// mask in proc_pid_status(5), where bit 0 is signal 1.
-#[cfg(unix)]
-fn ignores_hangup() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }

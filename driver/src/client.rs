@@ -9,6 +9,7 @@ use std::{
 
 use adit_tunnel::{NetworkConfig, Prompt, Random};
 use tokio::sync::broadcast;
+use tracing::Instrument;
 
 use crate::{
     active::Env,
@@ -58,7 +59,8 @@ impl<P: Protocol> Builder<P> {
     pub fn start(self) -> Client {
         let shared = Arc::new(Shared::new(self.options, OsRandom.next_u64()));
         let env = Env::new(Arc::clone(&shared), self.prompter);
-        tokio::spawn(supervisor::run(self.protocol, env));
+        // Whoever starts it says in a span which tunnel speaks.
+        tokio::spawn(supervisor::run(self.protocol, env).in_current_span());
         Client { handle: Arc::new(Handle { shared }) }
     }
 

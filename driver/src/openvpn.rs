@@ -7,11 +7,12 @@ use std::{
 };
 
 use adit_tunnel::{Epoch, Path, Random};
-use openvpn::{Carry, Config, Session, SessionError};
+use openvpn::{Carry, Config, Server, ServerConfig, Session, SessionError};
 
 use crate::{
     error::{Failure, FailureKind, Stage},
     protocol::{Protocol, Remote, RetryPolicy, SocketOptions},
+    random::{clocks, os_randoms},
 };
 
 /// Makes OpenVPN tunnels of one configuration, and hands what one of them learnt (a token, the answer to a challenge) to the
@@ -32,6 +33,13 @@ impl From<Config> for OpenVpn {
     fn from(config: Config) -> Self {
         Self::from(Arc::new(config))
     }
+}
+
+/// The answering end, for [`crate::gateway::Gateway::start`]: with the randomness and the clocks of the operating system.
+#[must_use]
+pub fn server(config: impl Into<Arc<ServerConfig>>) -> Server {
+    let (epoch, now) = clocks();
+    Server::new(config.into(), os_randoms(), epoch, now)
 }
 
 /// OpenVPN 2.6 doubles its waits from the fifth round over all gateways on (`init.c`, `socket_restart_pause`).

@@ -28,7 +28,7 @@ pub(crate) struct Established {
     pub(crate) children: Vec<ChildSa>,
     /// The child whose sealer the owner has, by its SPI of ours.
     sealing: Option<u32>,
-    wanted: BTreeSet<Wanted>,
+    pub(crate) wanted: BTreeSet<Wanted>,
     /// What the owner was last told.
     pub(crate) network: NetworkConfig,
     /// What the gateway gave us in the handshake, for as long as the IKE SA and its successors live.
@@ -42,8 +42,8 @@ pub(crate) struct Established {
     /// How the gateway sees us.
     pub(crate) baseline: Baseline,
     traffic: Traffic,
-    /// Since when the gateway has answered nothing but TEMPORARY_FAILURE.
-    failing_since: Option<Instant>,
+    /// Since when the peer has answered nothing but TEMPORARY_FAILURE, and how often.
+    failing: Option<(Instant, u32)>,
     /// When the gateway closed children of its own accord, of late.
     closed_children: Vec<Instant>,
     /// Another association carries the packets; this one is being deleted.
@@ -118,7 +118,7 @@ impl Established {
             answered_at: cx.path.remote.ip(),
             baseline: Baseline::Unknown,
             traffic,
-            failing_since: None,
+            failing: None,
             closed_children: Vec::new(),
             superseded: false,
             needs_reauthentication: false,
@@ -266,7 +266,7 @@ impl Established {
             return Err(PeerMisbehaved::CannotReadUs.into());
         }
         if message.notify(NotifyType::TEMPORARY_FAILURE).is_none() {
-            self.failing_since = None;
+            self.failing = None;
         }
         match exchange {
             Exchange::CreateChild(exchange) => self.on_child_created(cx, *exchange, message),
@@ -305,9 +305,12 @@ impl Established {
         if deletes_ike && let Some(sa) = self.sa(spi) {
             // Kept for a while: the peer asks again if our answer is lost. What we asked for here is never answered now.
             sa.role = Role::Replaced;
-            sa.exchange = None;
+            let unfinished = sa.exchange.take();
             sa.ike.response_taken(cx);
             cx.set(Timer::Abandon(spi), DELETED_LINGER);
+            if let Some(unfinished) = unfinished {
+                self.want_again(&unfinished);
+            }
         }
         then
     }
@@ -449,8 +452,10 @@ impl Established {
 
     /// TEMPORARY_FAILURE: the same again, a little later (RFC 7296 §2.25).
     pub(crate) fn try_again_later(&mut self, cx: &mut Context<'_>, wanted: Wanted) -> Outcome<()> {
-        let since = *self.failing_since.get_or_insert(cx.now);
-        if cx.now.saturating_duration_since(since) > LONGEST_TEMPORARY_FAILURE {
+        let (since, times) = self.failing.map_or((cx.now, 1), |(since, times)| (since, times.saturating_add(1)));
+        self.failing = Some((since, times));
+        // Who sleeps for hours between two of them has not been refused for hours.
+        if cx.now.saturating_duration_since(since) > LONGEST_TEMPORARY_FAILURE && times > MANY_TEMPORARY_FAILURES {
             return Err(PeerMisbehaved::TemporaryForever.into());
         }
         self.wanted.insert(wanted);
@@ -582,6 +587,8 @@ const TRIES_BEFORE_OTHERS: u32 = 3;
 const TEMPORARY_WAIT: Duration = Duration::from_secs(2);
 /// "Several minutes" (RFC 7296 §2.25).
 const LONGEST_TEMPORARY_FAILURE: Duration = Duration::from_secs(180);
+/// Far fewer than fit into that time.
+const MANY_TEMPORARY_FAILURES: u32 = 20;
 /// So many children may be closed by the peer…
 const MAX_CLOSED_CHILDREN: usize = 3;
 /// … within this time.

@@ -2,6 +2,7 @@
 
 mod esp_open;
 mod message;
+mod responder;
 mod session;
 
 /// Takes any bytes.
@@ -15,12 +16,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("esp_open", esp_open),
     ("ike_message", ike_message),
     ("ike_payloads_inside_sk", ike_payloads_inside_sk),
+    ("responder", responder),
     ("session", session),
 ];
 
 pub use self::{
     esp_open::esp_open,
     message::{ike_message, ike_payloads_inside_sk},
+    responder::responder,
     session::session,
 };
 pub use crate::eap::{

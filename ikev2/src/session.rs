@@ -48,6 +48,8 @@ pub struct Session {
     /// An association that was replaced, until it is deleted.
     retiring: Option<Box<Established>>,
     carry: Carry,
+    /// Our address has changed in the midst of a handshake: the gateway may have taken the one before for ours.
+    moved: bool,
     /// In a row.
     renewals_failed: u32,
     dropped: u64,
@@ -105,6 +107,7 @@ impl Session {
             renewal: None,
             retiring: None,
             carry,
+            moved: false,
             renewals_failed: 0,
             dropped: 0,
         };
@@ -216,6 +219,7 @@ impl Session {
 
     fn on_completed(&mut self, now: Instant, completed: Completed) {
         self.renewals_failed = 0;
+        let moved = mem::take(&mut self.moved);
         self.carry.ended_by_gateway = false;
         self.carry.signatures_refused = completed.purpose.signatures_refused;
         self.carry.addresses = completed.network.addresses.iter().map(adit_tunnel::IpNet::address).collect();
@@ -226,7 +230,10 @@ impl Session {
             schedule_reauthentication(&mut cx, lifetime);
         }
         cx.out.events.push_back(Event::Up(completed.network.clone()));
-        let established = Established::new(&mut cx, completed);
+        let mut established = Established::new(&mut cx, completed);
+        if moved {
+            established.on_local_change(&mut cx);
+        }
         self.state = State::Established(Box::new(established));
     }
 
@@ -487,14 +494,19 @@ impl Tunnel for Session {
     fn handle_path(&mut self, now: Instant, path: &Path) {
         self.path.local = path.local;
         let (mut cx, state, renewal, _) = self.parts(now);
+        let mut moved = renewal.is_some();
         if let Some(handshake) = renewal {
             handshake.start_again(&mut cx);
         }
         match state {
-            State::Handshake(handshake) => handshake.start_again(&mut cx),
+            State::Handshake(handshake) => {
+                handshake.start_again(&mut cx);
+                moved = true;
+            }
             State::Established(established) => established.on_local_change(&mut cx),
             State::Leaving(_) | State::Closing(_) | State::Closed => {}
         }
+        self.moved |= moved;
     }
 
     fn handle_answer(&mut self, _: Instant, _: Answer) {

@@ -48,8 +48,7 @@ impl Gateway {
         for (file, text) in secrets {
             client_file(&rig.dir.join(file), &format!("{text}\n"))?;
         }
-        let text = table.replace("@PKI", &rig.pki.path("").display().to_string());
-        let file = client_file(&rig.dir.join("serve.toml"), &text)?;
+        let file = client_file(&rig.dir.join("serve.toml"), &with_files(rig, table)?)?;
         let mut command = match out {
             WayOut::Sockets => {
                 let mut command = unprivileged_at(rig, Place::Gateway, false);
@@ -79,6 +78,19 @@ impl Gateway {
         ensure!(self.process.count("panicked at") == 0, "the gateway panicked");
         Ok(())
     }
+}
+
+/// The table with files of its own in place of those of the PKI, which only root can read.
+fn with_files(rig: &Rig, table: &str) -> Result<String> {
+    let mut parts = table.split("@PKI/");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (path, rest) = part.split_once('"').context("the path of a file ends with a quotation mark")?;
+        let name = path.replace('/', "-");
+        client_file(&rig.dir.join(&name), &std::fs::read_to_string(rig.pki.path(path))?)?;
+        text += &format!("{name}\"{rest}");
+    }
+    Ok(text)
 }
 
 /// A client of somebody else at a place of the network, whose kernel routes to the lan through it.

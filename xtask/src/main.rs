@@ -83,9 +83,8 @@ fn test(steps: &mut Steps) -> Result<()> {
     steps.cargo("features", &["clippy", "-p", "openvpn", "--no-default-features", "--", "-D", "warnings"], &[])?;
     // Everything at once and in one profile: tests, programs and rig share what is built.
     steps.cargo("build", &["build", "--workspace", "--all-targets"], &[])?;
-    // Simulations are the tests with that word in their path.
     steps.cargo("tests", &["test", "--workspace", "--", "--skip", "simulation"], &[])?;
-    steps.cargo("simulations", &["test", "--workspace", "--lib", "--tests", "simulation"], &[])?;
+    soak::simulations(steps, "simulations", &[], &[])?;
     steps.cargo("docs", &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
     steps.interop(&["run".to_owned()])
 }

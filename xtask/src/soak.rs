@@ -1,6 +1,6 @@
 //! The long suites: simulations with many seeds, deliberate faults, and interop cases that take ten minutes and more.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{
     build_interop, sabotage,
@@ -29,12 +29,22 @@ pub(crate) fn run(steps: &mut Steps, names: Vec<String>) -> Result<()> {
     Ok(())
 }
 
+/// Simulations are the tests with that word in their path. What is behind the number of seeds they say themselves.
+pub(crate) fn simulations(steps: &mut Steps, name: &str, profile: &[&str], envs: &[(&str, &str)]) -> Result<()> {
+    let tests = [&["test", "--workspace", "--lib", "--tests"], profile].concat();
+    let before = steps.passed();
+    steps.cargo(name, &[&tests[..], &["simulation"]].concat(), envs)?;
+    ensure!(steps.passed() > before, "there are no simulations");
+    Ok(())
+}
+
 fn simulate(steps: &mut Steps) -> Result<()> {
-    let args = ["test", "--workspace", "--profile", "simulate", "--lib", "--tests"];
-    steps.cargo("build simulations", &[&args[..], &["--no-run"]].concat(), &[])?;
+    let profile = ["--profile", "simulate"];
+    // On its own, so that the time of the simulations is theirs alone.
+    let build = [&["test", "--workspace", "--lib", "--tests"][..], &profile, &["--no-run"]].concat();
+    steps.cargo("build", &build, &[])?;
     say(&format!("{SEEDS} seeds for each variant, {STEPS} steps for each model"));
-    let envs = [("ADIT_TEST_SEEDS", SEEDS), ("ADIT_TEST_STEPS", STEPS)];
-    steps.cargo("simulate", &[&args[..], &["simulation"]].concat(), &envs)
+    simulations(steps, "simulate", &profile, &[("ADIT_TEST_SEEDS", SEEDS), ("ADIT_TEST_STEPS", STEPS)])
 }
 
 /// Every simulation with ten times as many seeds as in `test`.

@@ -349,9 +349,7 @@ impl<'a> Material<'a> {
     /// What MS-CHAPv2 needs: the hash if there is one.
     fn hashed(&mut self, user: &str) -> Result<MsChapV2Secret, Error> {
         let Some(given) = &self.draft.nt_hash else { return self.password(user).map(MsChapV2Secret::Password) };
-        let text = given.value.read("an NT hash").map_err(|error| of(given, error))?;
-        let hash = from_hex(text.expose()).filter(|hash| hash.expose().len() == 16);
-        hash.map(MsChapV2Secret::NtHash).ok_or_else(|| given.error("an NT hash has 32 hexadecimal digits"))
+        nt_hash(given).map(MsChapV2Secret::NtHash)
     }
 
     /// From where it was said to be, or from the environment, or from somebody.
@@ -374,31 +372,38 @@ impl<'a> Material<'a> {
 }
 
 /// The same error, with the place of what it is about.
-fn of<T>(given: &Given<T>, error: Error) -> Error {
+pub(super) fn of<T>(given: &Given<T>, error: Error) -> Error {
     error.within(&given.place)
 }
 
-fn content(given: &Given<Content>) -> Result<Secret, Error> {
+pub(super) fn content(given: &Given<Content>) -> Result<Secret, Error> {
     given.value.read().map_err(|error| of(given, error))
 }
 
-fn secret(given: Option<&Given<SecretSource>>, what: &str) -> Result<Option<Secret>, Error> {
+pub(super) fn secret(given: Option<&Given<SecretSource>>, what: &str) -> Result<Option<Secret>, Error> {
     given.map(|given| given.value.read(what).map_err(|error| of(given, error))).transpose()
 }
 
 /// Reads and takes apart.
-fn read<T>(given: &Given<Content>, parse: impl Fn(&[u8]) -> Result<T, KeyError>) -> Result<T, Error> {
+pub(super) fn read<T>(given: &Given<Content>, parse: impl Fn(&[u8]) -> Result<T, KeyError>) -> Result<T, Error> {
     parse(content(given)?.expose()).map_err(|error| given.error(format!("{}{error}", given.value.name())))
 }
 
-fn certificates(files: &[Given<Content>]) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(super) fn certificates(files: &[Given<Content>]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found: Result<Vec<_>, _> = files.iter().map(|file| read(file, adit_pki::certificates)).collect();
     found.map(|found| found.into_iter().flatten().collect())
 }
 
-fn revocation_lists(files: &[Given<Content>]) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+pub(super) fn revocation_lists(files: &[Given<Content>]) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
     let found: Result<Vec<_>, _> = files.iter().map(|file| read(file, adit_pki::revocation_lists)).collect();
     found.map(|found| found.into_iter().flatten().collect())
+}
+
+/// The NT hash of a password, in hexadecimal digits.
+pub(super) fn nt_hash(given: &Given<SecretSource>) -> Result<Secret, Error> {
+    let text = given.value.read("an NT hash").map_err(|error| of(given, error))?;
+    let hash = from_hex(text.expose()).filter(|hash| hash.expose().len() == 16);
+    hash.ok_or_else(|| given.error("an NT hash has 32 hexadecimal digits"))
 }
 
 /// Pairs of hexadecimal digits.

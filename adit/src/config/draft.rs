@@ -14,6 +14,10 @@ use serde::Deserialize;
 use super::files::{Content, SecretSource};
 use crate::error::{Error, Exit};
 
+/// How proposals are written.
+pub(super) const IKE_EXAMPLE: &str = "aes256gcm16-prfsha384-ecp384,aes128-sha256-x25519";
+pub(super) const ESP_EXAMPLE: &str = "aes256gcm16,aes128-sha256";
+
 /// The port of IKE.
 const IKE_PORT: u16 = 500;
 
@@ -149,7 +153,7 @@ impl<T> Given<T> {
 
 impl<T: AsRef<str>> Given<T> {
     /// Makes proposals of a text.
-    fn proposals<U>(&self, example: &str) -> Result<U, Error>
+    pub(super) fn proposals<U>(&self, example: &str) -> Result<U, Error>
     where
         U: FromStr<Err: fmt::Display>,
     {
@@ -214,14 +218,14 @@ impl Draft {
     }
 
     pub(super) fn set_ike_proposals(&mut self, text: Given<String>) -> Result<(), Error> {
-        let proposals: IkeProposals = text.proposals("aes256gcm16-prfsha384-ecp384,aes128-sha256-x25519")?;
+        let proposals: IkeProposals = text.proposals(IKE_EXAMPLE)?;
         self.ike_proposals = Some(text);
         self.set(|settings| settings.ike_proposals = proposals);
         Ok(())
     }
 
     pub(super) fn set_esp_proposals(&mut self, text: Given<String>) -> Result<(), Error> {
-        let proposals: EspProposals = text.proposals("aes256gcm16,aes128-sha256")?;
+        let proposals: EspProposals = text.proposals(ESP_EXAMPLE)?;
         self.esp_proposals = Some(text);
         self.set(|settings| settings.esp_proposals = proposals);
         Ok(())

@@ -6,6 +6,8 @@ mod files;
 mod flags;
 mod ovpn;
 mod schema;
+pub(crate) mod serve;
+mod source;
 mod sswan;
 mod tables;
 #[cfg(test)]

@@ -22,9 +22,27 @@ pub(super) enum Kind {
     Number(i64, i64),
     Secret,
     Table(&'static [(&'static str, Self)]),
+    /// A list of tables; a single one stands for a list of one.
+    Tables(&'static [(&'static str, Self)]),
+    /// A table of tables, each under a name that is free to choose.
+    Named(&'static [(&'static str, Self)]),
 }
 
-use Kind::{Choice, Choices, Flag, Number, Secret, Table, Text, Texts};
+use Kind::{Choice, Choices, Flag, Named, Number, Secret, Table, Tables, Text, Texts};
+
+/// How mistakes are spoken of in a kind of file.
+pub(super) struct Manner {
+    /// The example that has every key.
+    pub(super) example: &'static str,
+    /// What to write for a secret.
+    pub(super) secret: &'static str,
+}
+
+/// Files of connections.
+pub(super) const CONNECTION: Manner = Manner {
+    example: "examples/connections.toml",
+    secret: "write `{ file = \"…\" }` or `{ env = \"…\" }`, or leave it away to be asked",
+};
 
 /// A mistake, where it is, and what can be done about it. Never quotes a value that may be a secret.
 #[derive(Debug)]
@@ -101,27 +119,42 @@ const ALIASES: &[(&str, &str)] = &[
     ("p12", "`pkcs12`"),
     ("username", "`user`"),
     ("config", "`profile`"),
+    ("user", "`users.NAME = { password = { file = \"…\" } }`"),
+    ("users_file", "`users.NAME = { password = { file = \"…\" } }`"),
+    ("ca", "`client_ca`"),
+    ("crl", "`client_crl`"),
+    ("local_id", "`identity`"),
+    ("local", "`listen`"),
+    ("port", "`listen`"),
+    ("bind", "`listen`"),
+    ("rightsourceip", "`pool`"),
+    ("local_ts", "`routes`"),
+    ("cipher", "`data_ciphers_fallback`"),
+    ("verify_client_cert", "`client_certificate`"),
 ];
 
 /// So many keys are named where none is near.
 const KEYS_NAMED: usize = 10;
 
-const SECRET_HINT: &str = "write `{ file = \"…\" }` or `{ env = \"…\" }`, or leave it away to be asked";
-
 /// Checks every key, and makes lists of single texts.
-pub(super) fn check(table: &mut DeTable<'_>, keys: &[(&str, Kind)], within: &str) -> Result<(), Mistake> {
+pub(super) fn check(
+    table: &mut DeTable<'_>,
+    keys: &[(&str, Kind)],
+    within: &str,
+    manner: &Manner,
+) -> Result<(), Mistake> {
     for (key, value) in table.iter_mut() {
         let name = key.get_ref().as_ref();
         let Some((_, kind)) = keys.iter().find(|(known, _)| *known == name) else {
             let problem = format!("unknown key `{within}{}`", name.escape_debug());
-            return Err(Mistake { span: key.span(), problem, hint: meant(name, keys) });
+            return Err(Mistake { span: key.span(), problem, hint: meant(name, keys, manner) });
         };
-        of_kind(value, *kind, &format!("{within}{name}"))?;
+        of_kind(value, *kind, &format!("{within}{name}"), manner)?;
     }
     Ok(())
 }
 
-fn of_kind(value: &mut Spanned<DeValue<'_>>, kind: Kind, name: &str) -> Result<(), Mistake> {
+fn of_kind(value: &mut Spanned<DeValue<'_>>, kind: Kind, name: &str, manner: &Manner) -> Result<(), Mistake> {
     let span = value.span();
     let wrong = |wanted: String, hint: &str| {
         let problem = format!("`{name}` has to be {wanted}");
@@ -143,28 +176,50 @@ fn of_kind(value: &mut Spanned<DeValue<'_>>, kind: Kind, name: &str) -> Result<(
             Some(text) if choices.contains(&text) => Ok(()),
             _ => Err(wrong(format!("one of {}", quoted(choices)), &format!("write `{name} = \"{}\"`", choices[0]))),
         },
-        Texts => each(value, name, Text),
-        Choices(choices) => each(value, name, Choice(choices)),
+        Texts => each(value, name, Text, manner),
+        Choices(choices) => each(value, name, Choice(choices), manner),
         Table(keys) => {
             let DeValue::Table(table) = value.get_mut() else {
                 return Err(wrong("a table".into(), &format!("write `{name} = {{ {} = … }}`", keys[0].0)));
             };
-            check(table, keys, &format!("{name}."))
+            check(table, keys, &format!("{name}."), manner)
+        }
+        Tables(keys) => {
+            let hint = format!("write `{name} = [{{ {} = … }}]`", keys[0].0);
+            if value.get_ref().is_table() {
+                list_of_one(value);
+            }
+            let DeValue::Array(list) = value.get_mut() else { return Err(wrong("a list of tables".into(), &hint)) };
+            list.iter_mut().try_for_each(|value| {
+                let DeValue::Table(table) = value.get_mut() else {
+                    return Err(wrong("a list of tables".into(), &hint));
+                };
+                check(table, keys, &format!("{name}."), manner)
+            })
+        }
+        Named(keys) => {
+            let hint = format!("write `{name}.NAME = {{ {} = … }}`", keys[0].0);
+            let DeValue::Table(tables) = value.get_mut() else { return Err(wrong("a table of tables".into(), &hint)) };
+            tables.iter_mut().try_for_each(|(_, value)| {
+                let span = value.span();
+                let DeValue::Table(table) = value.get_mut() else {
+                    return Err(Mistake { span, ..wrong("a table of tables".into(), &hint) });
+                };
+                check(table, keys, &format!("{name}."), manner)
+            })
         }
         Secret => secret(value.get_ref()).map_err(|problem| {
             let problem = format!("`{name}`: {problem}");
-            Mistake { span, problem, hint: SECRET_HINT.to_owned() }
+            Mistake { span, problem, hint: manner.secret.to_owned() }
         }),
     }
 }
 
 /// One text, or a list of them: then a list.
-fn each(value: &mut Spanned<DeValue<'_>>, name: &str, kind: Kind) -> Result<(), Mistake> {
+fn each(value: &mut Spanned<DeValue<'_>>, name: &str, kind: Kind, manner: &Manner) -> Result<(), Mistake> {
     let span = value.span();
     if value.get_ref().is_str() {
-        let mut list = DeArray::new();
-        list.push(value.clone());
-        *value.get_mut() = DeValue::Array(list);
+        list_of_one(value);
     }
     let DeValue::Array(list) = value.get_mut() else {
         let problem = format!("`{name}` has to be a list of texts");
@@ -175,8 +230,14 @@ fn each(value: &mut Spanned<DeValue<'_>>, name: &str, kind: Kind) -> Result<(), 
             let problem = format!("`{name}` has to be a list of texts");
             Err(Mistake { span: value.span(), problem, hint: "put each into quotation marks".to_owned() })
         }
-        _ => of_kind(value, kind, name),
+        _ => of_kind(value, kind, name, manner),
     })
+}
+
+fn list_of_one(value: &mut Spanned<DeValue<'_>>) {
+    let mut list = DeArray::new();
+    list.push(value.clone());
+    *value.get_mut() = DeValue::Array(list);
 }
 
 /// What is wrong with the name of a secret.
@@ -198,7 +259,7 @@ fn secret(value: &DeValue<'_>) -> Result<(), &'static str> {
 }
 
 /// What to write in place of an unknown key.
-fn meant(name: &str, keys: &[(&str, Kind)]) -> String {
+fn meant(name: &str, keys: &[(&str, Kind)], manner: &Manner) -> String {
     let is_key = |text: &str| keys.iter().any(|(key, _)| text.split('`').nth(1).is_some_and(|t| t.starts_with(key)));
     if let Some((_, instead)) = ALIASES.iter().find(|(alias, instead)| *alias == name && is_key(instead)) {
         return format!("did you mean {instead}?");
@@ -208,7 +269,8 @@ fn meant(name: &str, keys: &[(&str, Kind)]) -> String {
         return format!("did you mean `{key}`?");
     }
     let names: Vec<_> = keys.iter().take(KEYS_NAMED).map(|(key, _)| *key).collect();
-    let more = if keys.len() > KEYS_NAMED { " and others (examples/connections.toml has them all)" } else { "" };
+    let more = format!(" and others ({} has them all)", manner.example);
+    let more = if keys.len() > KEYS_NAMED { more.as_str() } else { "" };
     format!("there are {}{more}", quoted(&names))
 }
 
@@ -246,10 +308,14 @@ mod tests {
             ("ike_proposal", "did you mean `ike_proposals`?"),
             ("liveness", "there are `remotes`, `ca`, "),
         ] {
-            let hint = meant(name, IKEV2);
+            let hint = meant(name, IKEV2, &CONNECTION);
             assert!(hint.starts_with(said), "{name}: {hint}");
         }
-        assert_eq!(meant("ca", OPENVPN), "there are `profile`, `user`, `password`, `passphrase`");
-        assert_eq!(meant("cert", OPENVPN), meant("ca", OPENVPN), "no key of the other protocol");
+        assert_eq!(meant("ca", OPENVPN, &CONNECTION), "there are `profile`, `user`, `password`, `passphrase`");
+        assert_eq!(
+            meant("cert", OPENVPN, &CONNECTION),
+            meant("ca", OPENVPN, &CONNECTION),
+            "no key of the other protocol"
+        );
     }
 }

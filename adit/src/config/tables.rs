@@ -11,7 +11,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     ops::Range,
     path::{Path, PathBuf},
     time::Duration,
@@ -19,15 +18,12 @@ use std::{
 
 use ikev2::{Retransmission, SignatureChoice, TlsVersion};
 use serde::Deserialize;
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue, ValueDeserializer},
-};
+use toml::Spanned;
 
 use super::{
     draft::{Auth, Draft, Given, Inner, Method, Tls, Ttls, Wording},
-    files::{Content, SecretSource, read},
     ovpn, schema,
+    source::{Protocol, RawTable, SecretTable, Section, Source},
 };
 use crate::error::{Error, Exit};
 
@@ -40,40 +36,20 @@ pub(super) enum Connection {
 
 /// Reads the file, all of it, and takes the connection of this name, or the only one.
 pub(super) fn load(path: &Path, name: Option<&str>) -> Result<Connection, Error> {
-    let shown = path.display();
-    let bytes = read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read {shown}: {error}")))?;
-    let text = String::from_utf8(bytes).map_err(|_| Error::new(Exit::Usage, format!("{shown}: this is not UTF-8")))?;
-    let beside = path.parent().unwrap_or_else(|| Path::new(""));
-    parse(&Source { name: shown.to_string(), text: &text, beside }, name)
-}
-
-/// The text of a file, for errors about it.
-struct Source<'a> {
-    name: String,
-    text: &'a str,
-    beside: &'a Path,
-}
-
-/// A table of the file, as its protocol has it.
-enum Table {
-    Ikev2(Box<Ikev2>),
-    OpenVpn(OpenVpn),
-}
-
-fn parse(source: &Source<'_>, name: Option<&str>) -> Result<Connection, Error> {
-    let mut tables = source.tables()?;
+    let source = Source::read(path)?;
+    let mut tables = source.tables(&SECTION, |raw| table(&source, raw))?;
     let name = match name {
         Some(name) => name.to_owned(),
-        None => source.only(&tables)?,
+        None => only(&source, &tables)?,
     };
     let Some((span, table)) = tables.remove(&name) else {
-        let error = Error::new(Exit::Usage, format!("{}: there is no connection `{name}`", source.name));
+        let error = Error::new(Exit::Usage, format!("{}: there is no connection `{name}`", source.name()));
         return Err(error.hint(format!("choose one of {}", list(&tables))));
     };
     match table {
         Table::Ikev2(table) => {
-            let place = format!("{} line {} (connection `{name}`)", source.name, source.line(&span));
-            table.into_draft(source, place).map(|draft| Connection::Ikev2(Box::new(draft)))
+            let place = format!("{} (connection `{name}`)", source.place(&span));
+            table.into_draft(&source, place).map(|draft| Connection::Ikev2(Box::new(draft)))
         }
         Table::OpenVpn(table) => {
             let login = match (table.user, table.password) {
@@ -83,133 +59,50 @@ fn parse(source: &Source<'_>, name: Option<&str>) -> Result<Connection, Error> {
                 }
             };
             let passphrase = table.passphrase.map(|secret| source.secret(secret).value);
-            Ok(Connection::OpenVpn(source.beside.join(table.profile), ovpn::Given { login, passphrase }))
+            Ok(Connection::OpenVpn(source.beside(&table.profile), ovpn::Given { login, passphrase }))
+        }
+    }
+}
+
+const SECTION: Section = Section { key: "connection", what: "connection", manner: &schema::CONNECTION };
+
+/// A table of the file, as its protocol has it.
+enum Table {
+    Ikev2(Box<Ikev2>),
+    OpenVpn(OpenVpn),
+}
+
+fn table(source: &Source, raw: RawTable<'_>) -> Result<Table, Error> {
+    match raw.protocol {
+        Protocol::Ikev2 => {
+            let needed = [("remotes", "`remotes = [\"vpn.example\"]`")];
+            source.checked(raw, schema::IKEV2, &needed).map(|table| Table::Ikev2(Box::new(table)))
+        }
+        Protocol::OpenVpn => {
+            let needed = [("profile", "`profile = \"office.ovpn\"`")];
+            source.checked(raw, schema::OPENVPN, &needed).map(Table::OpenVpn)
+        }
+    }
+}
+
+/// The name of the only connection.
+fn only(source: &Source, tables: &BTreeMap<String, (Range<usize>, Table)>) -> Result<String, Error> {
+    let mut names = tables.keys();
+    match (names.next(), names.next()) {
+        (Some(name), None) => Ok(name.clone()),
+        (None, _) => {
+            let error = Error::new(Exit::Usage, format!("{}: there is no connection in it", source.name()));
+            Err(error.hint("connections are described in [connection.NAME]"))
+        }
+        (Some(_), Some(_)) => {
+            let error = Error::new(Exit::Usage, format!("{}: there are several connections in it", source.name()));
+            Err(error.hint(format!("choose one of {} with --connection NAME", list(tables))))
         }
     }
 }
 
 fn list<T>(tables: &BTreeMap<String, T>) -> String {
     tables.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-}
-
-impl Source<'_> {
-    /// Every connection of the file, each valid in form.
-    fn tables(&self) -> Result<BTreeMap<String, (Range<usize>, Table)>, Error> {
-        let file = DeTable::parse(self.text).map_err(|error| self.error(&error))?;
-        let mut tables = BTreeMap::new();
-        for (key, value) in file.into_inner() {
-            if key.get_ref() != "connection" {
-                let problem = format!("unknown table `{}`", key.get_ref());
-                return Err(self.wrong(&key.span(), problem).hint("connections are described in [connection.NAME]"));
-            }
-            let span = value.span();
-            let DeValue::Table(connections) = value.into_inner() else {
-                return Err(self.wrong(&span, "`connection` is no table").hint("write [connection.NAME]"));
-            };
-            for (name, table) in connections {
-                tables.insert(name.get_ref().to_string(), (name.span(), self.table(name.get_ref(), table)?));
-            }
-        }
-        Ok(tables)
-    }
-
-    fn table(&self, name: &str, value: Spanned<DeValue<'_>>) -> Result<Table, Error> {
-        let span = value.span();
-        let DeValue::Table(mut table) = value.into_inner() else {
-            return Err(self.wrong(&span, format!("`{name}` is no connection")).hint("write [connection.NAME]"));
-        };
-        let Some(protocol) = table.remove("protocol") else {
-            let error = self.wrong(&span, format!("the connection `{name}` has no `protocol`"));
-            return Err(error.hint("add `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
-        };
-        let ikev2 = match protocol.get_ref().as_str() {
-            Some("ikev2") => true,
-            Some("openvpn") => false,
-            Some(_) | None => {
-                let error = self.wrong(&protocol.span(), "this protocol is unknown");
-                return Err(error.hint("write `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
-            }
-        };
-        let keys = if ikev2 { schema::IKEV2 } else { schema::OPENVPN };
-        schema::check(&mut table, keys, "").map_err(|mistake| self.mistake(mistake))?;
-        let needed = if ikev2 { "remotes" } else { "profile" };
-        if !table.contains_key(needed) {
-            let error = self.wrong(&span, format!("the connection `{name}` has no `{needed}`"));
-            let example = if ikev2 { "add `remotes = [\"vpn.example\"]`" } else { "add `profile = \"office.ovpn\"`" };
-            return Err(error.hint(example));
-        }
-        let deserializer = ValueDeserializer::from(Spanned::new(span, DeValue::Table(table)));
-        let table = if ikev2 {
-            Ikev2::deserialize(deserializer).map(|table| Table::Ikev2(Box::new(table)))
-        } else {
-            OpenVpn::deserialize(deserializer).map(Table::OpenVpn)
-        };
-        table.map_err(|error| self.error(&error))
-    }
-
-    /// The name of the only connection.
-    fn only(&self, tables: &BTreeMap<String, (Range<usize>, Table)>) -> Result<String, Error> {
-        let mut names = tables.keys();
-        match (names.next(), names.next()) {
-            (Some(name), None) => Ok(name.clone()),
-            (None, _) => {
-                let error = Error::new(Exit::Usage, format!("{}: there is no connection in it", self.name));
-                Err(error.hint("connections are described in [connection.NAME]"))
-            }
-            (Some(_), Some(_)) => {
-                let error = Error::new(Exit::Usage, format!("{}: there are several connections in it", self.name));
-                Err(error.hint(format!("choose one of {} with --connection NAME", list(tables))))
-            }
-        }
-    }
-
-    /// Counted from 1.
-    fn line(&self, span: &Range<usize>) -> usize {
-        self.text.get(..span.start).unwrap_or(self.text).matches('\n').count() + 1
-    }
-
-    fn place(&self, span: &Range<usize>) -> String {
-        format!("{} line {}", self.name, self.line(span))
-    }
-
-    fn wrong(&self, span: &Range<usize>, problem: impl fmt::Display) -> Error {
-        Error::new(Exit::Usage, format!("{}: {problem}", self.place(span)))
-    }
-
-    fn mistake(&self, mistake: schema::Mistake) -> Error {
-        self.wrong(&mistake.span, mistake.problem).hint(mistake.hint)
-    }
-
-    /// The parser's message never quotes the line: it may hold a secret.
-    fn error(&self, error: &toml::de::Error) -> Error {
-        match error.span() {
-            Some(span) => self.wrong(&span, error.message()),
-            None => Error::new(Exit::Usage, format!("{}: {}", self.name, error.message())),
-        }
-    }
-
-    fn given<T>(&self, value: Spanned<T>) -> Given<T> {
-        let place = self.place(&value.span());
-        Given::new(value.into_inner(), place)
-    }
-
-    fn file(&self, path: Spanned<PathBuf>) -> Given<Content> {
-        let Given { value, place } = self.given(path);
-        Given::new(Content::File(self.beside.join(value)), place)
-    }
-
-    fn files(&self, paths: Vec<Spanned<PathBuf>>) -> Vec<Given<Content>> {
-        paths.into_iter().map(|path| self.file(path)).collect()
-    }
-
-    fn secret(&self, secret: Spanned<SecretTable>) -> Given<SecretSource> {
-        let Given { value, place } = self.given(secret);
-        let source = match value {
-            SecretTable::File(path) => SecretSource::File(self.beside.join(path)),
-            SecretTable::Variable(name) => SecretSource::Variable(name),
-        };
-        Given::new(source, place)
-    }
 }
 
 /// `protocol = "openvpn"`.
@@ -286,14 +179,14 @@ struct TtlsTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RetransmitTable {
+pub(super) struct RetransmitTable {
     first_ms: Option<u32>,
     limit_ms: Option<u32>,
     tries: Option<u32>,
 }
 
 #[derive(Deserialize, Clone, Copy)]
-enum Version {
+pub(super) enum Version {
     #[serde(rename = "1.2")]
     V1_2,
     #[serde(rename = "1.3")]
@@ -302,7 +195,7 @@ enum Version {
 
 #[derive(Deserialize, Clone, Copy)]
 #[serde(rename_all = "kebab-case")]
-enum Signature {
+pub(super) enum Signature {
     Auto,
     RsaPkcs1,
     RsaPss,
@@ -310,7 +203,7 @@ enum Signature {
 }
 
 impl Ikev2 {
-    fn into_draft(self, source: &Source<'_>, place: String) -> Result<Draft, Error> {
+    fn into_draft(self, source: &Source, place: String) -> Result<Draft, Error> {
         let mut draft = Draft::new(place, Wording::Keys);
         let texts = |texts: Vec<Spanned<String>>| texts.into_iter().map(|text| source.given(text));
         draft.remotes = texts(self.remotes).map(|text| text.remote()).collect::<Result<_, _>>()?;
@@ -378,7 +271,7 @@ impl Ikev2 {
 }
 
 impl RetransmitTable {
-    fn apply(&self, schedule: &mut Retransmission) {
+    pub(super) fn apply(&self, schedule: &mut Retransmission) {
         let milliseconds = |value: u32| Duration::from_millis(value.into());
         schedule.first = self.first_ms.map_or(schedule.first, milliseconds);
         schedule.limit = self.limit_ms.map_or(schedule.limit, milliseconds);
@@ -387,7 +280,7 @@ impl RetransmitTable {
 }
 
 impl Version {
-    const fn of(self) -> TlsVersion {
+    pub(super) const fn of(self) -> TlsVersion {
         match self {
             Self::V1_2 => TlsVersion::V1_2,
             Self::V1_3 => TlsVersion::V1_3,
@@ -396,7 +289,7 @@ impl Version {
 }
 
 impl Signature {
-    const fn choice(self) -> SignatureChoice {
+    pub(super) const fn choice(self) -> SignatureChoice {
         match self {
             Self::Auto => SignatureChoice::Auto,
             Self::RsaPkcs1 => SignatureChoice::RsaPkcs1,
@@ -404,13 +297,4 @@ impl Signature {
             Self::Method1 => SignatureChoice::Method1,
         }
     }
-}
-
-/// `{ file = "…" }` or `{ env = "…" }`: no secret stands in the file itself.
-#[derive(Deserialize)]
-enum SecretTable {
-    #[serde(rename = "file")]
-    File(PathBuf),
-    #[serde(rename = "env")]
-    Variable(String),
 }

@@ -51,6 +51,29 @@ impl Listener {
         Ok(listeners)
     }
 
+    /// Binds the first of these local ports that no other program uses.
+    pub(crate) fn bind_first(specs: impl IntoIterator<Item = ForwardSpec>) -> Result<Self, Error> {
+        let mut taken = Error::new(Exit::LocalSocket, "there is no port to choose from");
+        for spec in specs {
+            match bind(&spec) {
+                Ok((address, socket)) => return Ok(Self { address, target: spec.target, socket }),
+                Err(error) => {
+                    let stop = error.kind() != io::ErrorKind::AddrInUse;
+                    taken = Error::new(Exit::LocalSocket, format!("cannot listen on {}: {error}", spec.bind));
+                    if stop {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(taken)
+    }
+
+    /// The local address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Binds the local port. What connects to it before [`Self::serve`] waits. `ours` says whether an earlier forward takes
     /// that port.
     fn bind(spec: &ForwardSpec, ours: bool) -> Result<Self, Error> {

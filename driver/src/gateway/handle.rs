@@ -4,6 +4,7 @@ use std::{fmt, io, net::SocketAddr, sync::Arc, time::Instant};
 
 use adit_tunnel::{IpNet, Listener, PeerId, Transport};
 use tokio::sync::broadcast;
+use tracing::Instrument;
 
 use super::{
     Options, TunOptions, WayOut,
@@ -58,10 +59,11 @@ impl Gateway {
         };
         let shared = Arc::new(Shared::new(receivers.local_addresses(), name, ready));
         for (transport, address) in &shared.addresses {
-            tracing::info!("listening to {transport} {address}");
+            tracing::debug!("listening to {transport} {address}");
         }
         let env = Env::new(options, out, outer, Arc::clone(&shared));
-        tokio::spawn(Task::new(listener, receivers, device, env).run());
+        // Whoever starts it says in a span which gateway speaks.
+        tokio::spawn(Task::new(listener, receivers, device, env).run().in_current_span());
         Ok(Self { handle: Arc::new(Handle { shared }) })
     }
 

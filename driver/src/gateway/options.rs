@@ -21,7 +21,8 @@ pub struct Options {
     pub authenticator: Arc<dyn Authenticator>,
     /// Where packets of peers go.
     pub exit: WayOut,
-    /// One tunnel for each identity: a new one closes the older ones, as if the peer had said that it is alone.
+    /// One tunnel for each identity: a new one closes the older ones, as if the peer had said that it is alone. OpenVPN's
+    /// clients cannot say so, and its servers take it for granted unless they have `duplicate-cn`.
     pub single: bool,
     /// Bounds.
     pub limits: Limits,

@@ -266,6 +266,15 @@ impl Outer {
         }
     }
 
+    /// Has a stream send what waits for it when its turn comes. All UDP sockets send at the end of every turn.
+    pub(super) fn remind(&self, line: Line) {
+        if let Line::Stream(id) = line
+            && let Some(stream) = self.streams.get(&id)
+        {
+            stream.waker.wake_by_ref();
+        }
+    }
+
     /// Sends what waits for all UDP sockets. Whether all of it was sent.
     pub(super) fn flush_sockets(&mut self, cx: &mut Context<'_>) -> bool {
         let blocked = self.sockets.iter_mut().filter_map(|socket| (!socket.flush(cx)).then_some(())).count();

@@ -198,7 +198,7 @@ impl<T: Answering> Peer<T> {
         env.stats.times_up += 1;
         env.stats.peers_up += 1;
         let peer = self.describe();
-        tracing::info!(
+        tracing::debug!(
             peer = peer.identity.as_deref().unwrap_or("unknown"), remote = %self.path.remote, addresses = ?peer.addresses, "up"
         );
         env.shared.publish(Event::Up(peer));
@@ -390,7 +390,7 @@ impl<T: Answering> Peer<T> {
         if let Line::Stream(stream) = self.line {
             env.outer.end_stream(now, stream);
         }
-        tracing::info!(
+        tracing::debug!(
             peer = peer.identity.as_deref().unwrap_or("unknown"), remote = %self.path.remote, "gone: {failure}"
         );
         env.shared.publish(Event::Down(peer, failure));
@@ -406,6 +406,7 @@ impl<T: Answering> Peer<T> {
         let write = &mut |space: &mut [u8]| space.copy_from_slice(packet);
         sealed.note(batch.seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range)));
         env.stats.add(sealed);
+        env.outer.remind(self.line);
         true
     }
 

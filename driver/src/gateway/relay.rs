@@ -37,6 +37,8 @@ pub(super) struct Relay {
     /// Where datagrams are put on their way, one at a time.
     scratch: Arc<Mutex<Vec<u8>>>,
     mtu: u16,
+    /// Nothing begins any more.
+    closing: bool,
 }
 
 /// What tasks need.
@@ -54,7 +56,7 @@ const DATAGRAMS_A_TURN: usize = 32;
 impl Relay {
     pub(super) fn new(config: StackConfig, mtu: u16, seed: u64) -> Self {
         let inside = Arc::new(Inside::new(Stack::new(config, seed)));
-        Self { inside, tasks: JoinSet::new(), scratch: Arc::default(), mtu }
+        Self { inside, tasks: JoinSet::new(), scratch: Arc::default(), mtu, closing: false }
     }
 
     /// The peer has other addresses or sizes now.
@@ -103,6 +105,7 @@ impl Relay {
 
     /// Ends all connections: the peer gets resets, the hosts, too.
     pub(super) fn reset(&mut self) {
+        self.closing = true;
         {
             let mut inner = self.inside.lock();
             let Inner { stack, connections, arrivals, .. } = &mut *inner;
@@ -122,6 +125,10 @@ impl Relay {
         match arrival {
             Arrival::Connection(id) => {
                 let Some((connection, ends)) = Connection::incoming(inside, id) else { return };
+                // Dropped, it is refused.
+                if self.closing {
+                    return;
+                }
                 let counted = Counted::connection(means.counts);
                 self.tasks.spawn(async move {
                     relay_connection(connection, ends.local, exit, timeout).await;
@@ -130,6 +137,9 @@ impl Relay {
             }
             Arrival::Association(id) => {
                 let Some(association) = Association::new(inside, id, &self.scratch) else { return };
+                if self.closing {
+                    return;
+                }
                 let counted = Counted::association(means.counts);
                 self.tasks.spawn(async move {
                     relay_datagrams(association, exit, timeout).await;

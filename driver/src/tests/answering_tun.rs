@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     answering::{connect, gateway_options, until},
-    soon,
+    answering_openvpn, soon,
     toy_gateway::ToyListener,
 };
 use crate::{
@@ -114,6 +114,27 @@ async fn inside() {
         }
     };
     soon(gone).await;
+    a_packet_of_the_device_waits_for_nothing_on_a_stream().await;
+}
+
+/// Nothing else is on its way that would have the stream send it: OpenVPN's first ping comes after 10 s.
+async fn a_packet_of_the_device_waits_for_nothing_on_a_stream() {
+    let mut options = gateway_options(Transport::Tcp);
+    options.exit = WayOut::Tun(TunOptions { name: Some("adit-test".to_owned()), mtu: 1400 });
+    let (gateway, ca) = answering_openvpn::start(options);
+    let ann = answering_openvpn::connect(&gateway, &ca, "secret").await.unwrap();
+    let socket = UdpSocket::bind("10.9.0.1:0").await.unwrap();
+    let inside = soon(ann.bind_udp()).await.unwrap();
+    inside.send_to(b"hello", socket.local_addr().unwrap()).unwrap();
+    let mut buffer = [0; 100];
+    let (_, source) = soon(socket.recv_from(&mut buffer)).await.unwrap();
+    for _ in 0..3 {
+        socket.send_to(b"and back", source).await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(5), inside.recv_from(&mut buffer)).await;
+        let (length, _) = answer.expect("before the next ping").unwrap();
+        assert_eq!(&buffer[..length], b"and back");
+    }
+    soon(gateway.close()).await;
 }
 
 async fn echo(client: &Client, at: SocketAddr, byte: u8) {

@@ -2,6 +2,7 @@
 
 mod answering;
 mod answering_ikev2;
+mod answering_openvpn;
 mod answering_peers;
 #[cfg(target_os = "linux")]
 mod answering_tun;

@@ -11,7 +11,7 @@ use crate::{
     child::{Agreed, ChildSa, PATIENCE},
     crypto::DhKey,
     error::{Outcome, PeerMisbehaved, Refusal, SessionError},
-    established::{Established, Role},
+    established::{Established, Role, Sa},
     message::{
         IkeSpi, KeyExchange, Message, Notify, Payload, Proposal, SecurityAssociation, TrafficSelector,
         numbers::{DhGroup, ExchangeType, NotifyType, ProtocolId},
@@ -58,6 +58,9 @@ impl CreateChild {
 impl Established {
     /// A child in place of the one with this SPI of ours.
     pub(crate) fn rekey_child(&mut self, cx: &mut Context<'_>, spi: IkeSpi, old: u32) {
+        if !self.child(old).is_some_and(|child| child.is_in_use()) {
+            return;
+        }
         if let Some(rival) = self.children.iter_mut().find(|child| child.waits_for() == Some(old)) {
             // The peer began first and goes on with it, unless our answer was lost together with the IKE SA.
             let rival = (rival.is_doubtful(spi) && rival.is_given_up(cx)).then_some(rival.spi_in);
@@ -71,7 +74,7 @@ impl Established {
             }
             return;
         }
-        let Some(child) = self.child(old).filter(|child| child.is_in_use()) else { return };
+        let Some(child) = self.child(old) else { return };
         // The suite in use was agreed on once, so it will be again. Whether the gateway insists on a key exchange only
         // shows now: first with one, as its configuration or the IKE SA suggests, or none; refused that, without.
         let (offer, local, remote) = (EspProposals::only(&child.suite), child.local.clone(), child.remote.clone());
@@ -202,7 +205,8 @@ impl Established {
 
     /// The peer goes on with the rekeying of this child; should it not, we look again.
     fn wait_for_peer(&self, cx: &mut Context<'_>, old: Option<u32>) {
-        if let Some(old) = old.filter(|old| self.children.iter().any(|child| child.spi_in == *old)) {
+        let in_use = |old: &u32| self.children.iter().any(|child| child.spi_in == *old && child.is_in_use());
+        if let Some(old) = old.filter(in_use) {
             cx.set(Timer::RekeyChild(old), PATIENCE);
         }
     }
@@ -314,6 +318,11 @@ impl Established {
         request: &Message,
     ) -> Result<Vec<Payload>, Notify> {
         let found = rekey.esp_spi().and_then(|spi| self.children.iter().find(|child| child.spi_out == spi));
+        let creating = |sa: &Sa| matches!(sa.exchange, Some(Exchange::CreateChild(_)));
+        if found.is_none() && self.sas.iter().any(creating) {
+            // Perhaps it is the one that we asked for, and the answer is late.
+            return Err(refuse(NotifyType::TEMPORARY_FAILURE));
+        }
         let Some(old) = found else {
             // Whatever stood there is copied (RFC 7296 §2.25).
             return Err(Notify {

@@ -30,6 +30,7 @@ fn the_corpus_reaches_what_lies_behind_the_door() {
     assert!(count("ike_message", message::is_message) >= 7);
     assert!(count("ike_payloads_inside_sk", message::holds_payloads) >= 12);
     assert!(count("esp_open", esp_open::holds_a_packet) >= 11);
+    assert!(count("responder", |file| responder::answers(file) >= 2) >= 6);
     assert!(count("session", |file| session::answers(file) >= 1) >= 8);
 }
 

@@ -43,7 +43,8 @@ pub use self::{
 
 /// The answering end of IKEv2, for any number of clients.
 ///
-/// At port 500 messages have no marker, at every other port they have (RFC 7296 §2.23): the port is that of [`Path::local`].
+/// At port 500 messages have no marker, at every other port they have (RFC 7296 §2.23): the port is that of [`Path::local`]. What
+/// comes from port 500 has none either, for strongSwan's sake.
 /// ESP comes in UDP only.
 pub struct Responder {
     config: Arc<ResponderConfig>,

@@ -81,14 +81,14 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// IKE at port 500 has no marker, at every other port it has (RFC 7296 §2.23).
+    /// IKE at port 500 has no marker, at every other port it has (RFC 7296 §2.23). strongSwan leaves it out, and expects none,
+    /// as soon as either port is 500: what comes from there to another port of a gateway can only be IKE.
     pub(crate) fn has_marker(self, path: &Path) -> bool {
-        let port = match self {
-            Self::Client => path.remote.port(),
-            // Where the peer came from says nothing: a NAT may have chosen it.
+        let ours = match self {
+            Self::Client => NAT_T_PORT,
             Self::Gateway(_) => path.local.map_or(NAT_T_PORT, |local| local.port()),
         };
-        port != IKE_PORT
+        path.remote.port() != IKE_PORT && ours != IKE_PORT
     }
 
     pub(crate) const fn is_client(self) -> bool {

@@ -4,6 +4,7 @@
 //! the same way. Packets travel too, sealed with the keys both ends made, so that keys are tested by traffic.
 
 mod allocation;
+mod answering;
 mod authentication;
 mod before_authentication;
 mod child_rekey;

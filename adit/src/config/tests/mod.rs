@@ -14,10 +14,10 @@ use std::{
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
 /// A directory of its own for each test, with certificates and secrets; gone afterwards.
-struct Workplace(PathBuf);
+pub(super) struct Workplace(PathBuf);
 
 impl Workplace {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("adit-config-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let place = Self(std::env::temp_dir().join(name));
@@ -34,14 +34,14 @@ impl Workplace {
         place
     }
 
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(super) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, content).unwrap();
         path
     }
 
     /// The path of a file, as it stands in an error.
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }

@@ -9,7 +9,7 @@ use rcgen::{
     SignatureAlgorithm, date_time_ymd,
 };
 
-use crate::tests::pki::{CA, Ca};
+use crate::tests::pki::{CA, Ca, OTHER_CA};
 
 /// The name of the gateway.
 pub(in crate::tests) const GATEWAY: &str = "vpn.example";
@@ -31,6 +31,10 @@ pub(in crate::tests) static RSA: LazyLock<Kind> = LazyLock::new(|| {
     let key = || KeyPair::from_pem(pem).unwrap();
     Kind { gateway: leaf(GATEWAY, &CA, &key()), client: leaf(CLIENT, &CA, &key()) }
 });
+
+/// Of a client, by somebody the gateway does not trust.
+pub(in crate::tests) static STRANGER: LazyLock<Arc<ClientIdentity>> =
+    LazyLock::new(|| leaf(CLIENT, &OTHER_CA, &KeyPair::generate().unwrap()));
 
 impl Kind {
     fn new(algorithm: &'static SignatureAlgorithm) -> Self {

@@ -10,6 +10,7 @@ use adit_testing::{Conditions, seeds};
 use adit_tunnel::{CloseKind, Tunnel};
 
 use super::{Ends, Plan, certificates, password, secs};
+use crate::tests::millis;
 use crate::{
     EapMethod, EapServerMethod, EapTlsIdentity, EapTlsServer, MsChapV2Secret, TlsVersion, TtlsInner, TtlsInnerMethod,
 };
@@ -164,4 +165,21 @@ fn variants_are_what_their_names_say() {
     assert_eq!(world.clients[0].driven.path.remote.port(), 4500);
     let peer = &world.listener.peers[&world.newest_peer()];
     assert_eq!(peer.driven.path.local.unwrap().port(), 4500);
+}
+
+/// At whatever moment it does: the gateway may have taken its address before that for the one to stay with (RFC 4555 §3.5).
+#[test]
+fn a_client_that_roams_in_the_middle_is_found() {
+    for mobike in [true, false] {
+        let plan = Ends::new(|ends| ends.both(|settings| settings.mobike = mobike)).plan();
+        for time in 0..60 {
+            let mut world = plan.start(1);
+            world.run(millis(time));
+            world.roam(0);
+            world.come_up();
+            world.run(secs(5));
+            let seen = world.listener.peers[&world.newest_peer()].driven.path.remote;
+            assert_eq!(seen, world.clients[0].seen_as(), "after {time} ms");
+        }
+    }
 }

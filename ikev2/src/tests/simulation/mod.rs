@@ -3,18 +3,23 @@
 pub(super) mod certificates;
 mod collisions;
 mod handshakes;
+mod model;
+mod year;
 
 use std::sync::{Arc, Mutex};
 
 use adit_pki::ClientIdentity;
 use adit_testing::{Pair, Setup};
-use adit_tunnel::{Random, Secret};
+use adit_tunnel::{KeyTag, Random, Secret};
 
 use super::secs;
 use crate::{
     AcceptedPeers, Carry, CertificateVerifier, ClientAnchors, Config, Credentials, EapCredentials, EapMethod,
     EapServerConfig, EapServerMethod, EapUser, ExpectedIdentity, Identity, Limits, MsChapV2Secret, PeerVerifier,
     Remote, Responder, ResponderConfig, Session, Settings, SharedKey,
+    established::{Established, Role},
+    message::IkeSpi,
+    sa::Timer,
 };
 use certificates::{GATEWAY, Kind};
 
@@ -140,6 +145,51 @@ impl Plan {
             },
         )
     }
+}
+
+/// Whether both ends agree, with one of everything, and no timer without a cause. There is one client.
+fn settled(world: &mut World) -> Result<(), String> {
+    world.agree()?;
+    // Perhaps one is just being asked whether it lives.
+    let idle = |world: &World| world.census().under_way == 0;
+    ensure(world.run_until(secs(5), idle), || "it does not become quiet".to_owned())?;
+    ensure(world.listener.peers.len() == 1, || format!("{} peers", world.listener.peers.len()))?;
+    let driven = &mut world.clients[0].driven;
+    let (timers, openers) = (driven.tunnel.timers(), driven.openers());
+    let (ike, ours, theirs) =
+        only(driven.tunnel.established(), &timers, &openers).map_err(|why| "client: ".to_owned() + &why)?;
+    for end in world.listener.peers.values_mut() {
+        let (timers, openers) = (end.driven.tunnel.timers(), end.driven.openers());
+        let found =
+            only(end.driven.tunnel.established(), &timers, &openers).map_err(|why| "gateway: ".to_owned() + &why)?;
+        ensure(found == (ike, theirs, ours), || {
+            format!("{found:?} at the gateway, {:?} at the client", (ike, ours, theirs))
+        })?;
+    }
+    Ok(())
+}
+
+/// The SPIs of the only IKE SA and of the only child.
+fn only(
+    established: Option<&mut Established>,
+    timers: &[Timer],
+    openers: &[KeyTag],
+) -> Result<((IkeSpi, IkeSpi), u32, u32), String> {
+    let established = established.ok_or("no association")?;
+    let ([sa], [child]) = (&established.sas[..], &established.children[..]) else {
+        return Err(format!("{} IKE SAs, children {:?}", established.sas.len(), established.children));
+    };
+    ensure(sa.role == Role::InUse && child.is_in_use(), || format!("{:?}, {child:?}", sa.role))?;
+    ensure(sa.exchange.is_none() && sa.ike.requester.is_idle(), || "something is going on".to_owned())?;
+    ensure(*openers == [KeyTag(child.spi_in)], || format!("openers {openers:?}"))?;
+    let has_cause =
+        |timer: &Timer| matches!(timer, Timer::Sample | Timer::RekeyIke) || *timer == Timer::RekeyChild(child.spi_in);
+    ensure(timers.iter().all(has_cause), || format!("timers {timers:?}"))?;
+    Ok((sa.ike.spis(), child.spi_in, child.spi_out))
+}
+
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
 }
 
 /// Nonces that an end is to draw next.

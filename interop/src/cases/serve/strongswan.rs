@@ -28,6 +28,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases.push(case("serve_strongswan_invalid_ke", invalid_ke));
     cases.push(case("serve_strongswan_cookie", cookie));
     cases.push(case("serve_strongswan_cbc", cbc));
+    cases.push(case("serve_strongswan_from_port_500", from_port_500));
     cases
 }
 
@@ -91,7 +92,7 @@ impl Way {
         }
     }
 
-    /// strongSwan's own client. One that calls a port other than 500 speaks with the marker from the start.
+    /// strongSwan's own client. From and to ports other than 500 it speaks with the marker from the start.
     pub(super) fn client(self) -> CharonConfig {
         let setup = match self {
             Self::Psk => Setup::psk(),
@@ -105,12 +106,10 @@ impl Way {
                         .conn("local.eap_id", "client.example.org")
                 })
             }),
-            Self::Ttls => {
-                Setup::eap("eap-ttls").client(|client| client.reference(|charon| charon.conn("remote.eap_id", "%any")))
-            }
+            Self::Ttls => Setup::eap("eap-ttls"),
             Self::Md5 => Setup::eap("eap-md5"),
         };
-        setup.client.reference.conn("remote_port", "4500")
+        setup.client.reference.conn("remote_port", "4500").conn("local_port", "4500")
     }
 }
 
@@ -163,6 +162,12 @@ fn cookie(rig: &Rig) -> Result<()> {
         super::openvpn::expect(&client, "N(COOKIE)")?;
         Ok(client)
     })
+}
+
+/// From its usual port it leaves the marker out, whatever port it calls, and then floats to 4500 to 4500.
+fn from_port_500(rig: &Rig) -> Result<()> {
+    let client = Way::MsChapV2.client().without("local_port");
+    passes(rig, &Way::MsChapV2.table(), WayOut::Sockets, || Stranger::strongswan(rig, Place::Client, &client))
 }
 
 fn cbc(rig: &Rig) -> Result<()> {

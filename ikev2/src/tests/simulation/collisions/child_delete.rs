@@ -3,6 +3,7 @@
 use adit_tunnel::CloseKind;
 
 use super::{A, B, secs, tables};
+use crate::exchange::Wanted;
 
 /// ```text
 ///  A delete ------->        B
@@ -100,6 +101,39 @@ fn collision_ike_rekey() {
         table.arrives("refusal");
         table.settle_after_a_gap();
         assert_ne!(table.established(A).sas[0].ike.our_spi(), sa);
+    }
+}
+
+/// The old IKE SA goes before the answer to B's deletion of the child has come through it: B deletes it again, on the new one.
+///
+/// ```text
+///  A rekey of the IKE SA ------>      B
+///    <------------------ answer
+///    delete of the old --\ /---- delete of the child, on the old one
+///    nothing -----------+-X-->        on the new one
+///    <------------------|/
+///    delete ------------|---x
+///                       \---->
+///    <------------------ delete, on the new one
+/// ```
+#[test]
+fn collision_ike_rekey_delayed() {
+    for mut table in tables() {
+        table.rekeys_ike(A);
+        table.carry(A);
+        table.keep("answer", B);
+        table.deletes_child(B);
+        table.keep("delete of the child", B);
+        table.arrives("answer");
+        table.keep("delete of the old", A);
+        table.wants(A, Wanted::Liveness);
+        table.carry(A);
+        table.lose(B);
+        table.arrives("delete of the child");
+        // A client as A asks for another child, too, but its window is full.
+        table.lose(A);
+        table.arrives("delete of the old");
+        table.settle_after_a_gap();
     }
 }
 

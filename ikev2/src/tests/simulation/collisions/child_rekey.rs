@@ -658,6 +658,65 @@ fn collision_delete_delayed_response() {
     }
 }
 
+/// The same, and B replaces the new child before A knows it: it has to wait until A does.
+///
+/// ```text
+///  A rekey ---------------->    B
+///    /----------- answer
+///    | <--------- delete        the old one
+///    | delete ------------->
+///    | <--------- rekey         the new one
+///    | TEMPORARY_FAILURE -->
+///    \-->
+///    <----------- rekey
+/// ```
+#[test]
+fn collision_delete_delayed_response_rekey() {
+    for mut table in tables() {
+        table.rekeys_child(A);
+        table.carry(A);
+        table.keep("late answer", B);
+        table.deletes_child(B);
+        table.exchange(B);
+        table.rekeys_child(B);
+        table.exchange(B);
+        table.arrives("late answer");
+        table.assert_child_is_of(A);
+        let (of_a, of_b) = (table.child(A), table.child(B));
+        table.settle_after_losses();
+        assert!(table.child(A) != of_a && table.child(B) != of_b, "B has come to it");
+    }
+}
+
+/// Both ends sleep over the time to try again: hours after the first refusal the second one is no reason to leave.
+///
+/// ```text
+///  A rekey ----\ /---- rekey of the IKE SA    B
+///               X
+///    <---------/ \------------------------>
+///    TEMPORARY_FAILURE ---\ /---- TEMPORARY_FAILURE
+///                          X
+///    <--------------------/ \------------->
+///    (an hour later, the same again)
+/// ```
+#[test]
+fn collision_ike_rekey_suspended() {
+    for mut table in tables() {
+        table.rekeys_child(A);
+        table.keep("rekey", A);
+        table.rekeys_ike(B);
+        table.keep("rekey of the IKE SA", B);
+        table.arrives("rekey");
+        table.keep("refusal of B", B);
+        table.arrives("rekey of the IKE SA");
+        table.keep("refusal of A", A);
+        table.arrives("refusal of B");
+        table.arrives("refusal of A");
+        table.world.suspend(secs(1800));
+        table.settle();
+    }
+}
+
 /// While A replaces the child, B replaces the IKE SA. Both have to wait, and both come to it.
 ///
 /// ```text

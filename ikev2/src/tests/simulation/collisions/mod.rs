@@ -19,13 +19,13 @@ mod ike_rekey;
 use std::time::Duration;
 
 use adit_testing::{Datagram, End, TrafficReport};
-use adit_tunnel::{CloseKind, KeyTag, PeerId, Tunnel};
+use adit_tunnel::{CloseKind, PeerId, Tunnel};
 
-use super::{Ends, Nonces, World};
+use super::{Ends, Nonces, World, settled};
 use crate::{
-    established::{Established, Role},
+    established::Established,
     exchange::{Exchange, Wanted},
-    sa::{Context, Timer},
+    sa::Context,
     tests::{millis, secs},
 };
 
@@ -360,36 +360,10 @@ impl Table {
     /// Both ends agree; there is one of everything, and no timer without a cause.
     fn assert_settled(&mut self) {
         assert!(self.world.clients[0].driven.is_up(), "{:?}", self.world.clients[0].driven.closed());
-        self.world.assert_agree();
         assert_eq!((self.nonces[0].left(), self.nonces[1].left()), (0, 0), "nonces that were not drawn");
-        // Perhaps the other end is just being asked whether it lives.
-        let idle = |world: &World| world.census().under_way == 0;
-        assert!(self.world.run_until(secs(5), idle));
-        let spis = [A, B].map(|part| {
-            let child = self.child(part);
-            let timers = match self.end(part) {
-                End::Client(client) => self.world.clients[client].driven.tunnel.timers(),
-                End::Listener => self.world.listener.peers[&self.peer].driven.tunnel.timers(),
-            };
-            for timer in timers {
-                let has_cause = matches!(timer, Timer::Sample | Timer::RekeyIke) || timer == Timer::RekeyChild(child);
-                assert!(has_cause, "{part:?}: {timer:?}");
-            }
-            let openers = match self.end(part) {
-                End::Client(client) => self.world.clients[client].driven.openers(),
-                End::Listener => self.world.listener.peers[&self.peer].driven.openers(),
-            };
-            assert_eq!(openers, [KeyTag(child)], "{part:?}");
-            let established = self.established(part);
-            assert_eq!((established.children.len(), established.sas.len()), (1, 1), "{part:?}");
-            let (child, sa) = (&established.children[0], &established.sas[0]);
-            assert_eq!(sa.role, Role::InUse);
-            assert!(sa.exchange.is_none() && sa.ike.requester.is_idle());
-            let (ours, theirs) = if part == A { (child.spi_in, child.spi_out) } else { (child.spi_out, child.spi_in) };
-            (sa.ike.spis(), ours, theirs)
-        });
-        assert_eq!(spis[0], spis[1], "as A sees it, and as B");
-        assert_eq!(self.world.listener.peers.len(), 1);
+        if let Err(why) = settled(&mut self.world) {
+            panic!("{why}");
+        }
     }
 
     /// The association is over for both ends, for these reasons, and nothing is left.

@@ -1,0 +1,137 @@
+//! What `adit serve` does, from its start to its exit code.
+
+use std::{io, io::Write, sync::Arc};
+
+use adit_driver::gateway::{
+    AdmitProved, Authenticator, Event, Gateway, HostSockets, Options, Passwords, Peer, TunOptions, WayOut,
+};
+use tokio::task::JoinSet;
+use tracing::Instrument;
+
+use crate::{
+    arguments::Serve,
+    config::serve::{self as config, Protocol},
+    error::{Error, Exit},
+    signals::Signals,
+};
+
+/// Said at every start, as a gateway is easily taken for more than it is.
+const WHAT_IT_IS: &str = "this gateway is for labs, tests and small sites: one process with the users of its file; no RADIUS, no \
+                          fetching of revocation lists; `adit serve --help` says more";
+
+pub(crate) async fn run(arguments: &Serve) -> Result<Exit, Error> {
+    let mut signals = Signals::new()?;
+    let configs = config::load(&arguments.config)?;
+    tracing::info!("{WHAT_IT_IS}");
+    let mut gateways = Vec::new();
+    for config in configs {
+        gateways.push(start(config, arguments.tun)?);
+    }
+    announce(&gateways)?;
+    let mut followers = JoinSet::new();
+    for (name, gateway) in &gateways {
+        followers.spawn(follow(gateway.clone()).instrument(tracing::info_span!("serve", gateway = name)));
+    }
+    let exit = tokio::select! {
+        biased;
+        exit = signals.next() => exit,
+        // A gateway ends when it is told to, and nobody has told it.
+        Some(_) = followers.join_next() => return Err(Error::new(Exit::Other, "a gateway has ended by itself")),
+    };
+    tracing::info!("saying goodbye to all peers");
+    let mut closing: JoinSet<()> =
+        gateways.into_iter().map(|(_, gateway)| async move { gateway.close().await }).collect();
+    let closed = async { while closing.join_next().await.is_some() {} };
+    Ok(tokio::select! {
+        () = closed => exit,
+        again = signals.next() => again,
+    })
+}
+
+/// Listens, and opens the way out.
+fn start(config: config::Gateway, tun: bool) -> Result<(String, Gateway), Error> {
+    let config::Gateway { name, protocol, listen, pool, network, allow, tun_name, single, max_peers } = config;
+    let exit: WayOut = if tun {
+        if !allow.is_empty() {
+            tracing::warn!(
+                "gateway `{name}`: `allow` has no effect with --tun: what passes is for the kernel's rules to say"
+            );
+        }
+        let default = TunOptions::default();
+        let mtu = if network.mtu == 0 { default.mtu } else { network.mtu };
+        TunOptions { name: tun_name, mtu }.into()
+    } else {
+        HostSockets::new(allow).into()
+    };
+    let authenticator: Arc<dyn Authenticator> = match &protocol {
+        Protocol::OpenVpn { passwords, .. } if !passwords.is_empty() => Arc::new(Passwords::new(passwords.clone())),
+        Protocol::Ikev2(_) | Protocol::OpenVpn { .. } => Arc::new(AdmitProved),
+    };
+    let mut options = Options { network, authenticator, single, ..Options::new(listen, pool, AdmitProved, exit) };
+    options.limits.peers = max_peers.unwrap_or(options.limits.peers);
+    let low = options.listen.iter().any(|listen| (1..1024).contains(&listen.address.port()));
+    let _speaks = tracing::info_span!("serve", gateway = name).entered();
+    let started = match protocol {
+        Protocol::Ikev2(config) => Gateway::start(adit_driver::ikev2::responder(config), options),
+        Protocol::OpenVpn { config, .. } => Gateway::start(adit_driver::openvpn::server(config), options),
+    };
+    match started {
+        Ok(gateway) => Ok((name, gateway)),
+        Err(error) => Err(unusable(&name, low, tun, &error)),
+    }
+}
+
+/// `low` says whether a port is below 1024.
+fn unusable(name: &str, low: bool, tun: bool, error: &io::Error) -> Error {
+    let bound = Error::new(Exit::LocalSocket, format!("gateway `{name}`: {error}"));
+    let rights = match (low, tun) {
+        (true, _) => "ports below 1024 need rights; choose a higher one",
+        (false, true) => "a TUN device needs root; without --tun nothing does",
+        (false, false) => "this system lets other users alone listen there",
+    };
+    let hints = [
+        (io::ErrorKind::AddrInUse, "another program uses that port; choose another one in `listen`"),
+        (io::ErrorKind::AddrNotAvailable, "this machine does not have an address of `listen`"),
+        (io::ErrorKind::PermissionDenied, rights),
+    ];
+    match hints.iter().find(|(kind, _)| *kind == error.kind()) {
+        Some((_, hint)) => bound.hint(*hint),
+        None => bound,
+    }
+}
+
+/// One line for each address, for whoever waits for them.
+fn announce(gateways: &[(String, Gateway)]) -> Result<(), Error> {
+    let mut stdout = io::stdout().lock();
+    let mut lines = gateways.iter().flat_map(|(name, gateway)| {
+        gateway.local_addresses().into_iter().map(move |(transport, address)| (name, address, transport))
+    });
+    let written = lines.try_for_each(|(name, address, transport)| {
+        let transport = transport.to_string().to_lowercase();
+        writeln!(stdout, "ready {name} {address}/{transport}")
+    });
+    written.and_then(|()| stdout.flush()).map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
+}
+
+/// Logs who comes and goes, until the gateway has ended.
+pub(crate) async fn follow(gateway: Gateway) {
+    let mut events = gateway.events();
+    // Who follows must not be what keeps it going.
+    drop(gateway);
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Up(peer) => {
+                let addresses: Vec<_> = peer.addresses.iter().map(|network| network.address().to_string()).collect();
+                tracing::info!("{} is up, as {}", shown(&peer), addresses.join(" and "));
+            }
+            Event::Moved(peer) => tracing::info!("{} has moved", shown(&peer)),
+            Event::Down(peer, failure) if failure.was_up() => tracing::info!("{} is down: {failure}", shown(&peer)),
+            Event::Down(peer, failure) => tracing::warn!("{} did not come in: {failure}", shown(&peer)),
+        }
+    }
+}
+
+fn shown(peer: &Peer) -> String {
+    let identity = peer.identity.as_deref().unwrap_or("somebody");
+    format!("{} from {} over {}", identity.escape_debug(), peer.remote, peer.transport)
+}

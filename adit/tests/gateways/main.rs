@@ -1,0 +1,5 @@
+//! The program as a gateway: `adit serve` and `adit demo`, as they are run.
+
+mod demo;
+mod running;
+mod serve;

@@ -1,0 +1,121 @@
+//! Who can prove who they are, and who cannot.
+
+use std::sync::Arc;
+
+use adit_tunnel::{CloseKind, Secret};
+
+use super::{Ends, ServerError, certificates, password, turned_away, up};
+use crate::{
+    Credentials, EapMethod, EapServerMethod, Identity, MsChapV2Secret, PeerNotAuthenticated, PeerVerifier, SharedKey,
+};
+
+fn named(name: &str) -> Identity {
+    Identity::Fqdn(name.to_owned())
+}
+
+/// Two clients have a key each, everybody else another.
+fn keys(ends: &mut Ends, client: &str, key: &str) {
+    let shared =
+        |key: &str, identity: Option<&str>| SharedKey { key: Secret::from(key), identity: identity.map(named) };
+    ends.accepted.shared_keys =
+        vec![shared("of anybody", None), shared("of a", Some("a.example")), shared("of b", Some("b.example"))];
+    ends.client.local_identity = Some(named(client));
+    ends.peer = PeerVerifier::Psk { key: Secret::from(key), identity: None };
+    ends.credentials = Credentials::Psk(Secret::from(key));
+}
+
+#[test]
+fn a_shared_key_may_be_one_client_s_or_anybody_s() {
+    for (client, key) in
+        [("a.example", "of a"), ("b.example", "of b"), ("a.example", "of anybody"), ("c.example", "of anybody")]
+    {
+        let world = up(|ends| keys(ends, client, key));
+        let peer = &world.listener.peers[&world.newest_peer()];
+        let identity = peer.applicant.as_ref().unwrap().identity.clone().unwrap();
+        assert!(identity.contains(client), "{identity}");
+    }
+}
+
+#[test]
+fn the_key_of_another_client_is_of_no_use() {
+    for (client, key) in [("b.example", "of a"), ("c.example", "of a"), ("a.example", "of nobody")] {
+        let (client, gateway) = turned_away(|ends| keys(ends, client, key));
+        assert_eq!(client, CloseKind::AuthFailed);
+        assert_eq!(gateway, ServerError::NotAuthenticated(PeerNotAuthenticated::WrongSharedKey));
+    }
+}
+
+#[test]
+fn a_certificate_of_another_ca_is_refused() {
+    let (client, gateway) = turned_away(|ends| {
+        ends.certificates(&certificates::P256);
+        ends.credentials = Credentials::Certificate(Arc::clone(&certificates::STRANGER));
+    });
+    assert_eq!(client, CloseKind::AuthFailed);
+    assert!(matches!(gateway, ServerError::NotAuthenticated(_)), "{gateway}");
+}
+
+#[test]
+fn a_method_that_is_not_accepted_is_refused() {
+    let refused = |change: &dyn Fn(&mut Ends)| {
+        let (client, gateway) = turned_away(|ends| change(ends));
+        assert!(matches!(client, CloseKind::AuthFailed | CloseKind::PeerNotAuthenticated), "{client:?}");
+        gateway
+    };
+    let key = Secret::from("a key of both ends");
+    // A certificate alone is accepted, and the client comes with a key.
+    let with_key = refused(&|ends| {
+        ends.certificates(&certificates::P256);
+        ends.peer = PeerVerifier::Psk { key: key.clone(), identity: None };
+        ends.credentials = Credentials::Psk(key.clone());
+    });
+    assert_eq!(with_key, ServerError::MethodNotAccepted("a pre-shared key"));
+    // EAP alone is accepted, and the client comes with a certificate; and the other way round.
+    let with_certificate = refused(&|ends| {
+        ends.eap(EapMethod::Md5(password()), EapServerMethod::Md5);
+        ends.credentials = Credentials::Certificate(Arc::clone(&certificates::P256.client));
+    });
+    assert_eq!(with_certificate, ServerError::MethodNotAccepted("a certificate"));
+    let with_eap = refused(&|ends| {
+        ends.eap(EapMethod::Md5(password()), EapServerMethod::Md5);
+        let eap = ends.credentials.clone();
+        ends.certificates(&certificates::P256);
+        ends.credentials = eap;
+    });
+    assert_eq!(with_eap, ServerError::MethodNotAccepted("EAP"));
+}
+
+#[test]
+fn a_wrong_password_is_refused() {
+    let wrong = || Secret::from("wrong");
+    for (client, gateway) in [
+        (EapMethod::MsChapV2(MsChapV2Secret::Password(wrong())), EapServerMethod::MsChapV2),
+        (EapMethod::Gtc(wrong()), EapServerMethod::Gtc),
+        (EapMethod::Md5(wrong()), EapServerMethod::Md5),
+    ] {
+        let (client, gateway) = turned_away(|ends| ends.eap(client, gateway));
+        assert_eq!(client, CloseKind::AuthFailed);
+        // With MS-CHAPv2 the client says itself that it has been told.
+        assert!(matches!(gateway, ServerError::Eap(_) | ServerError::RefusedUs(_)), "{gateway}");
+    }
+}
+
+#[test]
+fn a_gateway_with_nothing_in_common_says_so() {
+    let mut world = super::plan(|ends| {
+        ends.client.ike_proposals = "aes256gcm16-prfsha256-x25519".parse().unwrap();
+        ends.gateway.ike_proposals = "aes128gcm16-prfsha384-ecp384".parse().unwrap();
+    })
+    .start(1);
+    world.run(super::secs(70));
+    assert_eq!(world.clients[0].driven.closed().map(|closed| closed.kind), Some(CloseKind::NoAgreement));
+    // NO_PROPOSAL_CHOSEN costs nothing.
+    assert!(world.listener.replies > 0 && world.listener.departed.is_empty());
+    // Nothing in common for ESP: the IKE SA stands, and the client leaves.
+    let (client, gateway) = turned_away(|ends| {
+        ends.client.esp_proposals = "aes256gcm16".parse().unwrap();
+        ends.gateway.esp_proposals = "aes128gcm16".parse().unwrap();
+    });
+    assert_eq!(client, CloseKind::NoAgreement);
+    assert!(matches!(gateway, ServerError::Deleted | ServerError::RefusedUs(_)), "{gateway}");
+}

@@ -1,0 +1,105 @@
+//! What strangers may cost.
+
+use std::net::SocketAddr;
+
+use adit_testing::{Datagram, End};
+use adit_tunnel::Tunnel;
+
+use super::{World, plan, secs};
+
+/// The first datagram of a client, which waits.
+fn first(change: impl FnOnce(&mut super::Ends)) -> (World, Datagram) {
+    let mut world = plan(change).start(1);
+    let destination = SocketAddr::from(([192, 0, 2, 1], 4500));
+    world.by_hand();
+    // The first one is under way already: it is sent again.
+    world.clients[0].up.lose_all();
+    world.run(secs(1));
+    let bytes = world.says_first(End::Client(0)).bytes;
+    let source = world.clients[0].seen_as();
+    (world, Datagram { source, destination, bytes })
+}
+
+/// As if another had sent it: only the SPI is another.
+fn as_another(datagram: &Datagram, number: u8, from: [u8; 4]) -> Datagram {
+    let mut another = datagram.clone();
+    another.source = (from, 40_000).into();
+    another.bytes[4] ^= number;
+    another.bytes[5] ^= 0xff;
+    another
+}
+
+#[test]
+fn the_threshold_decides_when_cookies_are_asked_for() {
+    let (mut world, datagram) = first(|ends| ends.limits.cookie_threshold = 3);
+    for number in 0..10 {
+        world.deliver(as_another(&datagram, number, [203, 0, 113, number]));
+        let expected = usize::from(number.min(2)) + 1;
+        assert_eq!((world.listener.listener.half_open(), world.census().peers), (expected, expected));
+        assert_eq!(world.listener.replies, u64::from(number.saturating_sub(2)));
+    }
+    // Whoever receives what is sent to it comes in all the same.
+    world.says_all(End::Listener);
+    world.let_go();
+    world.come_up();
+    world.assert_agree();
+    // The others are forgotten.
+    world.run(secs(61));
+    assert_eq!((world.census().peers, world.listener.listener.half_open()), (1, 0));
+}
+
+#[test]
+fn one_address_has_its_share_alone() {
+    let (mut world, datagram) = first(|ends| ends.limits.half_open_per_address = 2);
+    for number in 0..10 {
+        world.deliver(as_another(&datagram, number, [203, 0, 113, 1]));
+    }
+    assert_eq!(world.listener.listener.half_open(), 2);
+    world.deliver(as_another(&datagram, 11, [203, 0, 113, 2]));
+    assert_eq!(world.listener.listener.half_open(), 3);
+}
+
+#[test]
+fn there_is_a_limit_to_all() {
+    let (mut world, datagram) = first(|ends| (ends.limits.peers, ends.limits.half_open) = (5, 4));
+    for number in 0..10 {
+        world.deliver(as_another(&datagram, number, [203, 0, 113, number]));
+    }
+    assert_eq!(world.listener.listener.peers(), 4);
+    // Those who have proved themselves are half open no longer, but count as peers.
+    let mut world = plan(|ends| (ends.world.clients, ends.limits.peers) = (3, 2)).start(1);
+    world.run(secs(10));
+    assert_eq!(world.listener.listener.peers(), 2);
+    assert_eq!(world.clients.iter().filter(|client| client.driven.is_up()).count(), 2);
+}
+
+#[test]
+fn names_of_those_who_left_are_given_again() {
+    let mut world = plan(|ends| ends.limits.peers = 1).start(1);
+    world.reconnect = Some(secs(1));
+    for _ in 0..20 {
+        world.come_up();
+        assert_eq!(world.listener.listener.peers(), 1);
+        world.with_client(0, |client, now| client.close(now));
+        world.run(secs(3));
+    }
+    assert_eq!(world.clients[0].incarnation, 20);
+}
+
+#[test]
+fn the_same_first_datagram_again_gets_the_same_answer_and_makes_nobody() {
+    let (mut world, datagram) = first(|_| {});
+    world.says_all(End::Client(0));
+    world.deliver(datagram.clone());
+    let answer = world.says(End::Listener);
+    for _ in 0..5 {
+        world.deliver(datagram.clone());
+        assert_eq!(world.says(End::Listener), answer);
+    }
+    // From elsewhere it is another's; with a changed byte nobody's.
+    let mut forged = datagram;
+    *forged.bytes.last_mut().unwrap() ^= 1;
+    world.deliver(forged);
+    world.is_silent(End::Listener);
+    assert_eq!(world.census().peers, 1);
+}

@@ -1,0 +1,73 @@
+//! Where the gateway sends to, when a client moves.
+
+use adit_testing::Mapping;
+
+use super::{World, millis, secs, up};
+
+fn mobike(on: bool) -> World {
+    up(|ends| ends.both(|settings| settings.mobike = on))
+}
+
+fn sees(world: &World) -> std::net::SocketAddr {
+    world.listener.peers[&world.newest_peer()].driven.path.remote
+}
+
+/// With MOBIKE it says so, without it sends anything (RFC 4555 §3.5, RFC 7296 §2.23).
+#[test]
+fn a_client_that_roams_is_found_at_once() {
+    for on in [true, false] {
+        let mut world = mobike(on);
+        for _ in 0..3 {
+            world.roam(0);
+            world.run(millis(100));
+            assert_eq!(sees(&world), world.clients[0].seen_as(), "MOBIKE {on}");
+        }
+        world.assert_agree();
+    }
+}
+
+#[test]
+fn without_mobike_data_shows_where_the_client_is() {
+    for on in [true, false] {
+        let mut world = mobike(on);
+        world.rebind(0, Mapping::Alive);
+        world.start_traffic(millis(100), 100);
+        world.run(secs(1));
+        // With it, a spoofed packet moves nobody.
+        assert_eq!(sees(&world) == world.clients[0].seen_as(), !on);
+        world.stop_traffic().assert_nothing_lost();
+    }
+}
+
+#[test]
+fn a_mapping_that_is_forgotten_is_noticed() {
+    for on in [true, false] {
+        let mut world = mobike(on);
+        world.rebind(0, Mapping::Dead);
+        world.run(secs(60));
+        assert_eq!(sees(&world), world.clients[0].seen_as(), "MOBIKE {on}");
+        world.assert_agree();
+        assert_eq!(world.clients[0].incarnation, 0);
+    }
+}
+
+/// A message that was heard before comes again from elsewhere: whoever repeats it moves nobody.
+#[test]
+fn a_repeated_message_from_elsewhere_moves_nobody() {
+    for on in [true, false] {
+        let mut world = mobike(on);
+        world.record = true;
+        world.roam(0);
+        world.run(secs(1));
+        let sent: Vec<_> = world.sent.iter().filter(|sent| sent.from != adit_testing::End::Listener).collect();
+        let repeated: Vec<_> = sent.iter().map(|sent| sent.datagram.clone()).collect();
+        assert!(!repeated.is_empty());
+        for mut datagram in repeated {
+            datagram.source = ([203, 0, 113, 9], 4500).into();
+            world.deliver(datagram);
+            assert_eq!(sees(&world), world.clients[0].seen_as(), "MOBIKE {on}");
+        }
+        world.run(secs(1));
+        world.assert_agree();
+    }
+}
