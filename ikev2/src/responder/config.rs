@@ -36,12 +36,27 @@ pub struct AcceptedPeers {
 }
 
 /// A pre-shared key.
+///
+/// Who has a key of its own is let in by no other. A key for anybody proves no name: whoever has it may call itself as it likes, by as
+/// many names as it likes, and so the owner is shown `psk:NAME`. No identity with a proof of its own looks like that, as long as no
+/// user of EAP is given such a name. Nor does INITIAL_CONTACT count with it: nobody can speak for others who have it too.
 #[derive(Debug, Clone)]
 pub struct SharedKey {
     /// The key.
     pub key: Secret,
-    /// Whose it is; `None` for whoever has it.
+    /// Whose it is; `None` for anybody who has it.
     pub identity: Option<Identity>,
+}
+
+impl SharedKey {
+    /// Whether it is the own key of whoever calls itself this.
+    pub(crate) fn is_of(&self, claim: &Identity) -> bool {
+        self.identity.as_ref().is_some_and(|whose| claim.matches(whose))
+    }
+
+    pub(crate) const fn is_anybodys(&self) -> bool {
+        self.identity.is_none()
+    }
 }
 
 /// Who vouches for the certificates of clients.
