@@ -77,14 +77,15 @@ pub struct Limits {
     pub half_open: usize,
     /// With so many of these, a newcomer first has to show that it receives what we send to it (RFC 7296 §2.6).
     pub cookie_threshold: usize,
-    /// Peers of one address that have not proved who they are; many may be behind one NAT.
+    /// Peers of one address, or one /64 of IPv6, that have not proved who they are; many may be behind one NAT.
     pub half_open_per_address: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        // The threshold is strongSwan's; the others are our judgement: a half-open peer costs some 5 kB.
-        Self { peers: 10_000, half_open: 1000, cookie_threshold: 30, half_open_per_address: 64 }
+        // The threshold is strongSwan's; the others are our judgement: a half-open peer costs some 5 kB, and some 150 kB if it fills
+        // with long messages whatever can be filled.
+        Self { peers: 10_000, half_open: 256, cookie_threshold: 30, half_open_per_address: 64 }
     }
 }
 
