@@ -67,6 +67,20 @@ fn who_comes_back_with_its_cookie_does_not_count() {
     assert_eq!(net.server.half_open_peers(), 50);
 }
 
+/// Nor does one cookie, returned again and again by who is not let in, buy answers for others.
+#[test]
+fn who_comes_back_and_is_turned_away_still_counts() {
+    let mut net = Setup::new(|setup| (setup.limits.half_open, setup.limits.initial_packets) = (1, 10)).empty();
+    half_open(&mut net, 0);
+    let cookie = knock(&mut net, 1).unwrap();
+    for _ in 0..20 {
+        net.inject_from(address(1), &bytes(&of(1, Opcode::ACK_V1, None, Some(cookie), &[])));
+    }
+    assert_eq!(net.server.peers(), 1);
+    let answered = (2..100).filter(|number| knock(&mut net, *number).is_some()).count();
+    assert_eq!(answered, 9);
+}
+
 #[test]
 fn half_open_peers_are_bounded_and_go_with_the_hand_window() {
     let mut net = Setup::new(|setup| setup.limits.half_open = 5).empty();
