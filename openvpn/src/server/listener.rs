@@ -159,7 +159,7 @@ impl Server {
         datagram: &mut [u8],
     ) -> Option<Accept<ServerSession>> {
         let limits = &self.config.limits;
-        let Some(half_open) = self.half_open.open(limits.half_open) else {
+        let Some(half_open) = self.half_open.open(path.remote.ip(), limits) else {
             tracing::debug!(remote = %path.remote, "too many half-open clients");
             return None;
         };
