@@ -17,6 +17,7 @@ use super::{
     Event, Exit, Options, Peer, Stats,
     leases::{Leases, NoAddress, Wish},
     outer::Outer,
+    owners::Owners,
     ready::Ready,
 };
 use crate::tun;
@@ -150,8 +151,7 @@ pub(super) struct Env {
     pub(super) deadlines: BTreeSet<(Instant, PeerId)>,
     /// Those who were let in, by identity.
     pub(super) names: HashMap<String, Vec<PeerId>>,
-    /// Those who are up, by address: the newest last.
-    pub(super) owners: HashMap<IpAddr, Vec<PeerId>>,
+    pub(super) owners: Owners,
     /// To be closed: another tunnel of theirs has come.
     pub(super) to_close: Vec<PeerId>,
     pub(super) stats: Stats,
@@ -169,7 +169,7 @@ impl Env {
             leases,
             deadlines: BTreeSet::new(),
             names: HashMap::new(),
-            owners: HashMap::new(),
+            owners: Owners::default(),
             to_close: Vec::new(),
             stats: Stats::default(),
             counts: Arc::default(),
@@ -213,23 +213,6 @@ impl Env {
             same.retain(|other| *other != id);
             if same.is_empty() {
                 self.names.remove(name);
-            }
-        }
-    }
-
-    /// Packets for this address go to this peer from now on.
-    pub(super) fn own(&mut self, address: IpAddr, id: PeerId) {
-        let owners = self.owners.entry(address).or_default();
-        owners.retain(|other| *other != id);
-        owners.push(id);
-    }
-
-    /// No longer; to the one before, if there is still one.
-    pub(super) fn disown(&mut self, address: IpAddr, id: PeerId) {
-        if let Some(owners) = self.owners.get_mut(&address) {
-            owners.retain(|other| *other != id);
-            if owners.is_empty() {
-                self.owners.remove(&address);
             }
         }
     }

@@ -121,7 +121,8 @@ impl fmt::Debug for Gateway {
 pub struct Peer {
     /// Its name while it lives; may be another's afterwards.
     pub id: PeerId,
-    /// Who it is: the user of its login, or else the identity it has proved. `None` while that is not known.
+    /// Who it is: the identity it has proved (the name of its certificate), or else the user of its login. `None` while that
+    /// is not known.
     pub identity: Option<String>,
     /// Its addresses inside the tunnel, while it is up.
     pub addresses: Vec<IpNet>,

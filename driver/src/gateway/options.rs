@@ -90,7 +90,8 @@ impl Listen {
 #[derive(Clone)]
 pub enum WayOut {
     /// Inner TCP connections and UDP associations end here and leave through these sockets; no root is needed. Any
-    /// other packet (ICMP echo is answered by the gateway itself) is dropped.
+    /// other packet (ICMP echo is answered by the gateway itself) is dropped. Addresses of the pool are not reachable: what
+    /// another network of this machine has there is not meant.
     Sockets(Arc<dyn Exit>),
     /// All peers are on one TUN device, and the kernel routes. Linux only; needs CAP_NET_ADMIN.
     Tun(TunOptions),

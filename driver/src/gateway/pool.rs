@@ -61,6 +61,12 @@ impl Pool {
         self.networks.iter().map(|network| network.net)
     }
 
+    /// Whether the address lies in one of its networks, in whatever form, and whoever has it.
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.net.contains(address))
+    }
+
     /// The network a peer's address may be of.
     pub(super) fn network_of(&self, address: IpAddr) -> Option<&Network> {
         self.networks.iter().find(|network| network.may_give(address))

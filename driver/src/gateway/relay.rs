@@ -14,7 +14,7 @@ use adit_tunnel::{IpNet, NetworkConfig, Sealer};
 use tokio::{io::ReadBuf, task::JoinSet};
 
 use super::{
-    Datagrams, Exit, Limits,
+    Datagrams, Exit, Limits, Pool,
     env::{Counted, Counts},
 };
 use crate::{
@@ -46,6 +46,7 @@ pub(super) struct Means<'a> {
     pub(super) exit: &'a Arc<dyn Exit>,
     pub(super) counts: &'a Arc<Counts>,
     pub(super) limits: &'a Limits,
+    pub(super) pool: &'a Pool,
 }
 
 /// The largest UDP datagram.
@@ -129,6 +130,10 @@ impl Relay {
                 if self.closing {
                     return;
                 }
+                if means.pool.contains(ends.local.ip()) {
+                    connection.refuse(Refusal::Unreachable(Unreachable::Prohibited));
+                    return;
+                }
                 let counted = Counted::connection(means.counts);
                 self.tasks.spawn(async move {
                     relay_connection(connection, ends.local, exit, timeout).await;
@@ -138,6 +143,10 @@ impl Relay {
             Arrival::Association(id) => {
                 let Some(association) = Association::new(inside, id, &self.scratch) else { return };
                 if self.closing {
+                    return;
+                }
+                if means.pool.contains(association.to.ip()) {
+                    association.inside.refuse(Unreachable::Prohibited);
                     return;
                 }
                 let counted = Counted::association(means.counts);

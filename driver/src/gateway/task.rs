@@ -208,7 +208,7 @@ impl<L: Listener> Task<L> {
         }
         let Front { peers, env, .. } = &mut self.front;
         // Side by side, packets for one peer make one segmented send.
-        device.group(|packet| env.owners.get(&destination(packet)?)?.last().copied());
+        device.group(|packet| env.owners.newest(destination(packet)?));
         for (owner, packet) in device.grouped() {
             let sent = match owner.and_then(|owner| peers.get_mut(&owner)) {
                 Some(peer) => peer.send_packet(cx, env, packet),

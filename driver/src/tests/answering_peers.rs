@@ -4,8 +4,9 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -292,6 +293,46 @@ async fn an_answer_may_come_late() {
     let client = soon(connecting).await.unwrap().unwrap();
     assert!(client.network().is_some());
     assert_eq!(waiting.load(Relaxed), 0);
+}
+
+/// Looked at, but never woken: it answers when the peer has another reason for a turn.
+struct Unwoken(Arc<AtomicBool>);
+
+impl Authenticator for Unwoken {
+    fn judge(&self, _: Applicant) -> BoxFuture<'_, Judgement> {
+        let ready = Arc::clone(&self.0);
+        Box::pin(std::future::poll_fn(move |_| match ready.load(Relaxed) {
+            true => Poll::Ready(Judgement::admit()),
+            false => Poll::Pending,
+        }))
+    }
+}
+
+#[tokio::test]
+async fn who_has_left_before_the_answer_takes_nobodys_place() {
+    let ready = Arc::new(AtomicBool::new(true));
+    let gateway = start_with(|options| options.authenticator = Arc::new(Unwoken(Arc::clone(&ready))));
+    let mut events = gateway.events();
+    let ann = Raw::connect(address(&gateway), "name=ann").await;
+    ready.store(false, Relaxed);
+    let next = Raw::say(address(&gateway), &[&[HELLO], &b"name=ann;alone"[..]].concat()).await;
+    until(&gateway, |stats| stats.peers == 2).await;
+    ready.store(true, Relaxed);
+    next.send(&[BYE]).await.unwrap();
+    until(&gateway, |stats| stats.peers == 1).await;
+    assert!(matches!(soon(events.next()).await, Some(Event::Up(_))));
+    let Some(Event::Down(peer, failure)) = soon(events.next()).await else { panic!("the new one has gone") };
+    assert!(peer.addresses.is_empty() && !failure.was_up(), "{failure:?}");
+    assert_eq!(gateway.peers()[0].remote, ann.socket.local_addr().unwrap());
+}
+
+#[tokio::test]
+async fn a_login_does_not_change_a_name_that_was_proved() {
+    let gateway = start_with(|options| {
+        options.authenticator = Arc::new(Passwords::new([("bob".to_owned(), "secret".into())]));
+    });
+    let _ann = connect(&gateway, "name=ann;user=bob;password=secret").await;
+    assert_eq!(gateway.peers()[0].identity.as_deref(), Some("ann"));
 }
 
 #[tokio::test]
