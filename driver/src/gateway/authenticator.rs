@@ -21,7 +21,8 @@ pub enum Judgement {
     /// It is welcome.
     Admit {
         /// Its own addresses, at most one of each family, which must be of the pool; the pool chooses for families that are not
-        /// named here. If another identity has one of them, there is no address for it.
+        /// named here. If another identity has one of them, there is no address for it: [`Pool::reserving`](super::Pool::reserving)
+        /// keeps them for those they are meant for.
         addresses: Vec<IpAddr>,
     },
     /// Its login is wrong, or it may not come in.

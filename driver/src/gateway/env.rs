@@ -20,7 +20,7 @@ use super::{
     owners::Owners,
     ready::Ready,
 };
-use crate::tun;
+use crate::{error::Failure, tun};
 
 /// What the handles and the task share.
 #[derive(Debug)]
@@ -39,18 +39,30 @@ struct Inner {
     peers: HashMap<PeerId, Peer>,
     /// `None` at the end.
     events: Option<broadcast::Sender<Event>>,
+    /// Why it ends by itself.
+    failure: Option<Failure>,
 }
 
 impl Shared {
     pub(super) fn new(addresses: Vec<(Transport, SocketAddr)>, device: Option<String>, ready: Arc<Ready>) -> Self {
         let events = Some(broadcast::Sender::new(256));
-        let inner = Mutex::new(Inner { stats: Stats::default(), peers: HashMap::new(), events });
+        let inner = Mutex::new(Inner { stats: Stats::default(), peers: HashMap::new(), events, failure: None });
         Self { addresses, device, ready, close: watch::Sender::new(false), ended: watch::Sender::new(false), inner }
     }
 
     pub(super) fn request_close(&self) {
         self.close.send_replace(true);
         self.ready.wake();
+    }
+
+    /// Ends it, as nothing can go on.
+    pub(super) fn fail(&self, failure: Failure) {
+        self.lock().failure.get_or_insert(failure);
+        self.request_close();
+    }
+
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.lock().failure.clone()
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -105,6 +117,13 @@ impl Shared {
 pub(super) struct Counts {
     connections: AtomicUsize,
     associations: AtomicUsize,
+}
+
+impl Counts {
+    /// Of either kind.
+    pub(super) fn all(&self) -> usize {
+        self.connections.load(Relaxed) + self.associations.load(Relaxed)
+    }
 }
 
 /// Counts while it lives.

@@ -49,6 +49,21 @@ pub(super) struct Means<'a> {
     pub(super) pool: &'a Pool,
 }
 
+impl Means<'_> {
+    /// Why the way out is not even asked.
+    fn objection(&self, to: SocketAddr) -> Option<Unreachable> {
+        if self.pool.contains(to.ip()) {
+            return Some(Unreachable::Prohibited);
+        }
+        let full = self.counts.all() >= self.limits.all_connections;
+        if full {
+            tracing::debug!(%to, "refused: peers have as many connections as there may be");
+        }
+        // Not for ever: whoever tries again may find room.
+        full.then_some(Unreachable::Host)
+    }
+}
+
 /// The largest UDP datagram.
 const DATAGRAM_BYTES: usize = 65535;
 /// Datagrams in one direction before others have their turn.
@@ -130,8 +145,8 @@ impl Relay {
                 if self.closing {
                     return;
                 }
-                if means.pool.contains(ends.local.ip()) {
-                    connection.refuse(Refusal::Unreachable(Unreachable::Prohibited));
+                if let Some(reason) = means.objection(ends.local) {
+                    connection.refuse(Refusal::Unreachable(reason));
                     return;
                 }
                 let counted = Counted::connection(means.counts);
@@ -145,8 +160,8 @@ impl Relay {
                 if self.closing {
                     return;
                 }
-                if means.pool.contains(association.to.ip()) {
-                    association.inside.refuse(Unreachable::Prohibited);
+                if let Some(reason) = means.objection(association.to) {
+                    association.inside.refuse(reason);
                     return;
                 }
                 let counted = Counted::association(means.counts);

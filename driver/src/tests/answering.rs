@@ -254,6 +254,30 @@ impl Exit for Counting {
 }
 
 #[tokio::test]
+async fn all_peers_together_have_so_many_connections() {
+    let mut options = gateway_options(Transport::Udp);
+    options.limits.all_connections = 2;
+    let gateway = Gateway::start(ToyListener::default(), options).unwrap();
+    let (ann, bob) = (connect(&gateway, "name=ann").await, connect(&gateway, "name=bob").await);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (tcp, udp) = (listener.local_addr().unwrap(), host.local_addr().unwrap());
+    let connection = soon(ann.dial(tcp)).await.unwrap();
+    let of_ann = ann.bind_udp().await.unwrap();
+    of_ann.send_to(b"one", udp).unwrap();
+    soon(host.recv_from(&mut [0; 10])).await.unwrap();
+    let error = soon(bob.dial(tcp)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HostUnreachable);
+    let of_bob = bob.bind_udp().await.unwrap();
+    of_bob.send_to(b"two", udp).unwrap();
+    soon(of_bob.recv_from(&mut [0; 10])).await.unwrap_err();
+    assert_eq!((gateway.stats().connections, gateway.stats().associations), (1, 1));
+    connection.abort();
+    until(&gateway, |stats| stats.connections == 0).await;
+    soon(bob.dial(tcp)).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_end_of_one_direction_leaves_the_other_open() {
     let gateway = start(Transport::Udp);
     let client = connect(&gateway, "name=ann").await;

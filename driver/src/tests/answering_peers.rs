@@ -13,7 +13,7 @@ use std::{
 use adit_tunnel::{Applicant, Content, Opener, PeerId, Sealer, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
+    net::{TcpSocket, TcpStream, UdpSocket},
     sync::watch,
 };
 
@@ -489,6 +489,40 @@ async fn streams_that_stay_silent_are_dropped_and_bounded() {
     }
     until(&gateway, |stats| stats.streams == 1).await;
     assert_eq!(gateway.stats().peers_up, 1, "with a peer it may be silent");
+}
+
+async fn stream_from(source: [u8; 4], gateway: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((source, 0).into()).unwrap();
+    socket.connect(gateway).await.unwrap()
+}
+
+/// On loopback, all of 127.0.0.0/8 is there.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn whoever_opens_many_streams_shuts_nobody_out() {
+    let mut options = gateway_options(Transport::Tcp);
+    options.limits.silent_streams = 8;
+    options.limits.silence = Duration::from_secs(600);
+    let gateway = Gateway::start(ToyListener::default(), options).unwrap();
+    let at = address(&gateway);
+    let mut early = stream_from([127, 0, 0, 9], at).await;
+    let mut many = Vec::new();
+    for _ in 0..20 {
+        many.push(stream_from([127, 0, 0, 2], at).await);
+    }
+    for stream in &mut many[..18] {
+        assert!(matches!(soon(stream.read(&mut [0])).await, Ok(0) | Err(_)), "the oldest give way");
+    }
+    until(&gateway, |stats| stats.streams == 3).await;
+    // Of many addresses, too, a new one finds room.
+    for host in 10..20 {
+        many.push(stream_from([127, 0, 0, host], at).await);
+    }
+    assert!(matches!(soon(early.read(&mut [0])).await, Ok(0) | Err(_)), "the oldest of all gives way");
+    until(&gateway, |stats| stats.streams == 8).await;
+    let _ann = connect(&gateway, "name=ann").await;
+    assert_eq!((gateway.stats().peers_up, gateway.stats().streams), (1, 8));
 }
 
 #[tokio::test]
