@@ -36,7 +36,7 @@ pub(super) struct Manner {
     pub(super) example: &'static str,
     /// What to write for a secret.
     pub(super) secret: &'static str,
-    /// Each protocol with its keys.
+    /// Each protocol with its keys, if one is easily taken for the other.
     pub(super) protocols: &'static [(&'static str, &'static [(&'static str, Kind)])],
 }
 
@@ -44,7 +44,8 @@ pub(super) struct Manner {
 pub(super) const CONNECTION: Manner = Manner {
     example: "examples/connections.toml",
     secret: "write `{ file = \"…\" }` or `{ env = \"…\" }`, or leave it away to be asked",
-    protocols: &[("ikev2", IKEV2), ("openvpn", OPENVPN)],
+    // What one of them has in keys, the other has in its profile.
+    protocols: &[],
 };
 
 /// A mistake, where it is, and what can be done about it. Never quotes a value that may be a secret.
