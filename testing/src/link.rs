@@ -54,7 +54,7 @@ impl Conditions {
         held_back: Duration::from_millis(150),
         ..Self::GOOD
     };
-    /// A third is lost nearly, a tenth arrives twice, nothing arrives in order.
+    /// A third is lost nearly, a tenth arrives twice, one in a hundred damaged, nothing in order.
     pub const BAD: Self = Self {
         latency: Duration::from_millis(20),
         jitter: Duration::from_millis(80),
@@ -62,6 +62,7 @@ impl Conditions {
         duplication: 0.1,
         reordering: 0.1,
         held_back: Duration::from_millis(300),
+        corruption: 0.01,
         ..Self::GOOD
     };
 }
