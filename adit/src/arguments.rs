@@ -259,6 +259,7 @@ Exit codes:
     1  something else
     2  the command line, the configuration or a secret cannot be used
     7  a local address, port or device cannot be used
+    8  a TUN device was taken away
   130  ended by Ctrl-C
 ";
 

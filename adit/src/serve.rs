@@ -34,18 +34,27 @@ pub(crate) async fn run(arguments: &Serve) -> Result<Exit, Error> {
     }
     let exit = tokio::select! {
         biased;
-        exit = signals.next() => exit,
+        exit = signals.next() => Ok(exit),
         // A gateway ends when it is told to, and nobody has told it.
-        Some(_) = followers.join_next() => return Err(Error::new(Exit::Other, "a gateway has ended by itself")),
+        Some(_) = followers.join_next() => Err(ended(&gateways)),
     };
     tracing::info!("saying goodbye to all peers");
     let mut closing: JoinSet<()> =
         gateways.into_iter().map(|(_, gateway)| async move { gateway.close().await }).collect();
     let closed = async { while closing.join_next().await.is_some() {} };
     Ok(tokio::select! {
-        () = closed => exit,
+        () = closed => exit?,
         again = signals.next() => again,
     })
+}
+
+/// Which gateway has ended by itself, and why.
+fn ended(gateways: &[(String, Gateway)]) -> Error {
+    let failed = gateways.iter().find_map(|(name, gateway)| Some((name, gateway.failure()?)));
+    match failed {
+        Some((name, failure)) => Error::new(Exit::Lost, format!("gateway `{name}`: {failure}")),
+        None => Error::new(Exit::Other, "a gateway has ended by itself"),
+    }
 }
 
 /// Listens, and opens the way out.

@@ -44,7 +44,7 @@ pub enum FailureKind {
     AuthFailed,
     /// No common algorithm, version or mode.
     NoAgreement,
-    /// A local socket could not be made or bound.
+    /// A local socket could not be made or bound, or a TUN device is gone.
     LocalSocket,
     /// The gateway said goodbye.
     PeerClosed,

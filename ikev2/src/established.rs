@@ -29,8 +29,10 @@ pub(crate) struct Established {
     /// The child whose sealer the owner has, by its SPI of ours.
     sealing: Option<u32>,
     pub(crate) wanted: BTreeSet<Wanted>,
-    /// What the owner was last told.
+    /// What the owner was last told, or will be as soon as there is a child.
     pub(crate) network: NetworkConfig,
+    /// Whether it was told.
+    pub(crate) told: bool,
     /// What the gateway gave us in the handshake, for as long as the IKE SA and its successors live.
     pub(crate) reply: Option<Configuration>,
     /// The gateway supports MOBIKE, and so do we.
@@ -108,6 +110,7 @@ impl Established {
         let traffic = Traffic { opened: 0, sealed: 0, heard: cx.now, sent: cx.now, probed: cx.now };
         let established = Self {
             sas: vec![Sa { ike: sa, role: Role::InUse, exchange: None }],
+            told: child.is_some(),
             sealing: child.as_ref().map(|child| child.spi_in),
             children: child.into_iter().collect(),
             wanted: BTreeSet::new(),
@@ -458,10 +461,15 @@ impl Established {
         if cx.now.saturating_duration_since(since) > LONGEST_TEMPORARY_FAILURE && times > MANY_TEMPORARY_FAILURES {
             return Err(PeerMisbehaved::TemporaryForever.into());
         }
+        self.put_off(cx, wanted);
+        Ok(())
+    }
+
+    /// It cannot be done now.
+    pub(crate) fn put_off(&mut self, cx: &mut Context<'_>, wanted: Wanted) {
         self.wanted.insert(wanted);
         let wait = cx.jittered(TEMPORARY_WAIT);
         cx.set(Timer::TryAgain, wait);
-        Ok(())
     }
 
     /// Forgets an IKE SA.
@@ -549,8 +557,9 @@ impl Established {
         }
     }
 
-    /// The SPI of a child that is to be made: of no other, and of no opener that still waits for stragglers.
-    pub(crate) fn new_spi(&self, cx: &mut Context<'_>) -> u32 {
+    /// The SPI of a child that is to be made: of no other, and of no opener that still waits for stragglers. `None` while
+    /// there are so many of these that the peer can only mean harm.
+    pub(crate) fn new_spi(&self, cx: &mut Context<'_>) -> Option<u32> {
         let lingering =
             cx.timers.running().filter_map(|timer| if let Timer::RemoveOpener(spi) = timer { Some(spi) } else { None });
         let offered = self.sas.iter().filter_map(|sa| match &sa.exchange {
@@ -559,6 +568,9 @@ impl Established {
         });
         let taken: BTreeSet<u32> =
             self.children.iter().map(|child| child.spi_in).chain(lingering).chain(offered).collect();
+        if taken.len() >= MAX_SPIS {
+            return None;
+        }
         cx.esp_spi(|spi| taken.contains(&spi))
     }
 
@@ -589,6 +601,8 @@ const TEMPORARY_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_TEMPORARY_FAILURE: Duration = Duration::from_secs(180);
 /// Far fewer than fit into that time.
 const MANY_TEMPORARY_FAILURES: u32 = 20;
+/// SPIs of ESP in use at once: of children, and of those deleted in the last seconds. A gateway has 4096 for each client.
+const MAX_SPIS: usize = 256;
 /// So many children may be closed by the peer…
 const MAX_CLOSED_CHILDREN: usize = 3;
 /// … within this time.

@@ -119,7 +119,8 @@
 //! # Not supported
 //!
 //! * transport mode, AH, IPComp, several children, resumption, redirects, post-quantum keys, TCP;
-//! * EAP without proof of the gateway (RFC 5998): not announced.
+//! * EAP without proof of the gateway (RFC 5998): not announced;
+//! * at a gateway, return routability (RFC 4555 §3.7): a client is followed to where it says it is, before it has answered there.
 //!
 //! Key exchanges are computed where a message is handled. That is 0.1 ms for X25519 and some 10 ms for MODP-8192: the data
 //! plane of the same task waits for so long at a rekeying.

@@ -10,7 +10,8 @@ use super::BoxFuture;
 /// Decides who is let in. It may take its time: other peers are not held up, and when the peer is gone the future is dropped.
 /// How long a peer waits is for its protocol to say.
 pub trait Authenticator: Send + Sync + 'static {
-    /// Judges an applicant. One that was let in before ([`Applicant::again`]) keeps its address, whatever the judgement says.
+    /// Judges an applicant. Whose address and place it gets goes by the identity it has proved, and by its login only where
+    /// there is none; which logins fit which certificate is for this judgement to say. One that was let in before ([`Applicant::again`]) keeps its address, whatever the judgement says.
     fn judge(&self, applicant: Applicant) -> BoxFuture<'_, Judgement>;
 }
 
@@ -20,7 +21,8 @@ pub enum Judgement {
     /// It is welcome.
     Admit {
         /// Its own addresses, at most one of each family, which must be of the pool; the pool chooses for families that are not
-        /// named here. If another identity has one of them, there is no address for it.
+        /// named here. If another identity has one of them, there is no address for it: [`Pool::reserving`](super::Pool::reserving)
+        /// keeps them for those they are meant for.
         addresses: Vec<IpAddr>,
     },
     /// Its login is wrong, or it may not come in.

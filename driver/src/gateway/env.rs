@@ -17,9 +17,10 @@ use super::{
     Event, Exit, Options, Peer, Stats,
     leases::{Leases, NoAddress, Wish},
     outer::Outer,
+    owners::Owners,
     ready::Ready,
 };
-use crate::tun;
+use crate::{error::Failure, tun};
 
 /// What the handles and the task share.
 #[derive(Debug)]
@@ -38,18 +39,30 @@ struct Inner {
     peers: HashMap<PeerId, Peer>,
     /// `None` at the end.
     events: Option<broadcast::Sender<Event>>,
+    /// Why it ends by itself.
+    failure: Option<Failure>,
 }
 
 impl Shared {
     pub(super) fn new(addresses: Vec<(Transport, SocketAddr)>, device: Option<String>, ready: Arc<Ready>) -> Self {
         let events = Some(broadcast::Sender::new(256));
-        let inner = Mutex::new(Inner { stats: Stats::default(), peers: HashMap::new(), events });
+        let inner = Mutex::new(Inner { stats: Stats::default(), peers: HashMap::new(), events, failure: None });
         Self { addresses, device, ready, close: watch::Sender::new(false), ended: watch::Sender::new(false), inner }
     }
 
     pub(super) fn request_close(&self) {
         self.close.send_replace(true);
         self.ready.wake();
+    }
+
+    /// Ends it, as nothing can go on.
+    pub(super) fn fail(&self, failure: Failure) {
+        self.lock().failure.get_or_insert(failure);
+        self.request_close();
+    }
+
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.lock().failure.clone()
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Event> {
@@ -106,6 +119,13 @@ pub(super) struct Counts {
     associations: AtomicUsize,
 }
 
+impl Counts {
+    /// Of either kind.
+    pub(super) fn all(&self) -> usize {
+        self.connections.load(Relaxed) + self.associations.load(Relaxed)
+    }
+}
+
 /// Counts while it lives.
 #[derive(Debug)]
 pub(super) struct Counted {
@@ -150,8 +170,7 @@ pub(super) struct Env {
     pub(super) deadlines: BTreeSet<(Instant, PeerId)>,
     /// Those who were let in, by identity.
     pub(super) names: HashMap<String, Vec<PeerId>>,
-    /// Those who are up, by address: the newest last.
-    pub(super) owners: HashMap<IpAddr, Vec<PeerId>>,
+    pub(super) owners: Owners,
     /// To be closed: another tunnel of theirs has come.
     pub(super) to_close: Vec<PeerId>,
     pub(super) stats: Stats,
@@ -169,7 +188,7 @@ impl Env {
             leases,
             deadlines: BTreeSet::new(),
             names: HashMap::new(),
-            owners: HashMap::new(),
+            owners: Owners::default(),
             to_close: Vec::new(),
             stats: Stats::default(),
             counts: Arc::default(),
@@ -213,23 +232,6 @@ impl Env {
             same.retain(|other| *other != id);
             if same.is_empty() {
                 self.names.remove(name);
-            }
-        }
-    }
-
-    /// Packets for this address go to this peer from now on.
-    pub(super) fn own(&mut self, address: IpAddr, id: PeerId) {
-        let owners = self.owners.entry(address).or_default();
-        owners.retain(|other| *other != id);
-        owners.push(id);
-    }
-
-    /// No longer; to the one before, if there is still one.
-    pub(super) fn disown(&mut self, address: IpAddr, id: PeerId) {
-        if let Some(owners) = self.owners.get_mut(&address) {
-            owners.retain(|other| *other != id);
-            if owners.is_empty() {
-                self.owners.remove(&address);
             }
         }
     }

@@ -39,14 +39,18 @@ impl Gateway {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start<L>(listener: L, options: Options) -> io::Result<Self>
+    pub fn start<L>(listener: L, mut options: Options) -> io::Result<Self>
     where
         L: Listener<Tunnel: Send> + Send + 'static,
     {
         let ready = Arc::new(Ready::default());
         let (receivers, outer) = outer::bind(&options.listen, &ready)?;
         let (out, device) = match &options.exit {
-            WayOut::Sockets(exit) => (Out::Sockets(Arc::clone(exit)), None),
+            WayOut::Sockets(exit) => {
+                let limit = &mut options.limits.all_connections;
+                *limit = within_descriptors(*limit, descriptors());
+                (Out::Sockets(Arc::clone(exit)), None)
+            }
             WayOut::Tun(TunOptions { name, mtu }) => {
                 let own: Vec<_> = options.pool.own_addresses().collect();
                 let (reader, writer) = tun::open(name.as_deref(), *mtu, &own)?;
@@ -105,9 +109,40 @@ impl Gateway {
         drop(self.shared().ended.subscribe().wait_for(|ended| *ended).await);
     }
 
+    /// Why it has ended, or is about to, without having been told to: its TUN device is gone. Its peers are told goodbye
+    /// before [`Events::next`] says that it has ended.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.shared().failure()
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
+}
+
+/// How many connections of peers there may be, so that the process keeps descriptors for all else.
+fn within_descriptors(wanted: usize, descriptors: Option<u64>) -> usize {
+    let Some(descriptors) = descriptors.and_then(|most| usize::try_from(most).ok()) else { return wanted };
+    let room = descriptors - descriptors / 4;
+    if room < wanted {
+        tracing::info!(
+            "no more than {room} connections of all peers at the same time, instead of {wanted}: this process may have \
+             {descriptors} open files (`ulimit -n`, or `LimitNOFILE=` of systemd)"
+        );
+    }
+    room.min(wanted)
+}
+
+/// How many descriptors the process may have, where the system tells and bounds them.
+#[cfg(target_os = "linux")]
+fn descriptors() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+#[cfg(not(target_os = "linux"))]
+fn descriptors() -> Option<u64> {
+    None
 }
 
 impl fmt::Debug for Gateway {
@@ -121,7 +156,8 @@ impl fmt::Debug for Gateway {
 pub struct Peer {
     /// Its name while it lives; may be another's afterwards.
     pub id: PeerId,
-    /// Who it is: the user of its login, or else the identity it has proved. `None` while that is not known.
+    /// Who it is: the identity it has proved (the name of its certificate), or else the user of its login. `None` while that
+    /// is not known.
     pub identity: Option<String>,
     /// Its addresses inside the tunnel, while it is up.
     pub addresses: Vec<IpNet>,
@@ -214,5 +250,18 @@ impl Stats {
         self.sealed_packets += sealed.packets;
         self.sealed_bytes += sealed.bytes;
         self.dropped_unsealed += sealed.dropped;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_the_descriptors_is_left_for_the_rest() {
+        assert_eq!(within_descriptors(4096, Some(1024)), 768);
+        assert_eq!(within_descriptors(4096, Some(65_536)), 4096);
+        assert_eq!(within_descriptors(100, Some(1024)), 100);
+        assert_eq!(within_descriptors(4096, None), 4096);
     }
 }

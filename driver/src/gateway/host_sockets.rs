@@ -23,8 +23,9 @@ use super::{
 /// machine's address.
 ///
 /// Peers reach whatever this process reaches, including what listens on this machine's other addresses. What is never meant
-/// for them is refused: loopback, link-local addresses (with the metadata services of clouds), multicast, broadcast, and
-/// unspecified addresses, also where an IPv6 address stands for such an IPv4 address.
+/// for them is refused: loopback, link-local addresses, the metadata services of clouds, multicast, broadcast, reserved and
+/// unspecified addresses, also where an IPv6 address stands for such an IPv4 address, and the prefix of local translators
+/// (64:ff9b:1::/48), which may stand for any.
 #[derive(Debug, Clone, Default)]
 pub struct HostSockets {
     /// With any, these alone are reachable. Empty means everything but what is refused above. A refused address becomes
@@ -136,7 +137,7 @@ fn special_ranges(address: IpAddr) -> impl Iterator<Item = IpNet> {
 }
 
 /// The IPv4 address that a translator or a relay would take this for: of 64:ff9b::/96 (RFC 6052 §2.1), of 2002::/16
-/// (RFC 3056 §2), and of the deprecated ::/96 (RFC 4291 §2.5.5.1).
+/// (RFC 3056 §2), of the translatable ::ffff:0:0:0/96 (RFC 2765 §2.1), and of the deprecated ::/96 (RFC 4291 §2.5.5.1).
 fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
     let [a, b, c, d, e, f, g, h] = address.segments();
@@ -144,6 +145,7 @@ fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     match [a, b, c, d, e, f] {
         [0x64, 0xff9b, 0, 0, 0, 0] => Some(v4(g, h)),
         [0x2002, high, low, ..] => Some(v4(high, low)),
+        [0, 0, 0, 0, 0xffff, 0] => Some(v4(g, h)),
         // `::` and `::1` have ranges of their own.
         [0, 0, 0, 0, 0, 0] if g != 0 => Some(v4(g, h)),
         _ => None,
@@ -151,19 +153,26 @@ fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
 }
 
 /// RFC 6890 and its registry: what is this machine, its link, or more than one host.
-const SPECIAL: [(&str, u8); 11] = [
+const SPECIAL: [(&str, u8); 15] = [
     ("0.0.0.0", 8),
     ("127.0.0.0", 8),
     ("169.254.0.0", 16),
     ("224.0.0.0", 4),
+    // Reserved (RFC 1112 §4), and so of no ordinary host.
+    ("240.0.0.0", 4),
     ("255.255.255.255", 32),
+    // Not link-local, but as sensitive: the metadata services of Alibaba Cloud and Oracle Cloud.
+    ("100.100.100.200", 32),
+    ("192.0.0.192", 32),
+    // Translated locally (RFC 8215): where in it an IPv4 address stands is not known here.
+    ("64:ff9b:1::", 48),
     ("::", 128),
     ("::1", 128),
     ("fe80::", 10),
     // Site-local, deprecated by RFC 3879 and as local as the rest.
     ("fec0::", 10),
     ("ff00::", 8),
-    // Not link-local, but as sensitive: the metadata service of EC2 over IPv6.
+    // The metadata service of EC2 over IPv6.
     ("fd00:ec2::254", 128),
 ];
 
@@ -211,6 +220,15 @@ mod tests {
             "64:ff9b::169.254.169.254",
             "64:ff9b::127.0.0.1",
             "2002:7f00:1::1",
+            "240.0.0.1",
+            "100.100.100.200",
+            "192.0.0.192",
+            "::ffff:100.100.100.200",
+            "64:ff9b::192.0.0.192",
+            "64:ff9b:1::a00:1",
+            "64:ff9b:1:ffff::1",
+            "::ffff:0:127.0.0.1",
+            "::ffff:0:169.254.169.254",
         ] {
             assert!(!permits(&exit(&[]), address), "{address}");
             assert!(!permits(&exit(&["0.0.0.0/0", "::/0"]), address), "{address} by everything");
@@ -219,7 +237,16 @@ mod tests {
 
     #[test]
     fn everything_else_is_reachable_unless_only_some_is_allowed() {
-        for address in ["10.0.0.1", "192.0.2.1", "::ffff:10.0.0.1", "2001:db8::1", "64:ff9b::192.0.2.1", "fd00::1"] {
+        for address in [
+            "10.0.0.1",
+            "192.0.2.1",
+            "::ffff:10.0.0.1",
+            "2001:db8::1",
+            "64:ff9b::192.0.2.1",
+            "fd00::1",
+            "100.100.100.201",
+            "::ffff:0:10.0.0.1",
+        ] {
             assert!(permits(&exit(&[]), address), "{address}");
             assert!(!permits(&exit(&["203.0.113.0/24"]), address), "{address}");
         }

@@ -96,6 +96,7 @@ impl Leases {
         if let Some(fixed) = of_family(wish.fixed) {
             return Some(fixed).filter(|address| self.may_have(wish, *address, true));
         }
+        let of_family = |addresses: &[IpAddr]| of_family(addresses).filter(|address| !self.is_reserved(address));
         let last = wish.identity.and_then(|identity| of_family(self.last.get(identity)?));
         if let Some(last) = last.filter(|address| self.may_have(wish, *address, wish.inherits)) {
             return Some(last);
@@ -108,6 +109,10 @@ impl Leases {
         indexes.into_iter().find_map(|index| self.next_free(index, is_v4))
     }
 
+    fn is_reserved(&self, address: &IpAddr) -> bool {
+        self.pool.reserved.contains(address)
+    }
+
     /// Whether the address is of the pool, and free, or, where that is allowed, held by the same identity.
     fn may_have(&self, wish: &Wish<'_>, address: IpAddr, shared: bool) -> bool {
         let same =
@@ -115,14 +120,14 @@ impl Leases {
         self.pool.network_of(address).is_some() && self.held.get(&address).is_none_or(same)
     }
 
-    /// Among one address more than there are holders, one is free.
+    /// Among one address more than there are holders and reserved ones, one is free.
     fn next_free(&mut self, index: usize, is_v4: bool) -> Option<IpAddr> {
         let network = self.pool.networks.get(index).filter(|network| network.is_v4() == is_v4)?;
         let next = self.next.get_mut(index)?;
-        for _ in 0..=self.held.len() {
+        for _ in 0..=self.held.len() + self.pool.reserved.len() {
             let candidate = address(*next, is_v4);
             *next = if *next >= network.last { network.first } else { *next + 1 };
-            if !self.held.contains_key(&candidate) {
+            if !self.held.contains_key(&candidate) && !self.pool.reserved.contains(&candidate) {
                 return Some(candidate);
             }
         }
@@ -250,6 +255,23 @@ mod tests {
             "the gateway's"
         );
         assert_eq!(leases.len(), 2, "nothing is held by those who got nothing");
+    }
+
+    #[test]
+    fn a_reserved_address_is_for_whom_it_is_fixed() {
+        let pool = Pool::new([net("10.8.0.0/29")]).unwrap();
+        let mut leases = Leases::new(pool.reserving(["10.8.0.2", "10.8.0.4"].map(ip)));
+        let [fixed, other] = [[ip("10.8.0.2")], [ip("10.8.0.4")]];
+        let asked = leases.take(Wish { asked: &fixed, ..wish(Some("bob")) }).unwrap();
+        assert_eq!(asked, [net("10.8.0.3/29")], "asking is not enough");
+        let taken: Vec<_> = (0..2).map(|_| leases.take(wish(None)).unwrap()[0]).collect();
+        assert_eq!(taken, ["10.8.0.5/29", "10.8.0.6/29"].map(net));
+        assert_eq!(leases.take(wish(None)), Err(NoAddress), "the pool keeps them");
+        let ann = leases.take(Wish { fixed: &fixed, ..wish(Some("ann")) }).unwrap();
+        assert_eq!(ann, [net("10.8.0.2/29")]);
+        leases.release(&ann);
+        assert_eq!(leases.take(wish(Some("ann"))), Err(NoAddress), "what it had last is no longer its own");
+        assert_eq!(leases.take(Wish { fixed: &other, ..wish(Some("ann")) }).unwrap(), [net("10.8.0.4/29")]);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod host_sockets;
 mod leases;
 mod options;
 mod outer;
+mod owners;
 mod peer;
 mod pool;
 mod ready;

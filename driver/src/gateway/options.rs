@@ -90,7 +90,8 @@ impl Listen {
 #[derive(Clone)]
 pub enum WayOut {
     /// Inner TCP connections and UDP associations end here and leave through these sockets; no root is needed. Any
-    /// other packet (ICMP echo is answered by the gateway itself) is dropped.
+    /// other packet (ICMP echo is answered by the gateway itself) is dropped. Addresses of the pool are not reachable: what
+    /// another network of this machine has there is not meant.
     Sockets(Arc<dyn Exit>),
     /// All peers are on one TUN device, and the kernel routes. Linux only; needs CAP_NET_ADMIN.
     Tun(TunOptions),
@@ -139,7 +140,8 @@ impl Default for TunOptions {
 pub struct Limits {
     /// Peers at the same time, whether they are up or not; strangers are not answered beyond.
     pub peers: usize,
-    /// TCP streams at the same time on which no peer has made itself known, and how long each may take to.
+    /// TCP streams at the same time on which no peer has made itself known; a quarter of them from one address (of IPv6, one
+    /// /64). Beyond, a new one takes the place of the oldest.
     pub silent_streams: usize,
     /// How long a TCP stream may take until its first datagram makes a peer of it.
     pub silence: Duration,
@@ -151,6 +153,9 @@ pub struct Limits {
     pub small_buffer: usize,
     /// Inner TCP connections, and as many UDP associations, of one peer.
     pub connections: usize,
+    /// Inner TCP connections and UDP associations of all peers together, each of which takes a descriptor with
+    /// [`super::HostSockets`]. Three quarters of the descriptors that the process may have are the bound where that is less.
+    pub all_connections: usize,
     /// How long a host may take to answer a connect.
     pub connect_timeout: Duration,
     /// Silence after which a peer's end of an inner connection is probed; `None` never probes.
@@ -170,7 +175,8 @@ impl Default for Limits {
             memory: 64 << 20,
             buffer: 512 << 10,
             small_buffer: 64 << 10,
-            connections: 1024,
+            connections: 256,
+            all_connections: 4096,
             connect_timeout: Duration::from_secs(20),
             keepalive: Some(Duration::from_secs(60)),
             udp_idle: Duration::from_secs(180),

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -61,6 +61,8 @@ struct StreamOut {
     sender: TcpSender,
     /// The stream's own.
     waker: Waker,
+    /// Where it comes from.
+    origin: IpAddr,
     /// When it is over, if it has no peer yet or any more.
     until: Option<Instant>,
     /// The peer has gone: what waits is still sent.
@@ -139,6 +141,14 @@ fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Whose a stream is taken to be: an IPv6 host has the whole of its /64.
+fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 impl Receivers {
     /// What is listened to.
     pub(super) fn local_addresses(&self) -> Vec<(Transport, SocketAddr)> {
@@ -168,7 +178,15 @@ impl Outer {
         self.next_stream += 1;
         let caller = Caller::new(Who::Stream(id), &self.ready);
         let waker = Waker::from(Arc::clone(&caller));
-        let out = StreamOut { sender, waker: waker.clone(), until: None, ends: false, waiting: None, broken: false };
+        let out = StreamOut {
+            sender,
+            waker: waker.clone(),
+            origin: origin(path.remote.ip()),
+            until: None,
+            ends: false,
+            waiting: None,
+            broken: false,
+        };
         self.streams.insert(id, out);
         self.set_deadline(id, Some(until));
         // Something may have come already.
@@ -181,9 +199,12 @@ impl Outer {
         self.set_deadline(id, None);
     }
 
-    /// Streams that no peer has, or has any more.
-    pub(super) fn lone_streams(&self) -> usize {
-        self.deadlines.len()
+    /// Streams that no peer has yet, the oldest first: all, or those that come from where this address does.
+    pub(super) fn silent_streams(&self, from: Option<IpAddr>) -> impl Iterator<Item = StreamId> {
+        let from = from.map(origin);
+        let is_meant = move |stream: &StreamOut| !stream.ends && from.is_none_or(|from| stream.origin == from);
+        let ids = self.deadlines.iter().map(|(_, id)| *id);
+        ids.filter(move |id| self.streams.get(id).is_some_and(is_meant))
     }
 
     /// The next stream whose time is over.
@@ -365,5 +386,19 @@ impl StreamOut {
             caller.unpark();
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_with_a_whole_network_is_one() {
+        let of = |address: &str| origin(address.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1:2:3"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

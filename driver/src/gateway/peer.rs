@@ -177,12 +177,8 @@ impl<T: Answering> Peer<T> {
         let addresses: Vec<IpNet> = network.addresses.iter().filter(leased).copied().collect();
         let own = env.options.pool.own_addresses().collect();
         let config = stack_config(&env.options.limits, own, &network, &addresses);
-        for net in self.up.iter().flat_map(|up| &up.addresses) {
-            env.disown(net.address(), self.id);
-        }
-        for net in &addresses {
-            env.own(net.address(), self.id);
-        }
+        let old = self.up.as_ref().map(|up| up.addresses.as_slice()).unwrap_or_default();
+        env.owners.change(self.id, old, &addresses);
         if let Some(up) = &mut self.up {
             (up.addresses, up.mtu) = (addresses, network.mtu);
             if let Some(relay) = &mut up.relay {
@@ -241,8 +237,9 @@ impl<T: Answering> Peer<T> {
     }
 
     fn on_applicant(&mut self, env: &Env, applicant: Applicant) {
+        // What was proved, not what was typed: whoever has a certificate cannot take another's name by a login.
         let login = applicant.login.as_ref().map(|login| login.user.clone());
-        let name = login.or_else(|| applicant.identity.clone());
+        let name = applicant.identity.clone().or(login);
         let asked = Asked { addresses: applicant.addresses.clone(), alone: applicant.alone, again: applicant.again };
         let authenticator = Arc::clone(&env.options.authenticator);
         let judgement = Box::pin(async move { authenticator.judge(applicant).await });
@@ -251,6 +248,10 @@ impl<T: Answering> Peer<T> {
     }
 
     fn poll_judgement(&mut self, now: Instant, env: &mut Env) {
+        // Who has gone must not take an address, nor the place of an older tunnel.
+        if self.closed.is_some() || self.closing.is_some() {
+            self.judging = None;
+        }
         let Some(judging) = &mut self.judging else { return };
         let Poll::Ready(judgement) = judging.judgement.as_mut().poll(&mut Context::from_waker(&self.waker)) else {
             return;
@@ -332,7 +333,7 @@ impl<T: Answering> Peer<T> {
         } else {
             env.outer.batch(cx, *line, path, sealers.room((*mtu).into()), caller)
         };
-        let means = Means { exit, counts: &env.counts, limits: &env.options.limits };
+        let means = Means { exit, counts: &env.counts, limits: &env.options.limits, pool: &env.options.pool };
         let mut sealed = Sealed::default();
         let (full, deadline) = relay.work(now, waker, &means, batch.map(|batch| (sealers, batch)), &mut sealed);
         env.stats.add(sealed);
@@ -377,9 +378,7 @@ impl<T: Answering> Peer<T> {
         let failure = self.closed.take().unwrap_or_else(|| Failure::new(FailureKind::Closed, "closed"));
         if let Some(up) = &self.up {
             env.stats.peers_up -= 1;
-            for net in &up.addresses {
-                env.disown(net.address(), self.id);
-            }
+            env.owners.change(self.id, &up.addresses, &[]);
             if let Some(relay) = &up.relay {
                 relay.end(&failure);
             }

@@ -1,6 +1,7 @@
 //! The networks that peers get their addresses of.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -11,6 +12,8 @@ use adit_tunnel::IpNet;
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Pool {
     pub(super) networks: Vec<Network>,
+    /// Given to those alone for whom they are meant.
+    pub(super) reserved: BTreeSet<IpAddr>,
 }
 
 /// One network of the pool.
@@ -56,9 +59,23 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Keeps these for the peers that an [`Authenticator`](super::Authenticator) gives them to
+    /// ([`Judgement::Admit`](super::Judgement::Admit)): nobody else gets one, whatever it asks for.
+    #[must_use]
+    pub fn reserving(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.reserved.extend(addresses.into_iter().map(|address| address.to_canonical()));
+        self
+    }
+
     /// The gateway's own addresses, each with the prefix of its network.
     pub fn own_addresses(&self) -> impl Iterator<Item = IpNet> {
         self.networks.iter().map(|network| network.net)
+    }
+
+    /// Whether the address lies in one of its networks, in whatever form, and whoever has it.
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.net.contains(address))
     }
 
     /// The network a peer's address may be of.

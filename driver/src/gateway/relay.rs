@@ -14,7 +14,7 @@ use adit_tunnel::{IpNet, NetworkConfig, Sealer};
 use tokio::{io::ReadBuf, task::JoinSet};
 
 use super::{
-    Datagrams, Exit, Limits,
+    Datagrams, Exit, Limits, Pool,
     env::{Counted, Counts},
 };
 use crate::{
@@ -46,6 +46,22 @@ pub(super) struct Means<'a> {
     pub(super) exit: &'a Arc<dyn Exit>,
     pub(super) counts: &'a Arc<Counts>,
     pub(super) limits: &'a Limits,
+    pub(super) pool: &'a Pool,
+}
+
+impl Means<'_> {
+    /// Why the way out is not even asked.
+    fn objection(&self, to: SocketAddr) -> Option<Unreachable> {
+        if self.pool.contains(to.ip()) {
+            return Some(Unreachable::Prohibited);
+        }
+        let full = self.counts.all() >= self.limits.all_connections;
+        if full {
+            tracing::debug!(%to, "refused: peers have as many connections as there may be");
+        }
+        // Not for ever: whoever tries again may find room.
+        full.then_some(Unreachable::Host)
+    }
 }
 
 /// The largest UDP datagram.
@@ -129,6 +145,10 @@ impl Relay {
                 if self.closing {
                     return;
                 }
+                if let Some(reason) = means.objection(ends.local) {
+                    connection.refuse(Refusal::Unreachable(reason));
+                    return;
+                }
                 let counted = Counted::connection(means.counts);
                 self.tasks.spawn(async move {
                     relay_connection(connection, ends.local, exit, timeout).await;
@@ -138,6 +158,10 @@ impl Relay {
             Arrival::Association(id) => {
                 let Some(association) = Association::new(inside, id, &self.scratch) else { return };
                 if self.closing {
+                    return;
+                }
+                if let Some(reason) = means.objection(association.to) {
+                    association.inside.refuse(reason);
                     return;
                 }
                 let counted = Counted::association(means.counts);

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io,
+    net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -11,14 +12,15 @@ use std::{
 use adit_tunnel::{Accept, Listener, Path, PeerId, Routing, Transport};
 
 use super::{
+    Limits,
     env::{Env, Shared},
-    outer::{Line, Receivers, StreamIn, local_end},
+    outer::{Line, Outer, Receivers, StreamIn, local_end},
     peer::Peer,
     ready::{StreamId, Who},
 };
 use crate::{
     active::now,
-    error::{Failure, FailureKind},
+    error::{Failure, FailureKind, Stage},
     options::after,
     plane::destination,
     timer::Timer,
@@ -170,9 +172,14 @@ impl<L: Listener> Task<L> {
                 match accepted {
                     Ok((stream, remote)) => {
                         let limits = &env.options.limits;
-                        if self.front.closing.is_some() || env.outer.lone_streams() >= limits.silent_streams {
-                            tracing::debug!(%remote, "stream refused: there are too many");
+                        if self.front.closing.is_some() {
+                            tracing::debug!(%remote, "stream refused: the gateway is closing");
                         } else {
+                            if let Some(id) = one_too_many(&env.outer, limits, remote.ip()) {
+                                tracing::debug!(%remote, "a stream without a peer gives way");
+                                env.outer.drop_stream(id);
+                                self.streams.remove(&id);
+                            }
                             // The address this stream has come to, also where all are listened to.
                             let local = Some(stream.local_addr().unwrap_or(*local));
                             let path = Path { transport: Transport::Tcp, local, remote };
@@ -203,12 +210,21 @@ impl<L: Listener> Task<L> {
     /// Packets that the kernel has routed to peers. Whether there were any.
     fn read_device(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(device) = &mut self.device else { return false };
-        if device.poll_fill(cx).is_pending() {
-            return false;
+        match device.poll_fill(cx) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => {
+                self.device = None;
+                // Without it, nothing of a peer goes anywhere.
+                let failure = Failure::new(FailureKind::LocalSocket, format!("the TUN device is gone: {error}"));
+                tracing::error!("{failure}: the gateway ends");
+                self.front.env.shared.fail(failure.in_stage(Stage::Up));
+                return true;
+            }
         }
         let Front { peers, env, .. } = &mut self.front;
         // Side by side, packets for one peer make one segmented send.
-        device.group(|packet| env.owners.get(&destination(packet)?)?.last().copied());
+        device.group(|packet| env.owners.newest(destination(packet)?));
         for (owner, packet) in device.grouped() {
             let sent = match owner.and_then(|owner| peers.get_mut(&owner)) {
                 Some(peer) => peer.send_packet(cx, env, packet),
@@ -380,6 +396,17 @@ impl<L: Listener> Front<L> {
     fn publish_stats(&self) {
         self.env.shared.set_stats(self.env.all_stats(self.peers.len()));
     }
+}
+
+/// The stream that gives way to a new one from there: whoever opens many has no others pushed aside.
+fn one_too_many(outer: &Outer, limits: &Limits, from: IpAddr) -> Option<StreamId> {
+    let oldest_of_too_many = |from: Option<IpAddr>, most: usize| {
+        let mut streams = outer.silent_streams(from);
+        let oldest = streams.next();
+        oldest.filter(|_| 1 + streams.count() >= most)
+    };
+    let of_one = oldest_of_too_many(Some(from), limits.silent_streams.div_ceil(4));
+    of_one.or_else(|| oldest_of_too_many(None, limits.silent_streams))
 }
 
 /// Whether accepting failed for this one stream alone.

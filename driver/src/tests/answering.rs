@@ -3,6 +3,10 @@
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -16,7 +20,7 @@ use tokio::{
 use super::{options, soon, toy::Toy, toy_gateway::ToyListener};
 use crate::{
     Builder, Client, Remote,
-    gateway::{AdmitProved, Gateway, HostSockets, Limits, Listen, Options, Pool},
+    gateway::{AdmitProved, BoxFuture, Datagrams, Exit, Gateway, HostSockets, Limits, Listen, Options, Pool, Stream},
 };
 
 pub(super) fn net(text: &str) -> IpNet {
@@ -206,11 +210,71 @@ async fn a_refusal_says_what_the_host_or_the_way_out_said() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = soon(client.dial(nobody)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    for forbidden in ["169.254.169.254:80", "192.0.2.1:80", "10.9.0.1:80"] {
+    for forbidden in ["169.254.169.254:80", "192.0.2.1:80"] {
         let error = soon(client.dial(forbidden.parse::<SocketAddr>().unwrap())).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{forbidden}");
     }
     until(&gateway, |stats| stats.connections == 0).await;
+}
+
+#[tokio::test]
+async fn the_pool_is_not_behind_the_way_out() {
+    let mut options = gateway_options(Transport::Udp);
+    let asked = Arc::new(AtomicUsize::new(0));
+    options.exit = Counting(Arc::clone(&asked)).into();
+    let gateway = Gateway::start(ToyListener::default(), options).unwrap();
+    let client = connect(&gateway, "name=ann").await;
+    for inside in ["10.9.0.1:80", "10.9.0.77:80", "10.9.0.255:80"] {
+        let inside: SocketAddr = inside.parse().unwrap();
+        let error = soon(client.dial(inside)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{inside}");
+        let socket = client.bind_udp().await.unwrap();
+        socket.send_to(b"anybody?", inside).unwrap();
+        let error = soon(socket.recv_from(&mut [0; 100])).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{inside}: {error}");
+    }
+    assert_eq!(asked.load(Relaxed), 0);
+    soon(client.dial("10.8.255.255:80".parse::<SocketAddr>().unwrap())).await.unwrap_err();
+    assert_eq!(asked.load(Relaxed), 1, "the rest is for the way out to say");
+}
+
+/// A way out that leads nowhere.
+struct Counting(Arc<AtomicUsize>);
+
+impl Exit for Counting {
+    fn connect(&self, _: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        self.0.fetch_add(1, Relaxed);
+        Box::pin(async { Err(ErrorKind::ConnectionRefused.into()) })
+    }
+
+    fn bind_udp(&self, _: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Datagrams>>> {
+        self.0.fetch_add(1, Relaxed);
+        Box::pin(async { Err(ErrorKind::ConnectionRefused.into()) })
+    }
+}
+
+#[tokio::test]
+async fn all_peers_together_have_so_many_connections() {
+    let mut options = gateway_options(Transport::Udp);
+    options.limits.all_connections = 2;
+    let gateway = Gateway::start(ToyListener::default(), options).unwrap();
+    let (ann, bob) = (connect(&gateway, "name=ann").await, connect(&gateway, "name=bob").await);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (tcp, udp) = (listener.local_addr().unwrap(), host.local_addr().unwrap());
+    let connection = soon(ann.dial(tcp)).await.unwrap();
+    let of_ann = ann.bind_udp().await.unwrap();
+    of_ann.send_to(b"one", udp).unwrap();
+    soon(host.recv_from(&mut [0; 10])).await.unwrap();
+    let error = soon(bob.dial(tcp)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HostUnreachable);
+    let of_bob = bob.bind_udp().await.unwrap();
+    of_bob.send_to(b"two", udp).unwrap();
+    soon(of_bob.recv_from(&mut [0; 10])).await.unwrap_err();
+    assert_eq!((gateway.stats().connections, gateway.stats().associations), (1, 1));
+    connection.abort();
+    until(&gateway, |stats| stats.connections == 0).await;
+    soon(bob.dial(tcp)).await.unwrap();
 }
 
 #[tokio::test]

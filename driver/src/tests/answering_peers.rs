@@ -4,15 +4,16 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
 use adit_tunnel::{Applicant, Content, Opener, PeerId, Sealer, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
+    net::{TcpSocket, TcpStream, UdpSocket},
     sync::watch,
 };
 
@@ -293,6 +294,46 @@ async fn an_answer_may_come_late() {
     assert_eq!(waiting.load(Relaxed), 0);
 }
 
+/// Looked at, but never woken: it answers when the peer has another reason for a turn.
+struct Unwoken(Arc<AtomicBool>);
+
+impl Authenticator for Unwoken {
+    fn judge(&self, _: Applicant) -> BoxFuture<'_, Judgement> {
+        let ready = Arc::clone(&self.0);
+        Box::pin(std::future::poll_fn(move |_| match ready.load(Relaxed) {
+            true => Poll::Ready(Judgement::admit()),
+            false => Poll::Pending,
+        }))
+    }
+}
+
+#[tokio::test]
+async fn who_has_left_before_the_answer_takes_nobodys_place() {
+    let ready = Arc::new(AtomicBool::new(true));
+    let gateway = start_with(|options| options.authenticator = Arc::new(Unwoken(Arc::clone(&ready))));
+    let mut events = gateway.events();
+    let ann = Raw::connect(address(&gateway), "name=ann").await;
+    ready.store(false, Relaxed);
+    let next = Raw::say(address(&gateway), &[&[HELLO], &b"name=ann;alone"[..]].concat()).await;
+    until(&gateway, |stats| stats.peers == 2).await;
+    ready.store(true, Relaxed);
+    next.send(&[BYE]).await.unwrap();
+    until(&gateway, |stats| stats.peers == 1).await;
+    assert!(matches!(soon(events.next()).await, Some(Event::Up(_))));
+    let Some(Event::Down(peer, failure)) = soon(events.next()).await else { panic!("the new one has gone") };
+    assert!(peer.addresses.is_empty() && !failure.was_up(), "{failure:?}");
+    assert_eq!(gateway.peers()[0].remote, ann.socket.local_addr().unwrap());
+}
+
+#[tokio::test]
+async fn a_login_does_not_change_a_name_that_was_proved() {
+    let gateway = start_with(|options| {
+        options.authenticator = Arc::new(Passwords::new([("bob".to_owned(), "secret".into())]));
+    });
+    let _ann = connect(&gateway, "name=ann;user=bob;password=secret").await;
+    assert_eq!(gateway.peers()[0].identity.as_deref(), Some("ann"));
+}
+
 #[tokio::test]
 async fn an_answer_that_never_comes_is_forgotten_with_the_peer() {
     let go = watch::Sender::new(false);
@@ -447,6 +488,40 @@ async fn streams_that_stay_silent_are_dropped_and_bounded() {
     }
     until(&gateway, |stats| stats.streams == 1).await;
     assert_eq!(gateway.stats().peers_up, 1, "with a peer it may be silent");
+}
+
+async fn stream_from(source: [u8; 4], gateway: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((source, 0).into()).unwrap();
+    socket.connect(gateway).await.unwrap()
+}
+
+/// On loopback, all of 127.0.0.0/8 is there.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn whoever_opens_many_streams_shuts_nobody_out() {
+    let mut options = gateway_options(Transport::Tcp);
+    options.limits.silent_streams = 8;
+    options.limits.silence = Duration::from_secs(600);
+    let gateway = Gateway::start(ToyListener::default(), options).unwrap();
+    let at = address(&gateway);
+    let mut early = stream_from([127, 0, 0, 9], at).await;
+    let mut many = Vec::new();
+    for _ in 0..20 {
+        many.push(stream_from([127, 0, 0, 2], at).await);
+    }
+    for stream in &mut many[..18] {
+        assert!(matches!(soon(stream.read(&mut [0])).await, Ok(0) | Err(_)), "the oldest give way");
+    }
+    until(&gateway, |stats| stats.streams == 3).await;
+    // Of many addresses, too, a new one finds room.
+    for host in 10..20 {
+        many.push(stream_from([127, 0, 0, host], at).await);
+    }
+    assert!(matches!(soon(early.read(&mut [0])).await, Ok(0) | Err(_)), "the oldest of all gives way");
+    until(&gateway, |stats| stats.streams == 8).await;
+    let _ann = connect(&gateway, "name=ann").await;
+    assert_eq!((gateway.stats().peers_up, gateway.stats().streams), (1, 8));
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use super::{
     toy_gateway::ToyListener,
 };
 use crate::{
-    Client,
-    gateway::{Gateway, TunOptions, WayOut},
+    Client, FailureKind,
+    gateway::{Event, Gateway, TunOptions, WayOut},
 };
 
 /// Set inside the namespace.
@@ -113,6 +113,23 @@ async fn inside() {
     };
     soon(gone).await;
     a_packet_of_the_device_waits_for_nothing_on_a_stream().await;
+    without_its_device_a_gateway_ends().await;
+}
+
+async fn without_its_device_a_gateway_ends() {
+    let mut options = gateway_options(Transport::Udp);
+    options.exit = WayOut::Tun(TunOptions { name: Some("adit-test".to_owned()), mtu: 1400 });
+    let gateway = Gateway::start(ToyListener::default(), options).unwrap();
+    let ann = connect(&gateway, "name=ann").await;
+    let mut events = gateway.events();
+    assert!(gateway.failure().is_none());
+    assert!(Command::new("ip").args(["link", "del", "adit-test"]).status().unwrap().success());
+    soon(ann.closed()).await;
+    assert!(matches!(soon(events.next()).await, Some(Event::Down(..))));
+    assert!(soon(events.next()).await.is_none());
+    let failure = gateway.failure().unwrap();
+    assert_eq!(failure.kind(), FailureKind::LocalSocket);
+    assert!(failure.to_string().contains("the TUN device is gone"), "{failure}");
 }
 
 /// Nothing else is on its way that would have the stream send it: OpenVPN's first ping comes after 10 s.

@@ -21,7 +21,7 @@ pub(crate) fn open(_: Option<&str>, _: u16, _: &[IpNet]) -> io::Result<(Reader, 
 }
 
 impl Reader {
-    pub(crate) fn poll_fill(&self, _: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_fill(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.0 {}
     }
 

@@ -21,8 +21,6 @@ pub(crate) struct Reader {
     /// The packets of the last batch, in the order they are looked at.
     order: Vec<(Option<PeerId>, usize)>,
     filled: usize,
-    /// The device is gone: nothing comes any more.
-    broken: bool,
 }
 
 /// Packets to the kernel.
@@ -78,7 +76,6 @@ pub(crate) fn open(name: Option<&str>, mtu: u16, addresses: &[IpNet]) -> io::Res
         lengths: vec![0; IDEAL_BATCH_SIZE],
         order: Vec::with_capacity(IDEAL_BATCH_SIZE),
         filled: 0,
-        broken: false,
     };
     Ok((reader, Writer { device, name }))
 }
@@ -92,26 +89,26 @@ fn warn_unless_forwarding(name: &str, path: &str) {
 
 impl Reader {
     /// One system call: a packet, or a train of them. [`Self::group`] and [`Self::grouped`] then give what it brought.
-    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    ///
+    /// # Errors
+    /// The device is gone: nothing comes any more.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.filled = 0;
-        if self.broken {
-            return Poll::Pending;
-        }
         for _ in 0..MAX_ERRORS {
             match self.device.poll_readable(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return self.give_up(&error),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             }
             let Self { device, train, packets, lengths, .. } = self;
             match device.try_recv_multiple(train, packets, lengths, 0) {
                 Ok(count) => {
                     self.filled = count;
-                    return Poll::Ready(());
+                    return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // EBADFD, ENODEV or EIO: the device was deleted.
-                Err(error) if error.raw_os_error().is_some() => return self.give_up(&error),
+                Err(error) if error.raw_os_error().is_some() => return Poll::Ready(Err(error)),
                 Err(error) => tracing::debug!("packets from the TUN device dropped: {error}"),
             }
         }
@@ -137,12 +134,6 @@ impl Reader {
 
     fn packet(&self, index: usize) -> Option<&[u8]> {
         self.packets.get(index)?.get(..*self.lengths.get(index)?)
-    }
-
-    fn give_up(&mut self, error: &io::Error) -> Poll<()> {
-        tracing::error!("the TUN device is gone: {error}");
-        self.broken = true;
-        Poll::Pending
     }
 }
 

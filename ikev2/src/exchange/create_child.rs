@@ -14,7 +14,7 @@ use crate::{
     established::{Established, Role, Sa},
     message::{
         IkeSpi, KeyExchange, Message, Notify, Payload, Proposal, SecurityAssociation, TrafficSelector,
-        numbers::{DhGroup, ExchangeType, NotifyType, ProtocolId},
+        numbers::{CfgType, DhGroup, ExchangeType, NotifyType, ProtocolId},
     },
     negotiate::EspProposals,
     network,
@@ -119,7 +119,11 @@ impl Established {
         local: Vec<TrafficSelector>,
         remote: Vec<TrafficSelector>,
     ) {
-        let (spi_in, nonce) = (self.new_spi(cx), cx.nonce());
+        let Some(spi_in) = self.new_spi(cx) else {
+            self.put_off(cx, rekeys.map_or(Wanted::CreateChild, Wanted::RekeyChild));
+            return;
+        };
+        let nonce = cx.nonce();
         let first = groups.iter().copied().find(|group| *group != DhGroup::NONE);
         let key = first.and_then(|group| DhKey::generate(group, &mut *cx.random));
         let mut payloads = Vec::new();
@@ -220,9 +224,10 @@ impl Established {
             // What a gateway has given stays; only the size of packets may change.
             End::Gateway(_) => network::sized(cx, self.network.clone(), child),
         };
-        if network == self.network {
+        if network == self.network && self.told {
             return;
         }
+        self.told = true;
         let destinations = |it: &NetworkConfig| (it.routes.clone(), it.redirect4, it.redirect6);
         if destinations(&network) != destinations(&self.network) {
             // It should not (RFC 7296 §2.9.2).
@@ -366,8 +371,8 @@ impl Established {
     }
 
     /// A child where there is none: the client has lost it, or never had one.
-    // CREATE_CHILD_SA { SA, Ni, [KEi], TSi, TSr } -->
-    // <-- CREATE_CHILD_SA { SA, Nr, [KEr], TSi, TSr }
+    // CREATE_CHILD_SA { [CP], SA, Ni, [KEi], TSi, TSr } -->
+    // <-- CREATE_CHILD_SA { [CP], SA, Nr, [KEr], TSi, TSr }
     fn answer_new_child(
         &mut self,
         cx: &mut Context<'_>,
@@ -381,11 +386,15 @@ impl Established {
             return Err(refuse(NotifyType::TEMPORARY_FAILURE));
         }
         let (local, remote) = network::selectors(&self.network);
-        let (agreed, keys, payloads, _) = self.agree_on_child(cx, spi, Self::flow(), &local, &remote, request)?;
+        let (agreed, keys, mut payloads, _) = self.agree_on_child(cx, spi, Self::flow(), &local, &remote, request)?;
         let spi_in = agreed.spi_in;
         let child = ChildSa::first_answered(cx, agreed, &keys).map_err(|_| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
         self.children.push(child);
         self.now_seals(cx, spi_in);
+        // The addresses are the same for as long as the IKE SA lives, and may be asked for with any child (RFC 7296 §2.19).
+        if let Some(asked) = request.cp().filter(|cp| cp.cfg_type == CfgType::REQUEST) {
+            payloads.insert(0, Payload::Cp(network::reply(asked, &self.network)));
+        }
         Ok(payloads)
     }
 
@@ -412,8 +421,9 @@ impl Established {
         let groups = acceptable_groups(cx);
         let chosen = cx.settings.esp_proposals.choose(offer, &groups, request.ke().map(|ke| ke.group));
         let (suite, spi_out, proposal) = chosen.ok_or_else(|| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
+        let spi_in = self.new_spi(cx).ok_or_else(|| refuse(NotifyType::TEMPORARY_FAILURE))?;
         let (shared, ke) = agree(cx, suite.group, request)?;
-        let (spi_in, nonce) = (self.new_spi(cx), cx.nonce());
+        let nonce = cx.nonce();
         let Some(sa) = self.sa(spi) else { return Err(refuse(NotifyType::TEMPORARY_FAILURE)) };
         let keys = ChildKeys::derive(sa.ike.suite.prf, &sa.ike.keys.d, shared.as_ref(), &theirs, &nonce, &suite);
         let agreed = Agreed { spi_in, spi_out, flow, suite, local: local.clone(), remote: remote.clone() };

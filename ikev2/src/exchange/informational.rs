@@ -227,6 +227,15 @@ impl Established {
         answer: &mut Vec<Payload>,
     ) -> Outcome<()> {
         match notify.notify_type {
+            NotifyType::NO_NATS_ALLOWED if self.is_translated(path, request) => {
+                tracing::warn!("there is a NAT on the way, which the peer does not allow");
+                answer.push(Payload::notify(NotifyType::UNEXPECTED_NAT_DETECTED, Bytes::new()));
+            }
+            NotifyType::UPDATE_SA_ADDRESSES
+            | NotifyType::ADDITIONAL_IP4_ADDRESS
+            | NotifyType::ADDITIONAL_IP6_ADDRESS
+            | NotifyType::NO_ADDITIONAL_ADDRESSES
+                if self.is_translated(path, request) => {}
             NotifyType::UPDATE_SA_ADDRESSES if self.mobike && !cx.end.is_client() => follow(cx, path),
             NotifyType::COOKIE2 => {
                 answer.push(Payload::notify(NotifyType::COOKIE2, notify.data.clone()));
@@ -252,6 +261,12 @@ impl Established {
             other => tracing::debug!("notification {other} needs no action"),
         }
         Ok(())
+    }
+
+    /// Whether the peer allows no NAT, and there is one all the same (RFC 4555 §3.9).
+    fn is_translated(&self, path: &Path, request: &Message) -> bool {
+        let named = request.notify(NotifyType::NO_NATS_ALLOWED).filter(|_| self.mobike);
+        named.is_some_and(|named| !nat::is_untranslated(&named.data, path))
     }
 
     /// The peer has no SA for what we sealed (RFC 7296 §1.5): it has lost the child. What is left of one that was replaced is

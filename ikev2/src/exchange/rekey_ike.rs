@@ -153,6 +153,7 @@ impl Established {
         if busy || offered || sa.role != Role::InUse {
             return Err(refuse(NotifyType::TEMPORARY_FAILURE));
         }
+        self.make_room(cx).ok_or_else(|| refuse(NotifyType::TEMPORARY_FAILURE))?;
         let offer = request.sa().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?;
         let theirs = request.nonce().ok_or_else(|| refuse(NotifyType::INVALID_SYNTAX))?.clone();
         let preferred = request.ke().map(|ke| ke.group);
@@ -181,6 +182,18 @@ impl Established {
         let mut payloads = vec![Payload::Sa(SecurityAssociation { proposals }), Payload::Nonce(nonce)];
         payloads.extend(ke.map(Payload::Ke));
         Ok(payloads)
+    }
+
+    /// A peer that makes IKE SAs and never deletes one must not fill us up: then the oldest that was replaced goes. `None` if
+    /// there is none.
+    fn make_room(&mut self, cx: &mut Context<'_>) -> Option<()> {
+        while self.sas.len() >= MAX_SAS {
+            // Each was put in front of those before it.
+            let oldest = self.sas.iter().rfind(|sa| sa.role == Role::Replaced)?.ike.our_spi();
+            tracing::debug!("IKE SA {oldest:?} makes room for another");
+            self.remove_sa(cx, oldest);
+        }
+        Some(())
     }
 
     /// The IKE SA the peer made is used from now on.
@@ -217,3 +230,6 @@ impl Established {
         }
     }
 }
+
+/// Two in the midst of a rekeying, three in a collision; the others are those whose deletion is late, or lets us answer again.
+const MAX_SAS: usize = 8;

@@ -25,7 +25,7 @@ use self::{
 use crate::{
     config::Settings,
     esp::{EspOpener, EspSealer},
-    message::{self, Header, IkeSpi, Message, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType},
+    message::{self, Delete, Header, IkeSpi, Message, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType},
     negotiate::IkeSuite,
 };
 
@@ -130,18 +130,16 @@ impl Context<'_> {
     }
 
     /// An SPI of ESP to receive on that is none of these: random, with the name of the peer in front at a gateway. Those up to
-    /// 255 are reserved (RFC 4303 §2.1).
-    pub(crate) fn esp_spi(&mut self, taken: impl Fn(u32) -> bool) -> u32 {
-        loop {
+    /// 255 are reserved (RFC 4303 §2.1). `None` if almost all of them are taken.
+    pub(crate) fn esp_spi(&mut self, taken: impl Fn(u32) -> bool) -> Option<u32> {
+        (0..ESP_SPI_DRAWS).find_map(|_| {
             let random = self.random.next_u32();
             let spi = match self.end {
                 End::Client => random,
                 End::Gateway(peer) => peer.0 << ESP_SPI_RANDOM_BITS | random >> (32 - ESP_SPI_RANDOM_BITS),
             };
-            if spi > 255 && !taken(spi) {
-                return spi;
-            }
-        }
+            (spi > 255 && !taken(spi)).then_some(spi)
+        })
     }
 
     pub(crate) fn ike_spi(&mut self) -> IkeSpi {
@@ -177,6 +175,8 @@ pub(crate) const NAT_T_PORT: u16 = 4500;
 pub(crate) const NON_ESP_MARKER: [u8; 4] = [0; 4];
 /// The rest of an SPI of ours is the name of the peer.
 pub(crate) const ESP_SPI_RANDOM_BITS: u32 = 12;
+/// With half of the SPIs taken, all of so many draws fail once in 2^64 times.
+const ESP_SPI_DRAWS: u32 = 64;
 /// At least 16 bytes, and half the key size of the PRF (RFC 7296 §2.10): enough for SHA-512.
 const NONCE_BYTES: usize = 32;
 
@@ -306,8 +306,10 @@ impl IkeSa {
                 return Ok(None);
             }
         } else if self.is_repeated(header, datagram) {
-            tracing::trace!(id = header.message_id.0, "request again, response again");
-            cx.send(*path, self.responder.response());
+            if self.responder.may_repeat(cx.now) {
+                tracing::trace!(id = header.message_id.0, "request again, response again");
+                cx.send(*path, self.responder.response());
+            }
             return Ok(None);
         } else if !self.responder.expects(header.message_id) {
             return Ok(None);
@@ -328,6 +330,23 @@ impl IkeSa {
             tracing::trace!("received: {message}");
         }
         Ok(opened.map(|Opened { message, fragmented }| Received { message, fragmented }))
+    }
+
+    /// Whether this is the request after the one that waits for our answer, and ends the IKE SA: the answer is waited for no
+    /// more, and this request is the next one.
+    pub(crate) fn gives_up(&mut self, header: &Header, datagram: &[u8]) -> bool {
+        let may = !header.response && header.exchange == ExchangeType::INFORMATIONAL;
+        if !may || !self.responder.expects_next(header.message_id) {
+            return false;
+        }
+        let cipher = if self.ours { &*self.keys.responder } else { &*self.keys.initiator };
+        let opened = message::open(&mut datagram.to_vec(), cipher, &mut Reassembly::new());
+        let Ok(Some(Opened { message, .. })) = opened else { return false };
+        let ends = message.error().is_some() || message.payloads.contains(&Payload::Delete(Delete::Ike));
+        if ends {
+            self.answered(Vec::new());
+        }
+        ends
     }
 
     /// Whether this is the request answered last: the same datagram, of several fragments the first one alone. The peer may

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use adit_tunnel::Random;
+use adit_tunnel::{Path, Random};
 use bytes::Bytes;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 
@@ -43,9 +43,57 @@ pub(crate) fn payloads_from(nowhere: [u8; 20], spis: (IkeSpi, IkeSpi), remote: S
     ]
 }
 
+/// Whether the addresses and ports of a NO_NATS_ALLOWED of the peer are those its datagram came from and to (RFC 4555 §3.9,
+/// §4.2.6). Of ours, what is not known is not compared.
+pub(crate) fn is_untranslated(named: &[u8], path: &Path) -> bool {
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let source = octets(path.remote.ip());
+    let Some((named_source, rest)) = named.split_at_checked(source.len()) else { return false };
+    let Some((destination, ports)) = rest.split_at_checked(source.len()) else { return false };
+    let Ok([a, b, c, d]) = <[u8; 4]>::try_from(ports) else { return false };
+    let ours = path.local.is_none_or(|local| {
+        (local.ip().is_unspecified() || octets(local.ip()) == destination) && local.port() == u16::from_be_bytes([c, d])
+    });
+    named_source == source && path.remote.port() == u16::from_be_bytes([a, b]) && ours
+}
+
 #[cfg(test)]
 mod tests {
+    use adit_tunnel::Transport;
+
     use super::*;
+
+    #[test]
+    fn both_ends_of_a_path_without_nat_are_named_as_they_are() {
+        let path = |remote: &str, local: Option<&str>| Path {
+            transport: Transport::Udp,
+            local: local.map(|local| local.parse().unwrap()),
+            remote: remote.parse().unwrap(),
+        };
+        let v4 = hex::decode("c6336407c000020111941194").unwrap();
+        for local in [Some("192.0.2.1:4500"), Some("0.0.0.0:4500"), None] {
+            assert!(is_untranslated(&v4, &path("198.51.100.7:4500", local)), "{local:?}");
+        }
+        for (remote, local) in [
+            ("198.51.100.8:4500", "192.0.2.1:4500"),
+            ("198.51.100.7:4501", "192.0.2.1:4500"),
+            ("198.51.100.7:4500", "192.0.2.2:4500"),
+            ("198.51.100.7:4500", "0.0.0.0:500"),
+            ("[2001:db8::7]:4500", "[2001:db8::1]:4500"),
+        ] {
+            assert!(!is_untranslated(&v4, &path(remote, Some(local))), "{remote} {local}");
+        }
+        let v6 = ["20010db8", "00000000", "00000000", "00000007", "20010db8", "00000000", "00000000", "00000001"];
+        let v6 = hex::decode(v6.concat() + "11941194").unwrap();
+        let there = path("[2001:db8::7]:4500", Some("[2001:db8::1]:4500"));
+        assert!(is_untranslated(&v6, &there));
+        for wrong in [&v6[..35], &v4, &[], &[&v6[..], &[0]].concat()] {
+            assert!(!is_untranslated(wrong, &there), "{wrong:?}");
+        }
+    }
 
     /// Computed with Python's hashlib over the fields of §2.23.
     #[test]

@@ -1,6 +1,6 @@
 //! Message ids, retransmission and the cached answer, with a window of one request in each direction (RFC 7296 §2.1–§2.3).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -92,6 +92,8 @@ impl Retransmission {
 pub(crate) struct Responder {
     expected: u32,
     last: Option<Answered>,
+    /// Since when answers given again are counted, and how many there were.
+    again: Option<(Instant, u32)>,
 }
 
 #[derive(Debug)]
@@ -108,6 +110,11 @@ impl Responder {
         self.expected == id.0
     }
 
+    /// Whether this is the id of the request after the one that waits for its answer.
+    pub(crate) const fn expects_next(&self, id: MessageId) -> bool {
+        self.expected.saturating_add(1) == id.0
+    }
+
     /// Whether the request with this id was answered last.
     pub(crate) const fn answered_last(&self, id: MessageId) -> bool {
         self.last.is_some() && id.0.saturating_add(1) == self.expected
@@ -116,6 +123,16 @@ impl Responder {
     /// Whether this very datagram was answered last.
     pub(crate) fn repeated(&self, datagram: &[u8]) -> bool {
         self.last.as_ref().is_some_and(|last| last.request == datagram)
+    }
+
+    /// Whether an answer may be given again now. Whoever repeats the bytes of a request may be anybody, and send them from
+    /// anywhere.
+    #[must_use]
+    pub(crate) fn may_repeat(&mut self, now: Instant) -> bool {
+        let since = self.again.filter(|(since, _)| now.saturating_duration_since(*since) < REPEATS_INTERVAL);
+        let (since, times) = since.unwrap_or((now, 0));
+        self.again = Some((since, times.saturating_add(1)));
+        times < MAX_REPEATS
     }
 
     /// The response to send again.
@@ -129,6 +146,11 @@ impl Responder {
         self.last = Some(Answered { request, response });
     }
 }
+
+/// More often than any client asks again, and few enough to hurt nobody…
+const MAX_REPEATS: u32 = 5;
+/// … within this time. Our judgement.
+const REPEATS_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -172,5 +194,13 @@ mod tests {
         assert!(responder.repeated(b"request") && !responder.repeated(b"other"));
         assert!(responder.answered_last(MessageId(0)) && !responder.answered_last(MessageId(1)));
         assert_eq!(responder.response(), [Bytes::from_static(b"response")]);
+    }
+
+    #[test]
+    fn an_answer_is_given_again_only_so_often() {
+        let (mut responder, start) = (Responder::default(), *crate::tests::START);
+        let mut allowed =
+            |at: u64| (0..100).filter(|_| responder.may_repeat(start + Duration::from_millis(at))).count();
+        assert_eq!([0, 500, 999, 1000, 1500, 2100].map(&mut allowed), [5, 0, 0, 5, 0, 5]);
     }
 }

@@ -310,6 +310,8 @@ pub struct ServerLimits {
     pub peers: u32,
     /// Peers at a time that have not been let in yet.
     pub half_open: u32,
+    /// The same from one address; of IPv6, from one /64, which one host has to itself.
+    pub half_open_per_address: u32,
     /// First packets of strangers that are answered within [`Self::initial_window`]; those that come back with our cookie do
     /// not count (`connect-freq-initial`).
     pub initial_packets: u32,
@@ -325,6 +327,8 @@ impl Default for ServerLimits {
         Self {
             peers: 1024,
             half_open: 128,
+            // An office that starts over at once behind one address; the others come in when these are through.
+            half_open_per_address: 16,
             initial_packets: 100,
             initial_window: Duration::from_secs(10),
             // A chain of RSA certificates takes about 6 kB, a whole TLS record 16.
@@ -337,6 +341,7 @@ impl ServerLimits {
     fn validate(&self) -> Result<(), ServerConfigError> {
         number((1..=MAX_PEERS).contains(&self.peers), "peers", "between 1 and 1000000")?;
         number(self.half_open > 0, "half_open", "1 or more")?;
+        number(self.half_open_per_address > 0, "half_open_per_address", "1 or more")?;
         number(self.initial_packets > 0, "initial_packets", "1 or more")?;
         number(self.peer_bytes >= MIN_PEER_BYTES, "peer_bytes", "32768 or more")
     }

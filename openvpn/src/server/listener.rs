@@ -93,8 +93,10 @@ impl Server {
             tracing::debug!(remote = %path.remote, "a stranger without a good cookie");
             return None;
         }
+        let accepted = self.welcome(now, path, knock, Some(cookie), datagram)?;
+        // Not before: who is turned away can return one cookie for ever.
         self.initial.answered = self.initial.answered.saturating_sub(1);
-        self.welcome(now, path, knock, Some(cookie), datagram)
+        Some(accepted)
     }
 
     fn on_reset(
@@ -157,7 +159,7 @@ impl Server {
         datagram: &mut [u8],
     ) -> Option<Accept<ServerSession>> {
         let limits = &self.config.limits;
-        let Some(half_open) = self.half_open.open(limits.half_open) else {
+        let Some(half_open) = self.half_open.open(path.remote.ip(), limits) else {
             tracing::debug!(remote = %path.remote, "too many half-open clients");
             return None;
         };

@@ -173,6 +173,18 @@ impl KeySlot {
         matches!(self.state, State::Ready(_))
     }
 
+    /// Says something as soon as TLS is through, also in place of our key message.
+    #[cfg(test)]
+    pub(super) fn say(&mut self, record: &[u8]) {
+        let tls = match &mut self.state {
+            State::Tls(tls) | State::KeySent { tls, .. } => tls,
+            State::Ready(exchanged) => &mut exchanged.tls,
+            State::ResetSent { .. } | State::Failed => return,
+        };
+        assert!(!tls.is_handshaking() && tls.write(record).is_ok());
+        self.channel.collect(tls);
+    }
+
     /// For tables of what becomes of it.
     #[cfg(test)]
     pub(super) const fn state_name(&self) -> &'static str {

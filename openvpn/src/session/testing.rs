@@ -20,6 +20,12 @@ impl Session {
         self.slot.channel.reliable.expected()
     }
 
+    /// Says something inside TLS, whether or not it is our turn.
+    pub(crate) fn say(&mut self, now: Instant, record: &[u8]) {
+        self.slot.say(record);
+        self.flush(now);
+    }
+
     /// Our turn to renegotiate has come, if nothing is going on.
     pub(crate) fn renegotiate_soon(&mut self, now: Instant) {
         if self.phase == Phase::Up && self.slot.is_ready() {

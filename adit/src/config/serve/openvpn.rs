@@ -61,6 +61,7 @@ impl Draft {
         let built = ServerConfig::builder(Arc::clone(&identity.value), clients).settings(change).limits(|limits| {
             limits.peers = table.max_peers.unwrap_or(limits.peers);
             limits.half_open = table.max_half_open.unwrap_or(limits.half_open);
+            limits.half_open_per_address = table.max_half_open_per_address.unwrap_or(limits.half_open_per_address);
         });
         let config = built.build().map_err(|error| self.unusable_server(&identity, &error))?;
         Ok((config, passwords))

@@ -85,6 +85,7 @@ pub(super) const OPENVPN: &[(&str, Kind)] = &[
     ("mtu", Number(576, 65_535)),
     ("max_peers", PEERS),
     ("max_half_open", PEERS),
+    ("max_half_open_per_address", PEERS),
     ("search_domains", Texts),
     ("split_domains", Texts),
     ("single", Flag),

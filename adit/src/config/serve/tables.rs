@@ -101,6 +101,7 @@ pub(super) struct GatewayTable {
     pub(super) mtu: Option<u16>,
     pub(super) max_peers: Option<u32>,
     pub(super) max_half_open: Option<u32>,
+    pub(super) max_half_open_per_address: Option<u32>,
 
     // IKEv2 alone.
     pub(super) identity: Option<Spanned<String>>,
@@ -123,7 +124,6 @@ pub(super) struct GatewayTable {
     pub(super) ike_rekey_seconds: Option<u32>,
     pub(super) retransmit: Option<Spanned<RetransmitTable>>,
     pub(super) handshake_seconds: Option<u32>,
-    pub(super) max_half_open_per_address: Option<u32>,
     pub(super) cookie_threshold: Option<u32>,
 
     // OpenVPN alone.

@@ -157,7 +157,8 @@ fn every_key_of_openvpn_reaches_its_place() {
         "{OPENVPN}{USER}tls_auth = \"ta.key\"\nkey_direction = 0\nauth = \"SHA256\"\n\
          data_ciphers = [\"AES-128-GCM\", \"AES-256-CBC\"]\ndata_ciphers_fallback = \"aes-128-cbc\"\n\
          tls_version_min = \"1.3\"\ntls_version_max = \"1.3\"\nreneg_seconds = 0\nhand_window_seconds = 9\n\
-         ping_seconds = 3\nping_restart_seconds = 12\n"
+         ping_seconds = 3\nping_restart_seconds = 12\n\
+         max_half_open_per_address = 3\n"
     );
     let gateway = one(&place, &text);
     let (config, passwords) = server(&gateway);
@@ -180,6 +181,7 @@ fn every_key_of_openvpn_reaches_its_place() {
         server(&gateway).0.settings().keepalive.map(|(ping, restart)| (ping.as_secs(), restart.as_secs()))
     };
     assert_eq!(settings.keepalive.unwrap().1.as_secs(), 12);
+    assert_eq!(config.limits().half_open_per_address, 3);
     assert_eq!(keepalive(""), Some((10, 60)));
     assert_eq!(keepalive("ping_seconds = 20"), Some((20, 120)));
     assert_eq!(keepalive("ping_restart_seconds = 8"), Some((4, 8)));

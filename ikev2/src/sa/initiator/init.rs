@@ -203,6 +203,7 @@ impl InitSent {
         let Some(keys) = IkeKeys::first(&suite, &shared, &start.nonce, &nonce, spis.0, spis.1) else {
             return Step::Failed(SessionError::Keys("the IKE SA"));
         };
+        let Some(spi_in) = cx.esp_spi(|_| false) else { return Step::Failed(SessionError::Keys("ESP")) };
         cx.timers.stop(Timer::Retransmit(start.spi));
         cx.timers.stop(Timer::Suspicion);
         tracing::debug!("IKE SA {:?} / {:?}: {suite}", spis.0, spis.1);
@@ -218,7 +219,7 @@ impl InitSent {
             theirs: nonce,
             hashes: hashes.unwrap_or_default(),
             id: local_identity(cx).to_payload(),
-            spi_in: cx.esp_spi(|_| false),
+            spi_in,
         };
         float(cx);
         AuthSent::send(cx, secured)

@@ -21,7 +21,7 @@ use adit_tunnel::{Applicant, Event, FlowId, NetworkConfig, Path, Secret, Verdict
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::{Context, IkeSa, Received};
+use super::{Context, IkeSa, Received, nat};
 use crate::{
     auth::{self, Authenticated, PeerNotAuthenticated},
     child::{Agreed, ChildSa},
@@ -115,9 +115,10 @@ impl Answering {
     }
 
     /// IKE_SA_INIT again: the same bytes get the same answer; any others are somebody else's.
-    pub(crate) fn repeat_init(&self, cx: &mut Context<'_>, path: &Path, datagram: &[u8]) {
+    pub(crate) fn repeat_init(&mut self, cx: &mut Context<'_>, path: &Path, datagram: &[u8]) {
         if let Self::Secured(secured) = self
             && secured.request == datagram
+            && secured.sa.responder.may_repeat(cx.now)
         {
             cx.send(*path, slice::from_ref(&secured.response));
         }
@@ -135,8 +136,14 @@ impl Answering {
             Self::Secured(secured) => &mut secured.sa,
             Self::Eap(eap) => &mut eap.secured.sa,
             Self::Proving(proving) => &mut proving.secured.sa,
-            // The request that is to be answered is there already.
-            Self::Applied(_) => return Step::Wait(self),
+            Self::Applied(applied) => {
+                // The request that is to be answered is there already; what can follow is that the client goes.
+                if !applied.secured.sa.gives_up(header, datagram) {
+                    return Step::Wait(self);
+                }
+                cx.applicants.clear();
+                &mut applied.secured.sa
+            }
         };
         // Nothing else has a place here, however well it is protected (CVE-2014-2338, CVE-2019-12312).
         let allowed = [ExchangeType::IKE_AUTH, ExchangeType::INFORMATIONAL].contains(&header.exchange);
@@ -245,6 +252,11 @@ impl Secured {
                 return self.refuse(cx, &received, NotifyType::INVALID_SYNTAX, Vec::new(), offence.into());
             }
         };
+        let nats = received.message.notify(NotifyType::NO_NATS_ALLOWED).filter(|_| wish.mobike && cx.settings.mobike);
+        if nats.is_some_and(|ends| !nat::is_untranslated(&ends.data, cx.path)) {
+            let error = ServerError::RefusedUs("it allows no NAT, and there is one on the way".to_owned());
+            return self.refuse(cx, &received, NotifyType::UNEXPECTED_NAT_DETECTED, Vec::new(), error);
+        }
         let Some(proof) = received.message.auth() else { return self.start_eap(cx, &received, wish) };
         match self.verify(cx, &received.message, &wish.id, proof) {
             Ok((_, identity, key)) => match self.prove(cx, key.as_ref()) {
@@ -472,7 +484,7 @@ impl Applied {
     fn handle_verdict(self: Box<Self>, cx: &mut GatewayContext<'_>, verdict: Verdict) -> Step {
         let refused = match verdict {
             Verdict::Admitted(network) => return self.admit(cx, *network),
-            Verdict::NoAddress => return self.without_child(cx, NotifyType::INTERNAL_ADDRESS_FAILURE),
+            Verdict::NoAddress => return self.without_address(cx, NotifyType::INTERNAL_ADDRESS_FAILURE),
             Verdict::Refused => NotifyType::AUTHENTICATION_FAILED,
             Verdict::Later(_) => NotifyType::TEMPORARY_FAILURE,
         };
@@ -482,13 +494,13 @@ impl Applied {
 
     fn admit(mut self: Box<Self>, cx: &mut GatewayContext<'_>, mut network: NetworkConfig) -> Step {
         let Some(request) = self.wish.request.clone() else {
-            return self.without_child(cx, NotifyType::FAILED_CP_REQUIRED);
+            return self.without_address(cx, NotifyType::FAILED_CP_REQUIRED);
         };
         // Of a family that was not asked for, nothing is given.
         let asked = network::requested(&request);
         network.addresses.retain(|net| asked.iter().any(|address| address.is_ipv4() == net.address().is_ipv4()));
         if network.addresses.is_empty() {
-            return self.without_child(cx, NotifyType::INTERNAL_ADDRESS_FAILURE);
+            return self.without_address(cx, NotifyType::INTERNAL_ADDRESS_FAILURE);
         }
         match self.first_child(cx, &network) {
             Ok((child, mut payloads)) => {
@@ -497,14 +509,29 @@ impl Applied {
                 cx.out.events.push_back(Event::Up(network.clone()));
                 self.complete(cx, network, Some(child), payloads)
             }
-            Err(notify) => self.without_child(cx, notify),
+            Err(notify) => {
+                // What it was given is kept for a child that it asks for next.
+                let reply = Payload::Cp(network::reply(&request, &network));
+                self.without_child(cx, network, vec![reply], notify)
+            }
         }
     }
 
+    fn without_address(self: Box<Self>, cx: &mut GatewayContext<'_>, notify: NotifyType) -> Step {
+        self.without_child(cx, NetworkConfig::default(), Vec::new(), notify)
+    }
+
     /// The child failed; the IKE SA stands all the same, and the client decides (RFC 7296 §2.21.2).
-    fn without_child(self: Box<Self>, cx: &mut GatewayContext<'_>, notify: NotifyType) -> Step {
+    fn without_child(
+        self: Box<Self>,
+        cx: &mut GatewayContext<'_>,
+        network: NetworkConfig,
+        mut more: Vec<Payload>,
+        notify: NotifyType,
+    ) -> Step {
         tracing::info!("no ESP SA for the client: {notify}");
-        self.complete(cx, NetworkConfig::default(), None, vec![Payload::notify(notify, Bytes::new())])
+        more.push(Payload::notify(notify, Bytes::new()));
+        self.complete(cx, network, None, more)
     }
 
     fn complete(
@@ -538,7 +565,7 @@ impl Applied {
         }
         let chosen = cx.settings.esp_proposals.choose(&wish.offer, &[], None);
         let (suite, spi_out, proposal) = chosen.ok_or(NotifyType::NO_PROPOSAL_CHOSEN)?;
-        let spi_in = cx.esp_spi(|_| false);
+        let spi_in = cx.esp_spi(|_| false).ok_or(NotifyType::TEMPORARY_FAILURE)?;
         let keys = ChildKeys::derive(secured.prf(), &secured.sa.keys.d, None, &secured.theirs, &secured.ours, &suite);
         let agreed = Agreed { spi_in, spi_out, flow, suite, local: local.clone(), remote: remote.clone() };
         let child = ChildSa::first_answered(cx, agreed, &keys).map_err(|_| NotifyType::NO_PROPOSAL_CHOSEN)?;

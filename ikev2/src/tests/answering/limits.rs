@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use adit_testing::{Datagram, End};
 use adit_tunnel::Tunnel;
 
-use super::{World, plan, secs};
+use super::{World, millis, plan, secs, up};
+use crate::{exchange::Wanted, sa::Timer};
 
 /// The first datagram of a client, which waits.
 fn first(change: impl FnOnce(&mut super::Ends)) -> (World, Datagram) {
@@ -102,4 +103,100 @@ fn the_same_first_datagram_again_gets_the_same_answer_and_makes_nobody() {
     world.deliver(forged);
     world.is_silent(End::Listener);
     assert_eq!(world.census().peers, 1);
+}
+
+/// The SPI of its own of the child a client has in use.
+fn child(world: &mut World) -> u32 {
+    let established = world.clients[0].driven.tunnel.established().unwrap();
+    established.children.iter().find(|child| child.is_in_use()).unwrap().spi_in
+}
+
+/// A client makes and deletes one child after the other, faster than their openers are forgotten.
+#[test]
+fn children_without_end_do_not_use_up_the_spis() {
+    let mut world = up(|ends| ends.both(|settings| settings.mobike = false));
+    let peer = world.newest_peer();
+    world.by_hand();
+    let mut made = 0;
+    for _ in 0..5000 {
+        let before = child(&mut world);
+        world.with_client(0, |client, now| {
+            client.act(now, |established, cx| {
+                // This client does not hold itself back.
+                for timer in cx.timers.running().collect::<Vec<_>>() {
+                    if matches!(timer, Timer::RemoveOpener(_)) {
+                        cx.timers.stop(timer);
+                    }
+                }
+                established.want(cx, Wanted::RekeyChild(before));
+            });
+        });
+        world.carry(End::Client(0));
+        world.carry(End::Listener);
+        if child(&mut world) == before {
+            break;
+        }
+        world.carry(End::Client(0));
+        world.carry(End::Listener);
+        world.run_alone(End::Listener, millis(2));
+        made += 1;
+    }
+    assert!((200..300).contains(&made), "{made}");
+    assert!(world.listener.peers[&peer].driven.openers().len() <= 300);
+    // A little later there is room again.
+    world.let_go();
+    let before = child(&mut world);
+    world.run(secs(10));
+    assert_ne!(child(&mut world), before);
+    assert!(world.listener.peers[&peer].driven.openers().len() <= 2);
+}
+
+#[test]
+fn the_search_for_an_spi_comes_to_an_end() {
+    let mut world = up(|_| {});
+    let peer = world.newest_peer();
+    world.with_peer(peer, |tunnel, now| tunnel.act(now, |_, cx| assert_eq!(cx.esp_spi(|_| true), None)));
+    world.with_client(0, |client, now| client.act(now, |_, cx| assert_eq!(cx.esp_spi(|_| true), None)));
+}
+
+/// A client makes one IKE SA after the other, and its deletions of the old ones are lost.
+#[test]
+fn ike_sas_that_are_never_deleted_do_not_pile_up() {
+    let mut world = up(|ends| ends.both(|settings| settings.mobike = false));
+    let peer = world.newest_peer();
+    world.by_hand();
+    for _ in 0..50 {
+        world.with_client(0, |client, now| client.want(now, Wanted::RekeyIke));
+        let request = world.says(End::Client(0));
+        world.deliver(request);
+        world.carry(End::Listener);
+        world.says(End::Client(0));
+        let gateway = &mut world.listener.peers.get_mut(&peer).unwrap().driven.tunnel;
+        assert!(gateway.established().unwrap().sas.len() <= 8);
+    }
+    world.let_go();
+    world.run(secs(200));
+    assert_eq!((world.census().peers, world.newest_peer(), world.clients[0].incarnation), (1, peer, 0));
+    let gateway = &mut world.listener.peers.get_mut(&peer).unwrap().driven.tunnel;
+    assert_eq!(gateway.established().unwrap().sas.len(), 1);
+    world.assert_agree();
+}
+
+/// Whoever has seen a request can send it again and again, from anywhere.
+#[test]
+fn an_answer_is_given_again_a_few_times_a_second() {
+    let mut world = up(|_| {});
+    world.by_hand();
+    world.with_client(0, |client, now| client.want(now, Wanted::Liveness));
+    let mut request = world.says(End::Client(0));
+    world.deliver(request.clone());
+    world.carry(End::Listener);
+    request.source = ([203, 0, 113, 9], 4500).into();
+    for _ in 0..3 {
+        for _ in 0..100 {
+            world.deliver(request.clone());
+        }
+        assert_eq!(world.says_all(End::Listener).len(), 5);
+        world.run_alone(End::Client(0), secs(1));
+    }
 }

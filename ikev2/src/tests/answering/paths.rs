@@ -3,6 +3,13 @@
 use adit_testing::Mapping;
 
 use super::{World, millis, secs, up};
+use crate::{
+    exchange::Exchange,
+    message::{
+        Payload,
+        numbers::{ExchangeType, NotifyType},
+    },
+};
 
 fn mobike(on: bool) -> World {
     up(|ends| ends.both(|settings| settings.mobike = on))
@@ -69,5 +76,31 @@ fn a_repeated_message_from_elsewhere_moves_nobody() {
         }
         world.run(secs(1));
         world.assert_agree();
+    }
+}
+
+/// The client says that it has moved, and which addresses it believes that to be between (RFC 4555 §3.9).
+#[test]
+fn a_client_that_allows_no_nat_is_not_followed_behind_one() {
+    for seen in [true, false] {
+        let mut world = mobike(true);
+        let before = sees(&world);
+        world.rebind(0, Mapping::Alive);
+        let source: std::net::SocketAddr = if seen { world.clients[0].seen_as() } else { ([10, 1, 1, 1], 4500).into() };
+        let (std::net::IpAddr::V4(ip), port) = (source.ip(), source.port()) else { panic!("{source}") };
+        let ports = [port.to_be_bytes(), 4500_u16.to_be_bytes()].concat();
+        let named = [&ip.octets()[..], &[192, 0, 2, 1], &ports].concat();
+        world.with_client(0, |client, now| {
+            client.act(now, |established, cx| {
+                let spi = established.current().unwrap().ike.our_spi();
+                let payloads = vec![
+                    Payload::notify(NotifyType::UPDATE_SA_ADDRESSES, ""),
+                    Payload::notify(NotifyType::NO_NATS_ALLOWED, named),
+                ];
+                established.request(cx, spi, ExchangeType::INFORMATIONAL, payloads, Exchange::DeleteChild(0));
+            });
+        });
+        world.run(secs(1));
+        assert_eq!(sees(&world), if seen { world.clients[0].seen_as() } else { before });
     }
 }

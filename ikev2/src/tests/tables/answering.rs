@@ -27,7 +27,7 @@ use crate::{
     ResponderConfig, ServerError, ServerSession, Session, SharedKey,
     message::{
         Authentication, Delete, Header, IkeSpi, KeyExchange, Message, MessageId, Payload, Reassembly,
-        numbers::{AuthMethod, DhGroup, ExchangeType, NotifyType, PayloadType},
+        numbers::{AuthMethod, DhGroup, ExchangeType, NotifyType, PayloadType, ProtocolId},
         open,
     },
 };
@@ -362,6 +362,23 @@ fn applied() -> String {
         world.gateway_hears(&datagram);
         lines += &line(&name, &world.outcome("Applied"));
     }
+    let (delete, failed) = (Payload::Delete(Delete::Ike), status(NotifyType::INVALID_SYNTAX, vec![]));
+    for (id, exchange, payloads) in [
+        (2, ExchangeType::INFORMATIONAL, vec![]),
+        (2, ExchangeType::INFORMATIONAL, vec![delete.clone()]),
+        (2, ExchangeType::INFORMATIONAL, vec![failed]),
+        (2, ExchangeType::IKE_AUTH, vec![delete.clone()]),
+        (3, ExchangeType::INFORMATIONAL, vec![delete]),
+    ] {
+        let mut world = World::applied();
+        let mut message = world.opened();
+        (message.header.message_id, message.header.exchange, message.payloads) = (MessageId(id), exchange, payloads);
+        let name = format!("{}, refused", super::telling(message.clone()));
+        let datagram = world.sealed(&message);
+        world.gateway_hears(&datagram);
+        world.server().handle_verdict(*START, Verdict::Refused);
+        lines += &line(&name, &world.outcome("Applied"));
+    }
     for (name, act) in [("no verdict for ten minutes", silence as fn(&mut World)), ("close", close)] {
         let mut world = World::applied();
         act(&mut world);
@@ -449,4 +466,69 @@ fn every_request_in_every_state_of_the_answering_handshake() {
     table.extend(STATES.iter().map(section));
     table += &applied();
     insta::assert_snapshot!(table);
+}
+
+/// The first child failed; the client has its address all the same, and asks for a child again (RFC 7296 §2.21.2, §2.19).
+#[test]
+fn a_client_whose_first_child_failed_makes_another() {
+    let mut world = World::in_state(&STATES[0]);
+    let asked = world.opened();
+    let kept = |kinds: &[PayloadType]| -> Vec<_> {
+        asked.payloads.iter().filter(|payload| kinds.contains(&payload.payload_type())).cloned().collect()
+    };
+    let mut first = asked.clone();
+    for payload in &mut first.payloads {
+        if let Payload::Sa(sa) = payload {
+            // AH, which we have not.
+            sa.proposals.iter_mut().for_each(|proposal| proposal.protocol = ProtocolId(2));
+        }
+    }
+    let datagram = world.sealed(&first);
+    world.gateway_hears(&datagram);
+    world.server().poll_applicant().expect("an applicant");
+    let address = IpNet::new([10, 99, 0, 2], 32).expect("an address");
+    world.server().handle_verdict(*START, admitted(vec![address]));
+    let answer = "says IKE_AUTH response 1 { IDR, AUTH, CP, N(NO_PROPOSAL_CHOSEN) }; -> Established";
+    assert_eq!(world.outcome("Applied"), answer);
+    let mut again = asked.clone();
+    (again.header.exchange, again.header.message_id) = (ExchangeType::CREATE_CHILD_SA, MessageId(2));
+    again.payloads = kept(&[PayloadType::CP, PayloadType::SA, PayloadType::TSI, PayloadType::TSR]);
+    again.payloads.push(Payload::Nonce(Bytes::from_static(&[7; 32])));
+    let datagram = world.sealed(&again);
+    world.gateway_hears(&datagram);
+    let answer = world.server().poll_transmit().expect("an answer").datagram;
+    let answer = said(world.server(), &answer[4..]);
+    assert_eq!(answer, "says CREATE_CHILD_SA response 2 { CP, SA, NONCE, TSI, TSR }");
+    let mut up = None;
+    while let Some(event) = world.server().poll_event() {
+        if let Event::Up(network) = event {
+            assert!(up.replace(network.addresses).is_none(), "once");
+        }
+    }
+    assert_eq!(up, Some(vec![address]));
+}
+
+/// The addresses that a client without NAT names in its first IKE_AUTH (RFC 4555 §3.9).
+#[test]
+fn a_nat_that_is_not_allowed_is_noticed() {
+    let named =
+        |port: u16| [&[198, 51, 100, 7, 192, 0, 2, 1][..], &port.to_be_bytes(), &4500_u16.to_be_bytes()].concat();
+    let refused = "says IKE_AUTH response 1 { N(UNEXPECTED_NAT_DETECTED) }; -> Refused; closed, AuthFailed: RefusedUs(";
+    for (port, mobike, outcome) in [
+        (40_000, true, "asks whether"),
+        (4500, true, refused),
+        // Without MOBIKE it means nothing.
+        (4500, false, "asks whether"),
+    ] {
+        let mut world = World::in_state(&STATES[0]);
+        let mut message = world.opened();
+        message.payloads.push(status(NotifyType::NO_NATS_ALLOWED, named(port)));
+        if mobike {
+            message.payloads.push(status(NotifyType::MOBIKE_SUPPORTED, vec![]));
+        }
+        let datagram = world.sealed(&message);
+        world.gateway_hears(&datagram);
+        let came = world.outcome("Applied");
+        assert!(came.starts_with(outcome), "{port}: {came}");
+    }
 }

@@ -85,10 +85,11 @@ fn numbers_without_sense_are_refused() {
     for change in settings {
         assert!(build(login(ClientCertificates::None), change, |_| {}).is_err());
     }
-    let limits: [fn(&mut ServerLimits); 5] = [
+    let limits: [fn(&mut ServerLimits); 6] = [
         |limits| limits.peers = 0,
         |limits| limits.peers = u32::MAX,
         |limits| limits.half_open = 0,
+        |limits| limits.half_open_per_address = 0,
         |limits| limits.initial_packets = 0,
         |limits| limits.peer_bytes = 1000,
     ];

@@ -67,6 +67,20 @@ fn who_comes_back_with_its_cookie_does_not_count() {
     assert_eq!(net.server.half_open_peers(), 50);
 }
 
+/// Nor does one cookie, returned again and again by who is not let in, buy answers for others.
+#[test]
+fn who_comes_back_and_is_turned_away_still_counts() {
+    let mut net = Setup::new(|setup| (setup.limits.half_open, setup.limits.initial_packets) = (1, 10)).empty();
+    half_open(&mut net, 0);
+    let cookie = knock(&mut net, 1).unwrap();
+    for _ in 0..20 {
+        net.inject_from(address(1), &bytes(&of(1, Opcode::ACK_V1, None, Some(cookie), &[])));
+    }
+    assert_eq!(net.server.peers(), 1);
+    let answered = (2..100).filter(|number| knock(&mut net, *number).is_some()).count();
+    assert_eq!(answered, 9);
+}
+
 #[test]
 fn half_open_peers_are_bounded_and_go_with_the_hand_window() {
     let mut net = Setup::new(|setup| setup.limits.half_open = 5).empty();
@@ -78,6 +92,29 @@ fn half_open_peers_are_bounded_and_go_with_the_hand_window() {
     assert_eq!((net.server.half_open_peers(), net.server.peers(), net.gone.len()), (0, 0, 5));
     net.add_client();
     net.come_up();
+}
+
+/// It takes all the places it gets, with cookies it can return; the others have theirs.
+#[test]
+fn one_host_cannot_take_every_place() {
+    let mut net = Setup::default().empty();
+    let mut next = 0;
+    let mut flood = |net: &mut Net, from: fn(u32) -> String| {
+        for _ in 0..50 {
+            next += 1;
+            let from: SocketAddr = from(next).parse().unwrap();
+            let reset = of(next, Opcode::HARD_RESET_CLIENT_V2, Some(0), None, &[]);
+            let answers = net.inject_from(from, &bytes(&reset));
+            let cookie = ControlPacket::decode(&answers[0]).unwrap().session_id;
+            net.inject_from(from, &bytes(&of(next, Opcode::ACK_V1, None, Some(cookie), &[])));
+        }
+        net.server.half_open_peers()
+    };
+    assert_eq!(flood(&mut net, |n| format!("203.0.113.1:{n}")), 16);
+    net.run(secs(10));
+    assert_eq!(flood(&mut net, |n| format!("[2001:db8::{n:x}:1]:1194")), 32);
+    net.add_client();
+    assert!(net.run_until(secs(5), |net| !net.clients[0].end.ups.is_empty()), "{:?}", net.states());
 }
 
 #[test]

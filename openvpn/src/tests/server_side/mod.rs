@@ -12,6 +12,7 @@ mod hostile;
 mod keepalive;
 mod limits;
 mod login;
+mod messages;
 mod net;
 mod renegotiation;
 mod slots;

@@ -146,7 +146,8 @@ fn in_state(state: &State, change: fn(&mut ControlPacket), key_id: u8) -> String
     outcome
 }
 
-fn described(peer: &mut ServerSession, before: ((u8, &'static str, &'static str), u64)) -> String {
+/// What the session does now.
+pub(super) fn described(peer: &mut ServerSession, before: ((u8, &'static str, &'static str), u64)) -> String {
     let (names, dropped) = before;
     let mut parts = Vec::new();
     while let Some(transmit) = peer.poll_transmit() {
