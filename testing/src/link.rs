@@ -54,7 +54,7 @@ impl Conditions {
         held_back: Duration::from_millis(150),
         ..Self::GOOD
     };
-    /// A third is lost nearly, a tenth arrives twice, one in a hundred damaged, nothing in order.
+    /// A third is lost nearly, a tenth arrives twice, nothing arrives in order.
     pub const BAD: Self = Self {
         latency: Duration::from_millis(20),
         jitter: Duration::from_millis(80),
@@ -62,9 +62,10 @@ impl Conditions {
         duplication: 0.1,
         reordering: 0.1,
         held_back: Duration::from_millis(300),
-        corruption: 0.01,
         ..Self::GOOD
     };
+    /// And one in a hundred is damaged.
+    pub const DAMAGING: Self = Self { corruption: 0.01, ..Self::BAD };
 }
 
 /// What a [`Link`] did so far.
