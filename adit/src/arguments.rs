@@ -237,7 +237,7 @@ Answers as a VPN gateway, IKEv2 or OpenVPN: for labs, tests and small sites.
 
 It is one process with the users, keys and networks of its file, read once at its start. It knows no RADIUS, fetches no
 revocation lists, and does not bring peers together: without --tun, each reaches hosts by TCP and UDP as this machine does,
-and no other peer; nothing that is not TCP or UDP passes, ping neither. It needs no root then, and with it only for ports
+and no other peer; nothing but TCP, UDP and a ping of the gateway's own address passes. It needs no root then, and with it only for ports
 below 1024 and for --tun. An IKEv2 gateway without root answers on one port above 1023, with the non-ESP marker always: a
 strongSwan client reaches it with `remote_port = PORT` and `local_port = 4500`.";
 
@@ -269,7 +269,10 @@ Shows both protocols at work, in this process and on loopback alone: the place t
 An IKEv2 gateway and an OpenVPN gateway with keys made for this run, a web server behind them that can be reached through
 tunnels alone, a client tunnel to each, and forwards to the web server at 127.0.0.1:33000 (IKEv2) and 127.0.0.1:33001
 (OpenVPN), or the next free ports. It fetches the page over both, says step by step what happens, and stays up for you to try
-it. It needs no root, no network and no configuration, writes no file, and leaves nothing behind.";
+it. It needs no root, no network and no configuration, writes no file, and leaves nothing behind.
+
+The steps are its log, and go to standard output with the pages; with --log-format json the log goes to standard error, and
+standard output has the pages alone.";
 
 const DEMO_EXIT_CODES: &str = "\
 Exit codes:

@@ -27,6 +27,8 @@ pub(crate) fn start(arguments: &Arguments) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     let started = match arguments.log_format {
         LogFormat::Text if is_demo => {
+            // Whoever reads the pages no longer is told once, where they are written.
+            let builder = builder.log_internal_errors(false);
             builder.with_writer(io::stdout).with_ansi(false).event_format(Steps::new()).try_init()
         }
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),

@@ -33,9 +33,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     log::start(&arguments);
     // A question may be open when the program ends.
     let _terminal = Terminal::save();
+    let log_format = arguments.log_format;
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
-        Command::Serve(arguments) => on_one_thread(serve::run(arguments)),
+        Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
     };
     match ended {

@@ -3,13 +3,13 @@
 use std::{io, io::Write, sync::Arc};
 
 use adit_driver::gateway::{
-    AdmitProved, Authenticator, Event, Gateway, HostSockets, Options, Passwords, Peer, TunOptions, WayOut,
+    AdmitProved, Authenticator, Event, Gateway, HostSockets, Limits, Options, Passwords, Peer, TunOptions, WayOut,
 };
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::{
-    arguments::Serve,
+    arguments::{LogFormat, Serve},
     config::serve::{self as config, Protocol},
     error::{Error, Exit},
     signals::Signals,
@@ -19,10 +19,16 @@ use crate::{
 const WHAT_IT_IS: &str = "this gateway is for labs, tests and small sites: one process with the users of its file; no RADIUS, no \
                           fetching of revocation lists; `adit serve --help` says more";
 
-pub(crate) async fn run(arguments: &Serve) -> Result<Exit, Error> {
+pub(crate) async fn run(arguments: &Serve, format: LogFormat) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
     let configs = config::load(&arguments.config)?;
     tracing::info!("{WHAT_IT_IS}");
+    if let Some(problem) = config::shared_pools(&configs) {
+        if arguments.tun {
+            return Err(Error::new(Exit::Usage, problem).hint("give each gateway a `pool` of its own"));
+        }
+        tracing::warn!("{problem}; two peers may have the same address");
+    }
     let mut gateways = Vec::new();
     for config in configs {
         gateways.push(start(config, arguments.tun)?);
@@ -30,7 +36,7 @@ pub(crate) async fn run(arguments: &Serve) -> Result<Exit, Error> {
     announce(&gateways)?;
     let mut followers = JoinSet::new();
     for (name, gateway) in &gateways {
-        followers.spawn(follow(gateway.clone()).instrument(tracing::info_span!("serve", gateway = name)));
+        followers.spawn(follow(gateway.clone(), format).instrument(tracing::info_span!("serve", gateway = name)));
     }
     let exit = tokio::select! {
         biased;
@@ -38,10 +44,15 @@ pub(crate) async fn run(arguments: &Serve) -> Result<Exit, Error> {
         // A gateway ends when it is told to, and nobody has told it.
         Some(_) = followers.join_next() => Err(ended(&gateways)),
     };
-    tracing::info!("saying goodbye to all peers");
+    let patience = Limits::default().close_timeout.as_secs();
+    tracing::info!("saying goodbye to all peers, and waiting up to {patience} s for their answers");
     let mut closing: JoinSet<()> =
         gateways.into_iter().map(|(_, gateway)| async move { gateway.close().await }).collect();
-    let closed = async { while closing.join_next().await.is_some() {} };
+    let closed = async {
+        while closing.join_next().await.is_some() {}
+        // What the last peers come to is still to be said.
+        while followers.join_next().await.is_some() {}
+    };
     Ok(tokio::select! {
         () = closed => exit?,
         again = signals.next() => again,
@@ -122,22 +133,45 @@ fn announce(gateways: &[(String, Gateway)]) -> Result<(), Error> {
     written.and_then(|()| stdout.flush()).map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
 }
 
-/// Logs who comes and goes, until the gateway has ended.
-pub(crate) async fn follow(gateway: Gateway) {
+/// Logs who comes and goes, until the gateway has ended; with fields beside the text for the log of machines.
+pub(crate) async fn follow(gateway: Gateway, format: LogFormat) {
     let mut events = gateway.events();
     // Who follows must not be what keeps it going.
     drop(gateway);
     while let Some(event) = events.next().await {
         match event {
-            Event::Up(peer) => {
-                let addresses: Vec<_> = peer.addresses.iter().map(|network| network.address().to_string()).collect();
-                tracing::info!("{} is up, as {}", shown(&peer), addresses.join(" and "));
+            Event::Up(peer) => say(&peer, format, &format!("is up, as {}", addresses(&peer, " and "))),
+            Event::Moved(peer) => say(&peer, format, "has moved"),
+            Event::Down(peer, failure) if failure.was_up() => say(&peer, format, &format!("is down: {failure}")),
+            Event::Down(peer, failure) => {
+                let text = format!("{} did not come in: {failure}", shown(&peer));
+                match format {
+                    LogFormat::Text => tracing::warn!("{text}"),
+                    LogFormat::Json => {
+                        let Peer { identity, remote, transport, .. } = peer;
+                        tracing::warn!(peer = identity, %remote, %transport, "{text}");
+                    }
+                }
             }
-            Event::Moved(peer) => tracing::info!("{} has moved", shown(&peer)),
-            Event::Down(peer, failure) if failure.was_up() => tracing::info!("{} is down: {failure}", shown(&peer)),
-            Event::Down(peer, failure) => tracing::warn!("{} did not come in: {failure}", shown(&peer)),
         }
     }
+    tracing::info!("gateway closed");
+}
+
+fn say(peer: &Peer, format: LogFormat, what: &str) {
+    let text = format!("{} {what}", shown(peer));
+    match format {
+        LogFormat::Text => tracing::info!("{text}"),
+        LogFormat::Json => {
+            let (remote, transport, address) = (peer.remote, peer.transport, addresses(peer, " "));
+            tracing::info!(peer = peer.identity, %remote, %transport, address, "{text}");
+        }
+    }
+}
+
+fn addresses(peer: &Peer, between: &str) -> String {
+    let addresses: Vec<_> = peer.addresses.iter().map(|network| network.address().to_string()).collect();
+    addresses.join(between)
 }
 
 fn shown(peer: &Peer) -> String {

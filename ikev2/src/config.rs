@@ -226,6 +226,14 @@ pub enum ConfigError {
     /// A gateway without a name.
     #[error("a gateway without a certificate needs an identity")]
     NoIdentity,
+    /// A gateway whose certificate does not say what it says of itself: clients would refuse it.
+    #[error("the certificate of the gateway is not for {identity}, but for {certified}")]
+    IdentityNotCertified {
+        /// Who it says it is.
+        identity: String,
+        /// The names of its certificate.
+        certified: String,
+    },
     /// Our certificate or key.
     #[error(transparent)]
     Key(#[from] IdentityError),

@@ -36,12 +36,16 @@ pub(super) struct Manner {
     pub(super) example: &'static str,
     /// What to write for a secret.
     pub(super) secret: &'static str,
+    /// Each protocol with its keys, if one is easily taken for the other.
+    pub(super) protocols: &'static [(&'static str, &'static [(&'static str, Kind)])],
 }
 
 /// Files of connections.
 pub(super) const CONNECTION: Manner = Manner {
     example: "examples/connections.toml",
     secret: "write `{ file = \"…\" }` or `{ env = \"…\" }`, or leave it away to be asked",
+    // What one of them has in keys, the other has in its profile.
+    protocols: &[],
 };
 
 /// A mistake, where it is, and what can be done about it. Never quotes a value that may be a secret.
@@ -147,7 +151,8 @@ pub(super) fn check(
         let name = key.get_ref().as_ref();
         let Some((_, kind)) = keys.iter().find(|(known, _)| *known == name) else {
             let problem = format!("unknown key `{within}{}`", name.escape_debug());
-            return Err(Mistake { span: key.span(), problem, hint: meant(name, keys, manner) });
+            let hint = elsewhere(name, within, manner).unwrap_or_else(|| meant(name, keys, manner));
+            return Err(Mistake { span: key.span(), problem, hint });
         };
         of_kind(value, *kind, &format!("{within}{name}"), manner)?;
     }
@@ -256,6 +261,13 @@ fn secret(value: &DeValue<'_>) -> Result<(), &'static str> {
         (Some(_), _) if known.next().is_some() => Err("a secret is in one place, either `file` or `env`"),
         _ => Err("a secret is named by `file` or `env`, and nothing else"),
     }
+}
+
+/// Which protocol has this key, if another has.
+fn elsewhere(name: &str, within: &str, manner: &Manner) -> Option<String> {
+    let has = |(_, keys): &&(&str, &[(&str, Kind)])| within.is_empty() && keys.iter().any(|(key, _)| *key == name);
+    let (protocol, _) = manner.protocols.iter().find(has)?;
+    Some(format!("`{name}` is for `protocol = \"{protocol}\"`"))
 }
 
 /// What to write in place of an unknown key.

@@ -19,6 +19,7 @@ use super::{
     page,
 };
 use crate::{
+    arguments::LogFormat,
     error::{Error, Exit},
     forward::{self, Listener},
     serve,
@@ -101,7 +102,7 @@ impl Lane {
         let (at_gateway, at_client) = kind.spans();
         let mut tasks = JoinSet::new();
         let gateway = at_gateway.in_scope(|| start_gateway(kind, keys))?;
-        tasks.spawn(serve::follow(gateway.clone()).instrument(at_gateway.clone()));
+        tasks.spawn(serve::follow(gateway.clone(), LogFormat::Text).instrument(at_gateway.clone()));
         let Some((_, remote)) = gateway.local_addresses().first().copied() else {
             return Err(Error::new(Exit::LocalSocket, "the gateway listens nowhere"));
         };

@@ -77,7 +77,7 @@ impl<L: Listener> Task<L> {
     /// Runs until the gateway is closed.
     pub(super) async fn run(mut self) {
         std::future::poll_fn(|cx| self.poll(cx)).await;
-        tracing::info!("gateway closed");
+        tracing::debug!("gateway closed");
     }
 
     /// Does what there is to do, for a bounded time.

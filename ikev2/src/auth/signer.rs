@@ -7,11 +7,12 @@ use bytes::Bytes;
 use p521::ecdsa::signature::Signer as _;
 use pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{SignatureAlgorithm, SignatureScheme, crypto::ring::sign::any_supported_type, sign::SigningKey};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{algorithm, rsa_sha1::RsaSha1};
 use crate::{
     config::SignatureChoice,
-    identity::Identity,
+    identity::{CertifiedNames, Identity},
     message::{
         Authentication, Certificate,
         numbers::{AuthMethod, CertEncoding, HashAlgorithm},
@@ -120,6 +121,14 @@ impl Signer {
     /// Who we are unless something else is configured: the subject of our certificate, byte by byte (RFC 4945 §3.1.5).
     pub(crate) fn identity(&self) -> Identity {
         Identity::DistinguishedName(self.subject.clone())
+    }
+
+    /// The names of our certificate, for people, if this identity is not among them (RFC 4945 §3.1): whoever compares them
+    /// refuses us.
+    pub(crate) fn names_instead_of(&self, identity: &Identity) -> Option<String> {
+        let (_, leaf) = X509Certificate::from_der(self.chain.first()?).ok()?;
+        let names = CertifiedNames::new(&leaf)?;
+        (!names.contain(identity)).then(|| names.to_string())
     }
 
     /// The hash that RFC 4754 ties to the curve.

@@ -197,6 +197,10 @@ impl ResponderBuilder {
         };
         let eap = eap.map(|eap| EapServers::new(&eap).map(Arc::new)).transpose()?;
         let identity = identity.or_else(|| signer.as_ref().map(Signer::identity)).ok_or(ConfigError::NoIdentity)?;
+        let shown = signer.as_ref().filter(|_| clients.is_some() || eap.is_some());
+        if let Some(certified) = shown.and_then(|signer| signer.names_instead_of(&identity)) {
+            return Err(ConfigError::IdentityNotCertified { identity: identity.to_string(), certified });
+        }
         Ok(ResponderConfig { identity, signer, shared_keys, clients, eap, settings, limits })
     }
 }

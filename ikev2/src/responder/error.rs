@@ -8,6 +8,8 @@ use crate::{
     auth::PeerNotAuthenticated,
     eap::EapClientError,
     error::{PeerMisbehaved, SessionError},
+    identity::{Identity, short},
+    message::Identification,
 };
 
 /// The `source` of every [`Closed`] of a [`crate::ServerSession`].
@@ -26,8 +28,13 @@ pub enum ServerError {
         stage: &'static str,
     },
     /// It could not prove who it is.
-    #[error("the client could not prove who it is: {0}")]
-    NotAuthenticated(#[from] PeerNotAuthenticated),
+    #[error("the client could not prove {}: {reason}", what(.claimed.as_deref()))]
+    NotAuthenticated {
+        /// Who it says it is, which anybody can say.
+        claimed: Option<String>,
+        /// What is wrong with the proof.
+        reason: PeerNotAuthenticated,
+    },
     /// It shows no proof that is asked for.
     #[error("the client wants to prove itself by {0}, which is not accepted here")]
     MethodNotAccepted(&'static str),
@@ -60,6 +67,12 @@ pub enum ServerError {
     Other(SessionError),
 }
 
+impl From<PeerNotAuthenticated> for ServerError {
+    fn from(reason: PeerNotAuthenticated) -> Self {
+        Self::NotAuthenticated { claimed: None, reason }
+    }
+}
+
 impl From<SessionError> for ServerError {
     #[expect(clippy::wildcard_enum_match_arm, reason = "all others are a client's, or internal")]
     fn from(error: SessionError) -> Self {
@@ -76,11 +89,18 @@ impl From<SessionError> for ServerError {
 }
 
 impl ServerError {
+    /// The same, with who the client says it is.
+    pub(crate) fn claimed(self, identity: &Identification) -> Self {
+        let Self::NotAuthenticated { reason, .. } = self else { return self };
+        let claimed = Identity::from_payload(identity).ok().map(|identity| short(&identity.to_string()));
+        Self::NotAuthenticated { claimed, reason }
+    }
+
     pub(super) fn closed(self) -> Closed {
         let kind = match &self {
             Self::ClosedLocally | Self::NoChild(_) => CloseKind::Local,
             Self::HandshakeTimeout { .. } | Self::Gone(_) => CloseKind::TimedOut,
-            Self::NotAuthenticated(_) | Self::MethodNotAccepted(_) | Self::Eap(_) | Self::NotAdmitted => {
+            Self::NotAuthenticated { .. } | Self::MethodNotAccepted(_) | Self::Eap(_) | Self::NotAdmitted => {
                 CloseKind::PeerNotAuthenticated
             }
             Self::RefusedUs(_) => CloseKind::AuthFailed,
@@ -91,4 +111,9 @@ impl ServerError {
         // Nobody goes back to a client.
         Closed { kind, source: Box::new(self), retry: Retry::Never }
     }
+}
+
+/// What was to be proved.
+fn what(claimed: Option<&str>) -> String {
+    claimed.map_or_else(|| "who it is".to_owned(), |claimed| format!("that it is {claimed}"))
 }

@@ -167,7 +167,7 @@ impl ServerSession {
             Step::Refused(sa, error) => {
                 cx.timers.stop_all();
                 cx.set(Timer::Close, LAST_WORDS);
-                tracing::info!("{error}");
+                tracing::info!(remote = %cx.path.remote, "{error}");
                 *state = State::Refused(sa, error);
             }
         }

@@ -22,7 +22,8 @@ use crate::error::Error;
 impl Draft {
     pub(super) fn ikev2(&mut self, source: &Source) -> Result<ResponderConfig, Error> {
         let certificate = self.identity(source)?;
-        let identity = self.table.identity.take().map(|id| source.given(id).identity()).transpose()?;
+        let identity_given = self.table.identity.take().map(|id| source.given(id));
+        let identity = identity_given.as_ref().map(|id| id.identity()).transpose()?;
         let anchors = self.client_anchors(source)?;
         let shared_keys = self.shared_keys(source)?;
         let eap = self.eap(source, certificate.as_ref(), anchors.as_ref())?;
@@ -49,13 +50,17 @@ impl Draft {
         if let Some(certificate) = &certificate {
             builder = builder.certificate(Arc::clone(&certificate.value));
         }
-        builder.build().map_err(|error| self.unusable_responder(certificate.as_ref(), &proposals, &error))
+        let identity_place = identity_given.as_ref().map(|given| given.place.as_str());
+        builder
+            .build()
+            .map_err(|error| self.unusable_responder(certificate.as_ref(), identity_place, &proposals, &error))
     }
 
     /// The same, where it stands and as it is called there.
     fn unusable_responder(
         &self,
         certificate: Option<&Given<Arc<ClientIdentity>>>,
+        identity: Option<&str>,
         proposals: &Proposals,
         error: &ConfigError,
     ) -> Error {
@@ -76,6 +81,13 @@ impl Draft {
                 .error("EAP asks for users, and there are none")
                 .hint("add `users.NAME = { password = { file = \"…\" } }`"),
             (ConfigError::Key(_), Some(certificate)) => certificate.error(error),
+            (ConfigError::IdentityNotCertified { .. }, _) => {
+                let hint = "clients insist on it: write a name of the certificate, or make one with a `subjectAltName` (docs/serve.md)";
+                match identity {
+                    Some(place) => Given::new((), place).error(error).hint(hint),
+                    None => self.error(error).hint(hint),
+                }
+            }
             (ConfigError::Legacy(word), _) => {
                 let place = proposals.place_of(word).unwrap_or(&self.place);
                 let error = Given::new((), place).error(format!("`{word}` is no longer safe"));

@@ -50,6 +50,32 @@ pub(crate) fn load(path: &Path) -> Result<Vec<Gateway>, Error> {
     drafts.into_iter().map(|draft| draft.build(&source)).collect()
 }
 
+/// Says which two gateways give the same addresses to their peers, if any two do: the kernel cannot know then which
+/// device leads to a peer.
+pub(crate) fn shared_pools(gateways: &[Gateway]) -> Option<String> {
+    let each = |gateway| Gateway::networks(gateway).map(move |network| (gateway, network));
+    let mut seen: Vec<(&Gateway, IpNet)> = Vec::new();
+    for (gateway, network) in gateways.iter().flat_map(each) {
+        let overlaps = |(other, net): &&(&Gateway, IpNet)| {
+            other.name != gateway.name && (net.contains(network.address()) || network.contains(net.address()))
+        };
+        if let Some((other, net)) = seen.iter().find(overlaps) {
+            let (one, two) = (&other.name, &gateway.name);
+            return Some(format!(
+                "the pools of `{one}` and `{two}` overlap: {net} and {network}, each with its gateway's own address"
+            ));
+        }
+        seen.push((gateway, network));
+    }
+    None
+}
+
+impl Gateway {
+    fn networks(&self) -> impl Iterator<Item = IpNet> {
+        self.pool.own_addresses()
+    }
+}
+
 impl Draft {
     fn build(mut self, source: &Source) -> Result<Gateway, Error> {
         let listen = self.listen(source)?;

@@ -6,8 +6,11 @@ use super::super::schema::{
 };
 
 /// Files of gateways. Nobody is asked for a secret: a gateway starts without somebody at its terminal.
-pub(super) const GATEWAY: Manner =
-    Manner { example: "examples/serve.toml", secret: "write `{ file = \"…\" }` or `{ env = \"…\" }`" };
+pub(super) const GATEWAY: Manner = Manner {
+    example: "examples/serve.toml",
+    secret: "write `{ file = \"…\" }` or `{ env = \"…\" }`",
+    protocols: &[("ikev2", IKEV2), ("openvpn", OPENVPN)],
+};
 
 /// Keys of `protocol = "ikev2"`, without the protocol.
 pub(super) const IKEV2: &[(&str, Kind)] = &[

@@ -13,7 +13,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
 };
 
@@ -225,13 +225,35 @@ impl Draft {
     }
 }
 
-/// Networks, each with its place.
+/// Networks, each with its place. An address with a prefix is not one: whoever writes it may mean the address alone.
 pub(super) fn networks(source: &Source, texts: Vec<Spanned<String>>) -> Result<Vec<Given<IpNet>>, Error> {
     let network = |text| {
         let text: Given<String> = source.given(text);
-        text.network().map(|network| Given::new(network, text.place))
+        let network = text.network()?;
+        match first_address(&network) {
+            first if first == network.address() => Ok(Given::new(network, text.place)),
+            first => {
+                let error = text.error(format!("`{}` is an address of a network, not the network", text.value));
+                Err(error.hint(format!("did you mean {first}/{}?", network.prefix())))
+            }
+        }
     };
     texts.into_iter().map(network).collect()
+}
+
+/// The address that stands for the network itself.
+fn first_address(network: &IpNet) -> IpAddr {
+    let host_bits = |width: u8| u32::from(width.saturating_sub(network.prefix()));
+    match network.address() {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(host_bits(32)).unwrap_or(0);
+            Ipv4Addr::from_bits(address.to_bits() & mask).into()
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(host_bits(128)).unwrap_or(0);
+            Ipv6Addr::from_bits(address.to_bits() & mask).into()
+        }
+    }
 }
 
 /// Addresses of hosts.

@@ -259,6 +259,18 @@ fn mistakes_are_named_with_line_and_cure() {
             "serve.toml line 8: `retransmit.limit_ms` has to be no shorter",
         ),
         ("routes = \"10/8\"", "serve.toml line 7: `10/8` is no network; hint: write it as"),
+        (
+            "routes = [\"10.1.0.0/16\", \"10.99.0.5/24\"]",
+            "serve.toml line 7: `10.99.0.5/24` is an address of a network, not the network; hint: did you mean 10.99.0.0/24?",
+        ),
+        (
+            "allow = \"fd00::1/64\"",
+            "serve.toml line 7: `fd00::1/64` is an address of a network, not the network; hint: did you mean fd00::/64?",
+        ),
+        (
+            "tls_auth = \"ta.key\"",
+            "serve.toml line 7: unknown key `tls_auth`; hint: `tls_auth` is for `protocol = \"openvpn\"`",
+        ),
         ("dns = \"10.0.0.53:53\"", "serve.toml line 7: `10.0.0.53:53` is no address; hint: write it as"),
         ("allow = [\"intranet\"]", "serve.toml line 7: `intranet` is no network; hint: "),
         (
@@ -278,7 +290,10 @@ fn mistakes_are_named_with_line_and_cure() {
     }
     for (lines, said) in [
         ("", "serve.toml line 1 (gateway `x`): nothing says who may come in; hint: add `client_ca"),
-        ("identity = \"a\"", "serve.toml line 7: unknown key `identity`; hint: there are `listen`"),
+        (
+            "identity = \"a\"",
+            "serve.toml line 7: unknown key `identity`; hint: `identity` is for `protocol = \"ikev2\"`",
+        ),
         (
             "users.a = { nt_hash = { file = \"hash.txt\" } }",
             "serve.toml line 7: an NT hash serves EAP-MSCHAPv2 of IKEv2 alone; hint: add",
@@ -358,6 +373,20 @@ fn where_to_listen_and_which_pool_is_checked() {
 }
 
 #[test]
+fn gateways_that_share_addresses_are_told_of() {
+    let place = Workplace::new();
+    let with = |pool: &str| {
+        let other = IKEV2.replace("[serve.x]", "[serve.y]").replace("10.99.0.0/24", pool);
+        serve(&place, &format!("{IKEV2}{USER}{other}{USER}")).unwrap()
+    };
+    assert_eq!(shared_pools(&with("10.99.1.0/24")), None);
+    for pool in ["10.99.0.0/24", "10.99.0.128/25", "10.98.0.0/15"] {
+        let said = shared_pools(&with(pool)).unwrap();
+        assert!(said.starts_with("the pools of `x` and `y` overlap: "), "{pool}: {said}");
+    }
+}
+
+#[test]
 fn the_certificate_of_the_gateway_is_checked() {
     let place = Workplace::new();
     let lines = |certificate: &str| {
@@ -376,6 +405,9 @@ fn the_certificate_of_the_gateway_is_checked() {
         let error = refused(&place, &lines(certificate));
         assert!(error.starts_with(&format!("serve.toml {said}")), "{certificate}\n{error}");
     }
+    let other = refused(&place, &(IKEV2.replace("vpn.example", "gateway.example") + USER));
+    let said = "serve.toml line 6: the certificate of the gateway is not for gateway.example, but for vpn.example; ";
+    assert!(other.starts_with(said) && other.contains("; hint: clients insist on it: "), "{other}");
     let none = refused(&place, &IKEV2.replace("certificate = \"both.pem\"\n", USER));
     assert!(none.contains("with EAP, the gateway proves itself by a certificate"), "{none}");
     let psk = "psk = { key = { file = \"psk.txt\" } }\n";

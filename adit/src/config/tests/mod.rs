@@ -54,7 +54,7 @@ impl Drop for Workplace {
 
 fn certificate(name: &str) -> (rcgen::Certificate, KeyPair) {
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    let mut params = CertificateParams::new(["vpn.example".to_owned(), "vpn.lab.example".to_owned()]).unwrap();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CountryName, "CH");
     params.distinguished_name.push(DnType::CommonName, name);

@@ -143,7 +143,7 @@ impl EapServer {
     }
 
     /// Why the client is refused, if it has been told and need not answer any more.
-    fn into_refusal(self) -> Option<EapClientError> {
+    pub(crate) fn into_refusal(self) -> Option<EapClientError> {
         if let State::Refusing(error) = self.state { Some(error) } else { None }
     }
 

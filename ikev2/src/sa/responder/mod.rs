@@ -190,10 +190,17 @@ impl Answering {
             None if message.payloads.contains(&Payload::Delete(Delete::Ike)) => "it deletes the IKE SA".to_owned(),
             None => "it says something else in the middle of the handshake".to_owned(),
         };
-        let mut sa = self.into_sa();
+        let (mut sa, refused) = match self {
+            // It goes because the method has told it that it is refused.
+            Self::Eap(eap) => {
+                let EapRunning { secured, server, .. } = *eap;
+                (secured.sa, server.into_refusal())
+            }
+            Self::Secured(_) | Self::Proving(_) | Self::Applied(_) => (self.into_sa(), None),
+        };
         let path = *cx.path;
         sa.respond(cx, path, received, Vec::new());
-        Step::Refused(Box::new(sa), ServerError::RefusedUs(why))
+        Step::Refused(Box::new(sa), refused.map_or(ServerError::RefusedUs(why), ServerError::from))
     }
 
     fn into_sa(self) -> IkeSa {
@@ -263,7 +270,10 @@ impl Secured {
                 Some(ours) => self.apply(cx, received, wish, identity, ours),
                 None => self.refuse_signature(cx, &received),
             },
-            Err(error) => self.refuse(cx, &received, NotifyType::AUTHENTICATION_FAILED, Vec::new(), error),
+            Err(error) => {
+                let error = error.claimed(&wish.id);
+                self.refuse(cx, &received, NotifyType::AUTHENTICATION_FAILED, Vec::new(), error)
+            }
         }
     }
 
@@ -352,7 +362,7 @@ impl Secured {
         identity: String,
         proof: Vec<Payload>,
     ) -> Step {
-        tracing::info!("the client has proved to be {identity}");
+        tracing::debug!("the client has proved to be {identity}");
         let addresses = wish.request.as_ref().map(network::requested).unwrap_or_default();
         let alone = wish.alone;
         cx.applicants.push_back(Applicant { identity: Some(identity), login: None, addresses, alone, again: false });

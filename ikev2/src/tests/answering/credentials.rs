@@ -6,7 +6,8 @@ use adit_tunnel::{CloseKind, Secret};
 
 use super::{Ends, ServerError, certificates, password, turned_away, up};
 use crate::{
-    Credentials, EapMethod, EapServerMethod, Identity, MsChapV2Secret, PeerNotAuthenticated, PeerVerifier, SharedKey,
+    AcceptedPeers, ClientAnchors, ConfigError, Credentials, EapClientError, EapMethod, EapServerMethod, Identity,
+    MsChapV2Secret, PeerNotAuthenticated, PeerVerifier, ResponderConfig, SharedKey,
 };
 
 fn named(name: &str) -> Identity {
@@ -38,10 +39,11 @@ fn a_shared_key_may_be_one_client_s_or_anybody_s() {
 
 #[test]
 fn the_key_of_another_client_is_of_no_use() {
-    for (client, key) in [("b.example", "of a"), ("c.example", "of a"), ("a.example", "of nobody")] {
-        let (client, gateway) = turned_away(|ends| keys(ends, client, key));
+    for (said, key) in [("b.example", "of a"), ("c.example", "of a"), ("a.example", "of nobody")] {
+        let (client, gateway) = turned_away(|ends| keys(ends, said, key));
         assert_eq!(client, CloseKind::AuthFailed);
-        assert_eq!(gateway, ServerError::NotAuthenticated(PeerNotAuthenticated::WrongSharedKey));
+        let reason = PeerNotAuthenticated::WrongSharedKey;
+        assert_eq!(gateway, ServerError::NotAuthenticated { claimed: Some(said.to_owned()), reason });
     }
 }
 
@@ -52,7 +54,7 @@ fn a_certificate_of_another_ca_is_refused() {
         ends.credentials = Credentials::Certificate(Arc::clone(&certificates::STRANGER));
     });
     assert_eq!(client, CloseKind::AuthFailed);
-    assert!(matches!(gateway, ServerError::NotAuthenticated(_)), "{gateway}");
+    assert!(matches!(gateway, ServerError::NotAuthenticated { .. }), "{gateway}");
 }
 
 #[test]
@@ -95,8 +97,8 @@ fn a_wrong_password_is_refused() {
     ] {
         let (client, gateway) = turned_away(|ends| ends.eap(client, gateway));
         assert_eq!(client, CloseKind::AuthFailed);
-        // With MS-CHAPv2 the client says itself that it has been told.
-        assert!(matches!(gateway, ServerError::Eap(_) | ServerError::RefusedUs(_)), "{gateway}");
+        // Also with MS-CHAPv2, where the client goes by itself when it has been told.
+        assert_eq!(gateway, ServerError::Eap(EapClientError::WrongPassword("user".to_owned())));
     }
 }
 
@@ -118,4 +120,21 @@ fn a_gateway_with_nothing_in_common_says_so() {
     });
     assert_eq!(client, CloseKind::NoAgreement);
     assert!(matches!(gateway, ServerError::Deleted | ServerError::RefusedUs(_)), "{gateway}");
+}
+
+#[test]
+fn a_gateway_whose_certificate_is_not_for_it_is_refused() {
+    let built = |name: &str| {
+        let config = ResponderConfig::builder(AcceptedPeers {
+            certificates: Some(ClientAnchors { anchors: vec![certificates::anchor()], crls: vec![] }),
+            ..AcceptedPeers::default()
+        });
+        config.identity(named(name)).certificate(Arc::clone(&certificates::P256.gateway)).build()
+    };
+    assert!(built(certificates::GATEWAY).is_ok());
+    let Err(ConfigError::IdentityNotCertified { identity, certified }) = built("gateway.example") else {
+        panic!("it is another name");
+    };
+    assert_eq!(identity, "gateway.example");
+    assert!(certified.contains(certificates::GATEWAY), "{certified}");
 }
