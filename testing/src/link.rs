@@ -64,6 +64,8 @@ impl Conditions {
         held_back: Duration::from_millis(300),
         ..Self::GOOD
     };
+    /// And one in a hundred is damaged.
+    pub const DAMAGING: Self = Self { corruption: 0.01, ..Self::BAD };
 }
 
 /// What a [`Link`] did so far.

@@ -15,11 +15,13 @@ pub(crate) struct Steps {
     started: Instant,
     passed: usize,
     failed: usize,
+    /// What cargo said of each test: its name, and what became of it.
+    tests: Vec<String>,
 }
 
 impl Steps {
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), passed: 0, failed: 0 }
+        Self { started: Instant::now(), passed: 0, failed: 0, tests: Vec::new() }
     }
 
     /// A step of our own.
@@ -46,9 +48,9 @@ impl Steps {
         })
     }
 
-    /// Tests that have passed so far, and other steps.
-    pub(crate) const fn passed(&self) -> usize {
-        self.passed
+    /// Whether a test has run whose name begins so.
+    pub(crate) fn has_run(&self, beginning: &str) -> bool {
+        self.tests.iter().any(|test| test.starts_with(beginning))
     }
 
     /// The cases with real peers. What was built before must include them.
@@ -101,6 +103,7 @@ impl Steps {
                     (self.passed, self.failed, found) = (self.passed + passed, self.failed + failed, true);
                 }
                 say(&line);
+                self.tests.extend(line.strip_prefix("test ").map(str::to_owned));
             }
         }
         let status = child.wait()?;

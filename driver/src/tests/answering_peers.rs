@@ -286,8 +286,7 @@ async fn an_answer_may_come_late() {
     let go = watch::Sender::new(false);
     let (gateway, waiting) = patient(&go);
     let connecting = tokio::spawn(Builder::new(toy(&gateway, "name=ann")).options(options()).connect());
-    until(&gateway, |stats| stats.peers == 1).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until(&gateway, |stats| stats.peers == 1 && waiting.load(Relaxed) == 1).await;
     assert!(!connecting.is_finished() && gateway.stats().peers_up == 0);
     go.send(true).unwrap();
     let client = soon(connecting).await.unwrap().unwrap();

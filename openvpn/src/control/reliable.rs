@@ -222,7 +222,7 @@ impl Sending {
             Some(schedule) if schedule.overtaken >= FAST_RETRANSMIT => schedule.timeout,
             Some(schedule) => (schedule.timeout * 2).min(MAX_TIMEOUT.max(first_timeout)),
         };
-        // A deliberate fault, which tests must notice: what was sent once is forgotten.
+        // A deliberate fault, which tests must notice: what was sent once is forgotten (and see `overtake`).
         let timeout = if cfg!(adit_sabotage = "retransmission") { LONGEST_FIRST_TIMEOUT } else { timeout };
         self.schedule = Some(Schedule { due: now + timeout, timeout, overtaken: 0 });
         Outgoing { opcode: self.opcode, packet_id: self.id, payload: self.payload.clone(), first }
@@ -231,7 +231,7 @@ impl Sending {
     fn overtake(&mut self, now: Instant) {
         if let Some(schedule) = &mut self.schedule {
             schedule.overtaken += 1;
-            if schedule.overtaken >= FAST_RETRANSMIT {
+            if schedule.overtaken >= FAST_RETRANSMIT && !cfg!(adit_sabotage = "retransmission") {
                 schedule.due = schedule.due.min(now);
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use adit_testing::{Conditions, seeds};
+use adit_tunnel::{CloseKind, Transport};
 
 use super::{
     World,
@@ -18,13 +19,22 @@ use crate::{
 const LIMIT: u64 = 181;
 
 /// Whether it came up.
-fn decided(variant: &Variant, seed: u64) -> bool {
-    let mut world = variant.world(seed, |setup| setup.conditions = Conditions::BAD);
+fn decided(variant: &Variant, seed: u64, conditions: Conditions) -> bool {
+    let mut world = variant.world(seed, |setup| setup.conditions = conditions);
     let is_up = |world: &World| world.clients[0].driven.is_up();
     let decided = world.run_until(secs(LIMIT), |world| is_up(world) || world.clients[0].driven.closed().is_some());
     assert!(decided, "neither up nor closed after {:?}", world.clock.elapsed());
     world.conditions(Conditions::GOOD);
     if !is_up(&world) {
+        let client = &world.clients[0];
+        let closed = client.driven.closed().map(|closed| closed.kind);
+        // Without a wrap, TLS is the first to see that a packet is damaged, and ends.
+        let damaged = client.up.counts().corrupted + client.down.counts().corrupted > 0;
+        if variant.wrapped || !damaged {
+            assert_eq!(closed, Some(CloseKind::TimedOut));
+        } else {
+            assert!(matches!(closed, Some(CloseKind::TimedOut | CloseKind::PeerMisbehaved)), "{closed:?}");
+        }
         // What the server made for it goes as well.
         world.run(secs(LIMIT));
         let census = world.census();
@@ -45,13 +55,20 @@ fn decided(variant: &Variant, seed: u64) -> bool {
 
 /// Runs a variant for all seeds.
 fn handshakes(name: &str, change: impl FnOnce(&mut Choice)) {
+    handshakes_over(Conditions::BAD, name, change);
+}
+
+fn handshakes_over(conditions: Conditions, name: &str, change: impl FnOnce(&mut Choice)) {
     let (variant, up, all) = (Variant::new(change), AtomicU64::new(0), AtomicU64::new(0));
     seeds(name, 1000, |seed| {
         all.fetch_add(1, Relaxed);
-        up.fetch_add(decided(&variant, seed).into(), Relaxed);
+        up.fetch_add(decided(&variant, seed, conditions).into(), Relaxed);
     });
     let (up, all) = (up.into_inner(), all.into_inner());
-    assert!(up * 100 >= all * 95 || all < 100, "only {up} of {all} came up");
+    // Without a wrap any damage ends it, and the more packets there are, the more of them are lost.
+    let hard = conditions.corruption > 0.0 && !variant.wrapped || conditions.mtu.is_some();
+    let least = if hard { 85 } else { 95 };
+    assert!(up * 100 >= all * least || all < 100, "only {up} of {all} came up");
 }
 
 /// Not announced: data keys are made by the PRF.
@@ -93,6 +110,7 @@ handshakes! {
     tls_crypt_v2_prf_certificate: TlsCryptV2, WITHOUT_EXPORTER, Certificate;
     tls_crypt_v2_prf_password: TlsCryptV2, WITHOUT_EXPORTER, Password;
     tls_crypt_v2_prf_both: TlsCryptV2, WITHOUT_EXPORTER, Both;
+    tls_crypt_v2_with_a_forced_cookie: TlsCryptV2Cookie, 0, Certificate;
 }
 
 #[test]
@@ -127,3 +145,47 @@ fn with_small_control_packets() {
 fn without_data_v2() {
     handshakes("without_data_v2", |choice| choice.withheld = iv_proto::DATA_V2);
 }
+
+/// A wrap drops what is damaged.
+#[test]
+fn with_damaged_datagrams() {
+    handshakes_over(Conditions::DAMAGING, "with_damaged_datagrams", |choice| choice.wrap = Wrap::TlsCrypt);
+}
+
+/// Without one, TLS ends at the first damaged record.
+#[test]
+fn with_damaged_datagrams_and_without_a_wrap() {
+    handshakes_over(Conditions::DAMAGING, "with_damaged_datagrams_and_without_a_wrap", |choice| {
+        choice.wrap = Wrap::None;
+    });
+}
+
+/// Where larger datagrams vanish, as the rest of them does otherwise.
+#[test]
+fn through_a_narrow_link() {
+    let conditions = Conditions { mtu: Some(NARROW), ..Conditions::BAD };
+    handshakes_over(conditions, "through_a_narrow_link", |choice| {
+        choice.wrap = Wrap::TlsCryptV2;
+        (choice.client.max_packet_size, choice.server.max_packet_size) = (576, 576);
+    });
+}
+
+/// Control packets of the usual size do not fit, and nobody finds out.
+#[test]
+fn a_link_too_narrow_ends_it_in_time() {
+    let variant = Variant::new(|choice| choice.wrap = Wrap::TlsCryptV2);
+    let conditions = Conditions { mtu: Some(NARROW), ..Conditions::GOOD };
+    assert!(!decided(&variant, 1, conditions));
+}
+
+/// A stream loses and reorders nothing: what is left of bad conditions is that it takes its time.
+#[test]
+fn over_tcp() {
+    for (latency, wrap) in [(1, Wrap::None), (300, Wrap::TlsCryptV2), (1500, Wrap::TlsAuth)] {
+        let conditions = Conditions { latency: millis(latency), ..Conditions::GOOD };
+        handshakes_over(conditions, "over_tcp", |choice| (choice.transport, choice.wrap) = (Transport::Tcp, wrap));
+    }
+}
+
+/// 576 bytes (RFC 791) less the headers of IPv4 and UDP.
+const NARROW: usize = 548;

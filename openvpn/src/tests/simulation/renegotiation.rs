@@ -66,6 +66,7 @@ fn keys_opened(world: &World) -> [Option<KeyTag>; 2] {
     [newest(world.clients[0].driven.key_changes()), newest(peer.unwrap_or_default())]
 }
 
+/// A hundred seeds make a thousand renegotiations, each of them dearer than a handshake.
 fn run(name: &str, variant: &Variant, by: By) {
     seeds(name, 100, |seed| through_all_key_ids(variant, seed, by));
 }
@@ -107,7 +108,7 @@ fn renegotiations_survive_loss() {
         choice.wrap = Wrap::TlsCrypt;
         (choice.client.reneg_sec, choice.server.reneg_sec) = (secs(150), secs(150));
     });
-    seeds("renegotiations_survive_loss", 100, |seed| {
+    seeds("renegotiations_survive_loss", 1000, |seed| {
         let mut world = variant.up(seed, |setup| setup.conditions = Conditions::BAD);
         world.reconnect = Some(secs(1));
         let mut last = KeyTag(0);

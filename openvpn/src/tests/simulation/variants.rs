@@ -23,6 +23,8 @@ pub(super) enum Wrap {
     TlsAuth,
     TlsCrypt,
     TlsCryptV2,
+    /// The server answers only those that bring their wrapped key along twice.
+    TlsCryptV2Cookie,
 }
 
 /// How the client proves who it is.
@@ -44,6 +46,7 @@ pub(super) struct Choice {
     pub(super) server: ServerSettings,
     /// Bits of IV_PROTO that the client does not announce.
     pub(super) withheld: u32,
+    pub(super) transport: Transport,
 }
 
 /// Configurations, made once.
@@ -51,6 +54,9 @@ pub(super) struct Choice {
 pub(super) struct Variant {
     client: Arc<Config>,
     server: Arc<ServerConfig>,
+    transport: Transport,
+    /// Control packets prove whose they are.
+    pub(super) wrapped: bool,
 }
 
 impl Variant {
@@ -62,15 +68,17 @@ impl Variant {
             client: Settings { explicit_exit_notify: Some(1), ..Settings::default() },
             server: ServerSettings::default(),
             withheld: 0,
+            transport: Transport::Udp,
         };
         change(&mut choice);
         (choice.client.control_wrap, choice.server.control_wrap) = wraps(choice.wrap);
-        Self { client: Arc::new(choice.client()), server: Arc::new(choice.server()) }
+        let (transport, wrapped) = (choice.transport, choice.wrap != Wrap::None);
+        Self { client: Arc::new(choice.client()), server: Arc::new(choice.server()), transport, wrapped }
     }
 
     /// A world with both ends, and nobody up yet.
     pub(super) fn world(&self, seed: u64, change: impl FnOnce(&mut Setup)) -> World {
-        let mut setup = Setup { seed, ..Setup::default() };
+        let mut setup = Setup { seed, transport: self.transport, ..Setup::default() };
         change(&mut setup);
         let (client, server) = (Arc::clone(&self.client), Arc::clone(&self.server));
         let mut world = Pair::new(
@@ -108,7 +116,7 @@ impl Choice {
             .then(|| Credentials { username: USER.to_owned(), password: Secret::from(PASSWORD) });
         let mut settings = self.client.clone();
         settings.dangerous.withhold_iv_proto(self.withheld);
-        Config::builder(vec![Remote::new("vpn.example", 1194, Transport::Udp)])
+        Config::builder(vec![Remote::new("vpn.example", 1194, self.transport)])
             .server_check(check)
             .identity(identity, credentials)
             .settings(|s| *s = settings)
@@ -152,13 +160,13 @@ fn wraps(wrap: Wrap) -> (ControlWrap, ServerWrap) {
             ServerWrap::TlsAuth { key, direction: auth.1, digest: auth.2 },
         ),
         Wrap::TlsCrypt => (ControlWrap::TlsCrypt(key.clone()), ServerWrap::TlsCrypt(key)),
-        Wrap::TlsCryptV2 => {
+        Wrap::TlsCryptV2 | Wrap::TlsCryptV2Cookie => {
             let server = TlsCryptV2ServerKey::new(&[7; 128]);
             let wrapped =
                 server.wrap(&key, &ClientKeyMetadata::Made(UNIX_START), crypto::default_backend().as_ref()).unwrap();
             (
                 ControlWrap::TlsCryptV2 { key, wrapped },
-                ServerWrap::TlsCryptV2 { key: server, force_cookie: false, max_age: None },
+                ServerWrap::TlsCryptV2 { key: server, force_cookie: wrap == Wrap::TlsCryptV2Cookie, max_age: None },
             )
         }
     }
