@@ -162,8 +162,8 @@ pub enum PeerMisbehaved {
     /// The proposal it chose is none of ours.
     #[error("it chose a proposal that we did not make")]
     ProposalNotOffered,
-    /// The IDr payload is missing.
-    #[error("its IDr payload is missing")]
+    /// IDr of a gateway or IDi of a client is missing.
+    #[error("the payload with its identity is missing")]
     IdMissing,
     /// Traffic selectors are missing.
     #[error("its traffic selectors are missing")]

@@ -115,7 +115,7 @@ impl ClientVerification {
     }
 
     /// Judges a client as [`PeerVerification::verify`] judges a gateway. It is who it says, and its certificate must say so
-    /// too.
+    /// too: the identity is spelled as there, so that a certificate has no more names than it contains.
     pub(crate) fn verify(
         &self,
         certs: &[&Certificate],
@@ -193,17 +193,17 @@ impl Certificates {
     }
 }
 
-/// Who somebody says to be, which must be in the certificate, and who else that certifies.
+/// Who somebody says to be, as the certificate spells it, and who else that certifies.
 fn certified(
     certificate: &X509Certificate<'_>,
     id: &Identification,
 ) -> Result<(Identity, CertifiedNames), PeerNotAuthenticated> {
     let names = CertifiedNames::new(certificate).ok_or(PeerNotAuthenticated::UnreadableCertificate)?;
-    let found = identity(id)?;
-    if names.contain(&found) {
+    let claimed = identity(id)?;
+    if let Some(found) = names.find(&claimed).cloned() {
         return Ok((found, names));
     }
-    let found = short(&found.to_string());
+    let found = short(&claimed.to_string());
     Err(PeerNotAuthenticated::IdentityNotCertified { found, certified: names.to_string() })
 }
 

@@ -40,7 +40,12 @@ impl CertifiedNames {
     /// Whether it vouches for this identity, by the field of the same kind (RFC 4945 §3.1): a common name is no host
     /// name, and a wildcard is nothing but itself.
     pub(crate) fn contain(&self, wanted: &Identity) -> bool {
-        self.0.iter().any(|name| name.matches(wanted))
+        self.find(wanted).is_some()
+    }
+
+    /// The same identity as it is spelled in the certificate, if that vouches for it.
+    pub(crate) fn find(&self, claimed: &Identity) -> Option<&Identity> {
+        self.0.iter().find(|name| name.matches(claimed))
     }
 
     /// An alternative name if there is one, else the subject.

@@ -189,9 +189,10 @@ impl Identity {
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.plain_text();
+        let ambiguous = || text.starts_with(ANYBODY) || Self::from_text(&text).as_ref() != Ok(self);
         let prefix = match self {
-            Self::Fqdn(_) if Self::from_text(&text).as_ref() != Ok(self) => "fqdn:",
-            Self::Email(_) if Self::from_text(&text).as_ref() != Ok(self) => "email:",
+            Self::Fqdn(_) if ambiguous() => "fqdn:",
+            Self::Email(_) if ambiguous() => "email:",
             Self::Address(_) | Self::Fqdn(_) | Self::Email(_) | Self::DistinguishedName(_) | Self::KeyId(_) => "",
         };
         write!(f, "{prefix}{text}")
@@ -234,5 +235,8 @@ pub(crate) fn short(text: &str) -> String {
     if text.chars().count() <= SHORT { text.to_owned() } else { text.chars().take(SHORT).chain(['…']).collect() }
 }
 
+/// Stands before what a client calls itself that has proved no more than that it has a key for anybody. No identity begins with it
+/// when it is shown.
+pub(crate) const ANYBODY: &str = "psk:";
 /// Characters of a stranger's text that we show; our judgement.
 const SHORT: usize = 200;

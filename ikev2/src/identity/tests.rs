@@ -158,6 +158,18 @@ fn names_read_as_another_kind_say_their_own() {
     }
 }
 
+/// `psk:` stands before what nobody has proved.
+#[test]
+fn no_identity_is_shown_as_if_it_were_of_a_key_for_anybody() {
+    for (identity, shown) in [
+        (Identity::Fqdn("psk:name".to_owned()), "fqdn:psk:name"),
+        (Identity::Email("psk:a@b".to_owned()), "email:psk:a@b"),
+    ] {
+        assert_eq!(identity.to_string(), shown);
+        assert_eq!(read(shown), identity);
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_shown_is_read_back(text in "\\PC{0,40}") {

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     header::Header,
-    numbers::PayloadType,
+    numbers::{ExchangeType, PayloadType},
     undecodable::{UnauthenticatedReason, Undecodable},
 };
 
@@ -54,6 +54,8 @@ impl Reassembly {
     const MAX_FRAGMENTS: u16 = 64;
     /// Of all fragments together.
     const MAX_BYTES: usize = 65536;
+    /// The same while the peer may not have proved who it is: long chains of certificates have half of that. Our judgement.
+    pub(crate) const MAX_BYTES_OF_STRANGERS: usize = 24 * 1024;
 
     /// Nothing there yet.
     pub(crate) fn new() -> Self {
@@ -90,7 +92,7 @@ impl Reassembly {
         // The peer cut the message anew, smaller (§2.5.2), or this is another message.
         let kept = self.partial.take().filter(|partial| partial.header == *header && partial.total() == total);
         let mut partial = kept.unwrap_or_else(|| Partial::new(*header, total));
-        if partial.bytes() + content.len() > Self::MAX_BYTES {
+        if partial.bytes() + content.len() > Self::max_bytes(header) {
             return Err(UnauthenticatedReason::Fragment.into());
         }
         partial.put(fragment.number, first, content);
@@ -101,6 +103,12 @@ impl Reassembly {
                 Ok(None)
             }
         }
+    }
+
+    /// Only who is known may ask for CREATE_CHILD_SA, and a response is that of a peer we have asked.
+    fn max_bytes(header: &Header) -> usize {
+        let known = header.response || header.exchange == ExchangeType::CREATE_CHILD_SA;
+        if known { Self::MAX_BYTES } else { Self::MAX_BYTES_OF_STRANGERS }
     }
 
     /// A whole message has come; fragments of it, or of one before it, are of no use any more.

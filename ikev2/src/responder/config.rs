@@ -36,12 +36,27 @@ pub struct AcceptedPeers {
 }
 
 /// A pre-shared key.
+///
+/// Who has a key of its own is let in by no other. A key for anybody proves no name: whoever has it may call itself as it likes, by as
+/// many names as it likes, and so the owner is shown `psk:NAME`. No identity with a proof of its own looks like that, as long as no
+/// user of EAP is given such a name. Nor does INITIAL_CONTACT count with it: nobody can speak for others who have it too.
 #[derive(Debug, Clone)]
 pub struct SharedKey {
     /// The key.
     pub key: Secret,
-    /// Whose it is; `None` for whoever has it.
+    /// Whose it is; `None` for anybody who has it.
     pub identity: Option<Identity>,
+}
+
+impl SharedKey {
+    /// Whether it is the own key of whoever calls itself this.
+    pub(crate) fn is_of(&self, claim: &Identity) -> bool {
+        self.identity.as_ref().is_some_and(|whose| claim.matches(whose))
+    }
+
+    pub(crate) const fn is_anybodys(&self) -> bool {
+        self.identity.is_none()
+    }
 }
 
 /// Who vouches for the certificates of clients.
@@ -62,14 +77,15 @@ pub struct Limits {
     pub half_open: usize,
     /// With so many of these, a newcomer first has to show that it receives what we send to it (RFC 7296 §2.6).
     pub cookie_threshold: usize,
-    /// Peers of one address that have not proved who they are; many may be behind one NAT.
+    /// Peers of one address, or one /64 of IPv6, that have not proved who they are; many may be behind one NAT.
     pub half_open_per_address: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        // The threshold is strongSwan's; the others are our judgement: a half-open peer costs some 5 kB.
-        Self { peers: 10_000, half_open: 1000, cookie_threshold: 30, half_open_per_address: 64 }
+        // The threshold is strongSwan's; the others are our judgement: a half-open peer costs some 5 kB, and some 150 kB if it fills
+        // with long messages whatever can be filled.
+        Self { peers: 10_000, half_open: 256, cookie_threshold: 30, half_open_per_address: 64 }
     }
 }
 

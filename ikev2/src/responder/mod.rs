@@ -22,6 +22,7 @@ use std::{
 
 use adit_tunnel::{Accept, Epoch, Listener, Path, PeerId, Random, Randoms, Routing, Transmit};
 use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 
 use self::{cookie::Cookies, half_open::HalfOpen};
 use crate::{
@@ -61,8 +62,9 @@ pub struct Responder {
     hints: Hints,
 }
 
-/// What names a peer while it does not know our SPI.
-type Beginning = (IkeSpi, SocketAddr);
+/// What names a peer while it does not know our SPI: with the hash of its IKE_SA_INIT, for another one of the same SPI, behind the same
+/// NAT or after a restart, begins another IKE SA (RFC 7296 §2.1).
+type Beginning = (IkeSpi, SocketAddr, [u8; 32]);
 
 impl Responder {
     /// `randoms` makes a source of randomness for each peer.
@@ -114,6 +116,10 @@ impl Responder {
             // Of an IKE SA that is no more: the peer finds out earlier (RFC 7296 §2.21.4).
             return self.hint(now, path, &header, NotifyType::INVALID_IKE_SPI);
         }
+        if datagram.len() > LONGEST_INIT {
+            tracing::debug!("an IKE_SA_INIT of {} bytes from {} was dropped", datagram.len(), path.remote);
+            return Accept::Drop;
+        }
         let Ok(message) = Message::decode(datagram) else {
             tracing::debug!("an IKE_SA_INIT from {} that cannot be decoded was dropped", path.remote);
             return Accept::Drop;
@@ -155,7 +161,7 @@ impl Responder {
             // The public value is none, or not of its group.
             return reply(path, &message.header, Notify::status(NotifyType::INVALID_SYNTAX, Bytes::new()));
         };
-        let beginning = (message.header.initiator_spi, path.remote);
+        let beginning = beginning(message.header.initiator_spi, path, datagram);
         self.peers.insert(peer, beginning);
         self.beginnings.insert(beginning, peer);
         Accept::Peer(peer, Box::new(session))
@@ -206,8 +212,8 @@ impl Listener for Responder {
         };
         let Some(header) = Header::peek(message) else { return Routing::Drop };
         if header.responder_spi == IkeSpi(0) && header.from_initiator {
-            let beginning = self.beginnings.get(&(header.initiator_spi, path.remote));
-            return beginning.map_or(Routing::New, |peer| Routing::Peer(*peer));
+            let known = self.beginnings.get(&beginning(header.initiator_spi, path, message));
+            return known.map_or(Routing::New, |peer| Routing::Peer(*peer));
         }
         let ours = if header.from_initiator { header.responder_spi } else { header.initiator_spi };
         u32::try_from(ours.0 >> 32).ok().and_then(known).unwrap_or(Routing::New)
@@ -254,6 +260,10 @@ impl Hints {
     }
 }
 
+fn beginning(spi: IkeSpi, path: &Path, message: &[u8]) -> Beginning {
+    (spi, path.remote, Sha256::digest(message).into())
+}
+
 fn reply(path: &Path, request: &Header, notify: Notify) -> Accept<ServerSession> {
     Accept::Reply(transmit(path, &notification(request, notify)))
 }
@@ -267,5 +277,8 @@ fn transmit(path: &Path, message: &[u8]) -> Transmit {
     Transmit { path: *path, datagram: datagram.freeze() }
 }
 
+/// It is kept until the client has proved who it is; one with the largest group and every algorithm there is has some 3 kB. Our
+/// judgement.
+const LONGEST_INIT: usize = 8192;
 /// Enough for a restart with a hundred clients; our judgement.
 const HINTS_PER_SECOND: u32 = 100;

@@ -25,7 +25,7 @@ use crate::{
     esp::{EspOpener, EspSealer},
     established::Established,
     exchange::{Wanted, informational::follow},
-    message::{Header, IkeSpi},
+    message::{Header, IkeSpi, Reassembly},
     sa::{
         Context, End, IkeSa, NON_ESP_MARKER, Outbox, Timer,
         responder::{Answering, GatewayContext, Step, init::Acceptable},
@@ -123,6 +123,8 @@ impl ServerSession {
             State::Handshake(answering) if header.responder_spi == IkeSpi(0) => {
                 answering.repeat_init(&mut cx, path, message);
             }
+            // Whole or in fragments: messages are kept until they are answered, and longer.
+            State::Handshake(_) if message.len() > Reassembly::MAX_BYTES_OF_STRANGERS => self.dropped += 1,
             State::Handshake(answering) if answering.sa().matches(&header) => {
                 let State::Handshake(answering) = mem::replace(state, State::Closed) else { return };
                 let step = answering.handle_datagram(&mut cx, path, &header, message);

@@ -114,7 +114,7 @@ pub(super) fn alert(
     if output.is_empty() { Err(failure) } else { Ok(Next::Refuse(fragments.send(output), failure)) }
 }
 
-/// Who the client is: what it calls itself, if its certificate says so, else the first name there.
+/// Who the client is: what it calls itself, if its certificate says so, else the first name there; spelled as there.
 fn certified(session: &TlsSession, claimed: &[u8]) -> Result<String, EapClientError> {
     let unreadable = || EapClientError::Certificate(PeerNotAuthenticated::UnreadableCertificate);
     let leaf = session.peer_certificate().ok_or(PeerNotAuthenticated::NoCertificate)?;
@@ -122,6 +122,6 @@ fn certified(session: &TlsSession, claimed: &[u8]) -> Result<String, EapClientEr
     let names = CertifiedNames::new(&leaf).ok_or_else(unreadable)?;
     let claimed = str::from_utf8(claimed).unwrap_or_default();
     let claims = Identity::from_text(claimed).ok().into_iter().chain([Identity::of_user(claimed)]);
-    let identity = claims.into_iter().find(|claim| names.contain(claim)).or_else(|| names.first().cloned());
-    identity.map(|identity| identity.to_string()).ok_or(EapClientError::Nameless)
+    let identity = claims.into_iter().find_map(|claim| names.find(&claim)).or_else(|| names.first());
+    identity.map(Identity::to_string).ok_or(EapClientError::Nameless)
 }

@@ -40,11 +40,11 @@ fn opened(datagram: &[u8]) -> Result<Option<Opened>, Undecodable> {
 }
 
 /// The receiver of fragments, of which each says as content what it is.
-struct Receiver(Reassembly);
+struct Receiver(Reassembly, fn(u32) -> Header);
 
 impl Receiver {
     fn new() -> Self {
-        Self(Reassembly::new())
+        Self(Reassembly::new(), header)
     }
 
     /// A fragment of the message with this id.
@@ -66,7 +66,7 @@ impl Receiver {
             _ => content.to_vec(),
         };
         let (fragment, mut random) = (Fragment { number, total }, SeededRandom::new(0));
-        let header = header(message_id);
+        let header = (self.1)(message_id);
         let datagram = sk::seal_one(&header, first, Some(fragment), &content, &mut ToyCipher::cbc(), &mut random);
         open(&mut datagram.to_vec(), &ToyCipher::cbc(), &mut self.0)
     }
@@ -342,14 +342,26 @@ fn a_whole_message_displaces_its_fragments() {
     assert_eq!(receiver.take(0, 2, 2), Ok(None), "the first one is gone");
 }
 
+fn takes_at_most(length: usize, header: fn(u32) -> Header) {
+    let mut receiver = Receiver(Reassembly::new(), header);
+    let content = vec![0; length / 2];
+    assert_eq!(receiver.take_content(0, 2, 5, &content), Ok(None));
+    assert_eq!(receiver.take_content(0, 3, 5, &content), Ok(None));
+    assert_eq!(receiver.take_content(0, 4, 5, &[0]), refused(FRAGMENT));
+    assert_eq!(receiver.take_content(0, 4, 5, &content), Ok(None), "all of them are gone");
+}
+
 #[test]
 fn more_than_64_kilobytes_of_fragments_are_dropped() {
-    let mut receiver = Receiver::new();
-    let content = vec![0; 30_000];
-    assert_eq!(receiver.take_content(0, 2, 4, &content), Ok(None));
-    assert_eq!(receiver.take_content(0, 3, 4, &content), Ok(None));
-    assert_eq!(receiver.take_content(0, 4, 4, &content), refused(FRAGMENT));
-    assert_eq!(receiver.take_content(0, 4, 4, &content), Ok(None), "all of them are gone");
+    takes_at_most(65536, |message_id| Header { exchange: ExchangeType::CREATE_CHILD_SA, ..header(message_id) });
+    takes_at_most(65536, |message_id| Header { response: true, ..header(message_id) });
+}
+
+/// Before the peer has proved anything it can send no other requests.
+#[test]
+fn of_the_requests_of_strangers_less_is_kept() {
+    takes_at_most(24 * 1024, header);
+    takes_at_most(24 * 1024, |message_id| Header { exchange: ExchangeType::INFORMATIONAL, ..header(message_id) });
 }
 
 #[test]

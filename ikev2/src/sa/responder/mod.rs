@@ -29,7 +29,7 @@ use crate::{
     eap::server::{EapServer, EapServerStep},
     error::{PeerMisbehaved, SessionError},
     established::Established,
-    identity::Identity,
+    identity::{ANYBODY, Identity},
     message::{
         Authentication, Configuration, Delete, Header, Identification, Message, Payload, Proposal, SecurityAssociation,
         TrafficSelector, Undecodable,
@@ -237,6 +237,33 @@ struct Wish {
     alone: bool,
 }
 
+/// Who a client has proved to be in its first IKE_AUTH.
+enum Proven {
+    Certified(Identity),
+    /// By a key of its own.
+    Named(Identity, Secret),
+    /// By a key for anybody: this is what it calls itself.
+    Anybody(Identity, Secret),
+}
+
+impl Proven {
+    /// The key that it shares with us.
+    const fn key(&self) -> Option<&Secret> {
+        match self {
+            Self::Certified(_) => None,
+            Self::Named(_, key) | Self::Anybody(_, key) => Some(key),
+        }
+    }
+
+    /// For the owner: what is only said cannot be taken for what is proved.
+    fn name(&self) -> String {
+        match self {
+            Self::Certified(identity) | Self::Named(identity, _) => identity.to_string(),
+            Self::Anybody(claim, _) => format!("{ANYBODY}{claim}"),
+        }
+    }
+}
+
 impl Secured {
     fn prf(&self) -> Prf {
         self.sa.suite.prf
@@ -266,8 +293,12 @@ impl Secured {
         }
         let Some(proof) = received.message.auth() else { return self.start_eap(cx, &received, wish) };
         match self.verify(cx, &received.message, &wish.id, proof) {
-            Ok((_, identity, key)) => match self.prove(cx, key.as_ref()) {
-                Some(ours) => self.apply(cx, received, wish, identity, ours),
+            Ok((_, proven)) => match self.prove(cx, proven.key()) {
+                Some(ours) => {
+                    // Whoever has a key for anybody speaks for nobody else who has it.
+                    let alone = wish.alone && !matches!(proven, Proven::Anybody(..));
+                    self.apply(cx, received, Wish { alone, ..wish }, proven.name(), ours)
+                }
                 None => self.refuse_signature(cx, &received),
             },
             Err(error) => {
@@ -277,35 +308,42 @@ impl Secured {
         }
     }
 
-    /// Who the client has proved to be; and by which key, if it shares one with us.
+    /// Who the client has proved to be, as that is configured or certified: it may spell it otherwise.
     fn verify(
         &self,
         cx: &GatewayContext<'_>,
         request: &Message,
         id: &Identification,
         proof: &Authentication,
-    ) -> Result<(Authenticated, Identity, Option<Secret>), ServerError> {
+    ) -> Result<(Authenticated, Proven), ServerError> {
         let octets = self.their_octets(id);
         if proof.method != AuthMethod::PSK {
             let clients = cx.config.clients().ok_or(ServerError::MethodNotAccepted("a certificate"))?;
             let certificates: Vec<_> = request.certs().collect();
             let (time, legacy) = (cx.unix_time(), cx.settings.legacy);
             let (authenticated, identity) = clients.verify(&certificates, id, proof, &octets, time, legacy)?;
-            return Ok((authenticated, identity, None));
+            return Ok((authenticated, Proven::Certified(identity)));
         }
-        let identity = Identity::from_payload(id).map_err(|_| PeerNotAuthenticated::MalformedIdentity)?;
+        let claim = Identity::from_payload(id).map_err(|_| PeerNotAuthenticated::MalformedIdentity)?;
         let shared = cx.config.shared_keys();
         if shared.is_empty() {
             return Err(ServerError::MethodNotAccepted("a pre-shared key"));
         }
-        // A key of this very identity before those of anybody.
-        let named =
-            shared.iter().filter(|shared| shared.identity.as_ref().is_some_and(|whose| identity.matches(whose)));
-        let anybody = shared.iter().filter(|shared| shared.identity.is_none());
+        // Who has a key of its own is nobody without it: those of anybody are for the others.
+        let is_named = shared.iter().any(|shared| shared.is_of(&claim));
+        let candidates =
+            shared.iter().filter(|shared| if is_named { shared.is_of(&claim) } else { shared.is_anybodys() });
         let mut error = PeerNotAuthenticated::WrongSharedKey;
-        for candidate in named.chain(anybody) {
+        for candidate in candidates {
             match auth::verify_shared_key(self.prf(), candidate.key.expose(), &octets, proof) {
-                Ok(authenticated) => return Ok((authenticated, identity, Some(candidate.key.clone()))),
+                Ok(authenticated) => {
+                    let key = candidate.key.clone();
+                    let proven = match &candidate.identity {
+                        Some(identity) => Proven::Named(identity.clone(), key),
+                        None => Proven::Anybody(claim, key),
+                    };
+                    return Ok((authenticated, proven));
+                }
                 Err(reason) => error = reason,
             }
         }
@@ -344,17 +382,6 @@ impl Secured {
 
     /// The client has proved who it is: the owner is asked, with the request unanswered.
     fn apply(
-        self,
-        cx: &mut GatewayContext<'_>,
-        received: Received,
-        wish: Wish,
-        identity: Identity,
-        proof: Vec<Payload>,
-    ) -> Step {
-        self.apply_as(cx, received, wish, identity.to_string(), proof)
-    }
-
-    fn apply_as(
         self,
         cx: &mut GatewayContext<'_>,
         received: Received,
@@ -475,7 +502,7 @@ impl EapDone {
         }
         let octets = secured.our_octets(&cx.config.identity().to_payload());
         let proof = vec![Payload::Auth(auth::shared_key(prf, ours.expose(), &octets))];
-        secured.apply_as(cx, received, wish, identity, proof)
+        secured.apply(cx, received, wish, identity, proof)
     }
 }
 

@@ -54,7 +54,7 @@ fn without_networks_everything_goes_through_the_tunnel() {
 /// A client that comes again asks for what it had, and the owner hears of that.
 #[test]
 fn addresses_that_are_asked_for_reach_the_owner() {
-    let mut world = up(|_| {});
+    let mut world = up(|ends| ends.named("client.example"));
     let before = world.clients[0].driven.network.clone().unwrap().addresses;
     let first = world.listener.peers[&world.newest_peer()].applicant.clone().unwrap();
     assert!(first.addresses.iter().all(std::net::IpAddr::is_unspecified) && first.addresses.len() == 2);

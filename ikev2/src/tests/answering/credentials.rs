@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use adit_testing::Port;
 use adit_tunnel::{CloseKind, Secret};
 
-use super::{Ends, ServerError, certificates, password, turned_away, up};
+use super::{Ends, ServerError, World, certificates, password, turned_away, up};
 use crate::{
     AcceptedPeers, ClientAnchors, ConfigError, Credentials, EapClientError, EapMethod, EapServerMethod, Identity,
     MsChapV2Secret, PeerNotAuthenticated, PeerVerifier, ResponderConfig, SharedKey,
@@ -25,26 +26,66 @@ fn keys(ends: &mut Ends, client: &str, key: &str) {
     ends.credentials = Credentials::Psk(Secret::from(key));
 }
 
+/// What the owner is shown, and whether the client is the only one of its name.
+fn applicant(world: &World) -> (String, bool) {
+    let applicant = world.listener.peers[&world.newest_peer()].applicant.clone().unwrap();
+    (applicant.identity.unwrap(), applicant.alone)
+}
+
 #[test]
 fn a_shared_key_may_be_one_client_s_or_anybody_s() {
-    for (client, key) in
-        [("a.example", "of a"), ("b.example", "of b"), ("a.example", "of anybody"), ("c.example", "of anybody")]
-    {
+    for (client, key, shown) in [
+        ("a.example", "of a", ("a.example", true)),
+        ("b.example", "of b", ("b.example", true)),
+        // Who has it may say what it likes, and speaks for nobody else.
+        ("c.example", "of anybody", ("psk:c.example", false)),
+        ("psk:c.example", "of anybody", ("psk:fqdn:psk:c.example", false)),
+    ] {
         let world = up(|ends| keys(ends, client, key));
-        let peer = &world.listener.peers[&world.newest_peer()];
-        let identity = peer.applicant.as_ref().unwrap().identity.clone().unwrap();
-        assert!(identity.contains(client), "{identity}");
+        assert_eq!(applicant(&world), (shown.0.to_owned(), shown.1));
     }
 }
 
 #[test]
 fn the_key_of_another_client_is_of_no_use() {
-    for (said, key) in [("b.example", "of a"), ("c.example", "of a"), ("a.example", "of nobody")] {
+    for (said, key) in [
+        ("b.example", "of a"),
+        ("c.example", "of a"),
+        ("a.example", "of nobody"),
+        // Who has a key of its own cannot be spoken for with that of anybody, however it is spelled.
+        ("a.example", "of anybody"),
+        ("A.Example", "of anybody"),
+    ] {
         let (client, gateway) = turned_away(|ends| keys(ends, said, key));
         assert_eq!(client, CloseKind::AuthFailed);
         let reason = PeerNotAuthenticated::WrongSharedKey;
         assert_eq!(gateway, ServerError::NotAuthenticated { claimed: Some(said.to_owned()), reason });
     }
+}
+
+/// Else one key would make any number of clients.
+#[test]
+fn a_name_is_spelled_as_it_is_configured_or_certified() {
+    let by_key = up(|ends| keys(ends, "A.EXAMPLE", "of a"));
+    assert_eq!(applicant(&by_key), ("a.example".to_owned(), true));
+    let by_certificate = up(|ends| {
+        ends.certificates(&certificates::P256);
+        ends.client.local_identity = Some(named(&certificates::CLIENT.to_uppercase()));
+    });
+    assert_eq!(applicant(&by_certificate), (certificates::CLIENT.to_owned(), true));
+}
+
+/// A key for anybody does not let a client end the tunnels of others who have it too.
+#[test]
+fn initial_contact_with_a_key_for_anybody_ends_nothing() {
+    let mut world = up(|ends| keys(ends, "c.example", "of anybody"));
+    world.restart_client(0, Port::New);
+    world.come_up();
+    world.run(super::secs(5));
+    assert_eq!(world.census().peers, 2);
+    // The one that has gone is missed in the end.
+    world.run(super::secs(75));
+    assert_eq!(world.census().peers, 1);
 }
 
 #[test]

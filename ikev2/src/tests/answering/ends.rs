@@ -94,7 +94,7 @@ fn a_client_with_another_child_stays() {
 /// INITIAL_CONTACT ends what the client has left behind (RFC 7296 §2.4).
 #[test]
 fn a_client_that_comes_again_replaces_itself() {
-    let mut world = up(|ends| ends.client.local_identity = Some(crate::Identity::Fqdn("client.example".to_owned())));
+    let mut world = up(|ends| ends.named("client.example"));
     world.restart_client(0, Port::New);
     world.come_up();
     world.run(secs(5));

@@ -5,8 +5,13 @@ use std::net::SocketAddr;
 use adit_testing::{Datagram, End};
 use adit_tunnel::Tunnel;
 
-use super::{World, millis, plan, secs, up};
-use crate::{exchange::Wanted, sa::Timer};
+use super::{ServerError, World, millis, plan, secs, up, why};
+use crate::{
+    Identity,
+    exchange::Wanted,
+    message::{Message, Payload},
+    sa::Timer,
+};
 
 /// The first datagram of a client, which waits.
 fn first(change: impl FnOnce(&mut super::Ends)) -> (World, Datagram) {
@@ -97,12 +102,50 @@ fn the_same_first_datagram_again_gets_the_same_answer_and_makes_nobody() {
         world.deliver(datagram.clone());
         assert_eq!(world.says(End::Listener), answer);
     }
-    // From elsewhere it is another's; with a changed byte nobody's.
-    let mut forged = datagram;
-    *forged.bytes.last_mut().unwrap() ^= 1;
-    world.deliver(forged);
-    world.is_silent(End::Listener);
     assert_eq!(world.census().peers, 1);
+    // With a changed byte it begins another, as it would from elsewhere, and the first one does not suffer from that.
+    let mut changed = datagram.clone();
+    *changed.bytes.last_mut().unwrap() ^= 1;
+    world.deliver(changed);
+    assert_ne!(world.says(End::Listener), answer);
+    assert_eq!(world.census().peers, 2);
+    // Only so many repetitions a second are answered.
+    world.run(secs(1));
+    world.says_all(End::Client(0));
+    world.deliver(datagram);
+    assert_eq!(world.says(End::Listener), answer);
+    assert_eq!(world.census().peers, 2);
+}
+
+/// A first message is kept, and so it must not be long.
+#[test]
+fn a_long_first_datagram_is_dropped() {
+    for (length, expected) in [(1000, 1), (10_000, 0)] {
+        let (mut world, mut datagram) = first(|_| {});
+        let (marker, message) = datagram.bytes.split_at(4);
+        let mut message = Message::decode(message).unwrap();
+        message.payloads.push(Payload::Vendor(vec![0; length].into()));
+        datagram.bytes = [marker, &message.encode()].concat();
+        world.deliver(datagram);
+        assert_eq!(world.listener.listener.half_open(), expected, "{length}");
+    }
+}
+
+/// Nor is a later one, whole or in fragments, before the client has proved who it is.
+#[test]
+fn a_long_message_of_a_stranger_is_dropped() {
+    for fragmentation in [true, false] {
+        let named = |length: usize| {
+            plan(|ends| {
+                ends.client.fragmentation = fragmentation;
+                ends.client.local_identity = Some(Identity::KeyId(vec![0; length]));
+            })
+        };
+        named(20_000).up(1).assert_agree();
+        let mut world = named(25_000).start(1);
+        world.run(secs(65));
+        assert!(matches!(why(&world), ServerError::HandshakeTimeout { .. }), "{}", why(&world));
+    }
 }
 
 /// The SPI of its own of the child a client has in use.

@@ -79,6 +79,13 @@ impl Ends {
         self.accepted = AcceptedPeers { eap: Some(eap), ..AcceptedPeers::default() };
     }
 
+    /// The client has its key for itself.
+    pub(super) fn named(&mut self, name: &str) {
+        let name = Identity::Fqdn(name.to_owned());
+        self.client.local_identity = Some(name.clone());
+        self.accepted.shared_keys.iter_mut().for_each(|shared| shared.identity = Some(name.clone()));
+    }
+
     pub(super) fn both(&mut self, change: impl Fn(&mut Settings)) {
         change(&mut self.client);
         change(&mut self.gateway);

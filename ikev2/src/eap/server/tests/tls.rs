@@ -70,8 +70,9 @@ fn the_identity_is_what_the_certificate_certifies() {
     let nameless = |params: &mut CertificateParams| params.subject_alt_names.clear();
     for (claimed, identity) in [
         ("laptop.example", "laptop.example"),
-        ("USER@example", "USER@example"),
+        ("USER@example", "user@example"),
         ("CN=common.example", "CN=common.example"),
+        ("CN=COMMON.Example", "CN=common.example"),
         ("admin@example", "user@example"),
         ("common.example", "user@example"),
         ("", "user@example"),
