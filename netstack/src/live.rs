@@ -376,7 +376,8 @@ impl Live {
             if !sink.has_room() {
                 return if packets == 0 { Turn::NoRoom } else { Turn::More };
             }
-            if self.rto.is_due(now) {
+            let hastened = self.rto.is_due(now);
+            if hastened {
                 self.hasten(clock, now);
             }
             if !self.transmit(clock, now, sink) {
@@ -395,6 +396,11 @@ impl Live {
                     }
                     Sent::Nothing => {}
                 }
+            }
+            if hastened && self.rto.is_due(now) {
+                // A probe or an acknowledgment went instead. Its deadlines come one after the other when time is put forward, so
+                // that without an end there would be no end to them.
+                self.rto.on_sent_again(now);
             }
             *sent += 1;
         }

@@ -166,6 +166,7 @@ impl PacketSink for Packets {
     }
 
     fn packet(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
+        assert!(self.0.len() < 100_000, "there is no end to the packets");
         let mut packet = vec![0xaa; len];
         fill(&mut packet);
         self.0.push(packet);
