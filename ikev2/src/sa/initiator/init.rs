@@ -148,6 +148,10 @@ impl InitSent {
     /// Once more, with a cookie or of another group (RFC 7296 §2.6, §1.3). The SPI of the responder stays zero, whatever it
     /// was in the answer.
     fn retry(mut self: Box<Self>, cx: &mut ClientContext<'_>, group: Option<DhGroup>, cookie: Option<Bytes>) -> Step {
+        if cookie.is_some() && cookie == self.cookie {
+            tracing::debug!("a cookie that was returned already: this answer is older than our last request");
+            return Step::Wait(Handshake::Init(self));
+        }
         self.start.retries += 1;
         let cookie_fits = cookie.as_ref().is_none_or(|cookie| (1..=64).contains(&cookie.len()));
         if self.start.retries > MAX_RETRIES || !cookie_fits {
