@@ -1,29 +1,42 @@
 //! TOML files.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use ikev2::{SignatureChoice, TlsVersion};
 
-use super::Workplace;
+use super::{Workplace, build, without_columns};
+use crate::error::Error;
 use crate::config::{
-    build::build,
+    assemble::described,
     draft::{Auth, Draft, Inner, Method},
     files::SecretSource,
     ovpn::Login,
     schema,
-    tables::{Connection, load},
+    problems::Problems,
+    tables::Described,
 };
+
+/// The first gateway of a connection of a file.
+fn load(path: &Path, name: Option<&str>) -> Result<Described, Error> {
+    let mut problems = Problems::default();
+    let mut connection = described(path, name, &mut problems);
+    let gateway = connection.as_mut().and_then(|connection| connection.gateways.pop());
+    match (problems.into_error(), gateway) {
+        (Some(error), _) => Err(error),
+        (None, gateway) => Ok(gateway.unwrap().described.unwrap()),
+    }
+}
 
 impl Workplace {
     /// The connection of a file with this text.
-    fn toml(&self, text: &str, name: Option<&str>) -> Result<Connection, String> {
-        load(&self.file("office.toml", text), name).map_err(|error| error.to_string())
+    fn toml(&self, text: &str, name: Option<&str>) -> Result<Described, String> {
+        load(&self.file("office.toml", text), name).map_err(|error| without_columns(&error.to_string()))
     }
 
     fn draft(&self, lines: &str) -> Draft {
         match self.toml(&format!("[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n{lines}"), None) {
-            Ok(Connection::Ikev2(draft)) => *draft,
-            Ok(Connection::OpenVpn(..)) => panic!("this is IKEv2"),
+            Ok(Described::Ikev2(draft)) => *draft,
+            Ok(Described::OpenVpn(..)) => panic!("this is IKEv2"),
             Err(error) => panic!("{error}"),
         }
     }
@@ -32,8 +45,8 @@ impl Workplace {
     fn refused(&self, lines: &str) -> String {
         let text = format!("[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n{lines}");
         let error = match self.toml(&text, None) {
-            Ok(Connection::Ikev2(draft)) => build(*draft).map(|_| ()).unwrap_err().to_string(),
-            Ok(Connection::OpenVpn(..)) => panic!("this is IKEv2"),
+            Ok(Described::Ikev2(draft)) => without_columns(&build(*draft).map(|_| ()).unwrap_err().to_string()),
+            Ok(Described::OpenVpn(..)) => panic!("this is IKEv2"),
             Err(error) => error,
         };
         error.replace(&self.path(""), "")
@@ -274,13 +287,13 @@ fn one_connection_of_several_is_chosen() {
     );
     let unknown = place.toml(text, Some("c")).map(|_| ()).unwrap_err();
     assert!(unknown.ends_with("there is no connection `c`; hint: choose one of `a`, `b`"), "{unknown}");
-    let Ok(Connection::Ikev2(draft)) = place.toml(text, Some("b")) else { panic!("b is IKEv2") };
+    let Ok(Described::Ikev2(draft)) = place.toml(text, Some("b")) else { panic!("b is IKEv2") };
     assert_eq!(draft.remotes[0].host, "b");
-    let Ok(Connection::OpenVpn(profile, given)) = place.toml(text, Some("a")) else { panic!("a is OpenVPN") };
+    let Ok(Described::OpenVpn(profile, given)) = place.toml(text, Some("a")) else { panic!("a is OpenVPN") };
     assert_eq!(profile, place.0.join("sub/a.ovpn"));
     assert!(given.passphrase.is_none());
     let Login::Apart { user, password } = given.login else { panic!("{:?}", given.login) };
-    let password = password.unwrap().read("a password").unwrap();
+    let password = password.unwrap().value.read("a password").unwrap();
     assert_eq!((user.as_deref(), password.expose()), (Some("u"), &b"secret"[..]));
     let none = place.toml("", None).map(|_| ()).unwrap_err();
     assert!(none.contains("there is no connection in it; hint: "), "{none}");
@@ -297,10 +310,10 @@ fn a_mistake_in_another_connection_is_found_too() {
 
 #[test]
 fn the_example_can_be_used_as_it_is() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/connections.toml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/connections.toml");
     for name in ["office", "branch", "campus", "lab"] {
-        let Ok(Connection::Ikev2(draft)) = load(&path, Some(name)) else { panic!("{name}") };
+        let Ok(Described::Ikev2(draft)) = load(&path, Some(name)) else { panic!("{name}") };
         assert!(!draft.remotes.is_empty(), "{name}");
     }
-    assert!(matches!(load(&path, Some("old")), Ok(Connection::OpenVpn(..))));
+    assert!(matches!(load(&path, Some("old")), Ok(Described::OpenVpn(..))));
 }
