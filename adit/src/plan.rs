@@ -1,10 +1,6 @@
 //! What a configuration says, as plain values: nothing is left in it to be read, asked for or looked up.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use adit_driver::{
     Target,
@@ -65,6 +61,8 @@ pub(crate) struct ConnectionPlan {
     /// Whether forwards wait for a tunnel that is down, and how long; zero refuses at once.
     pub(crate) wait: Duration,
     pub(crate) forwards: Vec<ForwardPlan>,
+    /// TUN mode.
+    pub(crate) tun: Option<crate::up::TunOptions>,
 }
 
 /// How a gateway is shown.
@@ -126,8 +124,14 @@ pub(crate) enum LocalTarget {
 }
 
 /// Who may use a proxy.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Login {
     pub(crate) user: String,
     pub(crate) password: Secret,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
 }

@@ -19,6 +19,7 @@ use crate::{
     error::Error,
     plan::{ConnectionPlan, ForwardKind, ForwardPlan, Listen, Plan},
     spec::TransportKind,
+    up::Routing,
 };
 
 /// Reads the file and all it names. `only` leaves other connections out, once the file itself was understood. `None`: the
@@ -153,6 +154,7 @@ fn finish(
         redundancy: connection.redundancy,
         wait: connection.wait,
         forwards: forwards.into_iter().flatten().collect(),
+        tun: connection.tun.map(|tun| tun.value),
     })
 }
 
@@ -213,6 +215,24 @@ fn across(document: &Document, problems: &mut Problems) {
             taken.push(Taken { at: &way.listen, place });
         }
         within(connection, problems);
+    }
+    devices(document, problems);
+}
+
+/// Devices, and everything that is to go through one of them.
+fn devices(document: &Document, problems: &mut Problems) {
+    let tuns: Vec<_> = document.connections.iter().filter_map(|made| made.tun.as_ref()).collect();
+    for (index, tun) in tuns.iter().enumerate() {
+        let earlier = tuns.iter().take(index).filter(|first| first.value.netns == tun.value.netns);
+        let device = tun.value.device.as_ref();
+        if let Some(first) = earlier.clone().find(|first| device.is_some() && first.value.device.as_ref() == device) {
+            let error = tun.error(format!("the device `{}` is taken already: {}", device.map_or("", |d| d), first.place));
+            problems.error(error.hint("give each its own `device`, or its own `netns`"));
+        }
+        if let Some(first) = earlier.clone().find(|first| (&first.value.routing, &tun.value.routing) == (&Routing::Full, &Routing::Full)) {
+            let error = tun.error(format!("everything goes through another tunnel already: {}", first.place));
+            problems.error(error.hint("name networks in one of them: `routing = [\"10.0.0.0/8\"]`, or use another `netns`"));
+        }
     }
 }
 

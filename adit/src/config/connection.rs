@@ -16,9 +16,10 @@ use super::{
     schema::{self, Kind, Mistake},
     source::{Protocol, Source},
     tables::{self, Described},
+    tun,
     ways::{self, Way, WayKind, WhileDown},
 };
-use crate::{error::Error, forward};
+use crate::{error::Error, forward, up::TunOptions};
 
 pub(super) const WAIT: Duration = Duration::from_secs(30);
 
@@ -32,6 +33,7 @@ pub(super) struct Connection {
     pub(super) redundancy: RedundancyOptions,
     pub(super) wait: Duration,
     pub(super) ways: Vec<Way>,
+    pub(super) tun: Option<Given<TunOptions>>,
 }
 
 /// One of its gateways.
@@ -207,6 +209,7 @@ pub(super) fn connection(
         ("socks", WayKind::Socks),
         ("http_proxy", WayKind::HttpProxy),
     ];
+    let tun = parts.table.remove("tun").and_then(|table| tun::tun(source, table, problems));
     let tables = kinds.map(|(key, kind)| (parts.table.remove(key), kind));
     let options = Spanned::new(span, DeValue::Table(parts.table));
     let options: ConnectionTable = problems.catch(source.deserialized(options)).unwrap_or_default();
@@ -257,6 +260,7 @@ pub(super) fn connection(
         redundancy,
         wait,
         ways,
+        tun,
     })
 }
 

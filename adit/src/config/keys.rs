@@ -1,6 +1,6 @@
 //! Keys of a file of connections that belong to no protocol: of connections, their gateways and forwards, and of the process.
 
-use super::schema::Kind::{self, Choice, Either, Flag, Number, Secret, Table, Tables, Text};
+use super::schema::Kind::{self, Choice, Either, Flag, Number, Secret, Table, Tables, Text, Texts};
 
 /// Keys of `[connection.NAME]`, besides those of the protocol of its gateways.
 pub(super) const CONNECTION: &[(&str, Kind)] = &[
@@ -16,6 +16,7 @@ pub(super) const CONNECTION: &[(&str, Kind)] = &[
     ("while_down", WHILE_DOWN),
     ("wait_seconds", Number(0, DAY)),
     ("drain_seconds", Number(0, DAY)),
+    ("tun", Table(TUN)),
     ("gateway", Tables(GATEWAY)),
     ("forward", Tables(FORWARD)),
     ("reverse", Tables(REVERSE)),
@@ -39,6 +40,18 @@ const PROBE: &[(&str, Kind)] = &[
     ("interval_ms", Number(100, HOUR * 1000)),
     ("timeout_ms", Number(10, HOUR * 1000)),
     ("failures", Number(1, 1000)),
+];
+
+pub(super) const TUN: &[(&str, Kind)] = &[
+    ("routing", Either(&[Choice(&["pushed", "full"]), Texts])),
+    ("device", Text),
+    ("netns", Text),
+    ("dns", Choice(&["auto", "resolved", "resolvconf", "file", "off"])),
+    ("mtu", Number(576, 65_535)),
+    ("mss", Number(256, 65_495)),
+    ("user", Text),
+    ("fail_closed", Flag),
+    ("state_dir", Text),
 ];
 
 pub(super) const FORWARD: &[(&str, Kind)] = &[

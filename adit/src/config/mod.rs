@@ -19,6 +19,7 @@ pub(crate) mod serve;
 mod source;
 mod sswan;
 mod tables;
+mod tun;
 mod ways;
 #[cfg(test)]
 mod tests;
@@ -70,6 +71,7 @@ pub(crate) type Adjust<'a> = &'a mut dyn FnMut(&mut Configuration);
 ///
 /// # Errors
 /// Everything that is wrong, at once, and the files to watch for it to become right.
+#[expect(dead_code, reason = "`adit run` takes it next")]
 pub(crate) fn plan(
     path: &Path,
     only: Option<&str>,
@@ -87,6 +89,7 @@ pub(crate) fn plan(
 ///
 /// # Errors
 /// Everything that is wrong, at once.
+#[expect(dead_code, reason = "`adit forward` takes it next")]
 pub(crate) fn connection(
     arguments: &Forward,
     questions: &Questions,
@@ -128,6 +131,7 @@ fn alone(configuration: Configuration, label: GatewayLabel, fingerprint: u64) ->
         redundancy: RedundancyOptions { tunnel: forward::options(), ..RedundancyOptions::default() },
         wait: connection::WAIT,
         forwards: Vec::new(),
+        tun: None,
     }
 }
 
