@@ -1,7 +1,8 @@
 //! `tun = { … }` of a connection: TUN mode.
 
-use serde::Deserialize;
 use std::path::PathBuf;
+
+use serde::Deserialize;
 use toml::{Spanned, de::DeValue};
 
 use super::{draft::Given, problems::Problems, source::Source};
@@ -13,7 +14,7 @@ use crate::up::{DnsWay, Routing, TunOptions};
 struct TunTable {
     device: Option<Spanned<String>>,
     netns: Option<Spanned<String>>,
-    routing: Option<RoutingForm>,
+    routing: Option<Spanned<RoutingForm>>,
     dns: Option<DnsName>,
     mtu: Option<u16>,
     mss: Option<u16>,
@@ -27,7 +28,7 @@ struct TunTable {
 #[serde(untagged)]
 enum RoutingForm {
     Word(RoutingWord),
-    Networks(Vec<Spanned<String>>),
+    Networks(Vec<String>),
 }
 
 #[derive(Deserialize)]
@@ -70,11 +71,12 @@ pub(super) fn tun(source: &Source, table: Spanned<DeValue<'_>>, problems: &mut P
     if let Some(user) = user.as_ref().filter(|user| user.value.is_empty()) {
         problems.error(user.error("the user is empty").hint("write NAME, UID, or either with `:GROUP`"));
     }
-    let routing = match table.routing {
-        None | Some(RoutingForm::Word(RoutingWord::Pushed)) => Routing::Pushed,
-        Some(RoutingForm::Word(RoutingWord::Full)) => Routing::Full,
-        Some(RoutingForm::Networks(networks)) => {
-            let networks = networks.into_iter().map(|network| source.given(network).network());
+    let routing = table.routing.map(|routing| source.given(routing));
+    let routing = match routing.map(|routing| (routing.value, routing.place)) {
+        None | Some((RoutingForm::Word(RoutingWord::Pushed), _)) => Routing::Pushed,
+        Some((RoutingForm::Word(RoutingWord::Full), _)) => Routing::Full,
+        Some((RoutingForm::Networks(networks), place)) => {
+            let networks = networks.into_iter().map(|network| Given::new(network, place.as_str()).network());
             Routing::Only(networks.filter_map(|network| problems.catch(network)).collect())
         }
     };

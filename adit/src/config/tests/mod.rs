@@ -2,6 +2,8 @@
 
 mod credentials;
 mod options;
+mod plan;
+mod problems;
 mod sswan;
 mod tables;
 
@@ -36,7 +38,7 @@ fn sswan(path: &Path) -> Result<Draft, Error> {
 }
 
 /// Without ` column N`, where the line is enough.
-fn without_columns(text: &str) -> String {
+pub(super) fn without_columns(text: &str) -> String {
     let mut parts = text.split(" column ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.trim_start_matches(|c: char| c.is_ascii_digit()))
@@ -66,6 +68,8 @@ impl Workplace {
     pub(super) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, content).unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         path
     }
 

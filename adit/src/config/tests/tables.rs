@@ -216,11 +216,11 @@ fn a_secret_in_the_file_is_refused_and_not_repeated() {
         ("47.11", "a secret does not stand in this file"),
         ("true", "a secret does not stand in this file"),
         ("[\"hunter2\"]", "one secret is wanted, no list"),
-        ("{ value = \"hunter2\" }", "a secret is named by `file` or `env`, and nothing else"),
-        ("{ file = \"a\", value = \"hunter2\" }", "a secret is named by `file` or `env`, and nothing else"),
-        ("{}", "a secret is named by `file` or `env`, and nothing else"),
-        ("{ file = \"a\", env = \"hunter2\" }", "a secret is in one place, either `file` or `env`"),
-        ("{ file = 4711 }", "the name of a file or a variable has to be a text"),
+        ("{ value = \"hunter2\" }", "a secret is named by `file`, `env` or `credential`, and nothing else"),
+        ("{ file = \"a\", value = \"hunter2\" }", "a secret is named by `file`, `env` or `credential`, and nothing else"),
+        ("{}", "a secret is named by `file`, `env` or `credential`, and nothing else"),
+        ("{ file = \"a\", env = \"hunter2\" }", "a secret is in one place, either `file`, `env` or `credential`"),
+        ("{ file = 4711 }", "the name of a file, variable or credential has to be a text"),
     ] {
         for key in ["psk", "password", "passphrase", "nt_hash"] {
             let error = place.refused(&format!("user = \"alice\"\n{key} = {value}"));
@@ -283,10 +283,10 @@ fn one_connection_of_several_is_chosen() {
         profile = \"sub/a.ovpn\"\nuser = \"u\"\npassword = { file = \"password.txt\" }\n";
     let unchosen = place.toml(text, None).map(|_| ()).unwrap_err();
     assert!(
-        unchosen.ends_with("there are several connections in it; hint: choose one of `a`, `b` with --connection NAME")
+        unchosen.ends_with("there are several connections in it; hint: choose one of `b`, `a` with --connection NAME")
     );
     let unknown = place.toml(text, Some("c")).map(|_| ()).unwrap_err();
-    assert!(unknown.ends_with("there is no connection `c`; hint: choose one of `a`, `b`"), "{unknown}");
+    assert!(unknown.ends_with("there is no connection `c`; hint: choose one of `b`, `a`"), "{unknown}");
     let Ok(Described::Ikev2(draft)) = place.toml(text, Some("b")) else { panic!("b is IKEv2") };
     assert_eq!(draft.remotes[0].host, "b");
     let Ok(Described::OpenVpn(profile, given)) = place.toml(text, Some("a")) else { panic!("a is OpenVPN") };
