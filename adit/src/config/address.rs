@@ -22,7 +22,9 @@ pub(super) fn listen(
 ) -> Result<Listen, Error> {
     if let Some(path) = text.value.strip_prefix("unix:") {
         if transport == TransportKind::Udp {
-            return Err(text.error("a unix socket takes no datagrams").hint("listen on ADDRESS:PORT, or leave `transport` away"));
+            return Err(text
+                .error("a unix socket takes no datagrams")
+                .hint("listen on ADDRESS:PORT, or leave `transport` away"));
         }
         if !path.starts_with('/') || path.len() > MAX_SOCKET_PATH {
             let error = text.error(format!("a unix socket has an absolute path of at most {MAX_SOCKET_PATH} bytes"));
@@ -93,8 +95,7 @@ pub(super) fn local_target(text: &Given<String>) -> Result<LocalTarget, Error> {
         return Ok(LocalTarget::Unix(path.into()));
     }
     let parsed = split(&text.value).filter(|(host, _)| host.parse::<IpAddr>().is_ok() || is_name(host));
-    let (host, port) =
-        parsed.ok_or_else(|| no_target(text, "write HOST:PORT, such as 127.0.0.1:22, or unix:PATH"))?;
+    let (host, port) = parsed.ok_or_else(|| no_target(text, "write HOST:PORT, such as 127.0.0.1:22, or unix:PATH"))?;
     Ok(LocalTarget::Address(host.to_owned(), port))
 }
 

@@ -38,7 +38,8 @@ pub(super) fn plan(
     if let Some(only) = only {
         select(&source, &mut document, only, problems);
     }
-    let connections = document.connections.into_iter().filter_map(|made| finish(made, questions, adjust, problems)).collect();
+    let connections =
+        document.connections.into_iter().filter_map(|made| finish(made, questions, adjust, problems)).collect();
     if problems.errors() > 0 {
         return None;
     }
@@ -226,12 +227,17 @@ fn devices(document: &Document, problems: &mut Problems) {
         let earlier = tuns.iter().take(index).filter(|first| first.value.netns == tun.value.netns);
         let device = tun.value.device.as_ref();
         if let Some(first) = earlier.clone().find(|first| device.is_some() && first.value.device.as_ref() == device) {
-            let error = tun.error(format!("the device `{}` is taken already: {}", device.map_or("", |d| d), first.place));
+            let error =
+                tun.error(format!("the device `{}` is taken already: {}", device.map_or("", |d| d), first.place));
             problems.error(error.hint("give each its own `device`, or its own `netns`"));
         }
-        if let Some(first) = earlier.clone().find(|first| (&first.value.routing, &tun.value.routing) == (&Routing::Full, &Routing::Full)) {
+        if let Some(first) =
+            earlier.clone().find(|first| (&first.value.routing, &tun.value.routing) == (&Routing::Full, &Routing::Full))
+        {
             let error = tun.error(format!("everything goes through another tunnel already: {}", first.place));
-            problems.error(error.hint("name networks in one of them: `routing = [\"10.0.0.0/8\"]`, or use another `netns`"));
+            problems.error(
+                error.hint("name networks in one of them: `routing = [\"10.0.0.0/8\"]`, or use another `netns`"),
+            );
         }
     }
 }
@@ -270,7 +276,8 @@ impl std::fmt::Display for Place<'_> {
 /// What does not fit together in one connection.
 fn within(connection: &Connection, problems: &mut Problems) {
     // What gateways are called that have no name, their files say.
-    let named: Vec<&str> = connection.gateways.iter().filter_map(|gateway| Some(gateway.name.as_ref()?.value.as_str())).collect();
+    let named: Vec<&str> =
+        connection.gateways.iter().filter_map(|gateway| Some(gateway.name.as_ref()?.value.as_str())).collect();
     for (index, way) in connection.ways.iter().enumerate() {
         let earlier = &connection.ways[..index];
         let name = &way.plan().name;
@@ -278,15 +285,20 @@ fn within(connection: &Connection, problems: &mut Problems) {
         if name.is_empty() || name.chars().any(char::is_control) {
             problems.error(Error::at(at, "a forward has a name that can be read"));
         } else if let Some(first) = earlier.iter().find(|first| first.plan().name == *name) {
-            // That both listen there is said already.
-            let same = way.listening().is_some() && way.name.is_none() && way.address().is_none_or(|(a, _)| a.port() != 0);
+            // That both want the same port is said already.
+            let same = way.name.is_none()
+                && match way.listening() {
+                    Some(_) => way.address().is_none_or(|(address, _)| address.port() != 0),
+                    None => same_port(first, way),
+                };
             if !same {
                 let error = Error::at(at, format!("there is a forward `{name}` already: {}", first.place));
                 problems.error(error.hint("add `name = \"…\"`, another for each"));
             }
         }
         if let Some(gateway) = way.gateway.as_ref().filter(|gateway| !named.contains(&gateway.value.as_str())) {
-            let error = gateway.error(format!("there is no gateway `{}` in this connection", gateway.value.escape_debug()));
+            let error =
+                gateway.error(format!("there is no gateway `{}` in this connection", gateway.value.escape_debug()));
             problems.error(match &named[..] {
                 [] => error.hint("add `name = \"…\"` to the gateway it is to use"),
                 named => error.hint(format!("choose one of `{}`", named.join("`, `"))),
@@ -300,20 +312,26 @@ fn within(connection: &Connection, problems: &mut Problems) {
     if connection.gateways.is_empty() {
         return;
     }
-    let probed = connection.redundancy.probe.is_some() || connection.gateways.iter().any(|gateway| gateway.probe.is_some());
-    if connection.gateways.len() == 1 && probed && connection.redundancy.policy != adit_driver::redundancy::Policy::Priority {
+    let probed =
+        connection.redundancy.probe.is_some() || connection.gateways.iter().any(|gateway| gateway.probe.is_some());
+    if connection.gateways.len() == 1
+        && probed
+        && connection.redundancy.policy != adit_driver::redundancy::Policy::Priority
+    {
         let error = Error::at(&connection.place, "`policy` has no effect with one gateway");
         problems.warning(error.hint("add another [[connection.NAME.gateway]]"));
     }
 }
 
 fn same_port(one: &Way, two: &Way) -> bool {
-    let (ForwardPlan { kind: a, gateway: first, .. }, ForwardPlan { kind: b, gateway: second, .. }) = (one.plan(), two.plan());
+    let (ForwardPlan { kind: a, gateway: first, .. }, ForwardPlan { kind: b, gateway: second, .. }) =
+        (one.plan(), two.plan());
     let shared = first.is_none() || second.is_none() || first == second;
     match (a, b) {
-        (ForwardKind::Reverse { transport: one, port: a, .. }, ForwardKind::Reverse { transport: two, port: b, .. }) => {
-            shared && one == two && a == b
-        }
+        (
+            ForwardKind::Reverse { transport: one, port: a, .. },
+            ForwardKind::Reverse { transport: two, port: b, .. },
+        ) => shared && one == two && a == b,
         _ => false,
     }
 }

@@ -65,10 +65,7 @@ fn unusable(draft: &Draft, error: &ConfigError) -> Error {
 }
 
 /// How the gateway proves itself, and how we do.
-pub(super) fn proofs(
-    draft: &mut Draft,
-    reading: &mut Reading<'_>,
-) -> Result<(PeerVerifier, Credentials), Error> {
+pub(super) fn proofs(draft: &mut Draft, reading: &mut Reading<'_>) -> Result<(PeerVerifier, Credentials), Error> {
     let auth = auth(draft)?;
     if auth == Auth::Eap && draft.eap.is_empty() {
         draft.eap = default_methods(draft);
@@ -226,7 +223,8 @@ impl<'a, 'r> Material<'a, 'r> {
             (Some(pkcs12), None) => {
                 let bytes = content(pkcs12)?;
                 let open = |passphrase: Option<&Secret>| adit_pki::pkcs12(bytes.expose(), passphrase);
-                let (identity, others) = self.reading.unlock(passphrase, option, open).map_err(|error| of(pkcs12, error))?;
+                let (identity, others) =
+                    self.reading.unlock(passphrase, option, open).map_err(|error| of(pkcs12, error))?;
                 if self.anchors.is_empty() {
                     self.anchors = others;
                 }
@@ -305,7 +303,11 @@ impl<'a, 'r> Material<'a, 'r> {
                 }
             };
         }
-        self.reading.ask("the user name is missing", "User name: ", draft.word("give it with --user NAME", "add `user = \"…\"`"))
+        self.reading.ask(
+            "the user name is missing",
+            "User name: ",
+            draft.word("give it with --user NAME", "add `user = \"…\"`"),
+        )
     }
 
     fn method(&mut self, method: Method, user: &str) -> Result<EapMethod, Error> {

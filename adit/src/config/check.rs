@@ -5,9 +5,7 @@ use std::{fmt, path::Path};
 use serde_json::{Value, json};
 
 use super::{
-    Kind, OpenQuestion, Problem, Problems, Questions, Severity, assemble, ovpn,
-    reading::Reading,
-    unknown_extension,
+    Kind, OpenQuestion, Problem, Problems, Questions, Severity, assemble, ovpn, reading::Reading, unknown_extension,
 };
 use crate::plan::{ConnectionPlan, ForwardKind, ForwardPlan, Plan};
 
@@ -49,7 +47,9 @@ pub(crate) fn check(path: &Path, connection: Option<&str>) -> Checked {
         (Some(kind), None) => {
             let mut reading = Reading::new(&questions, "", &mut problems);
             let configuration = match kind {
-                Kind::Sswan => super::sswan_draft(path, &mut reading).and_then(|draft| super::ikev2(draft, &mut reading)),
+                Kind::Sswan => {
+                    super::sswan_draft(path, &mut reading).and_then(|draft| super::ikev2(draft, &mut reading))
+                }
                 Kind::Ovpn | Kind::Toml => super::openvpn(path, &ovpn::Given::default(), &mut reading),
             };
             let gateway = configuration.map(|configuration| {
@@ -125,15 +125,16 @@ impl Checked {
     pub(crate) fn json(&self) -> Value {
         let of = |severity: Severity| -> Vec<Value> {
             let list = self.problems.sorted().into_iter().filter(|problem| problem.severity == severity);
-            list.map(|problem| {
-                json!({ "place": problem.place(), "problem": problem.problem(), "hint": problem.hint() })
-            })
+            list.map(
+                |problem| json!({ "place": problem.place(), "problem": problem.problem(), "hint": problem.hint() }),
+            )
             .collect()
         };
         let connections: Vec<_> = self.connections.iter().map(ConnectionSummary::json).collect();
-        let questions = self.questions.iter().map(|question| {
-            json!({ "subject": question.subject, "question": question.what, "hint": question.hint })
-        });
+        let questions = self
+            .questions
+            .iter()
+            .map(|question| json!({ "subject": question.subject, "question": question.what, "hint": question.hint }));
         let questions: Vec<_> = questions.collect();
         let files: Vec<_> = self.problems.files().map(|path| path.display().to_string()).collect();
         json!({
@@ -150,9 +151,7 @@ impl Checked {
 
 impl ConnectionSummary {
     fn json(&self) -> Value {
-        let gateway = |gateway: &GatewaySummary| {
-            json!({ "name": gateway.name, "protocol": gateway.protocol, "servers": gateway.servers })
-        };
+        let gateway = |gateway: &GatewaySummary| json!({ "name": gateway.name, "protocol": gateway.protocol, "servers": gateway.servers });
         let forwards = self.forwards.iter().map(|(name, what)| json!({ "name": name, "what": what }));
         json!({
             "name": self.name,

@@ -10,8 +10,9 @@ use toml::{
 };
 
 use super::{
-    address, keys,
+    address,
     draft::Given,
+    keys,
     problems::Problems,
     schema::{self, Kind, Mistake},
     source::{Protocol, Source},
@@ -378,7 +379,8 @@ fn inherit<'a>(table: &mut DeTable<'a>, common: &DeTable<'a>, protocol: Protocol
         .filter(|(key, _)| {
             let key = key.get_ref().as_ref();
             let known = protocol_keys(protocol).iter().any(|(known, _)| *known == key);
-            known && !table.contains_key(key) && !displaced(key) && !(proofs && PROOFS.contains(&key))
+            let said = table.contains_key(key) || displaced(key) || (proofs && PROOFS.contains(&key));
+            known && !said
         })
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
@@ -386,9 +388,8 @@ fn inherit<'a>(table: &mut DeTable<'a>, common: &DeTable<'a>, protocol: Protocol
 }
 
 /// Keys that say how we prove ourselves.
-const PROOFS: &[&str] = &[
-    "psk", "certificate", "key", "pkcs12", "passphrase", "user", "password", "nt_hash", "eap", "eap_tls", "ttls",
-];
+const PROOFS: &[&str] =
+    &["psk", "certificate", "key", "pkcs12", "passphrase", "user", "password", "nt_hash", "eap", "eap_tls", "ttls"];
 
 #[expect(clippy::too_many_arguments, reason = "they are the parts of one table")]
 fn gateway(
@@ -413,8 +414,11 @@ fn gateway(
     if !has && whole {
         problems.error(source.wrong(span, missing(key)).hint(format!("add {example}")));
     }
-    let described =
-        if has { tables::described(source, protocol, Spanned::new(span.clone(), table), place.clone(), problems) } else { None };
+    let described = if has {
+        tables::described(source, protocol, Spanned::new(span.clone(), table), place.clone(), problems)
+    } else {
+        None
+    };
     let sound = has && problems.errors() == errors;
     GatewayTable { name: None, place, protocol, described, liveness: None, probe: None, text, sound }
 }
@@ -445,7 +449,8 @@ fn probe(source: &Source, table: Spanned<ProbeTable>, problems: &mut Problems) -
         (None, Some(icmp), None | Some(false)) => {
             let icmp = source.given(icmp);
             let address: Result<IpAddr, _> = icmp.value.parse().map_err(|_| {
-                icmp.error(format!("`{}` is no address", icmp.value.escape_debug())).hint("write it as 10.0.0.1, without port")
+                icmp.error(format!("`{}` is no address", icmp.value.escape_debug()))
+                    .hint("write it as 10.0.0.1, without port")
             });
             problems.catch(address).map(ProbeTarget::Icmp)?
         }
@@ -483,7 +488,8 @@ fn canonical(value: &DeValue<'_>) -> String {
             format!("[{}]", values.join(","))
         }
         DeValue::Table(values) => {
-            let values = values.iter().map(|(key, value)| format!("{:?}={}", key.get_ref(), canonical(value.get_ref())));
+            let values =
+                values.iter().map(|(key, value)| format!("{:?}={}", key.get_ref(), canonical(value.get_ref())));
             format!("{{{}}}", values.collect::<Vec<_>>().join(","))
         }
     }

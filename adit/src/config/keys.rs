@@ -111,10 +111,7 @@ const CONNECTIONS: Kind = Number(1, 1_000_000);
 pub(super) const PROCESS: &[(&str, Kind)] = &[
     ("admin", Table(&[("listen", Text)])),
     ("control", Table(&[("socket", Text)])),
-    (
-        "activity",
-        Table(&[("file", Text), ("max_kib", Number(1, 1 << 20)), ("keep", Number(0, 1000))]),
-    ),
+    ("activity", Table(&[("file", Text), ("max_kib", Number(1, 1 << 20)), ("keep", Number(0, 1000))])),
     ("limits", Table(&[("handshakes", Number(1, 100_000)), ("drain_seconds", Number(0, DAY))])),
 ];
 

@@ -19,10 +19,10 @@ pub(crate) mod serve;
 mod source;
 mod sswan;
 mod tables;
-mod tun;
-mod ways;
 #[cfg(test)]
 mod tests;
+mod tun;
+mod ways;
 
 use std::path::Path;
 
@@ -140,9 +140,9 @@ pub(crate) fn load(arguments: &Forward) -> Result<Configuration, Error> {
     let mut problems = Problems::default();
     let questions = Questions::of_the_terminal();
     let configuration = match arguments.config.as_deref().filter(|path| Kind::of(path) == Some(Kind::Toml)) {
-        Some(path) => problems.catch(flags::refuse(arguments, &path.display().to_string(), true)).and_then(|()| {
-            assemble::first_gateway(path, arguments.connection.as_deref(), &questions, &mut problems)
-        }),
+        Some(path) => problems
+            .catch(flags::refuse(arguments, &path.display().to_string(), true))
+            .and_then(|()| assemble::first_gateway(path, arguments.connection.as_deref(), &questions, &mut problems)),
         None => flat(arguments, &mut Reading::new(&questions, "", &mut problems)),
     };
     problems.log_warnings();

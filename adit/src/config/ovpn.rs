@@ -40,13 +40,14 @@ const PASSPHRASE_OPTION: &str = "put it into a file and give that with --askpass
 /// Reads the profile and asks for what is missing. `None`: what is wrong is in the list of problems.
 pub(super) fn load(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<Config> {
     let place = format!("profile {}", path.display());
-    let text = reading.file(path).map_err(|error| {
-        Error::new(Exit::Usage, format!("cannot read the profile {}: {error}", path.display()))
-    });
+    let text = reading
+        .file(path)
+        .map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {}: {error}", path.display())));
     let text = reading.problems.catch(text)?;
     if let Some(extension) = other_format(&text) {
         let name = path.display();
-        let error = Error::at(&name.to_string(), format!("this is no OpenVPN profile, but looks like a .{extension} file"));
+        let error =
+            Error::at(&name.to_string(), format!("this is no OpenVPN profile, but looks like a .{extension} file"));
         reading.problems.error(error.hint(format!("give it a name that ends in .{extension}")));
         return None;
     }
@@ -115,11 +116,7 @@ fn configure(profile: Profile, place: &str, given: &Given, reading: &mut Reading
     }
 }
 
-fn credentials(
-    profile: &Profile,
-    login: &Login,
-    reading: &mut Reading<'_>,
-) -> Result<Option<Credentials>, Error> {
+fn credentials(profile: &Profile, login: &Login, reading: &mut Reading<'_>) -> Result<Option<Credentials>, Error> {
     let (user, password) = match login {
         Login::File(file) => return from_file(file).map(Some),
         Login::Apart { user, password } => (user.clone(), password.as_ref()),

@@ -33,7 +33,13 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     pub(super) fn new(questions: &'a Questions, subject: impl Into<String>, problems: &'a mut Problems) -> Self {
-        Self { questions, subject: subject.into(), problems, digest: digest::Context::new(&digest::SHA256), blank: false }
+        Self {
+            questions,
+            subject: subject.into(),
+            problems,
+            digest: digest::Context::new(&digest::SHA256),
+            blank: false,
+        }
     }
 
     pub(super) fn questions(&self) -> &'a Questions {

@@ -207,13 +207,13 @@ fn of_kind(
                 wrong(&wanted.join(", or "), &format!("{} shows how", manner.example))
             }
         },
-        Table(keys) => match value.get_mut() {
-            DeValue::Table(table) => {
-                check(table, keys, &format!("{name}."), manner, mistakes);
-                true
-            }
-            _ => wrong("a table", &format!("write `{name} = {{ {} = … }}`", keys[0].0)),
-        },
+        Table(keys) => {
+            let DeValue::Table(table) = value.get_mut() else {
+                return wrong("a table", &format!("write `{name} = {{ {} = … }}`", keys[0].0));
+            };
+            check(table, keys, &format!("{name}."), manner, mistakes);
+            true
+        }
         Tables(keys) => {
             if found.is_table() {
                 list_of_one(value);
@@ -222,13 +222,13 @@ fn of_kind(
             let DeValue::Array(list) = value.get_mut() else { return wrong("a list of tables", &hint) };
             let mut usable = true;
             for value in list.iter_mut() {
-                match value.get_mut() {
-                    DeValue::Table(table) => check(table, keys, &format!("{name}."), manner, mistakes),
-                    _ => {
-                        let problem = format!("`{name}` has to be a list of tables");
-                        mistakes.push(Mistake { span: value.span(), problem, hint: hint.clone() });
-                        usable = false;
-                    }
+                let span = value.span();
+                if let DeValue::Table(table) = value.get_mut() {
+                    check(table, keys, &format!("{name}."), manner, mistakes);
+                } else {
+                    let problem = format!("`{name}` has to be a list of tables");
+                    mistakes.push(Mistake { span, problem, hint: hint.clone() });
+                    usable = false;
                 }
             }
             usable
@@ -239,13 +239,12 @@ fn of_kind(
             let mut usable = true;
             for (_, value) in tables.iter_mut() {
                 let span = value.span();
-                match value.get_mut() {
-                    DeValue::Table(table) => check(table, keys, &format!("{name}."), manner, mistakes),
-                    _ => {
-                        let problem = format!("`{name}` has to be a table of tables");
-                        mistakes.push(Mistake { span, problem, hint: hint.clone() });
-                        usable = false;
-                    }
+                if let DeValue::Table(table) = value.get_mut() {
+                    check(table, keys, &format!("{name}."), manner, mistakes);
+                } else {
+                    let problem = format!("`{name}` has to be a table of tables");
+                    mistakes.push(Mistake { span, problem, hint: hint.clone() });
+                    usable = false;
                 }
             }
             usable
@@ -355,9 +354,7 @@ fn secret(value: &DeValue<'_>) -> Result<(), &'static str> {
     match (known.next(), table.len()) {
         (Some((_, place)), 1) if place.get_ref().is_str() => Ok(()),
         (Some(_), 1) => Err("the name of a file, variable or credential has to be a text"),
-        (Some(_), _) if known.next().is_some() => {
-            Err("a secret is in one place, either `file`, `env` or `credential`")
-        }
+        (Some(_), _) if known.next().is_some() => Err("a secret is in one place, either `file`, `env` or `credential`"),
         _ => Err("a secret is named by `file`, `env` or `credential`, and nothing else"),
     }
 }

@@ -46,9 +46,7 @@ pub(super) fn described(
             let table: OpenVpn = problems.catch(source.deserialized(table))?;
             let login = match (table.user, table.password) {
                 (None, None) => ovpn::Login::Unknown,
-                (user, password) => {
-                    ovpn::Login::Apart { user, password: password.map(|secret| source.secret(secret)) }
-                }
+                (user, password) => ovpn::Login::Apart { user, password: password.map(|secret| source.secret(secret)) },
             };
             let passphrase = table.passphrase.map(|secret| source.secret(secret));
             Some(Described::OpenVpn(source.beside(&table.profile), ovpn::Given { login, passphrase }))

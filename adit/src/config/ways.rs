@@ -109,7 +109,8 @@ pub(super) fn way(
 ) -> Option<Way> {
     let place = source.place(&table.span());
     let table: WayTable = problems.catch(source.deserialized(table))?;
-    let missing = |key: &str, example: &str| Error::at(&place, format!("`{key}` is missing")).hint(format!("add {example}"));
+    let missing =
+        |key: &str, example: &str| Error::at(&place, format!("`{key}` is missing")).hint(format!("add {example}"));
     let transport = match table.transport.as_ref().map(|transport| *transport.get_ref()) {
         Some(Transport::Udp) => TransportKind::Udp,
         Some(Transport::Tcp) | None => TransportKind::Tcp,
@@ -167,13 +168,10 @@ pub(super) fn way(
             port.zip(to).map(|(port, to)| ForwardKind::Reverse { transport, port, to })
         }
         WayKind::Socks => {
-            let (login, udp) = (login.clone(), table.udp.unwrap_or(false));
+            let udp = table.udp.unwrap_or(false);
             listening(problems).map(|listen| ForwardKind::Socks { listen, login, udp })
         }
-        WayKind::HttpProxy => {
-            let login = login.clone();
-            listening(problems).map(|listen| ForwardKind::HttpProxy { listen, login })
-        }
+        WayKind::HttpProxy => listening(problems).map(|listen| ForwardKind::HttpProxy { listen, login }),
     };
     let proxy_protocol = match table.proxy_protocol.map(|flag| source.given(flag)) {
         Some(Given { value: true, place }) if transport == TransportKind::Udp => {
@@ -211,9 +209,9 @@ pub(super) fn way(
 /// Where it listens.
 fn default_name(kind: &ForwardKind) -> String {
     match kind {
-        ForwardKind::Local { listen, .. } | ForwardKind::Socks { listen, .. } | ForwardKind::HttpProxy { listen, .. } => {
-            shown(listen)
-        }
+        ForwardKind::Local { listen, .. }
+        | ForwardKind::Socks { listen, .. }
+        | ForwardKind::HttpProxy { listen, .. } => shown(listen),
         ForwardKind::Reverse { transport: TransportKind::Tcp, port, .. } => format!("reverse:{port}"),
         ForwardKind::Reverse { transport: TransportKind::Udp, port, .. } => format!("reverse:{port}/udp"),
         ForwardKind::Stdio { .. } => "stdio".to_owned(),

@@ -15,7 +15,7 @@ impl Workplace {
         let line = format!("adit forward {line} -L 1:h:2").replace('@', &self.path(""));
         match Arguments::try_parse_from(line.split(' ')).unwrap().command {
             Command::Forward(forward) => *forward,
-            _ => panic!("another command"),
+            Command::Check(_) | Command::Serve(_) | Command::Demo(_) => panic!("another command"),
         }
     }
 

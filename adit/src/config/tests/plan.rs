@@ -64,7 +64,10 @@ fn what_is_not_said_of_a_connection_has_its_default() {
     let connection = &plan.connections[0];
     assert_eq!((connection.name.as_str(), connection.description.as_str(), connection.autostart), ("office", "", true));
     let label = &connection.gateway_labels[0];
-    assert_eq!((label.name.as_str(), label.protocol, &label.servers[..]), ("a.example", "ikev2", &["a.example:500".into()][..]));
+    assert_eq!(
+        (label.name.as_str(), label.protocol, &label.servers[..]),
+        ("a.example", "ikev2", &["a.example:500".into()][..])
+    );
     assert_eq!(connection.gateways[0].name, "a.example");
     let redundancy = &connection.redundancy;
     assert!(redundancy.policy == Policy::Priority && redundancy.hot_standby && redundancy.probe.is_none());
@@ -118,7 +121,8 @@ fn gateways_of_both_protocols_stand_side_by_side() {
         [[connection.office.gateway]]\nprotocol = \"openvpn\"\nprofile = \"b.ovpn\"\nuser = \"alice\"\n\
         password = \"file:password.txt\"\nprobe = { tcp = \"10.0.0.5:443\", failures = 9 }\n",
     );
-    let labels: Vec<_> = connection.gateway_labels.iter().map(|label| (label.protocol, &label.servers[0][..])).collect();
+    let labels: Vec<_> =
+        connection.gateway_labels.iter().map(|label| (label.protocol, &label.servers[0][..])).collect();
     assert_eq!(labels, [("ikev2", "a.example:500"), ("openvpn", "vpn.example:1194")]);
     let probe = connection.gateways[1].probe.as_ref().unwrap();
     assert_eq!((probe.failures, probe.interval), (9, Duration::from_secs(1)));
@@ -211,7 +215,9 @@ fn forwards_of_every_kind_are_understood() {
     assert_eq!(names, expected);
     let [crm, dns, unix, ssh, back, socks, http] = &connection.forwards[..] else { panic!("seven") };
     let listen = Listen::Tcp("127.0.0.1:33000".parse().unwrap());
-    assert!(matches!(&crm.kind, ForwardKind::Local { listen: on, to } if *on == listen && to.to_string() == "192.168.100.30:8080"));
+    assert!(
+        matches!(&crm.kind, ForwardKind::Local { listen: on, to } if *on == listen && to.to_string() == "192.168.100.30:8080")
+    );
     assert_eq!((crm.gateway.as_deref(), crm.max_connections, crm.wait), (Some("a"), Some(200), Some(Duration::ZERO)));
     assert!(crm.proxy_protocol && !dns.proxy_protocol && dns.wait.is_none());
     assert!(matches!(&dns.kind, ForwardKind::Local { listen: Listen::Udp(_), .. }));
@@ -235,7 +241,10 @@ fn tun_mode_is_understood() {
         mtu = 1400\nmss = 1300\nuser = \"nobody:nogroup\"\nfail_closed = true\nstate_dir = \"state\"\n"
     ));
     let tun = tun.tun.unwrap();
-    assert_eq!((tun.device.as_deref(), tun.netns.as_deref(), tun.user.as_deref()), (Some("vpn0"), Some("blue"), Some("nobody:nogroup")));
+    assert_eq!(
+        (tun.device.as_deref(), tun.netns.as_deref(), tun.user.as_deref()),
+        (Some("vpn0"), Some("blue"), Some("nobody:nogroup"))
+    );
     let Routing::Only(networks) = &tun.routing else { panic!("{tun:?}") };
     assert_eq!(networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "fd00::/8"]);
     assert_eq!((tun.dns, tun.mtu, tun.mss, tun.fail_closed), (DnsWay::Off, Some(1400), Some(1300), true));
@@ -288,6 +297,7 @@ fn every_file_is_to_be_watched_also_one_that_is_missing() {
         password = { file = \"later.txt\" }\n[connection.b]\nprotocol = \"openvpn\"\nprofile = \"missing.ovpn\"\n";
     let (plan, problems) = place.read(text);
     assert!(plan.is_none());
-    let files: Vec<_> = problems.files().map(|path| path.strip_prefix(&place.0).unwrap().display().to_string()).collect();
+    let files: Vec<_> =
+        problems.files().map(|path| path.strip_prefix(&place.0).unwrap().display().to_string()).collect();
     assert_eq!(files, ["adit.toml", "ca.pem", "later.txt", "missing.ovpn"]);
 }

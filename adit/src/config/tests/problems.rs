@@ -64,7 +64,9 @@ probe = { interval_ms = 5 }
 #[test]
 fn broken_syntax_is_said_together_with_what_can_be_understood_all_the_same() {
     let place = Workplace::new();
-    let said = place.complaints("[connection.a]\nprotocol = \"ikev2\"\nusr = \"x\"\nremotes = [\"a\"\npsk = = 1\n[connection.b]\nx y\n");
+    let said = place.complaints(
+        "[connection.a]\nprotocol = \"ikev2\"\nusr = \"x\"\nremotes = [\"a\"\npsk = = 1\n[connection.b]\nx y\n",
+    );
     assert!(said.len() >= 3 && said.iter().any(|said| said.contains("line 3: unknown key `usr`")), "{said:#?}");
     assert!(!said.iter().any(|said| said.contains("has no `")), "nothing is called missing: {said:#?}");
 }
@@ -111,20 +113,35 @@ fn what_does_not_fit_together_is_said() {
     let place = Workplace::new();
     let gateways = "[[connection.office.gateway]]\nname = \"a\"\n";
     for (lines, said) in [
-        ("forward = [{ listen = 1, to = \"h:1\", gateway = \"x\" }]", "there is no gateway `x` in this connection; hint: add `name"),
+        (
+            "forward = [{ listen = 1, to = \"h:1\", gateway = \"x\" }]",
+            "there is no gateway `x` in this connection; hint: add `name",
+        ),
         ("probe = { interval_ms = 500 }", "this probe names nothing to be reached; hint: add `tcp"),
         ("probe = { tcp = \"h:1\", gateway = true }", "a probe has one target; hint: "),
         ("probe = { icmp = \"host\" }", "`host` is no address; hint: "),
         ("while_down = \"refuse\"\nwait_seconds = 3", "nothing waits where `while_down = \"refuse\"`; hint: "),
-        ("forward = [{ listen = 1, to = \"h:1\", transport = \"udp\", proxy_protocol = true }]", "the PROXY protocol is for TCP alone"),
+        (
+            "forward = [{ listen = 1, to = \"h:1\", transport = \"udp\", proxy_protocol = true }]",
+            "the PROXY protocol is for TCP alone",
+        ),
         ("forward = [{ listen = 1, to = \"h:1\", mode = \"0600\" }]", "only a unix socket has a mode"),
         ("forward = [{ listen = \"unix:run/x\", to = \"h:1\" }]", "a unix socket has an absolute path"),
         ("forward = { listen = 1, to = \"h:0\" }", "`h:0` is nothing to connect to"),
         ("socks = { listen = 1, user = \"x\" }", "this user has no password; hint: "),
         ("socks = { listen = 1, password = \"file:password.txt\" }", "this password has no user; hint: "),
-        ("reverse = [{ port = 1, to = \"h:1\" }, { port = 1, to = \"h:2\" }]", "this port of the tunnel is taken already: "),
-        ("forward = [{ listen = 1, to = \"h:1\", name = \"x\" }, { listen = 2, to = \"h:1\", name = \"x\" }]", "there is a forward `x` already: "),
-        ("forward = [{ listen = 0, to = \"h:1\" }, { listen = 0, to = \"h:1\" }]", "there is a forward `127.0.0.1:0` already: "),
+        (
+            "reverse = [{ port = 1, to = \"h:1\" }, { port = 1, to = \"h:2\" }]",
+            "this port of the tunnel is taken already: ",
+        ),
+        (
+            "forward = [{ listen = 1, to = \"h:1\", name = \"x\" }, { listen = 2, to = \"h:1\", name = \"x\" }]",
+            "there is a forward `x` already: ",
+        ),
+        (
+            "forward = [{ listen = 0, to = \"h:1\" }, { listen = 0, to = \"h:1\" }]",
+            "there is a forward `127.0.0.1:0` already: ",
+        ),
         ("policy = \"random\"", "`policy` has to be one of `priority`, `round-robin`, `lowest-latency`"),
         ("liveness = \"slow\"", "`liveness` has to be one of `normal`, `fast`"),
         ("liveness = 3", "`liveness` has to be one of `normal`, `fast`, or a table; hint: "),
@@ -146,7 +163,10 @@ fn what_does_not_fit_together_is_said() {
     ));
     assert!(pinned[0].ends_with("there is no gateway `b` in this connection; hint: choose one of `a`"), "{pinned:#?}");
     let nowhere = place.complaints("[connection.office]\n[[connection.office.gateway]]\nremotes = [\"a\"]\n");
-    assert!(nowhere.len() == 1 && nowhere[0].contains("this gateway has no `protocol`, and its connection neither"), "{nowhere:#?}");
+    assert!(
+        nowhere.len() == 1 && nowhere[0].contains("this gateway has no `protocol`, and its connection neither"),
+        "{nowhere:#?}"
+    );
 }
 
 #[test]
@@ -154,11 +174,17 @@ fn what_is_probably_not_meant_is_a_warning_and_no_obstacle() {
     let place = Workplace::new();
     for (lines, said) in [
         ("standby = \"hot\"", "a hot standby takes a second gateway, and there is one; hint: "),
-        ("socks = { listen = \"0.0.0.0:1080\" }", "everybody who reaches this proxy reaches everything behind the gateway; hint: "),
+        (
+            "socks = { listen = \"0.0.0.0:1080\" }",
+            "everybody who reaches this proxy reaches everything behind the gateway; hint: ",
+        ),
     ] {
         let text = format!("[connection.office]\n{PSK}{lines}\n");
         let said_of_it = place.complaints(&text);
-        assert!(said_of_it.len() == 1 && said_of_it[0].starts_with("warning: ") && said_of_it[0].contains(said), "{said_of_it:#?}");
+        assert!(
+            said_of_it.len() == 1 && said_of_it[0].starts_with("warning: ") && said_of_it[0].contains(said),
+            "{said_of_it:#?}"
+        );
         place.plan(&text);
     }
 }
@@ -171,7 +197,12 @@ fn a_secret_that_everybody_can_read_is_warned_about() {
     let text = format!("[connection.office]\n{PSK}");
     std::fs::set_permissions(place.0.join("psk.txt"), Permissions::from_mode(0o644)).unwrap();
     let said = place.complaints(&text);
-    assert_eq!(said, ["warning: adit.toml line 4: every user of this machine can read psk.txt; hint: `chmod 600 psk.txt`; in Kubernetes, `defaultMode: 0400`"]);
+    assert_eq!(
+        said,
+        [
+            "warning: adit.toml line 4: every user of this machine can read psk.txt; hint: `chmod 600 psk.txt`; in Kubernetes, `defaultMode: 0400`"
+        ]
+    );
     std::fs::set_permissions(place.0.join("psk.txt"), Permissions::from_mode(0o640)).unwrap();
     assert!(place.complaints(&text).is_empty());
 }
@@ -185,7 +216,8 @@ fn certificates_that_have_ended_or_belong_to_another_key_are_found() {
     params.not_after = rcgen::date_time_ymd(2002, 1, 1);
     place.file("old.pem", params.self_signed(&key).unwrap().pem());
     let common = "[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n";
-    let said = place.complaints(&format!("{common}ca = [\"old.pem\"]\nuser = \"u\"\npassword = {{ file = \"password.txt\" }}\n"));
+    let said = place
+        .complaints(&format!("{common}ca = [\"old.pem\"]\nuser = \"u\"\npassword = {{ file = \"password.txt\" }}\n"));
     assert!(said.len() == 1 && said[0].starts_with("warning: adit.toml line 4: the certificate of"), "{said:#?}");
     assert!(said[0].contains("has expired: Jan  1 00:00:00 2002"), "{said:#?}");
     place.file("stranger.key", key.serialize_pem());

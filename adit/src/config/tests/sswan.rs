@@ -4,9 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use ikev2::{Credentials, EapMethod, ExpectedIdentity, PeerVerifier, SignatureChoice};
 
 use super::{Workplace, build, proofs, sswan};
-use crate::config::{
-    draft::{Auth, Draft, Method},
-};
+use crate::config::draft::{Auth, Draft, Method};
 
 impl Workplace {
     fn sswan(&self, text: &str) -> Result<Draft, String> {

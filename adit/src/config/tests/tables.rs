@@ -5,16 +5,16 @@ use std::{path::Path, time::Duration};
 use ikev2::{SignatureChoice, TlsVersion};
 
 use super::{Workplace, build, without_columns};
-use crate::error::Error;
 use crate::config::{
     assemble::described,
     draft::{Auth, Draft, Inner, Method},
     files::SecretSource,
     ovpn::Login,
-    schema,
     problems::Problems,
+    schema,
     tables::Described,
 };
+use crate::error::Error;
 
 /// The first gateway of a connection of a file.
 fn load(path: &Path, name: Option<&str>) -> Result<Described, Error> {
@@ -217,7 +217,10 @@ fn a_secret_in_the_file_is_refused_and_not_repeated() {
         ("true", "a secret does not stand in this file"),
         ("[\"hunter2\"]", "one secret is wanted, no list"),
         ("{ value = \"hunter2\" }", "a secret is named by `file`, `env` or `credential`, and nothing else"),
-        ("{ file = \"a\", value = \"hunter2\" }", "a secret is named by `file`, `env` or `credential`, and nothing else"),
+        (
+            "{ file = \"a\", value = \"hunter2\" }",
+            "a secret is named by `file`, `env` or `credential`, and nothing else",
+        ),
         ("{}", "a secret is named by `file`, `env` or `credential`, and nothing else"),
         ("{ file = \"a\", env = \"hunter2\" }", "a secret is in one place, either `file`, `env` or `credential`"),
         ("{ file = 4711 }", "the name of a file, variable or credential has to be a text"),
