@@ -447,9 +447,9 @@ mod tests {
     fn the_settings_of_all_forwards_have_their_forms() {
         let parse = |line: &str| {
             let line = format!("adit forward -c x.ovpn -L 1:h:2 {line}");
-            Arguments::try_parse_from(line.trim().split(' ')).map(|arguments| match arguments.command {
-                Command::Forward(forward) => forward,
-                other => panic!("{other:?}"),
+            Arguments::try_parse_from(line.trim().split(' ')).map(|arguments| {
+                let Command::Forward(forward) = arguments.command else { panic!("another command") };
+                forward
             })
         };
         let wait = |line| parse(line).unwrap().while_down.wait();

@@ -16,6 +16,7 @@ mod demo;
 mod error;
 mod forward;
 mod log;
+#[expect(dead_code, reason = "what makes plans and what runs them comes next")]
 mod plan;
 mod prompt;
 mod run;
@@ -23,6 +24,8 @@ mod serve;
 mod signals;
 mod spec;
 mod terminal;
+#[expect(unused_imports, dead_code, reason = "what makes plans and what runs them comes next")]
+mod up;
 
 pub use config::Configuration;
 pub use error::{Error, Exit};

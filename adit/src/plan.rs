@@ -2,10 +2,78 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
-use adit_driver::Target;
+use adit_driver::{
+    Target,
+    redundancy::{Gateway, RedundancyOptions},
+};
 use adit_tunnel::Secret;
 
 use crate::spec::TransportKind;
+
+/// Everything one process is to do.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// By name, each name once.
+    pub(crate) connections: Vec<ConnectionPlan>,
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) control: ControlPlan,
+    pub(crate) activity: Option<ActivityPlan>,
+    /// Handshakes at the same time, over all connections.
+    pub(crate) handshakes: usize,
+    /// How long live connections may go on after SIGTERM.
+    pub(crate) drain: Duration,
+    /// Every file this was read from: secrets, certificates and profiles, too. A change of one is a reason to read it again.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Where the control socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ControlPlan {
+    /// In the user's runtime directory, or `/run/adit`.
+    Default,
+    Off,
+    At(PathBuf),
+}
+
+/// The activity log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ActivityPlan {
+    pub(crate) file: PathBuf,
+    /// Bytes after which a new file is begun.
+    pub(crate) max_bytes: u64,
+    /// Files kept besides the current one.
+    pub(crate) keep: usize,
+}
+
+/// One connection: an environment of its own.
+#[derive(Debug)]
+pub(crate) struct ConnectionPlan {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    /// Whether it is connected at start, without being told to.
+    pub(crate) autostart: bool,
+    /// The gateways, the preferred one first; at least one. Fingerprints cover everything they are made from, secrets included.
+    pub(crate) gateways: Vec<Gateway>,
+    /// What `status` says of each gateway, in the same order.
+    pub(crate) gateway_labels: Vec<GatewayLabel>,
+    pub(crate) redundancy: RedundancyOptions,
+    /// Whether forwards wait for a tunnel that is down, and how long; zero refuses at once.
+    pub(crate) wait: Duration,
+    pub(crate) forwards: Vec<ForwardPlan>,
+    /// TUN mode.
+    pub(crate) tun: Option<crate::up::TunOptions>,
+}
+
+/// How a gateway is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GatewayLabel {
+    pub(crate) name: String,
+    /// `ikev2` or `openvpn`.
+    pub(crate) protocol: &'static str,
+    /// `host:port` of each remote.
+    pub(crate) servers: Vec<String>,
+}
 
 /// One way in or out.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Accepts connections, as many as may be at the same time, until it is told to stop.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, io, sync::Arc};
 
 use tokio::task::JoinSet;
 
@@ -8,20 +8,29 @@ use super::{
     OUT_OF_RESOURCES_WAIT,
     counters::{ForwardCounters, Open},
     is_out_of_resources,
-    outside::{Acceptor, Outside},
     stop::Stop,
     trouble::Trouble,
 };
 
+/// Where connections come from.
+pub(super) trait Source: Send {
+    /// One of them.
+    type Accepted;
+
+    /// The next one. May be dropped and called again.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
+}
+
 /// Runs `session` for each connection. Ends when it was told to stop, and the last connection has ended or was cut.
-pub(super) async fn serve<F, S>(
-    acceptor: Acceptor,
+pub(super) async fn serve<A, F, S>(
+    mut source: A,
     most: Option<usize>,
     counters: Arc<ForwardCounters>,
     mut stop: Stop,
     session: F,
 ) where
-    F: Fn(Outside) -> S,
+    A: Source,
+    F: Fn(A::Accepted) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
     let mut connections = JoinSet::new();
@@ -29,8 +38,8 @@ pub(super) async fn serve<F, S>(
     loop {
         tokio::select! {
             () = stop.draining() => break,
-            accepted = acceptor.accept() => match accepted {
-                Ok(outside) => {
+            accepted = source.accept() => match accepted {
+                Ok(accepted) => {
                     // Those that ended meanwhile make room.
                     while connections.try_join_next().is_some() {}
                     if most.is_some_and(|most| connections.len() >= most) {
@@ -38,7 +47,7 @@ pub(super) async fn serve<F, S>(
                         full.on_failure("connection refused", &format_args!("there are {} already", connections.len()));
                         continue;
                     }
-                    let (open, session) = (Open::new(&counters), session(outside));
+                    let (open, session) = (Open::new(&counters), session(accepted));
                     connections.spawn(async move {
                         session.await;
                         drop(open);
@@ -56,7 +65,7 @@ pub(super) async fn serve<F, S>(
             () = full.over() => tracing::info!("no connection was refused for a while"),
         }
     }
-    drop(acceptor);
+    drop(source);
     stop.release();
     let all = async { while connections.join_next().await.is_some() {} };
     tokio::select! {

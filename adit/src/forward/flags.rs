@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::listen;
 use crate::{
     arguments::Forward,
     config,
@@ -40,7 +41,7 @@ pub(crate) fn plans(arguments: &Forward) -> Result<Vec<ForwardPlan>, Error> {
 fn kinds<'a>(arguments: &'a Forward, login: Option<&'a Login>) -> impl Iterator<Item = ForwardKind> + 'a {
     let with_mode = |listen: &Listen| match listen {
         Listen::Unix(path, _) => Listen::Unix(path.clone(), arguments.socket_mode),
-        other => other.clone(),
+        Listen::Tcp(_) | Listen::Udp(_) => listen.clone(),
     };
     let local = arguments.local.iter();
     let reverse = arguments.reverse.iter();
@@ -76,11 +77,9 @@ fn can_have_proxy_protocol(kind: &ForwardKind) -> bool {
 }
 
 fn unix_mode(kind: &ForwardKind) -> Option<u32> {
-    match kind {
-        ForwardKind::Local { listen: Listen::Unix(_, mode), .. }
-        | ForwardKind::Socks { listen: Listen::Unix(_, mode), .. }
-        | ForwardKind::HttpProxy { listen: Listen::Unix(_, mode), .. } => *mode,
-        _ => None,
+    match listen::of(kind) {
+        Some(Listen::Unix(_, mode)) => *mode,
+        Some(Listen::Tcp(_) | Listen::Udp(_)) | None => None,
     }
 }
 
@@ -107,10 +106,10 @@ mod tests {
 
     fn planned(line: &str) -> Result<Vec<ForwardPlan>, Error> {
         let line = format!("adit forward -c x.ovpn {line}");
-        match Arguments::try_parse_from(line.split(' ')).unwrap().command {
-            Command::Forward(forward) => plans(&forward),
-            other => panic!("{other:?}"),
-        }
+        let Command::Forward(forward) = Arguments::try_parse_from(line.split(' ')).unwrap().command else {
+            panic!("another command")
+        };
+        plans(&forward)
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl fmt::Display for Socket {
 }
 
 pub(super) fn bind(kind: &ForwardKind) -> io::Result<Socket> {
-    match listen(kind) {
+    match of(kind) {
         Some(Listen::Tcp(address)) => {
             let listener = std::net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
@@ -72,9 +72,6 @@ pub(super) fn bind(kind: &ForwardKind) -> io::Result<Socket> {
             Ok(Socket::Datagram(UdpSocket::from_std(socket)?, address))
         }
         Some(Listen::Unix(path, mode)) => bind_unix(path, *mode),
-        None if matches!(kind, ForwardKind::Reverse { .. }) => {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "nothing can be listened to inside the tunnel yet"))
-        }
         None => Ok(Socket::None),
     }
 }
@@ -90,7 +87,8 @@ fn bind_unix(_: &Path, _: Option<u32>) -> io::Result<Socket> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no unix sockets"))
 }
 
-fn listen(kind: &ForwardKind) -> Option<&Listen> {
+/// Where a forward listens on this side, if it does.
+pub(super) fn of(kind: &ForwardKind) -> Option<&Listen> {
     match kind {
         ForwardKind::Local { listen, .. }
         | ForwardKind::Socks { listen, .. }
@@ -101,7 +99,7 @@ fn listen(kind: &ForwardKind) -> Option<&Listen> {
 
 /// Whether both want the same port, on an address they share.
 pub(super) fn overlap(a: &ForwardKind, b: &ForwardKind) -> bool {
-    match (listen(a), listen(b)) {
+    match (of(a), of(b)) {
         (Some(Listen::Tcp(a)), Some(Listen::Tcp(b))) | (Some(Listen::Udp(a)), Some(Listen::Udp(b))) => {
             let same = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
             same && a.port() == b.port() && a.port() != 0
@@ -113,7 +111,7 @@ pub(super) fn overlap(a: &ForwardKind, b: &ForwardKind) -> bool {
 
 /// Which forward cannot listen, why, and what helps. `earlier` is the one of ours that takes the same place.
 pub(super) fn error(plan: &ForwardPlan, earlier: Option<&ForwardPlan>, error: &io::Error) -> Error {
-    let Some(listen) = listen(&plan.kind) else { return Error::new(Exit::LocalSocket, error) };
+    let Some(listen) = of(&plan.kind) else { return Error::new(Exit::LocalSocket, error) };
     let name = if plan.name == default_name(&plan.kind) { String::new() } else { format!("forward `{}`: ", plan.name) };
     let place = match listen {
         Listen::Tcp(address) => format!("{address}/{}", TransportKind::Tcp),
@@ -122,23 +120,29 @@ pub(super) fn error(plan: &ForwardPlan, earlier: Option<&ForwardPlan>, error: &i
     };
     let bound = Error::new(Exit::LocalSocket, format!("{name}cannot listen on {place}: {error}"));
     let is_path = matches!(listen, Listen::Unix(..));
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => match (earlier, is_path) {
-            (Some(earlier), _) => format!("the forward `{}` takes that place; give each its own", earlier.name),
-            (None, false) => "another program uses that port; choose another one".to_owned(),
-            (None, true) => "another program listens there; choose another path".to_owned(),
-        },
-        io::ErrorKind::AlreadyExists => "choose another path, or remove what is there".to_owned(),
-        io::ErrorKind::NotFound => "its folder has to be there".to_owned(),
-        io::ErrorKind::PermissionDenied if is_path => "its folder has to be writable for this user".to_owned(),
-        io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose a higher one".to_owned(),
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
-        io::ErrorKind::InvalidInput if is_path => {
-            "the path of a socket has at most 107 bytes (103 on macOS); choose a shorter one".to_owned()
-        }
-        _ => return bound,
+    let taken = match (earlier, is_path) {
+        (Some(earlier), _) => format!("the forward `{}` takes that place; give each its own", earlier.name),
+        (None, false) => "another program uses that port; choose another one".to_owned(),
+        (None, true) => "another program listens there; choose another path".to_owned(),
     };
-    bound.hint(hint)
+    let (denied, invalid) = if is_path {
+        let invalid = "the path of a socket has at most 107 bytes (103 on macOS); choose a shorter one";
+        ("its folder has to be writable for this user", invalid)
+    } else {
+        ("ports below 1024 need rights; choose a higher one", "choose another address")
+    };
+    let hints = [
+        (io::ErrorKind::AddrInUse, taken.as_str()),
+        (io::ErrorKind::AlreadyExists, "choose another path, or remove what is there"),
+        (io::ErrorKind::NotFound, "its folder has to be there"),
+        (io::ErrorKind::PermissionDenied, denied),
+        (io::ErrorKind::AddrNotAvailable, "this machine does not have that address"),
+        (io::ErrorKind::InvalidInput, invalid),
+    ];
+    match hints.iter().find(|(kind, _)| *kind == error.kind()) {
+        Some((_, hint)) => bound.hint(*hint),
+        None => bound,
+    }
 }
 
 /// What a forward is called unless somebody chose a name: where it listens.

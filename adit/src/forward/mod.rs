@@ -12,6 +12,7 @@ mod login;
 mod name;
 mod outside;
 mod proxy_protocol;
+mod reverse;
 mod socks5;
 mod stdio;
 mod stop;
@@ -27,7 +28,7 @@ mod tests;
 
 use std::{fmt, io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
-use adit_driver::Options;
+use adit_driver::{Options, Way};
 
 pub(crate) use self::{
     counters::{ForwardCounters, ForwardSnapshot},
@@ -39,9 +40,6 @@ use crate::{
     plan::{ForwardKind, ForwardPlan},
     spec::TransportKind,
 };
-
-/// What forwards dial through.
-pub(crate) type Way = adit_driver::Client;
 
 /// Waiting when the system has no file descriptors left: there is no event for their return.
 const OUT_OF_RESOURCES_WAIT: Duration = Duration::from_millis(100);
@@ -135,6 +133,13 @@ impl Bound {
             (ForwardKind::HttpProxy { login, .. }, Socket::Stream(acceptor, _)) => {
                 let proxy = http_proxy::HttpProxy { through, login };
                 accept::serve(acceptor, most, counters, stop, |outside| proxy.clone().session(outside)).await;
+            }
+            (ForwardKind::Reverse { transport: TransportKind::Tcp, port, to }, _) => {
+                let reverse = reverse::Reverse { through, port, to, proxy_protocol: plan.proxy_protocol };
+                return reverse.serve(most, counters, stop).await;
+            }
+            (ForwardKind::Reverse { transport: TransportKind::Udp, port, to }, _) => {
+                return reverse::udp::serve(port, to, through, most.unwrap_or(usize::MAX), stop).await;
             }
             (ForwardKind::Stdio { to }, _) => return stdio::serve(to, through, stop).await,
             (kind, socket) => {

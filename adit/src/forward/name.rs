@@ -2,11 +2,9 @@
 
 use std::{io, net::IpAddr, net::SocketAddr, time::Duration};
 
-use adit_driver::Target;
+use adit_driver::{Target, Way};
 use adit_tunnel::NetworkConfig;
 use tokio::{task::JoinSet, time::Instant};
-
-use super::Way;
 
 /// How long the addresses of a name are used before it is asked for again, and how long a failure is not repeated.
 pub(super) const FRESH: Duration = Duration::from_secs(60);
@@ -91,6 +89,7 @@ mod tests {
     #[tokio::test]
     async fn the_old_address_is_used_until_the_new_one_is_found() {
         let (_far, client) = tunnel().await;
+        let client = Way::from(client);
         let mut name = Name::new(Target::from(("db.corp.example", 7)));
         assert_eq!(name.address(&client), None);
         name.lookups.shutdown().await;

@@ -14,6 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+use super::accept::Source;
 #[cfg(unix)]
 use super::unix;
 
@@ -53,8 +54,10 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-impl Acceptor {
-    pub(super) async fn accept(&self) -> io::Result<Outside> {
+impl Source for Acceptor {
+    type Accepted = Outside;
+
+    async fn accept(&mut self) -> io::Result<Outside> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;

@@ -16,7 +16,6 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct Stopper {
     phase: watch::Sender<Phase>,
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by `released`"))]
     listening: watch::Sender<()>,
 }
 

@@ -6,7 +6,13 @@ mod far;
 #[path = "../../../driver/src/tests/toy.rs"]
 mod toy;
 
-use std::{future::Future, io::ErrorKind, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use adit_driver::{Builder, Client, Remote};
 use adit_tunnel::{CloseKind, Transport};
@@ -52,16 +58,37 @@ async fn start(manner: Manner) -> (Far, Client) {
     (far, client)
 }
 
+/// The host behind the gateway, and ports of it: one returns what it gets, one resets, one is closed.
+pub(super) const HOST_ECHO: SocketAddr = SocketAddr::new(IpAddr::V4(HOST), ECHO);
+pub(super) const HOST_RESETS: SocketAddr = SocketAddr::new(IpAddr::V4(HOST), RESETS);
+pub(super) const HOST_CLOSED: SocketAddr = SocketAddr::new(IpAddr::V4(HOST), 1);
+
+/// A gateway, for tests elsewhere.
+pub(super) struct Gateway(Far);
+
+impl Gateway {
+    /// Datagrams with data so far.
+    pub(super) fn data(&self) -> usize {
+        self.0.seen.borrow().data
+    }
+
+    /// Waits until there are more.
+    pub(super) async fn saw_more_data_than(&self, count: usize) {
+        self.0.saw(|seen| seen.data > count).await;
+    }
+}
+
 /// A gateway that lives as long as the first value, and a tunnel to it.
-pub(super) async fn tunnel() -> (impl Sized, Client) {
-    connect(Manner::Welcome).await
+pub(super) async fn tunnel() -> (Gateway, Client) {
+    let (far, client) = connect(Manner::Welcome).await;
+    (Gateway(far), client)
 }
 
 /// A forward that serves.
-struct Serving {
-    address: SocketAddr,
-    counters: Arc<ForwardCounters>,
-    stopper: Stopper,
+pub(super) struct Serving {
+    pub(super) address: SocketAddr,
+    pub(super) counters: Arc<ForwardCounters>,
+    pub(super) stopper: Stopper,
     ended: tokio::task::JoinHandle<Result<(), Error>>,
 }
 
@@ -71,7 +98,7 @@ fn local(spec: &str) -> ForwardPlan {
     ForwardPlan::new(ForwardKind::Local { listen, to })
 }
 
-fn serve(plan: &ForwardPlan, client: &Client) -> Serving {
+pub(super) fn serve(plan: &ForwardPlan, client: &Client) -> Serving {
     let bound = Bound::bind_all(std::slice::from_ref(plan)).unwrap().remove(0);
     let address = bound.address().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
     let (stopper, stop) = Stopper::new();
@@ -94,7 +121,7 @@ fn to(port: u16) -> String {
 }
 
 /// Waits until the forward has ended, in good order.
-async fn ended(serving: Serving) {
+pub(super) async fn ended(serving: Serving) {
     soon(serving.ended).await.unwrap().unwrap();
 }
 

@@ -2,13 +2,10 @@
 
 use std::{fmt, io, sync::Arc};
 
-use adit_driver::{Connection, Target};
+use adit_driver::{Connection, Target, Way};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use super::{
-    Way,
-    counters::{Counted, ForwardCounters},
-};
+use super::counters::{Counted, ForwardCounters};
 
 /// What all connections of a forward share.
 #[derive(Debug, Clone)]

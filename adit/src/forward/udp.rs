@@ -42,7 +42,7 @@ const MAX_WAITING_BYTES: usize = 128 * 1024;
 /// Datagrams that are taken at once, before anything else is looked at.
 const BATCH: usize = 32;
 /// Silence of an association, in either direction, after which it is taken to have ended when the forward is to end.
-const DRAINED: Duration = Duration::from_secs(3);
+pub(super) const DRAINED: Duration = Duration::from_secs(3);
 
 /// What one local sender uses.
 #[derive(Debug)]
@@ -368,8 +368,8 @@ async fn answer(shared: Arc<Shared>, peer: SocketAddr, association: Arc<Associat
 mod tests {
     use super::{super::tests::tunnel, *};
 
-    fn through(way: super::super::Way) -> Through {
-        Through { way, counters: Arc::default() }
+    fn through(client: adit_driver::Client) -> Through {
+        Through { way: client.into(), counters: Arc::default() }
     }
 
     #[tokio::test]

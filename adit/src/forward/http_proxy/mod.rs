@@ -60,11 +60,13 @@ impl Refusal {
 
     /// For what became of an attempt to connect.
     fn of(target: &Target, error: &io::Error) -> Self {
-        let status = match error.kind() {
-            io::ErrorKind::TimedOut => "504 Gateway Timeout",
-            io::ErrorKind::NotConnected => "503 Service Unavailable",
-            _ => "502 Bad Gateway",
-        };
+        let known = [
+            (io::ErrorKind::TimedOut, "504 Gateway Timeout"),
+            // Without a tunnel.
+            (io::ErrorKind::NotConnected, "503 Service Unavailable"),
+        ];
+        let status =
+            known.iter().find(|(kind, _)| *kind == error.kind()).map_or("502 Bad Gateway", |(_, status)| status);
         Self::new(status, format!("cannot connect to {target}: {error}"))
     }
 
@@ -237,14 +239,13 @@ const READ_BYTES: u64 = 4096;
 
 /// RFC 7617.
 fn is_admitted(head: &Head<'_>, login: &Login) -> bool {
-    let given = head.values("proxy-authorization").any(|value| {
+    head.values("proxy-authorization").any(|value| {
         let Some((scheme, encoded)) = value.split_at_checked(b"Basic ".len()) else { return false };
         let decoded = BASE64_STANDARD.decode(encoded.trim_ascii()).map(Zeroizing::new);
         let Some(decoded) = decoded.ok().filter(|_| scheme.eq_ignore_ascii_case(b"Basic ")) else { return false };
         let colon = decoded.iter().position(|byte| *byte == b':');
         colon.is_some_and(|colon| login.admits(&decoded[..colon], &decoded[colon + 1..]))
-    });
-    given
+    })
 }
 
 /// The last thing the client hears.

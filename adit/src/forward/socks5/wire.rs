@@ -100,16 +100,18 @@ impl Trouble {
 impl Reply {
     /// For what became of an attempt to connect.
     pub(super) fn of(error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Self::Refused,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NotFound => Self::HostUnreachable,
+        let known = [
+            (io::ErrorKind::ConnectionRefused, Self::Refused),
+            (io::ErrorKind::ConnectionReset, Self::Refused),
+            (io::ErrorKind::HostUnreachable, Self::HostUnreachable),
+            (io::ErrorKind::NotFound, Self::HostUnreachable),
+            (io::ErrorKind::NetworkUnreachable, Self::NetworkUnreachable),
+            (io::ErrorKind::AddrNotAvailable, Self::NetworkUnreachable),
             // Without a tunnel there is no network.
-            io::ErrorKind::NetworkUnreachable | io::ErrorKind::NotConnected | io::ErrorKind::AddrNotAvailable => {
-                Self::NetworkUnreachable
-            }
-            io::ErrorKind::TimedOut => Self::TtlExpired,
-            _ => Self::Failure,
-        }
+            (io::ErrorKind::NotConnected, Self::NetworkUnreachable),
+            (io::ErrorKind::TimedOut, Self::TtlExpired),
+        ];
+        known.iter().find(|(kind, _)| *kind == error.kind()).map_or(Self::Failure, |(_, reply)| *reply)
     }
 
     /// With the address the client may want to know.
@@ -153,7 +155,7 @@ async fn prove<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, login: &Login) 
     }
     let (mut user, mut password) = ([0; 255], zeroize::Zeroizing::new([0; 255]));
     let user = read_counted(&mut stream, &mut user).await?;
-    let password = read_counted(&mut stream, &mut *password).await?;
+    let password = read_counted(&mut stream, &mut password).await?;
     if !login.admits(user, password) {
         return Err(Trouble::Login);
     }
@@ -161,7 +163,7 @@ async fn prove<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, login: &Login) 
 }
 
 /// A length of one byte, and so many bytes.
-async fn read_counted<'a, S: AsyncRead + Unpin>(mut stream: S, buffer: &'a mut [u8; 255]) -> io::Result<&'a [u8]> {
+async fn read_counted<S: AsyncRead + Unpin>(mut stream: S, buffer: &mut [u8; 255]) -> io::Result<&[u8]> {
     let length = usize::from(stream.read_u8().await?);
     let bytes = &mut buffer[..length];
     stream.read_exact(bytes).await?;
