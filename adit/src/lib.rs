@@ -28,7 +28,6 @@ mod serve;
 mod signals;
 mod spec;
 mod terminal;
-#[expect(unused_imports, dead_code, reason = "what makes plans and what runs them comes next")]
 mod up;
 
 pub use config::Configuration;

@@ -127,8 +127,8 @@ mod tests {
                 "127.0.0.1:0#2",
                 "127.0.0.1:0/udp",
                 "unix:/x",
-                "inside:80",
-                "inside:80/udp",
+                "reverse:80",
+                "reverse:80/udp",
                 "127.0.0.1:1080",
                 "127.0.0.1:3128",
                 "stdio"

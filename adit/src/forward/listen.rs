@@ -151,8 +151,8 @@ pub(crate) fn default_name(kind: &ForwardKind) -> String {
         ForwardKind::Local { listen, .. }
         | ForwardKind::Socks { listen, .. }
         | ForwardKind::HttpProxy { listen, .. } => listen.to_string(),
-        ForwardKind::Reverse { transport: TransportKind::Tcp, port, .. } => format!("inside:{port}"),
-        ForwardKind::Reverse { transport: TransportKind::Udp, port, .. } => format!("inside:{port}/udp"),
+        ForwardKind::Reverse { transport: TransportKind::Tcp, port, .. } => format!("reverse:{port}"),
+        ForwardKind::Reverse { transport: TransportKind::Udp, port, .. } => format!("reverse:{port}/udp"),
         ForwardKind::Stdio { .. } => "stdio".to_owned(),
     }
 }
