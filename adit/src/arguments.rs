@@ -37,6 +37,10 @@ pub(crate) enum Command {
     #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
     Forward(Box<Forward>),
 
+    /// Says everything that is wrong with a configuration, without connecting or asking
+    #[command(after_help = CHECK_EXIT_CODES)]
+    Check(Check),
+
     /// Answers as a VPN gateway: for labs, tests and small sites
     #[command(long_about = SERVE, after_help = format!("{SERVE_EXAMPLES}\n{SERVE_EXIT_CODES}"))]
     Serve(Serve),
@@ -44,6 +48,23 @@ pub(crate) enum Command {
     /// Shows both protocols at work, in this process and on loopback alone: the place to begin
     #[command(long_about = DEMO, after_help = DEMO_EXIT_CODES)]
     Demo(Demo),
+}
+
+/// Options of `adit check`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Check {
+    /// A TOML file of connections (.toml), an OpenVPN profile (.ovpn, .conf) or a strongSwan profile (.sswan), with every file
+    /// it names
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The connection of a TOML file whose files and secrets are looked at; all unless given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) connection: Option<String>,
+
+    /// Says it as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `adit serve`.
@@ -230,6 +251,12 @@ Exit codes:
     7  a local address or port cannot be used
     8  the tunnel was up and has ended for good, or did not come back
   130  ended by Ctrl-C
+";
+
+const CHECK_EXIT_CODES: &str = "\
+Exit codes:
+    0  it can be used, perhaps with warnings
+    2  it cannot
 ";
 
 const SERVE: &str = "\

@@ -6,7 +6,7 @@ use adit_driver::{Any, Builder, Client, Failure};
 use clap::Parser;
 
 use crate::{
-    arguments::{Arguments, Command, Forward, LogFormat},
+    arguments::{Arguments, Check, Command, Forward, LogFormat},
     config::{self, Configuration},
     demo,
     error::{Error, Exit},
@@ -36,6 +36,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     let log_format = arguments.log_format;
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
+        Command::Check(arguments) => check(arguments),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
     };
@@ -91,6 +92,24 @@ async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Configuration)) -
     };
     // Whoever is connected gets a reset with the end of the process; those waiting for a tunnel, too.
     Err(failure.into())
+}
+
+fn check(arguments: &Check) -> Result<Exit, Error> {
+    let checked = config::check(&arguments.file, arguments.connection.as_deref());
+    if arguments.json {
+        say(&format!("{:#}\n", checked.json()))?;
+    } else {
+        // Nowhere left to say that standard error is closed.
+        drop(write!(std::io::stderr(), "{}", checked.complaints()));
+        say(&checked.to_string())?;
+    }
+    Ok(if checked.is_fine() { Exit::Ok } else { Exit::Usage })
+}
+
+fn say(text: &str) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
 }
 
 /// On a thread of its own: it may ask for secrets.

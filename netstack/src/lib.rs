@@ -117,6 +117,10 @@
 //! * A RST anywhere in the window ends a connection; RFC 5961 §3 would want it exact. Inside a tunnel there is nobody who
 //!   can send in another's name without seeing its packets.
 //! * After an outage the timers of TCP decide when a connection goes on, up to 60 seconds later.
+//!
+//! # Features
+//!
+//! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 
