@@ -162,10 +162,11 @@ def the_tunnel_has_a_read_only_root_and_right_probes():
         assert container["name"] == "adit" and container["securityContext"]["readOnlyRootFilesystem"] is True, name
         assert ("startupProbe" in container) == sidecar and (container.get("restartPolicy") == "Always") == sidecar, name
         if "everything" in name:
-            assert container["readinessProbe"]["exec"]["command"] == ["/usr/bin/adit", "healthcheck"], name
+            assert container["readinessProbe"]["exec"]["command"][:2] == ["/usr/bin/adit", "healthcheck"], name
         else:
             assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"}, name
             assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}, name
+            assert not sidecar or container["startupProbe"]["httpGet"]["path"] == "/startupz", name
         mounts = {mount["name"] for mount in container["volumeMounts"]}
         assert mounts <= {volume["name"] for volume in spec["volumes"]}, name
         assert spec["terminationGracePeriodSeconds"] > config(make())["limits"]["drain_seconds"], name
