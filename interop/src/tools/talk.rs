@@ -1,7 +1,7 @@
 //! A word over TCP: says it and tells what came back, or listens and tells what it heard.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
@@ -32,28 +32,30 @@ pub(crate) struct Answer {
     pub(crate) reset: bool,
 }
 
+/// What a reset looks like, depending on what was tried when it came.
+const RESETS: [ErrorKind; 3] = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::NotConnected];
+
 pub(crate) fn main(options: &Options) -> Result<()> {
     if let Some(length) = options.listen {
         return listen(options, length);
     }
     let patience = Duration::from_secs_f64(options.patience);
-    let mut stream = TcpStream::connect_timeout(&options.address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
     let mut answer = Answer { text: String::new(), reset: false };
-    let talked = stream
-        .write_all(options.text.as_bytes())
-        .and_then(|()| stream.shutdown(Shutdown::Write))
-        .and_then(|()| stream.read_to_string(&mut answer.text));
-    match talked {
+    // Whoever resets at once may do so before we know that we are connected.
+    match talk(options, patience, &mut answer.text) {
         Ok(_) => {}
-        Err(error)
-            if [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::NotConnected].contains(&error.kind()) =>
-        {
-            answer.reset = true;
-        }
+        Err(error) if RESETS.contains(&error.kind()) => answer.reset = true,
         Err(error) => return Err(error.into()),
     }
     say(&serde_json::to_string(&answer)?)
+}
+
+fn talk(options: &Options, patience: Duration, answer: &mut String) -> io::Result<usize> {
+    let mut stream = TcpStream::connect_timeout(&options.address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(options.text.as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    stream.read_to_string(answer)
 }
 
 /// One line for each connection: whom it is from, and its first bytes in hexadecimal.
