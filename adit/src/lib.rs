@@ -19,6 +19,7 @@ mod config;
 mod demo;
 mod error;
 mod forward;
+mod generate;
 mod log;
 #[expect(dead_code, reason = "what makes plans and what runs them comes next")]
 mod plan;

@@ -6,11 +6,12 @@ use adit_driver::{Any, Builder, Client, Failure};
 use clap::Parser;
 
 use crate::{
-    arguments::{Arguments, Check, Command, Forward, LogFormat},
+    arguments::{Arguments, Check, Command, Forward, Import, LogFormat},
     config::{self, Configuration},
     demo,
     error::{Error, Exit},
     forward::{self, Listener},
+    generate,
     log,
     prompt::Person,
     serve,
@@ -37,6 +38,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
         Command::Check(arguments) => check(arguments),
+        Command::Completions(arguments) => generate::completions(arguments.shell),
+        Command::Import(arguments) => import(arguments),
+        Command::Man => generate::man(),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
     };
@@ -106,7 +110,23 @@ fn check(arguments: &Check) -> Result<Exit, Error> {
     Ok(if checked.is_fine() { Exit::Ok } else { Exit::Usage })
 }
 
-fn say(text: &str) -> Result<(), Error> {
+fn import(arguments: &Import) -> Result<Exit, Error> {
+    let imported = config::Import::read(&arguments.file, arguments.name.as_deref());
+    let imported = imported.map_err(|problems| match problems.into_error() {
+        Some(error) => error,
+        None => Error::new(Exit::Other, "nothing was understood, and nothing is wrong"),
+    })?;
+    match &arguments.out {
+        Some(out) => {
+            let made = imported.write(out)?;
+            say(&made.iter().map(|path| format!("{}\n", path.display())).collect::<String>())?;
+        }
+        None => say(&imported.text(None))?,
+    }
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn say(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
