@@ -34,4 +34,3 @@ mod up;
 pub use config::Configuration;
 pub use error::{Error, Exit};
 pub use run::run;
-pub use spec::{ForwardSpec, SpecError, TransportKind};

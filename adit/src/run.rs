@@ -1,8 +1,8 @@
 //! From the command line to the exit code; and what `adit forward` does in between.
 
-use std::{ffi::OsString, future::Future, io::Write};
+use std::{ffi::OsString, future::Future, io::Write, sync::Arc};
 
-use adit_driver::{Any, Builder, Client, Failure};
+use adit_driver::{Any, Builder, Client, Failure, Options};
 use clap::Parser;
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     config::{self, Configuration},
     demo,
     error::{Error, Exit},
-    forward::{self, Listener},
+    forward::{self, Bound, ForwardCounters, ForwardSnapshot, Stopper},
     generate,
     log,
     prompt::Person,
@@ -74,24 +74,44 @@ async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Configuration)) -
     };
     adjust(&mut config);
     // Before connecting: a port in use is said at once.
-    let listeners = Listener::bind_all(&arguments.forwards)?;
-    let client = Builder::new(Any::from(config)).options(forward::options()).prompter(Person::new()).start();
+    let bound = Bound::bind_all(&forward::flags::plans(arguments)?)?;
+    let options = Options { wait_for_tunnel: arguments.while_down.wait(), ..forward::options() };
+    let client = Builder::new(Any::from(config)).options(options).prompter(Person::new()).start();
     tokio::select! {
         biased;
         exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
         up = client.up() => up?,
     };
-    if let Err(error) = announce(&listeners) {
+    if let Err(error) = Bound::announce(&bound) {
         client.close().await;
         return Err(error);
     }
+    let (stopper, stop) = Stopper::new();
     let mut forwards = tokio::task::JoinSet::new();
-    for listener in listeners {
-        forwards.spawn(listener.serve(client.clone()));
+    let mut counted = Vec::new();
+    for bound in bound {
+        let counters = Arc::new(ForwardCounters::default());
+        counted.push((bound.plan().name.clone(), Arc::clone(&counters)));
+        forwards.spawn(bound.serve(client.clone().into(), counters, stop.clone()));
     }
     let failure: Failure = tokio::select! {
         biased;
-        exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
+        exit = signals.next() => {
+            // Nobody is let in any more, who would be cut with the others.
+            stopper.drain();
+            let exit = close(&client, exit, &mut signals).await;
+            stopper.abort();
+            for (name, counters) in counted {
+                let ForwardSnapshot { total, refused, failed, .. } = counters.snapshot();
+                tracing::info!("{name}: {total} connections, {failed} of them failed, {refused} more refused");
+            }
+            return Ok(exit);
+        }
+        // Only one of standard input and output ends by itself.
+        Some(ended) = forwards.join_next() => {
+            close(&client, Exit::Ok, &mut signals).await;
+            return ended.unwrap_or_else(|error| Err(Error::new(Exit::Other, error))).map(|()| Exit::Ok);
+        }
         failure = client.closed() => failure,
     };
     // Whoever is connected gets a reset with the end of the process; those waiting for a tunnel, too.
@@ -147,13 +167,6 @@ async fn close(client: &Client, exit: Exit, signals: &mut Signals) -> Exit {
         () = client.close() => exit,
         again = signals.next() => again,
     }
-}
-
-/// One line for each forward, for whoever waits for them.
-fn announce(listeners: &[Listener]) -> Result<(), Error> {
-    let mut stdout = std::io::stdout().lock();
-    let written = listeners.iter().try_for_each(|listener| writeln!(stdout, "{listener}"));
-    written.and_then(|()| stdout.flush()).map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
 }
 
 /// The one line about why the program ends.

@@ -44,7 +44,7 @@ use crate::{
     arguments::Forward,
     error::{Error, Exit},
     forward,
-    plan::{ConnectionPlan, GatewayLabel, Plan},
+    plan::{ConnectionPlan, GatewayLabel, Login, Plan},
 };
 
 /// What a tunnel is made from.
@@ -256,4 +256,18 @@ impl Configuration {
 
 fn host_and_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The first two lines of a file: who may use a proxy.
+pub(crate) fn read_login(file: &Path) -> Result<Login, Error> {
+    let hint = "its first line has to be the user name, its second the password";
+    let mut lines = files::lines(file)?;
+    let user = lines.next_line("the user name", hint)?;
+    let password = lines.next_line("the password", hint)?;
+    let too_long = [&user, &password].iter().any(|secret| secret.expose().len() > 255);
+    let user = String::from_utf8(user.expose().to_vec()).ok().filter(|_| !too_long);
+    match user {
+        Some(user) => Ok(Login { user, password }),
+        None => Err(Error::new(Exit::Usage, format!("{}: a name or password of more than 255 bytes", file.display()))),
+    }
 }
