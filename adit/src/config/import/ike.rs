@@ -65,7 +65,20 @@ pub(super) enum CredentialKind {
 
 /// Nobody in particular.
 pub(super) fn is_anybody(text: &str) -> bool {
-    matches!(text, "" | "%any" | "%any4" | "%any6" | "%anyaddr" | "0.0.0.0" | "::" | "0.0.0.0/0" | "::/0" | "%defaultroute" | "%group" | "%opportunistic")
+    matches!(
+        text,
+        "" | "%any"
+            | "%any4"
+            | "%any6"
+            | "%anyaddr"
+            | "0.0.0.0"
+            | "::"
+            | "0.0.0.0/0"
+            | "::/0"
+            | "%defaultroute"
+            | "%group"
+            | "%opportunistic"
+    )
 }
 
 impl Connection {
@@ -77,7 +90,11 @@ impl Connection {
         }
         if self.theirs.addresses.iter().all(|address| is_anybody(address)) {
             if !self.turn_round() {
-                import.lose(&self.place, &self.name, "it answers whoever calls, and says nowhere by which address it is reached");
+                import.lose(
+                    &self.place,
+                    &self.name,
+                    "it answers whoever calls, and says nowhere by which address it is reached",
+                );
                 return;
             }
             made.note("It answers whoever calls: this is how to call it, so both ends are exchanged. See that its name or address is right.");
@@ -88,13 +105,18 @@ impl Connection {
         let eap = self.proofs(store, credentials, &mut made, import);
         self.trust(store, eap, &mut made);
         self.proposals(&mut made, import);
-        let networks: Vec<_> = self.theirs.networks.iter().filter(|said| !is_anybody(&said.value) && said.value != "dynamic").collect();
+        let networks: Vec<_> =
+            self.theirs.networks.iter().filter(|said| !is_anybody(&said.value) && said.value != "dynamic").collect();
         let mut wanted = Vec::new();
         for said in networks {
             let network = crate::config::draft::Given::new(said.value.as_str(), "").network();
             match network {
                 Ok(_) => wanted.push(said.value.clone()),
-                Err(_) => import.lose(&said.place, &said.key, "a network is an address with a prefix; protocols, ports and ranges are not taken"),
+                Err(_) => import.lose(
+                    &said.place,
+                    &said.key,
+                    "a network is an address with a prefix; protocols, ports and ranges are not taken",
+                ),
             }
         }
         if !wanted.is_empty() {
@@ -120,7 +142,12 @@ impl Connection {
         self.ours.addresses.clear();
         // What one end does and the other one does not.
         self.port = None;
-        self.keys.retain(|(key, _)| !matches!(*key, "autostart" | "child_rekey_seconds" | "ike_rekey_seconds" | "initial_contact" | "liveness_seconds"));
+        self.keys.retain(|(key, _)| {
+            !matches!(
+                *key,
+                "autostart" | "child_rekey_seconds" | "ike_rekey_seconds" | "initial_contact" | "liveness_seconds"
+            )
+        });
         true
     }
 
@@ -133,7 +160,11 @@ impl Connection {
             };
             match crate::config::draft::Given::new(remote.as_str(), "").remote() {
                 Ok(_) => remotes.push(remote),
-                Err(_) => import.lose(&self.place, "remote address", "a gateway has a name or an address, no network and no range"),
+                Err(_) => import.lose(
+                    &self.place,
+                    "remote address",
+                    "a gateway has a name or an address, no network and no range",
+                ),
             }
         }
         if self.port.is_some_and(|port| port != 500) {
@@ -226,14 +257,21 @@ impl Connection {
                 Some(method @ ("mschapv2" | "tls" | "ttls" | "gtc" | "md5")) => methods.push(method.to_owned()),
                 // The server's own matter: whatever it asks for that we have.
                 Some("dynamic" | "radius") => {}
-                Some(other) => import.lose(&auth.place, &auth.key, format_args!("the EAP method `{}` is not supported", other.escape_debug())),
+                Some(other) => import.lose(
+                    &auth.place,
+                    &auth.key,
+                    format_args!("the EAP method `{}` is not supported", other.escape_debug()),
+                ),
             }
         }
         if words.len() > 1 {
-            made.note(format!("{}: `{}`: strongSwan itself takes one method there; those it names are accepted, best first.", auth.place, auth.key));
+            made.note(format!(
+                "{}: `{}`: strongSwan itself takes one method there; those it names are accepted, best first.",
+                auth.place, auth.key
+            ));
         }
         let user = self.ours.eap_id.as_ref().filter(|id| !id.value.starts_with('%')).map(|id| id.value.clone());
-        let own = user.as_deref().or(self.ours.id.as_ref().map(|id| id.value.as_str()));
+        let own = user.as_deref().or_else(|| self.ours.id.as_ref().map(|id| id.value.as_str()));
         let has_certificate = !self.ours.certificates.is_empty()
             || credentials.iter().any(|credential| matches!(credential.kind, CredentialKind::Pkcs12(_)));
         if methods.iter().any(|method| method == "tls") {
@@ -250,11 +288,14 @@ impl Connection {
         if passwords {
             let wanted: Vec<&str> = own.into_iter().collect();
             let is_login = |kind: &CredentialKind| matches!(kind, CredentialKind::Eap | CredentialKind::NtHash);
-            let chosen = choose(credentials, is_login, &wanted).filter(|chosen| user.is_none() || chosen.is_of(&wanted));
+            let chosen =
+                choose(credentials, is_login, &wanted).filter(|chosen| user.is_none() || chosen.is_of(&wanted));
             let user = user.or_else(|| chosen.and_then(|chosen| chosen.ids.first().cloned()));
             match &user {
                 Some(user) => made.text("user", user.clone()),
-                None => made.note("The user name is in none of the files: it is asked for, unless `user = \"…\"` says it."),
+                None => {
+                    made.note("The user name is in none of the files: it is asked for, unless `user = \"…\"` says it.")
+                }
             }
             match chosen.and_then(|chosen| Some((chosen, chosen.secret.as_ref()?))) {
                 Some((chosen, secret)) if chosen.kind == CredentialKind::NtHash => {
@@ -288,13 +329,13 @@ impl Connection {
     fn certificate(&self, store: &Store, credentials: &[Credential], made: &mut Made, import: &mut Import) {
         let pkcs12 = credentials.iter().find_map(|credential| match &credential.kind {
             CredentialKind::Pkcs12(file) => Some((credential, file)),
-            _ => None,
+            CredentialKind::Psk | CredentialKind::Eap | CredentialKind::NtHash | CredentialKind::Key(_) => None,
         });
         let keys: Vec<_> = credentials
             .iter()
             .filter_map(|credential| match &credential.kind {
                 CredentialKind::Key(file) => Some((credential, store.key(file))),
-                _ => None,
+                CredentialKind::Psk | CredentialKind::Eap | CredentialKind::NtHash | CredentialKind::Pkcs12(_) => None,
             })
             .collect();
         let (passphrase, what) = match (self.ours.certificates.first(), pkcs12) {
@@ -332,7 +373,9 @@ impl Connection {
                 (None, "")
             }
         };
-        if let Some((credential, secret)) = passphrase.and_then(|credential| Some((credential, credential.secret.as_ref()?))) {
+        if let Some((credential, secret)) =
+            passphrase.and_then(|credential| Some((credential, credential.secret.as_ref()?)))
+        {
             let file = file_of("passphrase", &self.name, what, credential, secret, import);
             made.set("passphrase", Value::NewSecret(file));
         }
@@ -380,7 +423,11 @@ impl Connection {
                     "ike_proposals" => bad.parse::<IkeProposals>().err().map(|error| error.to_string()),
                     _ => bad.parse::<EspProposals>().err().map(|error| error.to_string()),
                 };
-                import.lose(&said.place, &said.key, format_args!("the proposal `{}` is not taken: {}", bad.escape_debug(), why.unwrap_or_default()));
+                import.lose(
+                    &said.place,
+                    &said.key,
+                    format_args!("the proposal `{}` is not taken: {}", bad.escape_debug(), why.unwrap_or_default()),
+                );
             }
             if good.is_empty() || good == ["default"] {
                 continue;
@@ -414,7 +461,7 @@ fn choose<'a>(
     let all: Vec<_> = credentials.iter().filter(|credential| is_kind(&credential.kind)).collect();
     let exact = all.iter().find(|credential| credential.is_of(wanted));
     let anybody = all.iter().find(|credential| credential.ids.iter().all(|id| is_anybody(id)));
-    exact.or(anybody).or(all.first()).copied()
+    exact.or(anybody).or_else(|| all.first()).copied()
 }
 
 fn file_of(

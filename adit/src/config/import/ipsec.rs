@@ -11,7 +11,10 @@ use super::{
     ike::{Connection, Credential, CredentialKind, End, Said, flag, is_anybody, seconds, secret},
 };
 use crate::{
-    config::{Problems, files::{read, without_mark}},
+    config::{
+        Problems,
+        files::{read, without_mark},
+    },
     error::Error,
 };
 
@@ -40,13 +43,19 @@ pub(super) fn import(path: &Path, bytes: &[u8], import: &mut Import, problems: &
         problems.file(secrets.clone());
         read_secrets(&secrets, 0, &mut credentials, import);
     } else {
-        import.lose("ipsec.secrets", "secrets", "there is no such file beside this one: what would be in it is asked for");
+        import.lose(
+            "ipsec.secrets",
+            "secrets",
+            "there is no such file beside this one: what would be in it is asked for",
+        );
     }
     for said in &file.setup {
         let why = match said.key.as_str() {
             "uniqueids" => "that is the gateway's matter; `initial_contact = false` leaves older sessions alone",
             "charondebug" => "`--verbose` and ADIT_LOG say how much is logged",
-            "strictcrlpolicy" => "nothing is fetched to see what was revoked; `crl = [\"…\"]` names lists, which are then needed for every certificate",
+            "strictcrlpolicy" => {
+                "nothing is fetched to see what was revoked; `crl = [\"…\"]` names lists, which are then needed for every certificate"
+            }
             _ => "this is about strongSwan's own processes",
         };
         import.lose(&said.place, &said.key, why);
@@ -57,7 +66,11 @@ pub(super) fn import(path: &Path, bytes: &[u8], import: &mut Import, problems: &
             match said.key.as_str() {
                 "cacert" => authorities.push(said.value.clone()),
                 "auto" => {}
-                _ => import.lose(&said.place, format_args!("ca {name}: {}", said.key), "nothing is fetched to see what was revoked"),
+                _ => import.lose(
+                    &said.place,
+                    format_args!("ca {name}: {}", said.key),
+                    "nothing is fetched to see what was revoked",
+                ),
             }
         }
     }
@@ -67,7 +80,10 @@ pub(super) fn import(path: &Path, bytes: &[u8], import: &mut Import, problems: &
         }
         let whole = file.whole(section, problems, 0);
         // A section that only others take over, as `also` has it.
-        let used = file.connections.iter().any(|(_, other)| other.keys.iter().any(|said| said.key == "also" && said.value == *name));
+        let used = file
+            .connections
+            .iter()
+            .any(|(_, other)| other.keys.iter().any(|said| said.key == "also" && said.value == *name));
         let reached = whole.keys.iter().any(|said| matches!(said.key.as_str(), "left" | "right"));
         if used && !reached {
             continue;
@@ -132,7 +148,10 @@ impl File {
                     current = Current::Nothing;
                 }
                 ["include", _] => problems.error(Error::at(&place, "files include each other too deeply")),
-                _ => problems.error(Error::at(&place, "this is neither a section nor a key of one").hint("keys are indented, and have a `=`")),
+                _ => problems.error(
+                    Error::at(&place, "this is neither a section nor a key of one")
+                        .hint("keys are indented, and have a `=`"),
+                ),
             }
         }
     }
@@ -157,14 +176,17 @@ impl File {
                 Some(_) if depth >= MAX_DEPTH => {
                     problems.error(Error::at(&said.place, "sections take each other over in a circle"));
                 }
-                Some((_, other)) => self.whole(other, problems, depth + 1).keys.into_iter().for_each(|said| add(said, false)),
+                Some((_, other)) => {
+                    self.whole(other, problems, depth + 1).keys.into_iter().for_each(|said| add(said, false))
+                }
                 None => {
                     let error = format!("there is no `conn {}`", said.value.escape_debug());
                     problems.error(Error::at(&said.place, error).hint("correct `also`"));
                 }
             }
         }
-        if let Some((_, default)) = self.connections.iter().find(|(name, _)| name == "%default").filter(|_| depth == 0) {
+        if let Some((_, default)) = self.connections.iter().find(|(name, _)| name == "%default").filter(|_| depth == 0)
+        {
             default.keys.iter().filter(|said| said.key != "also").for_each(|said| add(said.clone(), false));
         }
         let keys = order.into_iter().filter_map(|key| keys.remove(&key)).collect();
@@ -271,7 +293,10 @@ fn key(said: &Said, made: &mut Connection, import: &mut Import) {
         "compress" if flag(value) == Some(false) => {}
         "compress" => lose(import, "packets are not compressed"),
         "dpddelay" => match seconds(value) {
-            Some(0) | None => lose(import, "whether the gateway lives is always asked, after 30 seconds of silence unless `liveness` says otherwise"),
+            Some(0) | None => lose(
+                import,
+                "whether the gateway lives is always asked, after 30 seconds of silence unless `liveness` says otherwise",
+            ),
             Some(seconds) => made.keys.push(("liveness_seconds", Value::Number(seconds))),
         },
         "ikelifetime" => match seconds(value) {
@@ -285,14 +310,21 @@ fn key(said: &Said, made: &mut Connection, import: &mut Import) {
         "reauth" if flag(value) == Some(false) => {}
         "reauth" => lose(import, "keys are renewed without proving ourselves again"),
         "forceencaps" if flag(value) == Some(false) => {}
-        "forceencaps" => lose(import, "NAT traversal is used where there is NAT, and always with another port than 500 (`remotes = [\"HOST:4500\"]`)"),
+        "forceencaps" => lose(
+            import,
+            "NAT traversal is used where there is NAT, and always with another port than 500 (`remotes = [\"HOST:4500\"]`)",
+        ),
         "dpdaction" | "closeaction" => lose(import, "a connection that was lost is always brought back"),
-        "dpdtimeout" | "aggressive" | "modeconfig" | "xauth" | "xauth_identity" | "ikedscp" => lose(import, "it is of IKEv1, or about marks of packets"),
+        "dpdtimeout" | "aggressive" | "modeconfig" | "xauth" | "xauth_identity" | "ikedscp" => {
+            lose(import, "it is of IKEv1, or about marks of packets")
+        }
         "keyingtries" => lose(import, "it is tried again for as long as it takes"),
         "margintime" | "rekeymargin" | "rekeyfuzz" | "marginbytes" | "marginpackets" | "lifebytes" | "lifepackets" => {
             lose(import, "keys are renewed by time (`child_rekey_seconds`), and before their counters end");
         }
-        "aaa_identity" => lose(import, "`eap_tls = { server_name = \"…\" }` says which name the server of EAP-TLS and EAP-TTLS has"),
+        "aaa_identity" => {
+            lose(import, "`eap_tls = { server_name = \"…\" }` says which name the server of EAP-TLS and EAP-TTLS has")
+        }
         "replay_window" => match value.parse::<i64>() {
             Ok(size @ 64..=65_536) => made.keys.push(("replay_window", Value::Number(size))),
             _ => lose(import, "the window has 64 to 65536 packets"),
@@ -323,9 +355,14 @@ fn of_end(key: &str, said: &Said, end: &mut End, import: &mut Import) {
         "dns" => lose(import, "the gateway says which name servers there are"),
         "sendcert" => lose(import, "certificates are asked for and shown where they are needed"),
         "firewall" if flag(value) == Some(false) => {}
-        "firewall" | "hostaccess" | "allowany" | "updown" => lose(import, "no script is run, and no rule of a firewall is made"),
+        "firewall" | "hostaccess" | "allowany" | "updown" => {
+            lose(import, "no script is run, and no rule of a firewall is made")
+        }
         "auth2" | "id2" | "cert2" | "ca2" => lose(import, "a second proof (RFC 4739) is not supported"),
-        "ikeport" | "protoport" => lose(import, "`remotes = [\"HOST:PORT\"]` names the port; protocols and ports inside of the tunnel are not chosen"),
+        "ikeport" | "protoport" => lose(
+            import,
+            "`remotes = [\"HOST:PORT\"]` names the port; protocols and ports inside of the tunnel are not chosen",
+        ),
         "certpolicy" | "groups" => lose(import, "whoever the authority vouches for is accepted, by `remote_id`"),
         "rsasigkey" | "sigkey" => lose(import, "keys without a certificate are not supported"),
         "nexthop" => lose(import, "the way to the gateway is chosen by the system"),

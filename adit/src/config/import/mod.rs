@@ -89,7 +89,8 @@ impl Import {
             Some(Sort::Swanctl) => swanctl::import(path, &bytes, &mut import, reading.problems)?,
             Some(Sort::Ipsec) => ipsec::import(path, &bytes, &mut import, reading.problems)?,
             Some(Sort::Toml) => {
-                let error = Error::new(Exit::Usage, format!("{}: this is a TOML file of connections already", path.display()));
+                let error =
+                    Error::new(Exit::Usage, format!("{}: this is a TOML file of connections already", path.display()));
                 problems.error(error.hint("`adit check` says whether it can be used"));
                 return None;
             }
@@ -183,7 +184,10 @@ fn sort(path: &Path, bytes: &[u8]) -> Option<Sort> {
             return Some(Sort::Swanctl);
         }
         let mut words = line.split_whitespace();
-        if matches!((words.next(), words.next(), words.next()), (Some("conn"), Some(_), None) | (Some("config"), Some("setup"), None)) {
+        if matches!(
+            (words.next(), words.next(), words.next()),
+            (Some("conn"), Some(_), None) | (Some("config"), Some("setup"), None)
+        ) {
             return Some(Sort::Ipsec);
         }
     }

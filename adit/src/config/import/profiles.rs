@@ -50,7 +50,8 @@ pub(super) fn sswan(path: &Path, bytes: &[u8], import: &mut Import, problems: &m
     problems.catch(native::parse(&place, bytes))?;
     let root: Map<String, Json> = serde_json::from_slice(without_mark(bytes)).unwrap_or_default();
     let text = |value: &Json| value.as_str().map(str::to_owned);
-    let mut made = Made::new(root.get("name").and_then(text).filter(|name| !name.is_empty()).unwrap_or_else(|| stem(path)));
+    let mut made =
+        Made::new(root.get("name").and_then(text).filter(|name| !name.is_empty()).unwrap_or_else(|| stem(path)));
     made.text("protocol", "ikev2");
     let name = made.name.clone();
     let mut profile = Object { import, name: &name, prefix: "" };
@@ -65,7 +66,8 @@ struct Object<'a> {
     prefix: &'static str,
 }
 
-const TUNNELED: &str = "only what is forwarded enters the tunnel; in TUN mode, `tun = { routing = […] }` says what does";
+const TUNNELED: &str =
+    "only what is forwarded enters the tunnel; in TUN mode, `tun = { routing = […] }` says what does";
 
 impl Object<'_> {
     fn members(&mut self, members: &Map<String, Json>, made: &mut Made) {
@@ -108,9 +110,14 @@ impl Object<'_> {
             ("", "ike-proposal") => made.text("ike_proposals", text()),
             ("", "esp-proposal") => made.text("esp_proposals", text()),
             ("", "mtu") => made.set("mtu", Value::Number(value.as_i64().unwrap_or_default())),
-            ("", "nat-keepalive") => made.set("nat_keepalive_seconds", Value::Number(value.as_i64().unwrap_or_default())),
+            ("", "nat-keepalive") => {
+                made.set("nat_keepalive_seconds", Value::Number(value.as_i64().unwrap_or_default()))
+            }
             ("", "ipv6-transport") if *value == Json::Bool(true) => {}
-            ("", "ipv6-transport") => self.lose(key, "the gateway is reached by IPv6, too, where it has such an address; name its IPv4 address in `remotes`"),
+            ("", "ipv6-transport") => self.lose(
+                key,
+                "the gateway is reached by IPv6, too, where it has such an address; name its IPv4 address in `remotes`",
+            ),
             ("", "split-tunneling" | "apps" | "excluded-apps") => self.lose(key, TUNNELED),
             ("", "proxy") => self.lose(key, "nothing here uses a proxy"),
             ("", "dns-servers") => self.lose(key, "names are asked of the DNS servers that the gateway names"),
@@ -125,7 +132,10 @@ impl Object<'_> {
             ("remote.", "revocation") => {
                 for (key, value) in value.as_object().into_iter().flatten() {
                     if *value != Json::Bool(false) {
-                        self.lose(&format!("revocation.{key}"), "nothing is fetched to see what was revoked; `crl = [\"…\"]` names lists");
+                        self.lose(
+                            &format!("revocation.{key}"),
+                            "nothing is fetched to see what was revoked; `crl = [\"…\"]` names lists",
+                        );
                     }
                 }
             }
@@ -150,7 +160,7 @@ impl Object<'_> {
         }
     }
 
-    fn address(&mut self, members: &Map<String, Json>, made: &mut Made) {
+    fn address(&self, members: &Map<String, Json>, made: &mut Made) {
         let host = members.get("addr").and_then(Json::as_str).unwrap_or_default();
         let remote = match members.get("port").and_then(Json::as_u64) {
             Some(port) if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),

@@ -47,7 +47,14 @@ pub(super) fn load(path: &Path, bytes: &[u8], problems: &mut Problems) -> Option
     (problems.errors() == errors).then(|| resolved(&root, &root, 0))
 }
 
-fn parse(path: &Path, bytes: &[u8], depth: usize, within: &mut Vec<String>, root: &mut Section, problems: &mut Problems) {
+fn parse(
+    path: &Path,
+    bytes: &[u8],
+    depth: usize,
+    within: &mut Vec<String>,
+    root: &mut Section,
+    problems: &mut Problems,
+) {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let text = String::from_utf8_lossy(crate::config::files::without_mark(bytes)).into_owned();
     let mut tokens = Tokens { text: &text, at: 0, line: 1 };

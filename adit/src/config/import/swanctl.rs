@@ -21,7 +21,11 @@ pub(super) fn import(path: &Path, bytes: &[u8], import: &mut Import, problems: &
             "pools" => {
                 for (name, pool) in &section.sections {
                     let place = pool.keys.first().map_or("swanctl.conf", |key| key.place.as_str());
-                    import.lose(place, format_args!("pools.{name}"), "addresses are given by the gateway; `adit serve` is one");
+                    import.lose(
+                        place,
+                        format_args!("pools.{name}"),
+                        "addresses are given by the gateway; `adit serve` is one",
+                    );
                 }
             }
             // Templates that others refer to.
@@ -32,7 +36,9 @@ pub(super) fn import(path: &Path, bytes: &[u8], import: &mut Import, problems: &
         import.lose(&key.place, &key.name, "a key outside of every section");
     }
     for (name, section) in root.section("connections").map_or(&[][..], |section| &section.sections) {
-        connection(name, section, &authorities, import).into_iter().for_each(|made| made.finish(&store, &credentials, import));
+        connection(name, section, &authorities, import)
+            .into_iter()
+            .for_each(|made| made.finish(&store, &credentials, import));
     }
     Some(())
 }
@@ -70,7 +76,7 @@ fn connection(name: &str, section: &Section, authorities: &[String], import: &mu
                 if locals == 1 {
                     end(inner, &mut made.ours, import);
                 } else {
-                    let place = inner.keys.first().map_or(made.place.clone(), |key| key.place.clone());
+                    let place = inner.keys.first().map_or_else(|| made.place.clone(), |key| key.place.clone());
                     import.lose(place, name, "a second proof of ours (RFC 4739) is not supported");
                 }
             }
@@ -79,12 +85,12 @@ fn connection(name: &str, section: &Section, authorities: &[String], import: &mu
                 if remotes == 1 {
                     end(inner, &mut made.theirs, import);
                 } else {
-                    let place = inner.keys.first().map_or(made.place.clone(), |key| key.place.clone());
+                    let place = inner.keys.first().map_or_else(|| made.place.clone(), |key| key.place.clone());
                     import.lose(place, name, "a second proof of the gateway (RFC 4739) is not supported");
                 }
             }
             name => {
-                let place = inner.keys.first().map_or(made.place.clone(), |key| key.place.clone());
+                let place = inner.keys.first().map_or_else(|| made.place.clone(), |key| key.place.clone());
                 import.lose(place, name, "this section is not known");
             }
         }
@@ -130,7 +136,10 @@ fn of_connection(key: &Key, made: &mut Connection, import: &mut Import) {
             }
         }
         "dpd_delay" => match seconds(value) {
-            Some(0) | None => lose(import, "whether the gateway lives is always asked, after 30 seconds of silence unless `liveness` says otherwise"),
+            Some(0) | None => lose(
+                import,
+                "whether the gateway lives is always asked, after 30 seconds of silence unless `liveness` says otherwise",
+            ),
             Some(seconds) => made.keys.push(("liveness_seconds", Value::Number(seconds))),
         },
         "rekey_time" => match seconds(value) {
@@ -144,7 +153,10 @@ fn of_connection(key: &Key, made: &mut Connection, import: &mut Import) {
             _ => lose(import, "that is the gateway's matter; `initial_contact = false` leaves older sessions alone"),
         },
         "encap" if flag(value) == Some(false) => {}
-        "encap" => lose(import, "NAT traversal is used where there is NAT, and always with another port than 500 (`remotes = [\"HOST:4500\"]`)"),
+        "encap" => lose(
+            import,
+            "NAT traversal is used where there is NAT, and always with another port than 500 (`remotes = [\"HOST:4500\"]`)",
+        ),
         "aggressive" | "pull" | "dpd_timeout" => lose(import, "it is of IKEv1"),
         "keyingtries" => lose(import, "it is tried again for as long as it takes"),
         "send_cert" | "send_certreq" => lose(import, "certificates are asked for and shown where they are needed"),
@@ -172,11 +184,19 @@ fn end(section: &Section, end: &mut End, import: &mut Import) {
             "certs" => end.certificates.extend(list(value)),
             "cacerts" => end.authorities.extend(list(value)),
             "round" => {}
-            "revocation" => lose(import, "nothing is fetched to see what was revoked; `crl = [\"…\"]` names lists, which are then needed for every certificate"),
-            "aaa_id" => lose(import, "`eap_tls = { server_name = \"…\" }` says which name the server of EAP-TLS and EAP-TTLS has"),
+            "revocation" => lose(
+                import,
+                "nothing is fetched to see what was revoked; `crl = [\"…\"]` names lists, which are then needed for every certificate",
+            ),
+            "aaa_id" => lose(
+                import,
+                "`eap_tls = { server_name = \"…\" }` says which name the server of EAP-TLS and EAP-TTLS has",
+            ),
             "xauth_id" => lose(import, "it is of IKEv1"),
             "pubkeys" | "pubkey" => lose(import, "keys without a certificate are not supported"),
-            "groups" | "cert_policy" | "ca_id" => lose(import, "whoever the authority vouches for is accepted, by `remote_id`"),
+            "groups" | "cert_policy" | "ca_id" => {
+                lose(import, "whoever the authority vouches for is accepted, by `remote_id`")
+            }
             _ => lose(import, "this key is not known"),
         }
     }
@@ -233,7 +253,8 @@ fn of_child(key: &Key, made: &mut Connection, import: &mut Import) {
         "ipcomp" => lose(import, "packets are not compressed"),
         "dpd_action" | "close_action" => lose(import, "a connection that was lost is always brought back"),
         "updown" => lose(import, "no script is run"),
-        "rekey_bytes" | "rekey_packets" | "life_time" | "life_bytes" | "life_packets" | "rand_time" | "rand_bytes" | "rand_packets" => {
+        "rekey_bytes" | "rekey_packets" | "life_time" | "life_bytes" | "life_packets" | "rand_time" | "rand_bytes"
+        | "rand_packets" => {
             lose(import, "keys are renewed by time (`child_rekey_seconds`), and before their counters end");
         }
         "inactivity" => lose(import, "an idle connection stays"),
@@ -247,7 +268,11 @@ fn authorities(section: &Section, import: &mut Import) -> Vec<String> {
         for key in &authority.keys {
             match key.name.as_str() {
                 "cacert" | "file" => found.push(key.value.clone()),
-                _ => import.lose(&key.place, format_args!("authorities.{name}.{}", key.name), "nothing is fetched to see what was revoked"),
+                _ => import.lose(
+                    &key.place,
+                    format_args!("authorities.{name}.{}", key.name),
+                    "nothing is fetched to see what was revoked",
+                ),
             }
         }
     }
@@ -268,7 +293,9 @@ fn credentials(section: &Section, import: &mut Import) -> Vec<Credential> {
             _ if kind.starts_with("ntlm") => CredentialKind::NtHash,
             _ if kind.starts_with("ike") => CredentialKind::Psk,
             _ if kind.starts_with("pkcs12") => CredentialKind::Pkcs12(file),
-            _ if ["private", "rsa", "ecdsa", "pkcs8"].iter().any(|known| kind.starts_with(known)) => CredentialKind::Key(file),
+            _ if ["private", "rsa", "ecdsa", "pkcs8"].iter().any(|known| kind.starts_with(known)) => {
+                CredentialKind::Key(file)
+            }
             _ => {
                 import.lose(&place, format_args!("secrets.{name}"), "a secret of this kind has no use here");
                 continue;

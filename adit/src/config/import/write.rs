@@ -22,7 +22,9 @@ impl Import {
             let error = Error::new(Exit::Usage, format!("{} is there already", path.display()));
             return Err(error.hint("move it away, or write into another directory: `-o DIRECTORY/NAME.toml`"));
         }
-        let failed = |path: &Path, error: io::Error| Error::new(Exit::Usage, format!("cannot write {}: {error}", path.display()));
+        let failed = |path: &Path, error: io::Error| {
+            Error::new(Exit::Usage, format!("cannot write {}: {error}", path.display()))
+        };
         for (file, path) in self.files.iter().zip(&paths[1..]) {
             create(path, file.content.expose()).map_err(|error| failed(path, error))?;
         }
@@ -42,7 +44,10 @@ impl Import {
             }
         }
         if out.is_none() && !self.files.is_empty() {
-            line(&mut text, "#\n# Files to make beside this one, for its owner alone (mode 0600); `adit import -o FILE` makes them:");
+            line(
+                &mut text,
+                "#\n# Files to make beside this one, for its owner alone (mode 0600); `adit import -o FILE` makes them:",
+            );
             for file in &self.files {
                 line(&mut text, &format!("#   {}: {}", file.name, one_line(&file.what)));
             }
@@ -114,7 +119,8 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 fn key(name: &str) -> String {
-    let bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let bare =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if bare { name.to_owned() } else { quoted(name) }
 }
 

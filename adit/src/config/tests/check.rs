@@ -42,7 +42,11 @@ fn a_check_of_one_connection_reads_the_files_of_that_one() {
     );
     assert!(check(&path, Some("a")).is_fine() && !check(&path, Some("b")).is_fine() && !check(&path, None).is_fine());
     let unknown = check(&path, Some("c"));
-    assert!(unknown.complaints().contains("there is no connection `c`; hint: choose one of `a`, `b`"), "{}", unknown.complaints());
+    assert!(
+        unknown.complaints().contains("there is no connection `c`; hint: choose one of `a`, `b`"),
+        "{}",
+        unknown.complaints()
+    );
     let json = check(&path, None).json();
     assert_eq!(json["ok"], false);
     assert!(json["errors"][0]["problem"].as_str().unwrap().contains("nofile.ovpn"), "{json}");
@@ -52,10 +56,15 @@ fn a_check_of_one_connection_reads_the_files_of_that_one() {
 fn profiles_are_checked_too() {
     let place = Workplace::new();
     let ca = std::fs::read_to_string(place.0.join("ca.pem")).unwrap();
-    let path = place.file("a.ovpn", format!("client\ndev tun\nremote vpn.example 1194\nauth-user-pass\n<ca>\n{ca}</ca>\n"));
+    let path =
+        place.file("a.ovpn", format!("client\ndev tun\nremote vpn.example 1194\nauth-user-pass\n<ca>\n{ca}</ca>\n"));
     let checked = check(&path, None);
     let said = checked.to_string();
-    assert!(checked.is_fine() && said.contains("gateway vpn.example: openvpn vpn.example:1194"), "{}{said}", checked.complaints());
+    assert!(
+        checked.is_fine() && said.contains("gateway vpn.example: openvpn vpn.example:1194"),
+        "{}{said}",
+        checked.complaints()
+    );
     assert!(said.contains("would ask: User name; ") && said.contains("would ask: Password of ?; "), "{said}");
     let path = place.file("a.sswan", "{ \"remote\": {} }");
     assert!(check(&path, None).complaints().contains("error: "));

@@ -121,7 +121,10 @@ fn the_gateway_of_a_customer_is_turned_round() {
             "line 24: `rightsendcert`",
         ],
     );
-    assert!(!text.contains("liveness_seconds") && !text.contains("rekey_seconds") && !text.contains("mypassword"), "{text}");
+    assert!(
+        !text.contains("liveness_seconds") && !text.contains("rekey_seconds") && !text.contains("mypassword"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -137,7 +140,14 @@ fn the_list_of_methods_that_the_documentation_has_is_understood_as_it_was_meant(
     // With the client's PKCS#12 file, as the documentation has it on the gateway.
     place.file("ipsec.secrets", ": P12 client.p12 'password'\n");
     let text = place.imported("ipsec.conf").text(None).replace(&place.path(""), "");
-    has(&text, &["eap = [\"mschapv2\", \"tls\"]", "pkcs12 = \"ipsec.d/private/client.p12\"", "passphrase = { file = \"ikev2-vpn-passphrase.txt\" }"]);
+    has(
+        &text,
+        &[
+            "eap = [\"mschapv2\", \"tls\"]",
+            "pkcs12 = \"ipsec.d/private/client.p12\"",
+            "passphrase = { file = \"ikev2-vpn-passphrase.txt\" }",
+        ],
+    );
     says(&text, &["ikev2-vpn-passphrase.txt: the passphrase of the PKCS#12 file, on a line: ipsec.secrets line 1"]);
     assert!(!text.contains("'password'"), "{text}");
 }
@@ -180,7 +190,10 @@ fn a_profile_with_everything_inside_is_taken_apart() {
         ),
     );
     let printed = place.imported("office.sswan").text(None);
-    says(&printed, &["Head-Office-password.txt: the password, `local.shared_secret`", "Head-Office-ca.crt: the certificate"]);
+    says(
+        &printed,
+        &["Head-Office-password.txt: the password, `local.shared_secret`", "Head-Office-ca.crt: the certificate"],
+    );
     assert!(!printed.contains("hunter2") && !printed.contains(&certificate), "{printed}");
     let (text, files) = place.import("office.sswan");
     has(
@@ -201,7 +214,16 @@ fn a_profile_with_everything_inside_is_taken_apart() {
             "nat_keepalive_seconds = 30",
         ],
     );
-    let lost = ["remote.certreq", "remote.revocation.crl", "local.shape", "ipv6-transport", "split-tunneling", "proxy", "dns-servers", "colour"];
+    let lost = [
+        "remote.certreq",
+        "remote.revocation.crl",
+        "local.shape",
+        "ipv6-transport",
+        "split-tunneling",
+        "proxy",
+        "dns-servers",
+        "colour",
+    ];
     for key in lost {
         says(&text, &[&format!("office.sswan: `{key}`: ")]);
     }
@@ -214,7 +236,8 @@ fn a_profile_with_everything_inside_is_taken_apart() {
 fn what_was_inside_is_for_its_owner_alone_and_nothing_is_overwritten() {
     use std::os::unix::fs::PermissionsExt;
     let place = Workplace::new();
-    let text = r#"{ "type": "ikev2-eap", "remote": { "addr": "a" }, "local": { "eap_id": "u", "shared_secret": "x" } }"#;
+    let text =
+        r#"{ "type": "ikev2-eap", "remote": { "addr": "a" }, "local": { "eap_id": "u", "shared_secret": "x" } }"#;
     place.file("office.sswan", text);
     place.folder("out");
     let import = place.imported("office.sswan");
@@ -274,9 +297,24 @@ fn swanctl_with_references_includes_and_secrets_is_understood() {
             "fragmentation = true",
         ],
     );
-    says(&text, &["`connections.old`: this is IKEv1", "`revocation`", "`remote_ts`: a network is", "`updown`", "`encap`", "`dscp`", "`blowfish-md5-modp768` is not taken", "several passwords"]);
+    says(
+        &text,
+        &[
+            "`connections.old`: this is IKEv1",
+            "`revocation`",
+            "`remote_ts`: a network is",
+            "`updown`",
+            "`encap`",
+            "`dscp`",
+            "`blowfish-md5-modp768` is not taken",
+            "several passwords",
+        ],
+    );
     assert!(text.lines().filter(|line| line.starts_with("[connection.")).count() == 1, "{text}");
-    assert_eq!((files.as_slice(), place.text("out/office-password.txt").as_str()), (&["office-password.txt".to_owned()][..], "hun#ter2\n"));
+    assert_eq!(
+        (files.as_slice(), place.text("out/office-password.txt").as_str()),
+        (&["office-password.txt".to_owned()][..], "hun#ter2\n")
+    );
 }
 
 #[test]
@@ -295,7 +333,18 @@ fn swanctl_with_a_shared_key_and_with_a_certificate_is_understood() {
         secrets {\n ike-lab {\n id-1 = lab.example\n secret = 0x736861726564\n }\n ike-other {\n id = other\n secret = other\n }\n}\n",
     );
     let (text, _) = place.import("swanctl.conf");
-    has(&text, &["auth = \"psk\"", "psk = { file = \"lab-psk.txt\" }", "remotes = [\"2001:db8::1\"]", "auth = \"certificate\"", "certificate = \"x509/client.pem\"", "key = \"private/client.pem\"", "ca = [\"x509ca/ca.pem\"]"]);
+    has(
+        &text,
+        &[
+            "auth = \"psk\"",
+            "psk = { file = \"lab-psk.txt\" }",
+            "remotes = [\"2001:db8::1\"]",
+            "auth = \"certificate\"",
+            "certificate = \"x509/client.pem\"",
+            "key = \"private/client.pem\"",
+            "ca = [\"x509ca/ca.pem\"]",
+        ],
+    );
     assert_eq!(place.text("out/lab-psk.txt"), "shared\n");
     says(&text, &["`start_action`: it is connected at start"]);
 }
@@ -308,7 +357,10 @@ fn ipsec_with_defaults_and_sections_of_others_is_understood() {
     place.file("ipsec.d/cacerts/ca.pem", place.text("ca.pem"));
     place.file("client.pem", place.text("client.pem"));
     place.file("ipsec.d/private/client.key", place.text("client.key"));
-    place.file("more.conf", "conn site\n\talso=common\n\tright=site.example\n\trightid=\"C=CH, CN=site\" # quoted\n\tauto=start\n");
+    place.file(
+        "more.conf",
+        "conn site\n\talso=common\n\tright=site.example\n\trightid=\"C=CH, CN=site\" # quoted\n\tauto=start\n",
+    );
     place.file(
         "ipsec.conf",
         "version 2\n\nconn %default\n\tkeyexchange=ikev2\n\tike=aes256-sha256-modp2048!\n\tdpdaction=restart\n\nconn common\n\tleft=%defaultroute\n\
@@ -340,8 +392,16 @@ fn ipsec_with_defaults_and_sections_of_others_is_understood() {
 fn what_cannot_be_understood_is_refused_in_a_line_each() {
     let place = Workplace::new();
     for (name, text, said) in [
-        ("swanctl.conf", "connections {\n a {\n  x = \"y\n }\n}\n", "swanctl.conf line 3: a quotation mark is not closed"),
-        ("swanctl.conf", "connections {\n a {\n", "swanctl.conf: the section `connections.a` is not closed; hint: add `}`"),
+        (
+            "swanctl.conf",
+            "connections {\n a {\n  x = \"y\n }\n}\n",
+            "swanctl.conf line 3: a quotation mark is not closed",
+        ),
+        (
+            "swanctl.conf",
+            "connections {\n a {\n",
+            "swanctl.conf: the section `connections.a` is not closed; hint: add `}`",
+        ),
         ("swanctl.conf", "connections {\n}\n}\n", "swanctl.conf line 3: this brace closes nothing"),
         ("swanctl.conf", "connections {\n include swanctl.conf\n}\n", "files include each other too deeply"),
         ("swanctl.conf", "connections {\n}\n", "there is no connection in it that could be taken over"),
