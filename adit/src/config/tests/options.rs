@@ -14,7 +14,7 @@ impl Workplace {
     fn options(&self, line: &str) -> crate::arguments::Forward {
         let line = format!("adit forward {line} -L 1:h:2").replace('@', &self.path(""));
         let Command::Forward(forward) = Arguments::try_parse_from(line.split(' ')).unwrap().command else {
-            panic!("another command");
+            panic!("another command")
         };
         *forward
     }
