@@ -427,7 +427,8 @@ fn a_check_says_everything_and_ends_with_two_or_nothing() {
     let place = Workplace::new();
     let file = place.0.join("office.toml");
     fs::write(place.0.join("psk.txt"), "shared\n").unwrap();
-    let good = "[connection.a]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\nremote_id = \"a\"\npsk = { file = \"psk.txt\" }\n";
+    let good =
+        "[connection.a]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\nremote_id = \"a\"\npsk = { file = \"psk.txt\" }\n";
     fs::write(&file, format!("{good}usr = 1\nmtu = 1\nca = [\"nofile.pem\"]\n")).unwrap();
     let check = |arguments: &[&str]| adit(&["check"]).arg(&file).args(arguments).output().unwrap();
     let output = check(&[]);

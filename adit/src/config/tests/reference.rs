@@ -39,7 +39,13 @@ fn inside(path: &str, kind: Kind, found: &mut BTreeMap<String, String>) {
     match kind {
         Kind::Table(keys) | Kind::Tables(keys) | Kind::Named(keys) => collect(&format!("{path}."), keys, found),
         Kind::Either(kinds) => kinds.iter().for_each(|kind| inside(path, *kind, found)),
-        Kind::Text | Kind::Texts | Kind::Choice(_) | Kind::Choices(_) | Kind::Flag | Kind::Number(..) | Kind::Secret => {}
+        Kind::Text
+        | Kind::Texts
+        | Kind::Choice(_)
+        | Kind::Choices(_)
+        | Kind::Flag
+        | Kind::Number(..)
+        | Kind::Secret => {}
     }
 }
 
@@ -102,10 +108,7 @@ fn the_example_has_every_key_and_can_be_used() {
     // Keys of gateways are those of the connection.
     let seen: Vec<_> = seen.into_iter().flat_map(|path| [path.replace(".gateway.", "."), path]).collect();
     let missing: Vec<_> = every_key().into_keys().filter(|path| !seen.contains(path)).collect();
-    let repeated: Vec<_> = missing
-        .iter()
-        .filter(|path| !path.starts_with("connection.NAME.gateway.probe."))
-        .collect();
+    let repeated: Vec<_> = missing.iter().filter(|path| !path.starts_with("connection.NAME.gateway.probe.")).collect();
     assert!(repeated.is_empty(), "not in examples/adit.toml: {repeated:#?}");
 
     let place = Workplace::new();
@@ -114,7 +117,10 @@ fn the_example_has_every_key_and_can_be_used() {
     place.file("b.ovpn", format!("client\ndev tun\nremote vpn.example 1194\nauth-user-pass\n<ca>\n{ca}</ca>\n"));
     let mut usable = text.replace("[connection.branch]", "[connection.branch]\nautostart = false");
     // A PKCS#12 file takes other tools to make; that one is read is shown where there are such tools.
-    usable = usable.replace("pkcs12 = \"client.p12\"\npassphrase = { file = \"password.txt\" }", "certificate = \"both.pem\"\nauth = \"certificate\"");
+    usable = usable.replace(
+        "pkcs12 = \"client.p12\"\npassphrase = { file = \"password.txt\" }",
+        "certificate = \"both.pem\"\nauth = \"certificate\"",
+    );
     assert_ne!(usable, text);
     let plan = place.plan(&usable);
     assert_eq!(plan.connections.len(), table["connection"].as_table().unwrap().len());
@@ -130,6 +136,10 @@ fn paths(path: &str, value: &toml::Value, seen: &mut Vec<String>) {
             }
         }
         toml::Value::Array(values) => values.iter().for_each(|value| paths(path, value, seen)),
-        _ => {}
+        toml::Value::String(_)
+        | toml::Value::Integer(_)
+        | toml::Value::Float(_)
+        | toml::Value::Boolean(_)
+        | toml::Value::Datetime(_) => {}
     }
 }
