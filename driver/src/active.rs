@@ -22,6 +22,7 @@ use crate::{
     shared::{Shared, State},
     sink::{Sealed, SealingSink},
     timer::Timer,
+    tun::Port,
 };
 
 /// What every tunnel of a client needs.
@@ -35,7 +36,8 @@ pub(crate) struct Env {
 
 impl Env {
     pub(crate) fn new(shared: Arc<Shared>, prompter: Arc<dyn Prompter>) -> Self {
-        Self { shared, prompter, source: Arc::new(outer::source_address) }
+        let mark = shared.options.mark;
+        Self { shared, prompter, source: Arc::new(move |remote| outer::source_address(remote, mark)) }
     }
 
     /// What notices a change of our address.
@@ -60,6 +62,8 @@ struct Core<T: Tunnel> {
     plane: Plane<T::Sealer, T::Opener>,
     sender: Sender,
     path: Path,
+    /// Whether the packets of the device are sealed before those of the stack, this time.
+    device_first: bool,
     roaming: Option<Roaming>,
     network: Option<Arc<NetworkConfig>>,
     up_since: Option<Instant>,
@@ -122,6 +126,7 @@ impl<T: Tunnel> Active<T> {
             plane: Plane::new(),
             sender,
             path,
+            device_first: false,
             roaming,
             network: None,
             up_since: None,
@@ -229,7 +234,14 @@ impl<T: Tunnel> Active<T> {
         let handled = filled.and_then(|()| {
             let mut held = Held::new(&env.shared.inside);
             let core = &mut self.core;
-            self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut held, env, source, datagram))
+            let handled =
+                self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut held, env, source, datagram));
+            let Inner { device, stats, .. } = held.inner();
+            if let Some(device) = device {
+                device.flush();
+                stats.dropped_device += device.take_dropped();
+            }
+            handled
         });
         self.core.stream_error = handled.err();
         true
@@ -266,7 +278,7 @@ impl<T: Tunnel> Core<T> {
                 match opened.content {
                     plane::Inner::Packet(packet) => {
                         inner.stats.opened_packets += 1;
-                        inner.stack.handle_packet(now, packet);
+                        inner.handle_packet(now, packet);
                     }
                     plane::Inner::Message(bytes) => {
                         self.tunnel.handle_message(now, bytes);
@@ -315,6 +327,9 @@ impl<T: Tunnel> Core<T> {
     fn on_up(&mut self, now: Instant, inner: &mut Inner, env: &Env, network: NetworkConfig) {
         let network = Arc::new(network);
         inner.stack.reconfigure(now, env.shared.options.stack(&network));
+        if let Some(device) = &mut inner.device {
+            device.set_tcp_mtu(network.tcp_mtu);
+        }
         let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
         let address = addresses.join(",");
         if self.up_since.is_none() {
@@ -324,6 +339,7 @@ impl<T: Tunnel> Core<T> {
         } else if self.network.as_ref() != Some(&network) {
             tracing::info!(address, mtu = network.mtu, "the network behind the gateway changed");
         }
+        inner.gateway = Some(self.path.remote);
         self.network = Some(Arc::clone(&network));
         env.shared.state.send_replace(State::Up(Arc::clone(&network)));
         env.shared.publish(ClientEvent::Up(network));
@@ -466,7 +482,7 @@ impl<T: Tunnel> Core<T> {
             inner.stack.handle_timeout(now);
         }
         let stalled = blocked || self.plane.sealers.is_empty();
-        let full = !stalled && self.fill(now, &mut inner);
+        let full = !stalled && self.fill(cx, now, &mut inner, env);
         let deadline = inner.stack.poll_timeout();
         let wakers = inner.take_events();
         // Whoever asked to close before the waker was there could not wake us: the next turn sees to it.
@@ -501,17 +517,38 @@ impl<T: Tunnel> Core<T> {
         }
     }
 
-    /// Seals packets of the stack until there are no more, or the batch is full: then true.
-    fn fill(&mut self, now: Instant, inner: &mut Inner) -> bool {
+    /// Seals packets of the stack and the device until there are no more, or the batch is full: then true.
+    fn fill(&mut self, cx: &mut Context<'_>, now: Instant, inner: &mut Inner, env: &Env) -> bool {
         let mtu = self.network.as_ref().map_or(0, |network| network.mtu);
-        let Inner { stack, stats, .. } = inner;
+        let Inner { stack, stats, device, .. } = inner;
         let mut sealed = Sealed::default();
         let mut sink = SealingSink::new(&mut self.plane.sealers, self.sender.batch(), mtu, &mut sealed);
-        stack.poll_packets(now, &mut sink);
+        // Neither keeps the other waiting for longer than one batch.
+        self.device_first = !self.device_first;
+        let mut lost = None;
+        if !self.device_first {
+            stack.poll_packets(now, &mut sink);
+        }
+        if let Some(device) = device {
+            lost = device.poll_packets(cx, &mut sink).err();
+        }
+        if self.device_first {
+            stack.poll_packets(now, &mut sink);
+        }
         let full = sink.is_full();
         stats.add(sealed);
+        if let Some(error) = lost {
+            lose_device(device, env, &error);
+        }
         full
     }
+}
+
+/// Somebody has removed it: the tunnel itself is as good as before.
+fn lose_device(device: &mut Option<Port>, env: &Env, error: &io::Error) {
+    let Some(lost) = device.take() else { return };
+    tracing::warn!(device = lost.name(), "the TUN device is gone: {error}");
+    env.shared.publish(ClientEvent::DeviceLost);
 }
 
 /// How many of the open connections are reset now, if the last is to be in this time.

@@ -5,11 +5,12 @@ use std::{
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     task::Waker,
+    time::Instant,
 };
 
 use adit_netstack::{CloseReason, ConnectionId, Stack, StackEvent, UdpId};
 
-use crate::{error::Failure, shared::Stats};
+use crate::{error::Failure, shared::Stats, tun::Port};
 
 /// Shared by the task of a tunnel and the handles of its connections and sockets.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub(crate) struct Inner {
     /// What began at the other end, and is to be taken in.
     pub(crate) arrivals: Vec<Arrival>,
     pub(crate) stats: Stats,
+    /// The address of the gateway that the tunnel came up with.
+    pub(crate) gateway: Option<SocketAddr>,
+    /// What is not the stack's goes to the kernel.
+    pub(crate) device: Option<Port>,
     /// The tunnel ended for good.
     pub(crate) ended: Option<Failure>,
     driver: Option<Waker>,
@@ -69,6 +74,8 @@ impl Inside {
             sockets: HashMap::new(),
             arrivals: Vec::new(),
             stats: Stats::default(),
+            gateway: None,
+            device: None,
             ended: None,
             driver: None,
         };
@@ -119,6 +126,14 @@ impl Inner {
     pub(crate) fn wake_driver(&mut self) {
         if let Some(waker) = self.driver.take() {
             waker.wake();
+        }
+    }
+
+    /// A packet out of the tunnel: to the stack what is its own, all else to the device, if there is one.
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        match &mut self.device {
+            Some(device) if !self.stack.owns(now, packet) => device.deliver(packet),
+            _ => self.stack.handle_packet(now, packet),
         }
     }
 

@@ -46,7 +46,7 @@ pub struct Stats {
     pub received_datagrams: u64,
     /// Their bytes.
     pub received_bytes: u64,
-    /// Packets opened and given to the stack.
+    /// Packets opened and given to the stack, or to the device.
     pub opened_packets: u64,
     /// Packets sealed and sent.
     pub sealed_packets: u64,
@@ -60,6 +60,8 @@ pub struct Stats {
     pub dropped_refused: u64,
     /// Packets dropped because no key took them.
     pub dropped_unsealed: u64,
+    /// Packets for the device that the kernel took not.
+    pub dropped_device: u64,
     /// How often the tunnel came up.
     pub times_up: u64,
     /// TCP connections open now.

@@ -134,6 +134,7 @@ mod incoming;
 mod ingress;
 mod live;
 mod outbox;
+mod owned;
 mod packet;
 mod random;
 mod reassembly;

@@ -77,6 +77,7 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
     if local.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    super::set_mark(&socket2::SockRef::from(&socket), options.mark)?;
     // The system caps both at its own maximum; a smaller buffer only costs speed.
     let receive = options.receive_buffer.unwrap_or(DEFAULT_BUFFER);
     let send = options.send_buffer.unwrap_or(DEFAULT_BUFFER);
