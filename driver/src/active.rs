@@ -10,9 +10,12 @@ use std::{
 
 use adit_tunnel::{Class, CloseKind, Closed, Event, FlowId, NetworkConfig, Path, Retry, Sealer, Tunnel};
 
+use tokio::sync::Semaphore;
+
 use crate::{
     client::ClientEvent,
     error::StreamEnded,
+    handshakes::Handshakes,
     inside::{Held, Inner},
     options::{Prompter, after},
     outer::{self, Receiver, Sender},
@@ -32,12 +35,20 @@ pub(crate) struct Env {
     pub(crate) prompter: Arc<dyn Prompter>,
     /// Asked for our address towards a gateway.
     pub(crate) source: SourceAddress,
+    pub(crate) handshakes: Handshakes,
 }
 
 impl Env {
     pub(crate) fn new(shared: Arc<Shared>, prompter: Arc<dyn Prompter>) -> Self {
         let mark = shared.options.mark;
-        Self { shared, prompter, source: Arc::new(move |remote| outer::source_address(remote, mark)) }
+        let source: SourceAddress = Arc::new(move |remote| outer::source_address(remote, mark));
+        Self { shared, prompter, source, handshakes: Handshakes::default() }
+    }
+
+    /// With a cap on simultaneous handshakes.
+    pub(crate) fn with_handshakes(mut self, cap: Option<Arc<Semaphore>>) -> Self {
+        self.handshakes = Handshakes::new(cap);
+        self
     }
 
     /// What notices a change of our address.
@@ -66,6 +77,8 @@ struct Core<T: Tunnel> {
     device_first: bool,
     roaming: Option<Roaming>,
     network: Option<Arc<NetworkConfig>>,
+    /// When its first datagram was made.
+    since: Instant,
     up_since: Option<Instant>,
     started: bool,
     /// The gateway said something that matters, or wants a person to be asked: no other address needs to be tried.
@@ -129,6 +142,7 @@ impl<T: Tunnel> Active<T> {
             device_first: false,
             roaming,
             network: None,
+            since: now(),
             up_since: None,
             started: false,
             answered: false,
@@ -301,18 +315,25 @@ impl<T: Tunnel> Core<T> {
     /// What must follow every input of the tunnel. Returns how many events and datagrams it led to.
     fn drain(&mut self, now: Instant, inner: &mut Inner, env: &Env) -> usize {
         let mut count = 0;
+        let mut changed = false;
         while let Some(event) = self.tunnel.poll_event() {
             count += 1;
             match event {
-                Event::Up(network) => self.on_up(now, inner, env, network),
-                Event::Keys(change) => self.plane.apply(change),
+                Event::Up(network) => {
+                    changed = true;
+                    self.on_up(now, inner, env, network);
+                }
+                Event::Keys(change) => {
+                    changed = true;
+                    self.plane.apply(change);
+                }
                 Event::Inject { flow, packet } => self.inject(inner, flow, &packet),
                 Event::Prompt(prompt) => {
                     self.answered |= is_challenge(&prompt);
                     self.prompts.raise(prompt);
                 }
                 Event::Path(path) => {
-                    self.on_path(path);
+                    self.on_path(path, env);
                 }
                 Event::Closed(closed) => self.closed = Some(closed),
             }
@@ -320,6 +341,9 @@ impl<T: Tunnel> Core<T> {
         while let Some(transmit) = self.tunnel.poll_transmit() {
             self.sender.control(transmit);
             count += 1;
+        }
+        if changed && self.up_since.is_some() {
+            env.shared.note_details(self.tunnel.details());
         }
         count
     }
@@ -335,17 +359,21 @@ impl<T: Tunnel> Core<T> {
         if self.up_since.is_none() {
             self.up_since = Some(now);
             inner.stats.times_up += 1;
+            env.handshakes.release();
+            let mut live = env.shared.live();
+            live.handshake = Some(now.saturating_duration_since(self.since));
+            live.remote = Some(self.path.remote);
+            drop(live);
             tracing::info!(gateway = %self.path.remote, address, mtu = network.mtu, "tunnel up");
         } else if self.network.as_ref() != Some(&network) {
             tracing::info!(address, mtu = network.mtu, "the network behind the gateway changed");
         }
-        inner.gateway = Some(self.path.remote);
         self.network = Some(Arc::clone(&network));
         env.shared.state.send_replace(State::Up(Arc::clone(&network)));
         env.shared.publish(ClientEvent::Up(network));
     }
 
-    fn on_path(&mut self, path: Path) {
+    fn on_path(&mut self, path: Path, env: &Env) {
         let (old, new) = (self.path.remote, path.remote);
         // Perhaps only to try it: nothing has to have come from there yet.
         if old.ip() != new.ip() {
@@ -354,6 +382,9 @@ impl<T: Tunnel> Core<T> {
             tracing::debug!("sending to {new} from now on");
         }
         self.path = path;
+        if self.up_since.is_some() {
+            env.shared.live().remote = Some(path.remote);
+        }
     }
 
     /// Tells the tunnel when the system would now send from another address.
@@ -378,12 +409,16 @@ impl<T: Tunnel> Core<T> {
         let batch = self.sender.batch();
         let mut sealed = Sealed::default();
         sealed.note(batch.seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range)));
-        inner.stats.add(sealed);
+        inner.stats.note(sealed);
     }
 
     fn answer_prompts(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) {
         if self.closed.is_some() {
             self.prompts.withdraw();
+        }
+        if self.prompts.is_asking() {
+            // People take their time.
+            env.handshakes.release();
         }
         while let Some(answer) = self.prompts.poll(cx, env) {
             self.tunnel.handle_answer(now, answer);
@@ -397,6 +432,9 @@ impl<T: Tunnel> Core<T> {
             self.begin_close(now, env);
         }
         self.go_on_closing(cx, now, env);
+        if let Some(why) = env.shared.take_lost() {
+            self.lose(now, env, &why);
+        }
         self.look_around(now, env);
         let due = self.tunnel.poll_timeout().is_some_and(|deadline| deadline <= now);
         if due {
@@ -406,6 +444,17 @@ impl<T: Tunnel> Core<T> {
         if due || !std::mem::replace(&mut self.started, true) {
             self.drain(now, &mut env.shared.lock(), env);
         }
+    }
+
+    /// Gives up a tunnel that does not carry, whatever the gateway says: a farewell, in case it hears it.
+    fn lose(&mut self, now: Instant, env: &Env, why: &str) {
+        if self.closed.is_some() || self.closing.is_some() {
+            return;
+        }
+        self.tunnel.close(now);
+        self.drain(now, &mut env.shared.lock(), env);
+        self.closed =
+            Some(Closed { kind: CloseKind::TimedOut, source: why.into(), retry: Retry::After(Duration::ZERO) });
     }
 
     /// First every connection inside is reset, so that no host behind the tunnel keeps one half open; then the tunnel says
@@ -536,7 +585,7 @@ impl<T: Tunnel> Core<T> {
             stack.poll_packets(now, &mut sink);
         }
         let full = sink.is_full();
-        stats.add(sealed);
+        stats.note(sealed);
         if let Some(error) = lost {
             lose_device(device, env, &error);
         }

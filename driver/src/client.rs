@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use adit_tunnel::{NetworkConfig, Prompt, Random};
-use tokio::sync::broadcast;
+use adit_tunnel::{NetworkConfig, Prompt, Random, TunnelDetails};
+use tokio::sync::{Semaphore, broadcast};
 use tracing::Instrument;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     options::{NoPrompts, Options, Prompter},
     protocol::Protocol,
     random::OsRandom,
-    shared::{Shared, State, Stats},
+    shared::{Live, Shared, State, Stats},
     supervisor, tunnel_dns,
     udp_socket::UdpSocket,
 };
@@ -28,13 +28,14 @@ pub struct Builder<P> {
     protocol: P,
     options: Options,
     prompter: Arc<dyn Prompter>,
+    handshakes: Option<Arc<Semaphore>>,
 }
 
 impl<P: Protocol> Builder<P> {
     /// With default options, and nobody to answer prompts.
     #[must_use]
     pub fn new(protocol: P) -> Self {
-        Self { protocol, options: Options::default(), prompter: Arc::new(NoPrompts) }
+        Self { protocol, options: Options::default(), prompter: Arc::new(NoPrompts), handshakes: None }
     }
 
     /// Replaces the options.
@@ -46,8 +47,20 @@ impl<P: Protocol> Builder<P> {
 
     /// Who answers the gateway's questions.
     #[must_use]
-    pub fn prompter(mut self, prompter: impl Prompter) -> Self {
-        self.prompter = Arc::new(prompter);
+    pub fn prompter(self, prompter: impl Prompter) -> Self {
+        self.shared_prompter(Arc::new(prompter))
+    }
+
+    pub(crate) fn shared_prompter(mut self, prompter: Arc<dyn Prompter>) -> Self {
+        self.prompter = prompter;
+        self
+    }
+
+    /// A cap on simultaneous handshakes, over all clients that share it. Held from the first packet until the tunnel is up or has
+    /// failed, but not while a person is asked.
+    #[must_use]
+    pub fn handshakes(mut self, handshakes: Option<Arc<Semaphore>>) -> Self {
+        self.handshakes = handshakes;
         self
     }
 
@@ -57,11 +70,17 @@ impl<P: Protocol> Builder<P> {
     /// Outside of a tokio runtime.
     #[must_use = "dropping the client closes the tunnel"]
     pub fn start(self) -> Client {
+        self.start_observed().0
+    }
+
+    /// With all events from the first on.
+    pub(crate) fn start_observed(self) -> (Client, Events) {
         let shared = Arc::new(Shared::new(self.options, OsRandom.next_u64()));
-        let env = Env::new(Arc::clone(&shared), self.prompter);
+        let events = Events { receiver: shared.events.subscribe() };
+        let env = Env::new(Arc::clone(&shared), self.prompter).with_handshakes(self.handshakes);
         // Whoever starts it says in a span which tunnel speaks.
         tokio::spawn(supervisor::run(self.protocol, env).in_current_span());
-        Client { handle: Arc::new(Handle { shared }) }
+        (Client { handle: Arc::new(Handle { shared }) }, events)
     }
 
     /// Connects, and waits until the tunnel is up.
@@ -171,6 +190,16 @@ impl Client {
         tunnel_dns::lookup(self.shared(), &network, host).await
     }
 
+    /// Sends an ICMP echo request to a host behind the gateway: how long the answer took.
+    ///
+    /// # Errors
+    /// As [`Self::dial`]; `TimedOut` without an answer in time.
+    pub async fn ping(&self, address: IpAddr, payload: &[u8], timeout: Duration) -> io::Result<Duration> {
+        let _ = (address, payload, timeout);
+        self.wait().await?;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Changes of state from now on.
     #[must_use]
     pub fn events(&self) -> Events {
@@ -196,12 +225,6 @@ impl Client {
         self.closed().await;
     }
 
-    /// The address of the gateway that the tunnel came up with the last time; `None` before that.
-    #[must_use]
-    pub fn gateway(&self) -> Option<SocketAddr> {
-        self.shared().lock().gateway
-    }
-
     /// Puts a TUN device beside the connections and sockets of this client: what the kernel sends through it goes through the
     /// tunnel, and what comes out of the tunnel and belongs to none of them goes to the kernel. It stays while the tunnel
     /// reconnects, and is removed with the client. Addresses and routes are not the client's business.
@@ -223,7 +246,29 @@ impl Client {
         Ok(())
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    /// The gateway's address in use, while the tunnel is up.
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.live().remote
+    }
+
+    /// What was negotiated, while the tunnel is up.
+    #[must_use]
+    pub fn details(&self) -> Option<TunnelDetails> {
+        self.live().details
+    }
+
+    /// From the first packet until the tunnel was up, of the latest one that was.
+    #[must_use]
+    pub fn handshake(&self) -> Option<Duration> {
+        self.live().handshake
+    }
+
+    pub(crate) fn live(&self) -> Live {
+        self.shared().live().clone()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
 

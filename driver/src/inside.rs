@@ -27,8 +27,6 @@ pub(crate) struct Inner {
     /// What began at the other end, and is to be taken in.
     pub(crate) arrivals: Vec<Arrival>,
     pub(crate) stats: Stats,
-    /// The address of the gateway that the tunnel came up with.
-    pub(crate) gateway: Option<SocketAddr>,
     /// What is not the stack's goes to the kernel.
     pub(crate) device: Option<Port>,
     /// The tunnel ended for good.
@@ -74,7 +72,6 @@ impl Inside {
             sockets: HashMap::new(),
             arrivals: Vec::new(),
             stats: Stats::default(),
-            gateway: None,
             device: None,
             ended: None,
             driver: None,

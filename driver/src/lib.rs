@@ -44,7 +44,9 @@ mod carry;
 mod client;
 mod connection;
 mod error;
+mod handshakes;
 mod inside;
+mod listening;
 mod options;
 mod outer;
 mod plane;
@@ -62,10 +64,12 @@ mod timer;
 mod tun;
 mod tunnel_dns;
 mod udp_socket;
+mod way;
 
 pub mod gateway;
 pub mod ikev2;
 pub mod openvpn;
+pub mod redundancy;
 #[cfg(target_os = "linux")]
 pub mod system;
 
@@ -77,11 +81,13 @@ extern crate self as adit_driver;
 mod tests;
 
 pub use adit_tunnel::Family;
+pub use adit_tunnel::{Rekeys, TunnelDetails};
 pub use any::{Any, AnyOpener, AnySealer, AnyTunnel, connect};
 pub use carry::carry;
 pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind, Stage};
+pub use listening::{Listener, UdpListener};
 pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
@@ -89,3 +95,4 @@ pub use shared::Stats;
 #[cfg(target_os = "linux")]
 pub use tun::Device;
 pub use udp_socket::UdpSocket;
+pub use way::Way;

@@ -1,12 +1,14 @@
 //! What the handles and the task of a client share.
 
 use std::{
-    sync::{Arc, MutexGuard},
-    time::Instant,
+    net::SocketAddr,
+    ops::Add,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use adit_netstack::Stack;
-use adit_tunnel::NetworkConfig;
+use adit_tunnel::{NetworkConfig, Rekeys, TunnelDetails};
 use tokio::sync::{broadcast, watch};
 
 use crate::{
@@ -25,6 +27,22 @@ pub(crate) struct Shared {
     pub(crate) state: watch::Sender<State>,
     pub(crate) events: broadcast::Sender<ClientEvent>,
     pub(crate) close: watch::Sender<bool>,
+    live: Mutex<Live>,
+    /// Why the tunnel is to be given up, from outside of it.
+    lost: Mutex<Option<Arc<str>>>,
+}
+
+/// What is to be seen of the tunnel of now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Live {
+    /// Where it goes, while it is up.
+    pub(crate) remote: Option<SocketAddr>,
+    /// What was negotiated, while it is up.
+    pub(crate) details: Option<TunnelDetails>,
+    /// From the first packet until it was up, of the latest one that was.
+    pub(crate) handshake: Option<Duration>,
+    /// Over all tunnels.
+    pub(crate) rekeys: Rekeys,
 }
 
 /// Whether packets can travel.
@@ -71,10 +89,32 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn add(&mut self, sealed: Sealed) {
+    pub(crate) fn note(&mut self, sealed: Sealed) {
         self.sealed_packets += sealed.packets;
         self.sealed_bytes += sealed.bytes;
         self.dropped_unsealed += sealed.dropped;
+    }
+}
+
+impl Add for Stats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            received_datagrams: self.received_datagrams + other.received_datagrams,
+            received_bytes: self.received_bytes + other.received_bytes,
+            opened_packets: self.opened_packets + other.opened_packets,
+            sealed_packets: self.sealed_packets + other.sealed_packets,
+            sealed_bytes: self.sealed_bytes + other.sealed_bytes,
+            dropped_foreign: self.dropped_foreign + other.dropped_foreign,
+            dropped_unknown_key: self.dropped_unknown_key + other.dropped_unknown_key,
+            dropped_refused: self.dropped_refused + other.dropped_refused,
+            dropped_unsealed: self.dropped_unsealed + other.dropped_unsealed,
+            dropped_device: self.dropped_device + other.dropped_device,
+            times_up: self.times_up + other.times_up,
+            connections: self.connections + other.connections,
+            udp_sockets: self.udp_sockets + other.udp_sockets,
+        }
     }
 }
 
@@ -87,7 +127,44 @@ impl Shared {
             state: watch::Sender::new(State::Down),
             events: broadcast::Sender::new(64),
             close: watch::Sender::new(false),
+            live: Mutex::default(),
+            lost: Mutex::default(),
         }
+    }
+
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tunnel is up, or its keys have changed.
+    pub(crate) fn note_details(&self, details: TunnelDetails) {
+        let mut live = self.live();
+        let before = live.details.as_ref().map(|details| details.rekeys).unwrap_or_default();
+        live.rekeys.data += details.rekeys.data.saturating_sub(before.data);
+        live.rekeys.control += details.rekeys.control.saturating_sub(before.control);
+        live.details = Some(details);
+    }
+
+    /// There is no tunnel any more.
+    pub(crate) fn note_down(&self) {
+        let mut live = self.live();
+        live.remote = None;
+        live.details = None;
+        drop(live);
+        self.take_lost();
+    }
+
+    /// The tunnel of now is to be given up, because it does not carry; the next one is tried.
+    pub(crate) fn lose(&self, why: &str) {
+        if matches!(*self.state.borrow(), State::Up(_)) {
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.into());
+            self.lock().wake_driver();
+        }
+    }
+
+    /// Why the tunnel is to be given up, if it is.
+    pub(crate) fn take_lost(&self) -> Option<Arc<str>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {

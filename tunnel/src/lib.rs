@@ -39,6 +39,7 @@
 mod backoff;
 mod closed;
 mod data;
+mod details;
 mod epoch;
 mod listener;
 mod network;
@@ -54,6 +55,7 @@ pub mod wire;
 pub use backoff::Backoff;
 pub use closed::{CloseKind, Closed, Retry};
 pub use data::{Content, FlowId, KeyTag, OpenError, Opened, Opener, SealError, Sealer, Usage};
+pub use details::{Rekeys, TunnelDetails};
 pub use epoch::Epoch;
 pub use listener::{Accept, Answering, Applicant, Listener, Login, PeerId, Routing, Verdict};
 pub use network::{Dns, IpNet, NetworkConfig, Route, RouteVia};

@@ -10,6 +10,7 @@ mod far;
 mod gateways;
 mod life;
 mod paths;
+mod redundancy;
 mod toy;
 mod toy_gateway;
 mod traffic;

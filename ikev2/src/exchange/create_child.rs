@@ -200,8 +200,11 @@ impl Established {
             old.replaced(cx);
             self.want(cx, Wanted::DeleteChild(old_spi));
         }
-        // What the peer made of the same child is redundant; the peer deletes it.
-        for child in self.children.iter_mut().filter(|child| child.waits_for() == Some(old_spi)) {
+        // What the peer made of the same child is redundant; the peer deletes it. Perhaps it has taken over already, for this
+        // answer was so late that the old child was gone, or given up.
+        let redundant =
+            |child: &&mut ChildSa| child.waits_for() == Some(old_spi) || child.is_in_use() && child.spi_in != spi_in;
+        for child in self.children.iter_mut().filter(redundant) {
             child.replaced(cx);
         }
         Ok(())

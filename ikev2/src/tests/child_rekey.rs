@@ -517,6 +517,32 @@ fn collision_responder_incorrect_delete() {
     pair.assert_settled();
 }
 
+/// The same, and its answer to us comes last: what it made has taken over from the old child by then.
+#[test]
+fn collision_responder_incorrect_delete_before_its_answer() {
+    let mut pair = pair();
+    let old = pair.peer.child();
+    let (ours, theirs, request) = crossing(&mut pair, Loser::Peer);
+    pair.peer.nonces.push_back(Loser::Peer.response());
+    pair.peer_hears(&ours);
+    pair.peer_answers();
+    let of_client = pair.peer.child();
+    let late = pair.peer_says();
+    pair.client_hears(&theirs);
+    pair.up();
+    let of_peer = pair.peer.child_rekeyed(request);
+    assert!(pair.peer_deletes(old));
+    pair.assert_traffic_flows();
+    pair.client_hears(&late);
+    let spi = pair.peer.children[of_client].spi_out;
+    let children = &pair.client.established().unwrap().children;
+    let in_use: Vec<_> = children.iter().filter(|child| child.is_in_use()).map(|child| child.spi_in).collect();
+    assert_eq!(in_use, [spi]);
+    pair.assert_traffic_flows();
+    assert!(pair.peer_deletes(of_peer));
+    pair.assert_settled();
+}
+
 /// The peer closes the child that we are rekeying.
 #[test]
 fn collision_delete() {

@@ -285,6 +285,47 @@ fn answer_is_late(table: &mut Table) {
     table.carry(A);
 }
 
+/// Both answers are under way while both ends sleep: so long that each goes on with what the other made, before it hears who has won.
+///
+/// ```text
+///  A rekey ----\ /---- rekey    B
+///               X
+///    <---------/ \--------->
+///    answer ---\ /---- answer
+///               X
+///    (an hour) / \
+///    rekey, again ---x
+///            x--- rekey, again
+///    <---------/ \--------->
+///    delete ---\ /---- delete   of the old one by the winner, of its own by the loser
+///               X
+///    <---------/ \--------->
+/// ```
+#[test]
+fn collision_delayed_responses_suspended() {
+    for (mut table, loser) in crossings() {
+        both_ask(&mut table);
+        table.arrives("rekey of A");
+        table.keep("answer of B", B);
+        table.arrives("rekey of B");
+        table.keep("answer of A", A);
+        table.world.suspend(secs(3600));
+        table.packets_travel();
+        table.says_last(A);
+        table.says_last(B);
+        let taken_over = [A, B].map(|part| table.child(part));
+        assert_eq!((table.children(A), table.children(B)), (2, 2));
+        table.arrives("answer of A");
+        table.arrives("answer of B");
+        let new = [A, B].map(|part| table.child(part));
+        let winner = loser.other() as usize;
+        assert!(new[winner] != taken_over[winner] && new[loser as usize] == taken_over[loser as usize]);
+        table.assert_child_is_of(loser.other());
+        // What each sealed for the other before it heard.
+        table.settle_after_losses();
+    }
+}
+
 /// The same, and B's deletion is late, too.
 ///
 /// ```text
