@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::{config::Method, spec::ForwardSpec};
+use crate::{
+    config::Method,
+    spec::ForwardSpec,
+    up::{Down, UP, UP_EXAMPLES, Up},
+};
 
 /// Options of every command: those of `adit forward` stand before them in its help, not among them.
 const LOG: &str = "Log options";
@@ -36,6 +40,13 @@ pub(crate) enum Command {
     /// Forwards local ports to hosts behind the gateway
     #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
     Forward(Box<Forward>),
+
+    /// Puts the machine behind the gateway: a TUN device with its addresses, routes and DNS servers (Linux, as root)
+    #[command(long_about = UP, after_help = format!("{UP_EXAMPLES}\n{EXIT_CODES}"))]
+    Up(Box<Up>),
+
+    /// Undoes what an `adit up` has left behind that was killed
+    Down(Down),
 
     /// Answers as a VPN gateway: for labs, tests and small sites
     #[command(long_about = SERVE, after_help = format!("{SERVE_EXAMPLES}\n{SERVE_EXIT_CODES}"))]

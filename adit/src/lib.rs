@@ -22,6 +22,7 @@ mod serve;
 mod signals;
 mod spec;
 mod terminal;
+mod up;
 
 pub use config::Configuration;
 pub use error::{Error, Exit};

@@ -1,6 +1,6 @@
 //! From the command line to the exit code; and what `adit forward` does in between.
 
-use std::{ffi::OsString, future::Future, io::Write};
+use std::{ffi::OsString, future::Future, io::Write, time::Duration};
 
 use adit_driver::{Any, Builder, Client, Failure};
 use clap::Parser;
@@ -16,6 +16,7 @@ use crate::{
     serve,
     signals::Signals,
     terminal::Terminal,
+    up::{self, Up},
 };
 
 /// Runs the program with these arguments, the first of which is its name. `adjust` may change the configuration before it is
@@ -36,6 +37,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     let log_format = arguments.log_format;
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
+        Command::Up(arguments) => up(arguments, adjust),
+        Command::Down(arguments) => up::down(arguments),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
     };
@@ -48,6 +51,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     }
 }
 
+/// How long threads may take to end that have nothing to do any more.
+const LAST_THREADS: Duration = Duration::from_millis(200);
+
 /// One thread: one tunnel is one task, and waking another core for each packet costs more than its encryption.
 fn on_one_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -55,8 +61,8 @@ fn on_one_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<E
         .build()
         .map_err(|error| Error::new(Exit::Other, format!("no runtime: {error}")))?;
     let result = runtime.block_on(command);
-    // Neither a name server that does not answer nor an open question may hold up the end.
-    runtime.shutdown_background();
+    // Neither a name server that does not answer nor an open question may hold up the end for long.
+    runtime.shutdown_timeout(LAST_THREADS);
     result
 }
 
@@ -91,6 +97,26 @@ async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Configuration)) -
     };
     // Whoever is connected gets a reset with the end of the process; those waiting for a tunnel, too.
     Err(failure.into())
+}
+
+/// Reads the configuration to its end before the rest begins: who gives up rights has to be alone.
+fn up(arguments: &Up, adjust: impl FnOnce(&mut Configuration)) -> Result<Exit, Error> {
+    let mut config = None;
+    let reading = async {
+        let mut signals = Signals::new()?;
+        tokio::select! {
+            biased;
+            exit = signals.next() => Ok(exit),
+            read = load(arguments.connection.clone()) => {
+                config = Some(read?);
+                Ok(Exit::Ok)
+            }
+        }
+    };
+    let exit = on_one_thread(reading)?;
+    let Some(mut config) = config else { return Ok(exit) };
+    adjust(&mut config);
+    on_one_thread(up::life(config, &arguments.options(), &arguments.connection.forwards))
 }
 
 /// On a thread of its own: it may ask for secrets.
