@@ -246,7 +246,8 @@ impl<T: Tunnel> Active<T> {
             Poll::Ready(filled) => filled,
         };
         let handled = filled.and_then(|()| {
-            let mut held = Held::new(&env.shared.inside);
+            let inside = env.shared.inside();
+            let mut held = Held::new(&inside);
             let core = &mut self.core;
             let handled =
                 self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut held, env, source, datagram));
@@ -326,6 +327,9 @@ impl<T: Tunnel> Core<T> {
                 Event::Keys(change) => {
                     changed = true;
                     self.plane.apply(change);
+                    if !self.plane.sealers.is_empty() && inner.owner == env.shared.id() {
+                        inner.reach = self.plane.sealers.reach();
+                    }
                 }
                 Event::Inject { flow, packet } => self.inject(inner, flow, &packet),
                 Event::Prompt(prompt) => {
@@ -350,9 +354,11 @@ impl<T: Tunnel> Core<T> {
 
     fn on_up(&mut self, now: Instant, inner: &mut Inner, env: &Env, network: NetworkConfig) {
         let network = Arc::new(network);
-        inner.stack.reconfigure(now, env.shared.options.stack(&network));
-        if let Some(device) = &mut inner.device {
-            device.set_tcp_mtu(network.tcp_mtu);
+        if inner.owner == env.shared.id() {
+            inner.stack.reconfigure(now, env.shared.options.stack(&network));
+            if let Some(device) = &mut inner.device {
+                device.set_tcp_mtu(network.tcp_mtu);
+            }
         }
         let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
         let address = addresses.join(",");
@@ -396,7 +402,7 @@ impl<T: Tunnel> Core<T> {
         tracing::info!("our address towards the gateway is now {address}");
         self.path.local = Some(local);
         self.tunnel.handle_path(now, &self.path);
-        self.drain(now, &mut env.shared.lock(), env);
+        self.drain(now, &mut env.shared.inside().lock(), env);
     }
 
     fn inject(&mut self, inner: &mut Inner, flow: FlowId, packet: &[u8]) {
@@ -422,7 +428,7 @@ impl<T: Tunnel> Core<T> {
         }
         while let Some(answer) = self.prompts.poll(cx, env) {
             self.tunnel.handle_answer(now, answer);
-            self.drain(now, &mut env.shared.lock(), env);
+            self.drain(now, &mut env.shared.inside().lock(), env);
         }
     }
 
@@ -442,7 +448,7 @@ impl<T: Tunnel> Core<T> {
         }
         // A new tunnel has its first datagram ready.
         if due || !std::mem::replace(&mut self.started, true) {
-            self.drain(now, &mut env.shared.lock(), env);
+            self.drain(now, &mut env.shared.inside().lock(), env);
         }
     }
 
@@ -452,7 +458,7 @@ impl<T: Tunnel> Core<T> {
             return;
         }
         self.tunnel.close(now);
-        self.drain(now, &mut env.shared.lock(), env);
+        self.drain(now, &mut env.shared.inside().lock(), env);
         self.closed =
             Some(Closed { kind: CloseKind::TimedOut, source: why.into(), retry: Retry::After(Duration::ZERO) });
     }
@@ -476,7 +482,8 @@ impl<T: Tunnel> Core<T> {
             return;
         }
         let more = {
-            let mut inner = env.shared.lock();
+            let inside = env.shared.inside();
+            let mut inner = inside.lock();
             let open: Vec<_> =
                 inner.connections.iter().filter(|(_, c)| c.closed.is_none()).map(|(id, _)| *id).collect();
             let count = if audible { resets_at_once(open.len(), left) } else { open.len() };
@@ -487,7 +494,7 @@ impl<T: Tunnel> Core<T> {
         if !more {
             self.resets = None;
             self.tunnel.close(now);
-            self.drain(now, &mut env.shared.lock(), env);
+            self.drain(now, &mut env.shared.inside().lock(), env);
         }
     }
 
@@ -525,8 +532,20 @@ impl<T: Tunnel> Core<T> {
     /// deadline is.
     fn transmit(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) -> (bool, Option<Instant>) {
         let blocked = self.flush(cx, now);
-        let mut inner = env.shared.lock();
-        inner.set_driver(cx.waker());
+        let inside = env.shared.inside();
+        let mut inner = inside.lock();
+        if !inner.set_owned_driver(env.shared.id(), cx.waker()) {
+            // It went to another tunnel at this very moment: ours is looked at in the next turn.
+            return (true, None);
+        }
+        if std::mem::take(&mut inner.moved)
+            && let Some(network) = &self.network
+        {
+            inner.stack.reconfigure(now, env.shared.options.stack(network));
+            if let Some(device) = &mut inner.device {
+                device.set_tcp_mtu(network.tcp_mtu);
+            }
+        }
         if inner.stack.poll_timeout().is_some_and(|deadline| deadline <= now) {
             inner.stack.handle_timeout(now);
         }
@@ -534,10 +553,12 @@ impl<T: Tunnel> Core<T> {
         let full = !stalled && self.fill(cx, now, &mut inner, env);
         let deadline = inner.stack.poll_timeout();
         let wakers = inner.take_events();
+        let arrivals = std::mem::take(&mut inner.arrivals);
         // Whoever asked to close before the waker was there could not wake us: the next turn sees to it.
         let close = self.closing.is_none() && *env.shared.close.borrow();
         drop(inner);
         wakers.wake();
+        env.shared.take_in(&inside, arrivals);
         if close {
             return (true, deadline);
         }

@@ -15,7 +15,10 @@ use crate::{
     active::Env,
     connection::Connection,
     error::Failure,
+    inside::Tie,
+    listening::{Listener, UdpListener},
     options::{NoPrompts, Options, Prompter},
+    ping,
     protocol::Protocol,
     random::OsRandom,
     shared::{Live, Shared, State, Stats},
@@ -159,12 +162,16 @@ impl Client {
     ///
     /// # Errors
     /// The kind says what happened: `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `NotConnected` when there is no
-    /// tunnel (any more), `NotFound` for an unknown name.
+    /// tunnel (any more), `NetworkUnreachable` when the gateway did not agree to carry it, `NotFound` for an unknown name.
     pub async fn dial(&self, target: impl Into<Target>) -> io::Result<Connection> {
         let network = self.wait().await?;
+        self.dial_on(target.into(), &network, Tie::Free).await
+    }
+
+    pub(crate) async fn dial_on(&self, target: Target, network: &NetworkConfig, tie: Tie) -> io::Result<Connection> {
         let mut last = None;
-        for address in self.addresses(target.into(), &network).await? {
-            match Connection::open(Arc::clone(&self.shared().inside), address).await {
+        for address in self.addresses(target, network).await? {
+            match Connection::open(self.shared().inside(), address, tie).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = Some(error),
             }
@@ -178,7 +185,11 @@ impl Client {
     /// As [`Self::dial`], or when there are too many.
     pub async fn bind_udp(&self) -> io::Result<UdpSocket> {
         self.wait().await?;
-        UdpSocket::bind(Arc::clone(&self.shared().inside))
+        self.bind_udp_on(Tie::Free)
+    }
+
+    pub(crate) fn bind_udp_on(&self, tie: Tie) -> io::Result<UdpSocket> {
+        UdpSocket::bind(self.shared().inside(), tie)
     }
 
     /// The addresses of a name behind the gateway, asked of the DNS servers the gateway pushed.
@@ -190,14 +201,44 @@ impl Client {
         tunnel_dns::lookup(self.shared(), &network, host).await
     }
 
+    /// Listens on a TCP port of our own addresses inside the tunnel, now and after each reconnect.
+    ///
+    /// # Errors
+    /// `AddrInUse` when somebody listens there already, `NotConnected` when the tunnel has ended, `InvalidInput` for port 0.
+    pub async fn listen(&self, port: u16) -> io::Result<Listener> {
+        let weak = Arc::downgrade(self.shared());
+        let listener = self.shared().own_ports().listen(port, None, move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.own_ports().close_tcp(port);
+                shared.open_own_ports();
+            }
+        })?;
+        self.shared().open_own_ports();
+        Ok(listener)
+    }
+
+    /// Takes datagrams to a UDP port of our own addresses inside the tunnel, now and after each reconnect.
+    ///
+    /// # Errors
+    /// `AddrInUse` when somebody has that port already, `NotConnected` when the tunnel has ended, `InvalidInput` for port 0.
+    pub async fn bind_udp_port(&self, port: u16) -> io::Result<UdpListener> {
+        let weak = Arc::downgrade(self.shared());
+        let listener = self.shared().own_ports().bind(port, None, move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.own_ports().close_udp(port);
+            }
+        })?;
+        self.shared().open_own_ports();
+        Ok(listener)
+    }
+
     /// Sends an ICMP echo request to a host behind the gateway: how long the answer took.
     ///
     /// # Errors
     /// As [`Self::dial`]; `TimedOut` without an answer in time.
     pub async fn ping(&self, address: IpAddr, payload: &[u8], timeout: Duration) -> io::Result<Duration> {
-        let _ = (address, payload, timeout);
         self.wait().await?;
-        Err(io::ErrorKind::Unsupported.into())
+        ping::ping(self.shared().inside(), address, payload, timeout).await
     }
 
     /// Changes of state from now on.
@@ -209,13 +250,13 @@ impl Client {
     /// Numbers since the client was made.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared().lock().stats()
+        self.shared().inside().lock().stats()
     }
 
     /// Numbers of the TCP/IP stack inside the tunnel.
     #[must_use]
     pub fn stack_counters(&self) -> adit_netstack::Counters {
-        *self.shared().lock().stack.counters()
+        *self.shared().inside().lock().stack.counters()
     }
 
     /// Resets the connections inside, says goodbye to the gateway and waits until that is sent, no longer than
@@ -237,7 +278,8 @@ impl Client {
     pub fn attach(&self, device: crate::tun::Device) -> io::Result<()> {
         let mut port = crate::tun::Port::new(device)?;
         let network = self.network();
-        let mut inner = self.shared().lock();
+        let inside = self.shared().inside();
+        let mut inner = inside.lock();
         if let Some(network) = network {
             port.set_tcp_mtu(network.tcp_mtu);
         }

@@ -35,6 +35,10 @@
 //! IPv4 tried with a stagger; a gateway that goes on at another port, and a change of our own address; reconnects over all
 //! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. The answering end is in [`gateway`]. Not supported: TUN devices for clients,
 //! listening behind the tunnel.
+//!
+//! # Features
+//!
+//! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 
 mod active;
@@ -49,11 +53,13 @@ mod inside;
 mod listening;
 mod options;
 mod outer;
+mod ping;
 mod plane;
 mod prompts;
 mod protocol;
 mod race;
 mod random;
+mod reach;
 mod resolve;
 mod retry;
 mod roaming;

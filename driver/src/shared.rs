@@ -3,7 +3,11 @@
 use std::{
     net::SocketAddr,
     ops::Add,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -14,7 +18,8 @@ use tokio::sync::{broadcast, watch};
 use crate::{
     client::ClientEvent,
     error::Failure,
-    inside::{Inner, Inside},
+    inside::{Arrival, Inside},
+    listening::{Ports, TcpPorts},
     options::Options,
     sink::Sealed,
 };
@@ -22,12 +27,18 @@ use crate::{
 /// One per client.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) inside: Arc<Inside>,
+    /// Its own number.
+    id: u64,
+    /// Moves from one client to another when one takes over the connections of the other.
+    inside: Mutex<Arc<Inside>>,
     pub(crate) options: Options,
     pub(crate) state: watch::Sender<State>,
     pub(crate) events: broadcast::Sender<ClientEvent>,
     pub(crate) close: watch::Sender<bool>,
     live: Mutex<Live>,
+    /// The TCP ports open inside.
+    ports: Mutex<TcpPorts>,
+    own_ports: Mutex<Ports>,
     /// Why the tunnel is to be given up, from outside of it.
     lost: Mutex<Option<Arc<str>>>,
 }
@@ -44,6 +55,8 @@ pub(crate) struct Live {
     /// Over all tunnels.
     pub(crate) rekeys: Rekeys,
 }
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Whether packets can travel.
 #[derive(Debug, Clone)]
@@ -121,13 +134,19 @@ impl Add for Stats {
 impl Shared {
     pub(crate) fn new(options: Options, seed: u64) -> Self {
         let stack = Stack::new(options.stack(&NetworkConfig::default()), seed);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let inside = Inside::new(stack);
+        inside.lock().owner = id;
         Self {
-            inside: Arc::new(Inside::new(stack)),
+            id,
+            inside: Mutex::new(Arc::new(inside)),
             options,
             state: watch::Sender::new(State::Down),
             events: broadcast::Sender::new(64),
             close: watch::Sender::new(false),
             live: Mutex::default(),
+            ports: Mutex::default(),
+            own_ports: Mutex::default(),
             lost: Mutex::default(),
         }
     }
@@ -158,7 +177,7 @@ impl Shared {
     pub(crate) fn lose(&self, why: &str) {
         if matches!(*self.state.borrow(), State::Up(_)) {
             *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.into());
-            self.lock().wake_driver();
+            self.inside().lock().wake_driver();
         }
     }
 
@@ -167,8 +186,74 @@ impl Shared {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inside.lock()
+    /// What is inside the tunnel now: to be asked for again in each turn.
+    pub(crate) fn inside(&self) -> Arc<Inside> {
+        Arc::clone(&self.slot())
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Arc<Inside>> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens these TCP ports, and no others.
+    pub(crate) fn open_ports(&self, ports: TcpPorts) {
+        let mut open = self.ports();
+        {
+            // Held, so that nobody trades places meanwhile.
+            let slot = self.slot();
+            let mut inner = slot.lock();
+            open.numbers().into_iter().for_each(|port| inner.stack.unlisten(port));
+            ports.numbers().into_iter().for_each(|port| {
+                inner.stack.listen(port);
+            });
+        }
+        *open = ports;
+    }
+
+    fn ports(&self) -> MutexGuard<'_, TcpPorts> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What began at the other end goes to who listens.
+    pub(crate) fn take_in(&self, inside: &Arc<Inside>, arrivals: Vec<Arrival>) {
+        if !arrivals.is_empty() {
+            self.ports().take_in(inside, arrivals);
+        }
+    }
+
+    /// The ports of a client that is alone.
+    pub(crate) fn own_ports(&self) -> MutexGuard<'_, Ports> {
+        self.own_ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens what is asked of a client that is alone.
+    pub(crate) fn open_own_ports(&self) {
+        let ports = self.own_ports();
+        ports.bind_inside(&[(None, self.inside())]);
+        self.open_ports(ports.tcp_of(None));
+    }
+
+    /// Tells a client from others.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Takes over the connections inside of the other tunnel, and leaves it ours, which are to be none.
+    pub(crate) fn trade_places(&self, other: &Self) {
+        // Always in the same order, so that two who trade cannot wait for each other.
+        let (first, second) = if self.id < other.id { (self, other) } else { (other, self) };
+        if first.id == second.id {
+            return;
+        }
+        let (mut one, mut two) = (first.slot(), second.slot());
+        std::mem::swap(&mut *one, &mut *two);
+        let drivers = {
+            let mut inner = one.lock();
+            inner.trade_places(&mut two.lock())
+        };
+        drop(one);
+        drop(two);
+        drivers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Tells whoever listens.
@@ -179,7 +264,7 @@ impl Shared {
 
     pub(crate) fn request_close(&self) {
         self.close.send_replace(true);
-        self.lock().wake_driver();
+        self.inside().lock().wake_driver();
     }
 
     /// Resolves once the client is to be closed.
@@ -190,7 +275,8 @@ impl Shared {
 
     /// While there is no tunnel: expires what waits for too long.
     pub(crate) fn tick(&self, now: Instant) {
-        let mut inner = self.lock();
+        let inside = self.inside();
+        let mut inner = inside.lock();
         inner.stack.handle_timeout(now);
         let wakers = inner.take_events();
         drop(inner);
@@ -199,9 +285,11 @@ impl Shared {
 
     /// The end, for good.
     pub(crate) fn end(&self, failure: Failure) {
-        if !self.inside.end(&failure) {
+        if !self.inside().end(&failure) {
             return;
         }
+        self.own_ports().end();
+        drop(std::mem::take(&mut *self.ports()));
         self.state.send_replace(State::Closed(failure.clone()));
         self.publish(ClientEvent::Closed(failure));
     }

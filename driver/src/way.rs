@@ -7,11 +7,13 @@ use std::{
     time::Duration,
 };
 
+use adit_netstack::CloseReason;
 use adit_tunnel::NetworkConfig;
 
 use crate::{
     client::{Client, Target},
     connection::Connection,
+    inside::Tie,
     listening::{Listener, UdpListener},
     redundancy::{Choice, Pin, Redundant},
     udp_socket::UdpSocket,
@@ -48,20 +50,36 @@ impl Way {
         Self { kind: Kind::Redundant(Redundancy { redundant, pin: pin.map(Arc::new), wait }) }
     }
 
-    /// Opens a TCP connection to a host behind the gateway.
+    /// Opens a TCP connection to a host behind the gateway. If the tunnel is lost meanwhile, through the one that takes over.
     ///
     /// # Errors
     /// As [`Client::dial`]; `NotConnected` when no tunnel is up, or came up in time.
     pub async fn dial(&self, target: impl Into<Target>) -> io::Result<Connection> {
-        self.client().await?.dial(target).await
+        let target = target.into();
+        let way = match &self.kind {
+            Kind::Client(client) => return client.dial(target).await,
+            Kind::Redundant(way) => way,
+        };
+        let mut losses = 0;
+        loop {
+            let client = way.client().await?;
+            let Some(network) = client.network() else { continue };
+            match client.dial_on(target.clone(), &network, way.tie()).await {
+                Err(error) if is_lost(&error) && losses < MAX_LOSSES => losses += 1,
+                dialled => return dialled,
+            }
+        }
     }
 
-    /// Makes a UDP socket inside the tunnel.
+    /// Makes a UDP socket inside the tunnel. When another tunnel takes over it ends with `NotConnected`, and a new one is to be made.
     ///
     /// # Errors
     /// As [`Client::bind_udp`]; `NotConnected` when no tunnel is up, or came up in time.
     pub async fn bind_udp(&self) -> io::Result<UdpSocket> {
-        self.client().await?.bind_udp().await
+        match &self.kind {
+            Kind::Client(client) => client.bind_udp().await,
+            Kind::Redundant(way) => way.client().await?.bind_udp_on(way.tie()),
+        }
     }
 
     /// The addresses of a name behind the gateway.
@@ -75,19 +93,23 @@ impl Way {
     /// Listens on a TCP port of our own addresses inside the tunnel: of every tunnel there is, and after each reconnect.
     ///
     /// # Errors
-    /// `AddrInUse` when somebody listens there already.
+    /// `AddrInUse` when somebody listens there already, `NotConnected` when the connection has ended, `InvalidInput` for port 0.
     pub async fn listen(&self, port: u16) -> io::Result<Listener> {
-        let _ = port;
-        Err(io::ErrorKind::Unsupported.into())
+        match &self.kind {
+            Kind::Client(client) => client.listen(port).await,
+            Kind::Redundant(way) => way.redundant.core().listen(port, way.pin_name()),
+        }
     }
 
     /// Takes datagrams to a UDP port of our own addresses inside the tunnel: of every tunnel there is, and after each reconnect.
     ///
     /// # Errors
-    /// `AddrInUse` when somebody has that port already.
+    /// As [`Self::listen`].
     pub async fn bind_udp_port(&self, port: u16) -> io::Result<UdpListener> {
-        let _ = port;
-        Err(io::ErrorKind::Unsupported.into())
+        match &self.kind {
+            Kind::Client(client) => client.bind_udp_port(port).await,
+            Kind::Redundant(way) => way.redundant.core().bind_udp_port(port, way.pin_name()),
+        }
     }
 
     /// Sends an ICMP echo request to a host behind the gateway: how long the answer took.
@@ -119,7 +141,23 @@ impl Way {
     }
 }
 
+/// The connection was on its way through a tunnel that is lost.
+fn is_lost(error: &io::Error) -> bool {
+    error.get_ref().and_then(|reason| reason.downcast_ref()) == Some(&CloseReason::TunnelLost)
+}
+
+/// So many tunnels may be lost under one attempt.
+const MAX_LOSSES: u32 = 8;
+
 impl Redundancy {
+    fn pin_name(&self) -> Option<Arc<str>> {
+        self.pin.as_ref().map(|pin| Arc::clone(&pin.name))
+    }
+
+    fn tie(&self) -> Tie {
+        if self.pin.is_some() { Tie::Pinned } else { Tie::Free }
+    }
+
     fn choose(&self) -> Choice {
         let core = self.redundant.core();
         let turn = core.turn.load(Relaxed);

@@ -19,7 +19,7 @@ impl Stack {
     /// Fragments are nobody's of the stack: only the first of them says whose they are.
     #[must_use]
     pub fn owns(&self, now: Instant, packet: &[u8]) -> bool {
-        if self.demux.is_empty() && self.sockets.len() == 0 {
+        if self.demux.is_empty() && self.sockets.len() == 0 && self.listening.is_empty() && self.pings.is_empty() {
             return false;
         }
         let Ok(Parsed::Whole(packet)) = packet::parse(packet) else { return false };
@@ -32,7 +32,8 @@ impl Stack {
         };
         match (packet.protocol, packet.source) {
             (TCP, _) => Segment::parse(packet.payload).is_some_and(|segment| {
-                self.demux.find(&tuple(segment.destination_port, segment.source_port)).is_some()
+                let tuple = tuple(segment.destination_port, segment.source_port);
+                self.demux.find(&tuple).is_some() || self.is_invited(tuple.local, &segment)
             }),
             (UDP, _) => Datagram::parse(packet.payload).is_some_and(|datagram| {
                 self.bound_to(now, &tuple(datagram.destination_port, datagram.source_port)).is_some()
@@ -45,7 +46,8 @@ impl Stack {
                         _ => matches!(self.demux.find(&quoted), Some(Owner::Connection(_))),
                     }
                 }
-                _ => false,
+                Some(Message::Reply(reply)) => self.pings.contains(packet.source, reply),
+                Some(Message::Echo(_) | Message::Other) | None => false,
             },
             _ => false,
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use adit_tunnel::IpNet;
 use clap::Args;
 
-use super::options::{DnsMethod, NAME, STATE_DIR, Scope, TunOptions, User, network};
+use super::options::{DnsWay, Routing, STATE_DIR, TunOptions, network};
 use crate::arguments::Forward;
 
 /// Options of the device: they stand behind those of the connection.
@@ -13,7 +13,7 @@ const DEVICE: &str = "Device options";
 
 /// Options of `adit up`.
 #[derive(Debug, Clone, Args)]
-#[command(mut_arg("forwards", |forwards| forwards.required(false)))]
+#[command(mut_group("way", |way| way.required(false)))]
 pub(crate) struct Up {
     #[command(flatten)]
     pub(crate) connection: Forward,
@@ -25,9 +25,9 @@ pub(crate) struct Up {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = DEVICE)]
 struct Device {
-    /// What the kernel calls the device
-    #[arg(long, value_name = "DEVICE", default_value = NAME)]
-    name: String,
+    /// What the kernel calls the device; the first of adit0, adit1, ... that is free unless given
+    #[arg(long, value_name = "DEVICE")]
+    name: Option<String>,
 
     /// Puts the device into this network namespace (`ip netns add NAME` makes one): programs there have the tunnel, others have
     /// not. The tunnel's own datagrams leave from here
@@ -35,7 +35,7 @@ struct Device {
     netns: Option<String>,
 
     /// Sends this network through the tunnel, in place of those the gateway names; may be repeated
-    #[arg(long = "route", value_name = "CIDR", value_parser = network)]
+    #[arg(long = "route", value_name = "CIDR", value_parser = network, conflicts_with_all = ["full", "split"])]
     routes: Vec<IpNet>,
 
     /// Sends everything through the tunnel, whatever the gateway says
@@ -63,8 +63,8 @@ struct Device {
     mss: Option<u16>,
 
     /// Becomes this user before connecting, and keeps no right but CAP_NET_ADMIN
-    #[arg(long, value_name = "NAME|UID[:GID]")]
-    run_as: Option<User>,
+    #[arg(long, value_name = "USER[:GROUP]")]
+    run_as: Option<String>,
 
     /// Drops what belongs in the tunnel while it is down; after a crash, too, until the next start or `adit down`. With a full
     /// tunnel nothing leaves the machine then but datagrams to the gateway
@@ -80,11 +80,22 @@ struct Device {
     state_dir: PathBuf,
 }
 
+/// Who is told of DNS servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum DnsMethod {
+    /// systemd-resolved, over D-Bus.
+    Resolved,
+    /// The program `resolvconf`.
+    Resolvconf,
+    /// `/etc/resolv.conf`, rewritten.
+    File,
+}
+
 /// Options of `adit down`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Down {
     /// The device of the process that died
-    #[arg(long, value_name = "DEVICE", default_value = NAME)]
+    #[arg(long, value_name = "DEVICE", default_value = "adit0")]
     pub(crate) name: String,
 
     /// Where its journal was kept
@@ -96,22 +107,27 @@ impl Up {
     pub(crate) fn options(&self) -> TunOptions {
         let device = self.device.clone();
         TunOptions {
-            name: device.name,
+            device: device.name,
             netns: device.netns,
-            routes: device.routes,
-            scope: match (device.full, device.split) {
-                (true, _) => Scope::Full,
-                (false, true) => Scope::Split,
-                (false, false) => Scope::Pushed,
+            routing: match (device.full, device.split) {
+                (true, _) => Routing::Full,
+                (false, true) => Routing::Split,
+                (false, false) if device.routes.is_empty() => Routing::Pushed,
+                (false, false) => Routing::Only(device.routes),
             },
-            dns: !device.no_dns,
-            dns_method: device.dns,
+            dns: match device.dns {
+                _ if device.no_dns => DnsWay::Off,
+                None => DnsWay::Auto,
+                Some(DnsMethod::Resolved) => DnsWay::Resolved,
+                Some(DnsMethod::Resolvconf) => DnsWay::Resolvconf,
+                Some(DnsMethod::File) => DnsWay::File,
+            },
             mtu: device.mtu,
             mss: device.mss,
             user: device.run_as,
             fail_closed: device.fail_closed,
             block_ipv6: device.block_ipv6,
-            state_dir: device.state_dir,
+            state_dir: Some(device.state_dir),
         }
     }
 }
@@ -157,32 +173,31 @@ mod tests {
 
     #[test]
     fn without_options_the_gateway_is_followed() {
-        assert_eq!(up("-c x.ovpn").unwrap(), TunOptions::default());
+        let default = TunOptions { state_dir: Some(STATE_DIR.into()), ..TunOptions::default() };
+        assert_eq!(up("-c x.ovpn").unwrap(), default);
     }
 
     #[test]
     fn each_option_has_its_place() {
         let options =
-            up("-c x.ovpn --name vpn1 --netns blue --route 10.0.0.0/8 --route fd00::/8 --full --dns file --mtu 1400 \
-                          --mss 1300 --run-as 65534 --kill-switch --block-ipv6 --state-dir /tmp/x -L 1:h:2")
-            .unwrap();
+            up("-c x.ovpn --name vpn1 --netns blue --route 10.0.0.0/8 --route fd00::/8 --dns file --mtu 1400 \
+                          --mss 1300 --run-as vpn:users --kill-switch --block-ipv6 --state-dir /tmp/x -L 1:h:2");
         let expected = TunOptions {
-            name: "vpn1".into(),
+            device: Some("vpn1".into()),
             netns: Some("blue".into()),
-            routes: vec![network("10.0.0.0/8").unwrap(), network("fd00::/8").unwrap()],
-            scope: Scope::Full,
-            dns: true,
-            dns_method: Some(DnsMethod::File),
+            routing: Routing::Only(vec![network("10.0.0.0/8").unwrap(), network("fd00::/8").unwrap()]),
+            dns: DnsWay::File,
             mtu: Some(1400),
             mss: Some(1300),
-            user: Some(User { uid: 65534, gid: 65534 }),
+            user: Some("vpn:users".into()),
             fail_closed: true,
             block_ipv6: true,
-            state_dir: "/tmp/x".into(),
+            state_dir: Some("/tmp/x".into()),
         };
-        // The user may be in /etc/passwd here, with whatever group.
-        assert_eq!(TunOptions { user: expected.user, ..options }, expected);
-        for wrong in ["--full --split", "--no-dns --dns file", "--route office", "--run-as root"] {
+        assert_eq!(options.unwrap(), expected);
+        assert_eq!(up("-c x.ovpn --full").unwrap().routing, Routing::Full);
+        assert_eq!(up("-c x.ovpn --split --no-dns").unwrap().dns, DnsWay::Off);
+        for wrong in ["--full --split", "--full --route 10.0.0.0/8", "--no-dns --dns file", "--route office"] {
             assert!(up(&format!("-c x.ovpn {wrong}")).is_err(), "{wrong}");
         }
         assert!(up("--full").is_err(), "no connection");

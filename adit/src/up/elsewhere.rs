@@ -4,10 +4,15 @@ use super::{Down, options::TunOptions};
 use crate::{
     config::Configuration,
     error::{Error, Exit},
-    spec::ForwardSpec,
+    plan::ForwardPlan,
 };
 
-pub(crate) async fn life(_: Configuration, options: &TunOptions, _: &[ForwardSpec]) -> Result<Exit, Error> {
+pub(crate) async fn life(
+    _: Configuration,
+    options: &TunOptions,
+    _: &[ForwardPlan],
+    _: std::time::Duration,
+) -> Result<Exit, Error> {
     options.check()?;
     Err(unsupported())
 }

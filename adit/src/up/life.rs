@@ -1,42 +1,50 @@
 //! From making the device to undoing everything.
 
-use std::{io, io::Write, net::IpAddr, sync::Arc};
+use std::{io, io::Write, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use adit_driver::{
     Any, Builder, Client, ClientEvent, Options,
-    system::{self, MARK, Mode, Namespace, System, SystemOptions, Wanted, recover},
+    system::{self, DnsMethod, MARK, Mode, Namespace, System, SystemOptions, Wanted, recover},
 };
 use adit_tunnel::NetworkConfig;
 use tokio::task::JoinSet;
 
 use super::{
     Down,
-    options::{DnsMethod, Scope, TunOptions},
+    options::{DnsWay, NAME, Routing, STATE_DIR, TunOptions, User},
     rights,
 };
 use crate::{
     config::Configuration,
     error::{Error, Exit},
-    forward::{self, Listener},
+    forward::{self, Bound, ForwardCounters, Stop, Stopper},
+    plan::ForwardPlan,
     prompt::Person,
     signals::Signals,
-    spec::ForwardSpec,
 };
 
 /// Before the tunnel says what it takes.
 const FIRST_MTU: u16 = 1400;
+/// Devices that are looked at for a free one.
+const MAX_DEVICES: u32 = 64;
 /// With the number of the device, a table that nobody else has: "ad" in ASCII.
 const TABLES: u32 = 0x6164_0000;
 
 /// Runs the connection with its device until it is ended. The thread it runs on must be the only one, where rights are to be
 /// given up.
-pub(crate) async fn life(config: Configuration, options: &TunOptions, specs: &[ForwardSpec]) -> Result<Exit, Error> {
+pub(crate) async fn life(
+    config: Configuration,
+    options: &TunOptions,
+    plans: &[ForwardPlan],
+    wait: Duration,
+) -> Result<Exit, Error> {
     options.check()?;
+    let user = options.user.as_deref().map(User::find).transpose()?;
     let mut signals = Signals::new()?;
     // All that takes rights, and anything that may be in use, is said before connecting.
-    let listeners = Listener::bind_all(specs)?;
+    let bound = Bound::bind_all(plans)?;
     let (system, device) = open(options)?;
-    if let Some(user) = options.user {
+    if let Some(user) = user {
         if !system.outlives_rights() {
             let error = Error::new(Exit::Usage, "`resolvconf` cannot be run again once root is given up");
             return Err(error.hint("say --dns file or --no-dns, or leave --run-as away"));
@@ -44,19 +52,24 @@ pub(crate) async fn life(config: Configuration, options: &TunOptions, specs: &[F
         rights::give_up(user).map_err(|error| Error::new(Exit::LocalSocket, format!("--run-as: {error}")))?;
     }
     let mark = options.netns.is_none().then_some(MARK);
-    let builder = Builder::new(Any::from(config)).options(Options { mark, ..forward::options() });
+    let builder =
+        Builder::new(Any::from(config)).options(Options { mark, wait_for_tunnel: wait, ..forward::options() });
     let client = builder.prompter(Person::new()).start();
     let device = match options.mss {
         Some(mss) => device.max_segment(mss),
         None => device,
     };
-    client.attach(device).map_err(|error| unusable(options, &error))?;
-    let mut connected = Connected { system, options, client, gateways: Vec::new(), network: None, listeners };
+    let name = device.name().to_owned();
+    client.attach(device).map_err(|error| unusable(&name, options, &error))?;
+    let (stopper, stop) = Stopper::new();
+    let mut connected = Connected { system, options, name, client, gateways: Vec::new(), network: None, bound, stop };
     let ended = connected.run(&mut signals).await;
     // Goodbye first: what fails closed is closed until the end.
     let closed = match ended {
         Ok(exit) => {
             tracing::info!("closing the tunnel");
+            // Nobody is let in any more, who would be cut with the others.
+            stopper.drain();
             tokio::select! {
                 () = connected.client.close() => Ok(exit),
                 again = signals.next() => Ok(again),
@@ -86,12 +99,15 @@ pub(crate) fn down(arguments: &Down) -> Result<Exit, Error> {
 struct Connected<'a> {
     system: System,
     options: &'a TunOptions,
+    /// Of the device.
+    name: String,
     client: Client,
     /// Where the tunnel was spoken to the last time.
     gateways: Vec<IpAddr>,
     network: Option<Arc<NetworkConfig>>,
     /// Until the tunnel is up for the first time.
-    listeners: Vec<Listener>,
+    bound: Vec<Bound>,
+    stop: Stop,
 }
 
 impl Connected<'_> {
@@ -108,7 +124,7 @@ impl Connected<'_> {
                 Some(ClientEvent::Up(network)) => self.on_up(network, &mut forwards)?,
                 Some(ClientEvent::Down { .. }) => self.on_down(),
                 Some(ClientEvent::DeviceLost) => {
-                    let error = Error::new(Exit::Lost, format!("the device {} was taken away", self.options.name));
+                    let error = Error::new(Exit::Lost, format!("the device {} was taken away", self.name));
                     return Err(error.hint("somebody has removed it; start again"));
                 }
                 Some(ClientEvent::Closed(failure)) => return Err(failure.into()),
@@ -118,30 +134,31 @@ impl Connected<'_> {
         }
     }
 
-    fn on_up(&mut self, network: Arc<NetworkConfig>, forwards: &mut JoinSet<()>) -> Result<(), Error> {
+    fn on_up(&mut self, network: Arc<NetworkConfig>, forwards: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
         let first = self.network.is_none();
         self.network = Some(Arc::clone(&network));
         self.gateways = self.client.remote().map(|remote| remote.ip()).into_iter().collect();
         let mtu = self.options.mtu.unwrap_or(network.mtu);
         let done = self.system.bring_up(mtu).and_then(|()| self.apply(true));
         match done {
-            Err(error) if first => return Err(unusable(self.options, &error)),
-            Err(error) => tracing::warn!(device = self.options.name, "{error}"),
-            Ok(()) => tracing::info!(device = self.options.name, mtu, dns = self.system.resolver(), "device up"),
+            Err(error) if first => return Err(unusable(&self.name, self.options, &error)),
+            Err(error) => tracing::warn!(device = self.name, "{error}"),
+            Ok(()) => tracing::info!(device = self.name, mtu, dns = self.system.resolver(), "device up"),
         }
         if !first {
             return Ok(());
         }
         self.announce(&network)?;
-        for listener in self.listeners.drain(..) {
-            forwards.spawn(listener.serve(self.client.clone()));
+        for bound in self.bound.drain(..) {
+            let counters = Arc::new(ForwardCounters::default());
+            forwards.spawn(bound.serve(self.client.clone().into(), counters, self.stop.clone()));
         }
         Ok(())
     }
 
     fn on_down(&mut self) {
         if let Err(error) = self.apply(false) {
-            tracing::warn!(device = self.options.name, "{error}");
+            tracing::warn!(device = self.name, "{error}");
         }
     }
 
@@ -155,11 +172,11 @@ impl Connected<'_> {
     fn announce(&self, network: &NetworkConfig) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
         let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
-        let written = writeln!(stdout, "up {} {}", self.options.name, addresses.join(" "));
-        let written =
-            self.listeners.iter().fold(written, |done, listener| done.and_then(|()| writeln!(stdout, "{listener}")));
+        let written = writeln!(stdout, "up {} {}", self.name, addresses.join(" "));
         let written = written.and_then(|()| stdout.flush());
-        written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
+        drop(stdout);
+        written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))?;
+        Bound::announce(&self.bound)
     }
 }
 
@@ -169,39 +186,63 @@ fn open(options: &TunOptions) -> Result<(System, adit_driver::Device), Error> {
         let error = Error::new(Exit::LocalSocket, format!("the network namespace `{name}`: {error}"));
         error.hint("`ip netns add NAME` makes one")
     })?;
-    let dns_method = options.dns_method.map(|method| match method {
-        DnsMethod::Resolved => system::DnsMethod::Resolved,
-        DnsMethod::Resolvconf => system::DnsMethod::Resolvconf,
-        DnsMethod::File => system::DnsMethod::File,
-    });
-    let wanted = SystemOptions { state_dir: options.state_dir.clone(), namespace, dns: options.dns, dns_method };
-    let opened = System::open(&options.name, options.mtu.unwrap_or(FIRST_MTU), wanted);
-    opened.map_err(|error| unusable(options, &error))
+    let dns_method = match options.dns {
+        DnsWay::Auto | DnsWay::Off => None,
+        DnsWay::Resolved => Some(DnsMethod::Resolved),
+        DnsWay::Resolvconf => Some(DnsMethod::Resolvconf),
+        DnsWay::File => Some(DnsMethod::File),
+    };
+    let state_dir = options.state_dir.clone().unwrap_or_else(|| STATE_DIR.into());
+    let namespace = Arc::new(namespace);
+    let open = |name: &str| {
+        let (state_dir, namespace) = (state_dir.clone(), Arc::clone(&namespace));
+        let wanted = SystemOptions { state_dir, namespace, dns: options.dns != DnsWay::Off, dns_method };
+        System::open(name, options.mtu.unwrap_or(FIRST_MTU), wanted)
+    };
+    if let Some(name) = &options.device {
+        return open(name).map_err(|error| unusable(name, options, &error));
+    }
+    let mut number = 0;
+    loop {
+        let name = format!("{NAME}{number}");
+        match open(&name) {
+            Err(error) if number < MAX_DEVICES && is_taken(&error) => number += 1,
+            opened => return opened.map_err(|error| unusable(&name, options, &error)),
+        }
+    }
+}
+
+/// A process has it, or the kernel.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy)
 }
 
 fn wanted(options: &TunOptions, index: u32) -> Wanted {
     Wanted {
-        mode: match options.scope {
-            Scope::Pushed => Mode::Pushed,
-            Scope::Split => Mode::Split,
-            Scope::Full => Mode::Full,
+        mode: match options.routing {
+            Routing::Pushed | Routing::Only(_) => Mode::Pushed,
+            Routing::Split => Mode::Split,
+            Routing::Full => Mode::Full,
         },
-        routes: options.routes.clone(),
+        routes: match &options.routing {
+            Routing::Only(routes) => routes.clone(),
+            Routing::Pushed | Routing::Split | Routing::Full => Vec::new(),
+        },
         fail_closed: options.fail_closed,
         block_ipv6: options.block_ipv6,
-        dns: options.dns,
+        dns: options.dns != DnsWay::Off,
         apart: options.netns.is_some(),
         table: TABLES | index & 0xffff,
     }
 }
 
-fn unusable(options: &TunOptions, error: &io::Error) -> Error {
-    let TunOptions { name, state_dir, .. } = options;
+fn unusable(name: &str, options: &TunOptions, error: &io::Error) -> Error {
     if error.kind() == io::ErrorKind::WouldBlock {
         let error = Error::new(Exit::LocalSocket, format!("another adit has the device {name}"));
         return error.hint("give this one another --name");
     }
     let failed = Error::new(Exit::LocalSocket, format!("{name}: {error}"));
+    let state_dir = options.state_dir.as_deref().unwrap_or_else(|| Path::new(STATE_DIR));
     let hints = [
         (io::ErrorKind::PermissionDenied, "it takes root; `adit forward` does without"),
         (io::ErrorKind::ResourceBusy, "there is a device of that name; give this one another --name"),

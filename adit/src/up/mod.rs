@@ -1,4 +1,4 @@
-//! `adit up`: a TUN device with the tunnel's addresses, routes and DNS servers (Linux).
+//! TUN mode, `adit up`: the hosts behind the gateway for every program of this machine (Linux).
 
 mod arguments;
 #[cfg(not(target_os = "linux"))]
@@ -14,3 +14,4 @@ pub(crate) use arguments::{Down, UP, UP_EXAMPLES, Up};
 pub(crate) use elsewhere::{down, life};
 #[cfg(target_os = "linux")]
 pub(crate) use life::{down, life};
+pub(crate) use options::{DnsWay, Routing, TunOptions};

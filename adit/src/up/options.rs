@@ -1,61 +1,62 @@
-//! What can be chosen about the device of a connection.
+//! What can be chosen about the device and the system around it.
 
-use std::{fs, net::IpAddr, path::PathBuf, str::FromStr};
+use std::{fs, net::IpAddr, path::PathBuf};
 
 use adit_tunnel::IpNet;
 
 use crate::error::{Error, Exit};
 
-/// A connection's TUN device. What is not said has the same meaning as in [`Default`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// TUN mode of one connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TunOptions {
-    /// What the kernel calls the device.
-    pub(crate) name: String,
-    /// The network namespace it is put in, by its name below `/run/netns`.
+    /// Name of the device; the first of adit0, adit1, ... that is free unless given.
+    pub(crate) device: Option<String>,
+    /// The network namespace that gets the device, its addresses, routes and DNS; ours unless given.
     pub(crate) netns: Option<String>,
-    /// Networks that go through the tunnel, in place of those the gateway names; empty takes the gateway's.
-    pub(crate) routes: Vec<IpNet>,
-    /// What goes through it.
-    pub(crate) scope: Scope,
-    /// Whether the DNS servers the gateway names are used.
-    pub(crate) dns: bool,
-    /// Who is told of them; `None` takes whoever there is.
-    pub(crate) dns_method: Option<DnsMethod>,
-    /// Of the device, in bytes; `None` takes that of the tunnel.
+    pub(crate) routing: Routing,
+    pub(crate) dns: DnsWay,
+    /// Of the device; follows from the tunnel unless given.
     pub(crate) mtu: Option<u16>,
-    /// The most TCP payload a segment through the device may have, in bytes; `None` takes what fits.
+    /// Longest TCP segment; follows from the MTU unless given.
     pub(crate) mss: Option<u16>,
-    /// Whom the process becomes before it connects.
-    pub(crate) user: Option<User>,
-    /// What belongs in the tunnel is dropped while it is down.
+    /// Who the process is after set-up: `NAME`, `UID` or either with `:GROUP`.
+    pub(crate) user: Option<String>,
+    /// Nothing that belongs into the tunnel leaves beside it while the tunnel is down.
     pub(crate) fail_closed: bool,
-    /// IPv6 is blocked where all IPv4 goes through a tunnel that has none.
+    /// IPv6 is blocked where all IPv4 goes through a tunnel that has none; `fail_closed` has that, too.
     pub(crate) block_ipv6: bool,
-    /// Where the journal is kept.
-    pub(crate) state_dir: PathBuf,
+    /// Where what has to be undone is written down; `/run/adit` unless given.
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
-/// What goes through the tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Scope {
-    /// What the gateway says.
+/// What goes into the tunnel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Routing {
+    /// The networks the gateway names, or everything where it asks for that.
     #[default]
     Pushed,
-    /// The networks behind it alone.
+    /// The networks the gateway names, also where it asks for everything.
     Split,
+    /// These alone.
+    Only(Vec<IpNet>),
     /// Everything.
     Full,
 }
 
-/// Who is told of DNS servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum DnsMethod {
-    /// systemd-resolved, over D-Bus.
+/// How this machine learns the name servers behind the gateway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum DnsWay {
+    /// The first of the following that this machine has.
+    #[default]
+    Auto,
+    /// systemd-resolved.
     Resolved,
-    /// The program `resolvconf`.
+    /// `resolvconf`.
     Resolvconf,
-    /// `/etc/resolv.conf`, rewritten.
+    /// `/etc/resolv.conf` is rewritten.
     File,
+    /// Not at all.
+    Off,
 }
 
 /// A user and a group of the system, by their numbers.
@@ -65,41 +66,19 @@ pub(crate) struct User {
     pub(crate) gid: u32,
 }
 
-/// Empty after the machine has started.
+/// Where journals are: empty after the machine has started.
 pub(crate) const STATE_DIR: &str = "/run/adit";
-/// What the device is called.
-pub(crate) const NAME: &str = "adit0";
+/// What devices are called, with a number.
+pub(crate) const NAME: &str = "adit";
 /// The kernel's bound, without the zero at the end (`IFNAMSIZ`).
 const MAX_NAME: usize = 15;
-
-impl Default for TunOptions {
-    fn default() -> Self {
-        Self {
-            name: NAME.to_owned(),
-            netns: None,
-            routes: Vec::new(),
-            scope: Scope::default(),
-            dns: true,
-            dns_method: None,
-            mtu: None,
-            mss: None,
-            user: None,
-            fail_closed: false,
-            block_ipv6: false,
-            state_dir: STATE_DIR.into(),
-        }
-    }
-}
 
 impl TunOptions {
     /// Demands that names can be names, and sizes sizes.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong = |text: String, hint: &str| Err(Error::new(Exit::Usage, text).hint(hint));
-        if !is_name(&self.name) || self.name.len() > MAX_NAME {
-            return wrong(
-                format!("`{}` cannot be the name of a device", self.name),
-                "take up to 15 letters and digits",
-            );
+        if let Some(device) = self.device.as_ref().filter(|device| !is_name(device) || device.len() > MAX_NAME) {
+            return wrong(format!("`{device}` cannot be the name of a device"), "take up to 15 letters and digits");
         }
         if let Some(netns) = self.netns.as_ref().filter(|netns| !is_name(netns)) {
             return wrong(
@@ -133,34 +112,37 @@ pub(crate) fn network(text: &str) -> Result<IpNet, String> {
     }
 }
 
-impl FromStr for User {
-    type Err = String;
-
-    /// `NAME`, `UID` or `UID:GID`. Names are those of `/etc/passwd`; a number that is not there is its own group.
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::among(text, &fs::read_to_string("/etc/passwd").unwrap_or_default())
-    }
-}
-
 impl User {
-    fn among(text: &str, passwd: &str) -> Result<Self, String> {
+    /// `NAME` or `UID`, either with `:GROUP`, as `/etc/passwd` and `/etc/group` have them; a number that is not there is its own
+    /// group.
+    pub(crate) fn find(text: &str) -> Result<Self, Error> {
+        let table = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        Self::among(text, &table("/etc/passwd"), &table("/etc/group")).map_err(|why| {
+            Error::new(Exit::Usage, format!("the user `{text}`: {why}"))
+                .hint("give NAME or UID, or either with `:GROUP`")
+        })
+    }
+
+    fn among(text: &str, passwd: &str, groups: &str) -> Result<Self, &'static str> {
         let number = |text: &str| text.parse::<u32>().ok();
-        let user = match text.split_once(':') {
-            Some((uid, gid)) => number(uid).zip(number(gid)).map(|(uid, gid)| Self { uid, gid }),
-            None => {
-                let entry = passwd.lines().find_map(|line| {
-                    let fields: Vec<&str> = line.split(':').collect();
-                    let (uid, gid) = (number(fields.get(2)?)?, number(fields.get(3)?)?);
-                    (fields.first() == Some(&text) || number(text) == Some(uid)).then_some(Self { uid, gid })
+        let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
+        let entry = passwd.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let (uid, gid) = (number(fields.get(2)?)?, number(fields.get(3)?)?);
+            (fields.first() == Some(&name) || number(name) == Some(uid)).then_some((uid, gid))
+        });
+        let (uid, gid) = entry.or_else(|| number(name).map(|uid| (uid, uid))).ok_or("there is none")?;
+        let gid = match group {
+            None => gid,
+            Some(group) => {
+                let known = groups.lines().find_map(|line| {
+                    let mut fields = line.split(':');
+                    (fields.next() == Some(group)).then(|| number(fields.nth(1)?)).flatten()
                 });
-                entry.or_else(|| number(text).map(|uid| Self { uid, gid: uid }))
+                known.or_else(|| number(group)).ok_or("there is no such group")?
             }
         };
-        match user {
-            Some(user) if user.uid == 0 || user.gid == 0 => Err("root gives up nothing by becoming root".to_owned()),
-            Some(user) => Ok(user),
-            None => Err(format!("`{text}` is no user of /etc/passwd, no number, and no UID:GID")),
-        }
+        if uid == 0 || gid == 0 { Err("root gives up nothing by becoming root") } else { Ok(Self { uid, gid }) }
     }
 }
 
@@ -169,16 +151,19 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nvpn:x:990:991::/:/bin/false\nbroken\n";
+    const GROUPS: &str = "root:x:0:\nusers:x:100:vpn\n";
 
     #[test]
     fn users_are_names_or_numbers_but_not_root() {
         let user = |uid, gid| Ok(User { uid, gid });
-        assert_eq!(User::among("vpn", PASSWD), user(990, 991));
-        assert_eq!(User::among("990", PASSWD), user(990, 991));
-        assert_eq!(User::among("65534", PASSWD), user(65534, 65534));
-        assert_eq!(User::among("65534:100", PASSWD), user(65534, 100));
-        for wrong in ["root", "0", "5:0", "nobody-here", "", "1:x"] {
-            assert!(User::among(wrong, PASSWD).is_err(), "{wrong}");
+        let among = |text| User::among(text, PASSWD, GROUPS);
+        assert_eq!(among("vpn"), user(990, 991));
+        assert_eq!(among("990"), user(990, 991));
+        assert_eq!(among("vpn:users"), user(990, 100));
+        assert_eq!(among("65534"), user(65534, 65534));
+        assert_eq!(among("65534:100"), user(65534, 100));
+        for wrong in ["root", "0", "5:0", "vpn:root", "nobody-here", "", "1:x"] {
+            assert!(among(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -187,12 +172,12 @@ mod tests {
         let default = TunOptions::default();
         assert!(default.check().is_ok());
         for wrong in [
-            TunOptions { name: "far-too-long-name".into(), ..default.clone() },
-            TunOptions { name: "../x".into(), ..default.clone() },
-            TunOptions { name: String::new(), ..default.clone() },
+            TunOptions { device: Some("far-too-long-name".into()), ..default.clone() },
+            TunOptions { device: Some("../x".into()), ..default.clone() },
+            TunOptions { device: Some(String::new()), ..default.clone() },
             TunOptions { netns: Some("a/b".into()), ..default.clone() },
             TunOptions { mtu: Some(500), ..default.clone() },
-            TunOptions { mss: Some(10), ..default.clone() },
+            TunOptions { mss: Some(10), ..default },
         ] {
             let error = wrong.check().unwrap_err();
             assert_eq!((error.exit(), error.hint_text().is_some()), (Exit::Usage, true), "{error}");

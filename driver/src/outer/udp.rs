@@ -369,7 +369,7 @@ mod tests {
             receiver.io.socket.local_addr().unwrap().port()
         };
         let (receive_buffer, send_buffer) = (Some(20_000), Some(30_000));
-        let options = SocketOptions { address, port: Some(port), receive_buffer, send_buffer };
+        let options = SocketOptions { address, port: Some(port), receive_buffer, send_buffer, mark: None };
         let (receiver, _) = open(there, &options).unwrap();
         let io = &receiver.io;
         assert_eq!(io.socket.local_addr().unwrap(), SocketAddr::new(there.ip(), port));

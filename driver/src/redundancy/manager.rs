@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     ConnectionState, Core, Policy, RedundancyEvent, RedundancyOptions, Spec, SwitchReason,
-    member::{Judged, Member, Note, Task, What},
+    member::{Bequest, Judged, Member, Note, Task, What},
     plan::{self, Rules, View},
     probe,
     table::{Row, Table},
@@ -25,8 +25,10 @@ use crate::{
 
 /// What the handles ask for.
 pub(super) enum Command {
-    /// Something outside has changed.
+    /// Other gateways are pinned.
     Look,
+    /// Other ports are open.
+    Ports,
     Update(Vec<Spec>, Box<RedundancyOptions>),
     Drain,
     Close,
@@ -103,6 +105,7 @@ impl Manager {
                 biased;
                 command = commands.recv() => match command {
                     Some(Command::Look) => {}
+                    Some(Command::Ports) => self.open_ports(),
                     Some(Command::Update(specs, options)) => self.update(specs, *options),
                     Some(Command::Drain) => self.draining = true,
                     Some(Command::Close) | None => {
@@ -125,6 +128,7 @@ impl Manager {
         let mut again = self.switch(now);
         let mut sooner = |at: Option<Instant>| again = [again, at].into_iter().flatten().min();
         sooner(self.adjust(now));
+        self.settle();
         sooner(self.drain(now));
         self.give_up();
         again
@@ -152,6 +156,10 @@ impl Manager {
                         }
                     }
                 }
+                (Some(_), false) if member.draining.is_none() && member.has_connections() => {
+                    member.draining = Some(after(now, self.options.drain));
+                    again = Some(now);
+                }
                 (Some(_), false) if member.draining.is_none() => self.dismiss(index),
                 _ => {}
             }
@@ -173,6 +181,20 @@ impl Manager {
         let begun = span.in_scope(|| launch(options, Arc::clone(&self.prompter), self.options.handshakes.clone()));
         self.next_run += 1;
         member.begin(self.next_run, begun, &self.sender, now);
+        self.open_ports();
+    }
+
+    /// Opens the ports of the connection inside of all tunnels.
+    fn open_ports(&self) {
+        let ports = self.core.ports();
+        let mut insides = Vec::new();
+        for member in &self.members {
+            let (Some(run), name) = (&member.run, &member.spec.name) else { continue };
+            let shared = run.client.shared();
+            shared.open_ports(ports.tcp_of(Some(name)));
+            insides.push((Some(Arc::clone(name)), shared.inside()));
+        }
+        ports.bind_inside(&insides);
     }
 
     /// Ends a client in good order.
@@ -220,14 +242,35 @@ impl Manager {
         if let Some(before) = &before {
             tracing::info!("gateway {to} takes over from {before}");
             self.failovers += u64::from(matches!(reason, SwitchReason::Lost | SwitchReason::Probe));
-            self.part_with(before, reason, now);
+            self.part_with(before, now);
         }
         let from = before.map(|name| name.to_string());
         self.emit(RedundancyEvent::Switched { from, to: to.to_string(), reason });
     }
 
-    /// What becomes of the connections through a gateway that takes no new ones any more.
-    fn part_with(&mut self, name: &Arc<str>, _reason: SwitchReason, now: Instant) {
+    /// Connections through lost tunnels, once there is another one.
+    fn settle(&mut self) {
+        let Some(heir) = self.active_index() else { return };
+        for index in 0..self.members.len() {
+            if index == heir || !self.members.get(index).is_some_and(|member| member.orphaned) {
+                continue;
+            }
+            let Ok([lost, heir]) = self.members.get_disjoint_mut([index, heir]) else { continue };
+            match lost.bequeath(heir) {
+                Bequest::Nothing => {}
+                Bequest::Kept(count) => {
+                    tracing::info!("{count} connections go on through gateway {}", heir.spec.name);
+                    self.open_ports();
+                }
+                Bequest::Reset(count) => {
+                    tracing::info!("{count} connections were lost with gateway {}", lost.spec.name)
+                }
+            }
+        }
+    }
+
+    /// What becomes of the connections through a gateway that is up and takes no new ones any more.
+    fn part_with(&mut self, name: &Arc<str>, now: Instant) {
         let drain = self.options.drain;
         if let Some(member) = self.members.iter_mut().find(|member| member.spec.name == *name && member.is_up()) {
             member.draining = Some(after(now, drain));
@@ -240,6 +283,7 @@ impl Manager {
         for member in &mut self.members {
             let Some(until) = member.draining else { continue };
             if member.connections() == 0 || until <= now {
+                member.sever();
                 member.draining = None;
                 again = Some(now);
             } else {
@@ -282,14 +326,14 @@ impl Manager {
                 member.on_connecting();
                 self.emit(RedundancyEvent::Connecting { gateway, remote });
             }
-            ClientEvent::Up(_) => {
+            ClientEvent::Up(network) => {
                 let prober = member
                     .run
                     .as_ref()
                     .filter(|run| run.up.is_none())
                     .zip(probe)
                     .map(|(run, probe)| Task(tokio::spawn(probe::run(run.id, run.client.clone(), probe, sender))));
-                member.on_up(now, prober);
+                member.on_up(now, network, prober);
                 self.emit(RedundancyEvent::Up { gateway });
             }
             ClientEvent::Down { cause, retry_in } => {
@@ -390,6 +434,7 @@ impl Manager {
             let member = match known {
                 Some(mut member) if same(&member) => {
                     member.spec = spec;
+                    member.refused = false;
                     member
                 }
                 known => {
@@ -454,6 +499,9 @@ impl Manager {
         };
         if self.state.0 != state {
             self.state = (state, SystemTime::now());
+        }
+        if self.ended.is_some() {
+            self.core.ports().end();
         }
         let active = self.active_index();
         let all = self.options.policy == Policy::RoundRobin;

@@ -1,11 +1,12 @@
 //! One gateway as the manager sees it: its client while it has one, and what is remembered between clients.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
-use adit_tunnel::Backoff;
+use adit_tunnel::{Backoff, IpNet, NetworkConfig};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     client::{Client, ClientEvent, Events},
+    inside::Tie,
     random::OsRandom,
 };
 
@@ -28,6 +30,10 @@ pub(super) struct Member {
     /// Given up for now: when its client may be made again.
     pub(super) again: Option<Instant>,
     backoff: Backoff,
+    /// What the gateway told last about its network.
+    pub(super) network: Option<Arc<NetworkConfig>>,
+    /// Its tunnel is lost, and its connections are still there.
+    pub(super) orphaned: bool,
     /// Proofs of identity that failed in a row.
     pub(super) strangers: usize,
     pub(super) tally: Tally,
@@ -100,6 +106,8 @@ impl Member {
             refused: false,
             again: None,
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+            network: None,
+            orphaned: false,
             strangers: 0,
             tally: Tally::default(),
             retry_at: None,
@@ -157,7 +165,9 @@ impl Member {
         }
     }
 
-    pub(super) fn on_up(&mut self, now: Instant, prober: Option<Task>) {
+    pub(super) fn on_up(&mut self, now: Instant, network: Arc<NetworkConfig>, prober: Option<Task>) {
+        self.network = Some(network);
+        self.orphaned = false;
         self.strangers = 0;
         self.backoff.reset();
         self.retry_at = None;
@@ -176,18 +186,53 @@ impl Member {
         run.dialled = None;
         run.failed = true;
         run.asking = false;
-        run.up = None;
+        self.orphaned |= run.up.take().is_some();
         run.prober = None;
         self.draining = None;
+    }
+
+    /// The connections through a tunnel that is lost go on through another one, if that gave the same addresses and has no connections of
+    /// its own that would have to give way. Otherwise they are reset.
+    pub(super) fn bequeath(&mut self, heir: &Self) -> Bequest {
+        self.orphaned = false;
+        let (Some(run), Some(other)) = (&self.run, &heir.run) else { return Bequest::Nothing };
+        let (from, to) = (run.client.shared(), other.client.shared());
+        let inside = from.inside();
+        let count = inside.count(Tie::Free);
+        if count == 0 {
+            return Bequest::Nothing;
+        }
+        let is_vacant = [Tie::Free, Tie::Pinned].iter().all(|tie| to.inside().count(*tie) == 0);
+        if is_vacant && same_addresses(self.network.as_deref(), heir.network.as_deref()) {
+            // These were to go through the lost tunnel alone.
+            inside.sever(Tie::Pinned);
+            from.trade_places(to);
+            return Bequest::Kept(count);
+        }
+        inside.sever(Tie::Free);
+        Bequest::Reset(count)
+    }
+
+    /// Resets the connections that are to go elsewhere.
+    pub(super) fn sever(&self) {
+        if let Some(run) = &self.run {
+            run.client.shared().inside().sever(Tie::Free);
+        }
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.run.as_ref().is_some_and(|run| run.up.is_some())
     }
 
-    /// How many connections would be lost with its client.
+    /// Whether anything would be lost with its client.
+    pub(super) fn has_connections(&self) -> bool {
+        let count = |run: &Run, tie| run.client.shared().inside().count(tie);
+        self.run.as_ref().is_some_and(|run| count(run, Tie::Free) + count(run, Tie::Pinned) > 0)
+    }
+
+    /// How many connections and sockets there are that may go elsewhere.
     pub(super) fn connections(&self) -> usize {
-        self.run.as_ref().map_or(0, |run| run.client.stats().connections)
+        self.run.as_ref().map_or(0, |run| run.client.shared().inside().count(Tie::Free))
     }
 
     pub(super) fn on_probe(&mut self, now: Instant, result: Answered, probe: &Probe) -> Judged {
@@ -264,6 +309,27 @@ impl Member {
             tally: self.tally.clone(),
         }
     }
+}
+
+/// What became of the connections through a lost tunnel.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Bequest {
+    /// There were none.
+    Nothing,
+    /// So many go on through the other tunnel.
+    Kept(usize),
+    /// So many were reset.
+    Reset(usize),
+}
+
+/// Whether both gave us the same addresses, whatever their networks.
+fn same_addresses(one: Option<&NetworkConfig>, other: Option<&NetworkConfig>) -> bool {
+    let addresses = |network: &NetworkConfig| {
+        let mut addresses: Vec<IpAddr> = network.addresses.iter().map(IpNet::address).collect();
+        addresses.sort_unstable();
+        addresses
+    };
+    one.zip(other).is_some_and(|(one, other)| addresses(one) == addresses(other))
 }
 
 /// An eighth of each new value, as TCP does (RFC 6298 §2).

@@ -25,7 +25,7 @@ mod table;
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
@@ -36,6 +36,7 @@ use tracing::Instrument;
 use crate::{
     client::{Builder, Client, Events},
     error::Failure,
+    listening::{Listener, Ports, UdpListener},
     options::{Options, Prompter},
     protocol::Protocol,
     way::Way,
@@ -68,6 +69,8 @@ pub(crate) struct Core {
     commands: mpsc::UnboundedSender<Command>,
     /// How many ways are pinned to which gateway.
     pins: Mutex<HashMap<Arc<str>, usize>>,
+    /// The ports that are open inside the tunnels.
+    ports: Mutex<Ports>,
     /// Whose turn it is, where several gateways take new connections.
     pub(crate) turn: AtomicUsize,
 }
@@ -119,6 +122,33 @@ impl Core {
         drop(self.commands.send(command));
     }
 
+    fn ports(&self) -> MutexGuard<'_, Ports> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn listen(self: &Arc<Self>, port: u16, pin: Option<Arc<str>>) -> io::Result<Listener> {
+        let weak = Arc::downgrade(self);
+        let listener = self.ports().listen(port, pin, move || {
+            if let Some(core) = weak.upgrade() {
+                core.ports().close_tcp(port);
+                core.command(Command::Ports);
+            }
+        })?;
+        self.command(Command::Ports);
+        Ok(listener)
+    }
+
+    pub(crate) fn bind_udp_port(self: &Arc<Self>, port: u16, pin: Option<Arc<str>>) -> io::Result<UdpListener> {
+        let weak = Arc::downgrade(self);
+        let listener = self.ports().bind(port, pin, move || {
+            if let Some(core) = weak.upgrade() {
+                core.ports().close_udp(port);
+            }
+        })?;
+        self.command(Command::Ports);
+        Ok(listener)
+    }
+
     fn pins(&self) -> MutexGuard<'_, HashMap<Arc<str>, usize>> {
         self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,6 +171,7 @@ impl Redundant {
             events: broadcast::Sender::new(256),
             commands,
             pins: Mutex::default(),
+            ports: Mutex::default(),
             turn: AtomicUsize::new(0),
         });
         let manager = Manager::new(Arc::clone(&core), specs, options, prompter);
@@ -199,8 +230,8 @@ impl Redundant {
         }
     }
 
-    /// Replaces gateways and options. A gateway whose name and fingerprint are as before keeps its tunnel and its connections;
-    /// refused ones are tried again if anything about them changed.
+    /// Replaces gateways and options. A gateway whose name and fingerprint are as before keeps its tunnel and its connections; one
+    /// that has refused us is tried again. Connections through a gateway that is gone, or has changed, are reset.
     pub fn update(&self, gateways: Vec<Gateway>, options: RedundancyOptions) {
         self.update_specs(gateways.into_iter().map(Spec::from).collect(), options);
     }

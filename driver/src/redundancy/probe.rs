@@ -8,7 +8,12 @@ use super::{
     Probe, ProbeTarget,
     member::{Note, What},
 };
-use crate::{active::now, client::Client};
+use crate::{
+    active::now,
+    client::{Client, Target},
+    connection::Connection,
+    inside::Tie,
+};
 
 /// How long the answer took, or why there is none.
 pub(super) type Answered = Result<Duration, String>;
@@ -38,7 +43,7 @@ async fn ask(client: &Client, probe: &Probe) -> Option<Answered> {
     let before = now();
     let asked = async {
         match &probe.target {
-            ProbeTarget::Tcp(target) => match client.dial(target.clone()).await {
+            ProbeTarget::Tcp(target) => match dial(client, target).await {
                 Ok(connection) => {
                     drop(connection);
                     Some(Ok(now().saturating_duration_since(before)))
@@ -60,6 +65,12 @@ async fn ask(client: &Client, probe: &Probe) -> Option<Answered> {
         Ok(answered) => answered,
         Err(_) => Some(Err(format!("no answer within {} ms", probe.timeout.as_millis()))),
     }
+}
+
+/// The connection ends as soon as it is there.
+async fn dial(client: &Client, target: &Target) -> io::Result<Connection> {
+    let network = client.up().await?;
+    client.dial_on(target.clone(), &network, Tie::Probe).await
 }
 
 async fn echo(client: &Client, address: IpAddr, timeout: Duration) -> Answered {

@@ -3,6 +3,7 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
@@ -20,7 +21,7 @@ pub struct SystemOptions {
     /// Where the journal is kept: a folder that is empty after a restart of the machine, as what it tells of is undone then.
     pub state_dir: PathBuf,
     /// Where the device is.
-    pub namespace: Namespace,
+    pub namespace: Arc<Namespace>,
     /// Whether DNS is to be set.
     pub dns: bool,
     /// How; `None` takes what works.
@@ -32,7 +33,7 @@ pub struct System {
     device: String,
     index: u32,
     netlink: Netlink,
-    namespace: Namespace,
+    namespace: Arc<Namespace>,
     resolver: Option<Resolver>,
     journal: Journal,
     applied: Vec<Applied>,

@@ -250,11 +250,14 @@ pub(super) mod tests {
 
     use super::*;
 
+    /// Member, signature and body of a call.
+    pub(in crate::system) type Called = (String, String, Vec<u8>);
+
     /// A bus with nobody behind it, which answers calls by these errors; `None` is a return. Gives the connection, and what
-    /// was called: member, signature and body of each.
+    /// was called.
     pub(in crate::system) fn double(
         answers: Vec<Option<&'static str>>,
-    ) -> (Connection, thread::JoinHandle<Vec<(String, String, Vec<u8>)>>) {
+    ) -> (Connection, thread::JoinHandle<Vec<Called>>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let bus = thread::spawn(move || {
             let mut bus = Connection { stream: theirs, serial: 100 };

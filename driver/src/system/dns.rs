@@ -279,9 +279,9 @@ mod tests {
             vec![7, 0, 0, 0, 40, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 10, 8, 0, 1, 0, 0, 0, 0, 10, 0, 0, 0, 16, 0, 0, 0];
         servers.extend("fd00::53".parse::<std::net::Ipv6Addr>().unwrap().octets());
         assert_eq!(calls[0].2, servers);
-        let mut domains = vec![7, 0, 0, 0, 40, 0, 0, 0, 12, 0, 0, 0];
+        let mut domains = vec![7, 0, 0, 0, 36, 0, 0, 0, 12, 0, 0, 0];
         domains.extend(b"corp.example\0\0\0\0\0\0\0\0");
-        domains.extend([0, 0, 0, 0, 1, 0, 0, 0, b'.', 0, 0, 0, 1, 0, 0, 0]);
+        domains.extend([1, 0, 0, 0, b'.', 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(calls[1].2, domains);
         assert_eq!(calls[2].2, [7, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!(calls[3].2, [7, 0, 0, 0]);

@@ -340,7 +340,7 @@ mod tests {
         let line = |change: &Change| match change {
             Change::RuleSpecific { v6, .. } => format!("{}{change} specific", family(v6)),
             Change::RuleUnmarked { v6, table, .. } => format!("{}{change} unmarked to {table}", family(v6)),
-            _ => change.to_string(),
+            Change::Address(_) | Change::Route { .. } | Change::Sysctl { .. } | Change::Dns(_) => change.to_string(),
         };
         changes.iter().map(line).collect()
     }

@@ -9,6 +9,7 @@ mod answering_tun;
 mod far;
 mod gateways;
 mod life;
+mod listening;
 mod paths;
 mod redundancy;
 mod toy;

@@ -19,6 +19,7 @@ mod matrix;
 mod owned;
 mod pair;
 mod reconfigure;
+mod serving;
 mod transfer;
 mod udp;
 mod world;

@@ -1,6 +1,7 @@
 //! Several gateways of one connection.
 
 mod choosing;
+mod failing_over;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -74,3 +75,14 @@ async fn event(events: &mut RedundancyEvents, mut what: impl FnMut(&RedundancyEv
 const AT_ONCE: Duration = Duration::ZERO;
 /// As long as a test lasts.
 const PATIENT: Duration = Duration::from_secs(20);
+
+/// Waits until that gateway is up.
+async fn up(redundant: &Redundant, name: &str) {
+    let is_up = || redundant.status().gateways.iter().any(|gateway| gateway.name == name && gateway.network.is_some());
+    soon(async {
+        while !is_up() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
