@@ -45,14 +45,14 @@ fn fail_closed(rig: &Rig, closed: bool) -> Result<()> {
     let mark = up.process.mark();
     server.process.signal("KILL")?;
     up.process.wait_text(mark, "tunnel lost", up::UP)?;
-    // Two attempts that come to nothing.
+    // It tries again, in vain, and all who have something to send do so several times.
     let lost = up.process.mark();
-    up.process.wait_for(lost, "two attempts", Duration::from_secs(60), {
-        let mut attempts = 0;
-        move |line| {
-            attempts += usize::from(line.text.contains("connecting to "));
-            (attempts >= 2).then_some(())
-        }
+    up.process.wait_text(lost, "connecting to ", Duration::from_secs(60))?;
+    let round = noise.mark();
+    let mut rounds = 0;
+    noise.wait_for(round, "rounds of traffic", Duration::from_secs(60), |line| {
+        rounds += usize::from(line.text == "round");
+        (rounds == 3).then_some(())
     })?;
     let again = up.process.mark();
     let server = Server::start(rig, &server_config)?;
@@ -85,6 +85,7 @@ while :; do
     curl --silent --max-time 1 http://198.51.100.7/ > /dev/null 2>&1
     sleep 0.1
     wait
+    echo round
 done
 ";
 
