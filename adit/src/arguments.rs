@@ -5,6 +5,7 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    commands::arguments::Operation,
     config::Method,
     spec::{LocalSpec, ProxySpec, ReverseSpec, TargetSpec},
     up::{Down, UP, UP_EXAMPLES, Up},
@@ -54,6 +55,13 @@ pub(crate) enum Command {
     #[command(after_help = CHECK_EXIT_CODES)]
     Check(Check),
 
+    /// Runs the connections of a TOML file, each on its own, until it is told to end
+    #[command(long_about = RUN, after_help = format!("{RUN_EXAMPLES}\n{RUN_EXIT_CODES}"))]
+    Run(Run),
+
+    #[command(flatten)]
+    Operation(Operation),
+
     /// Answers as a VPN gateway: for labs, tests and small sites
     #[command(long_about = SERVE, after_help = format!("{SERVE_EXAMPLES}\n{SERVE_EXIT_CODES}"))]
     Serve(Serve),
@@ -78,6 +86,18 @@ pub(crate) struct Check {
     /// Says it as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of `adit run`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Run {
+    /// The TOML file of connections. Files it names are looked for beside it
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// Only this connection of the file; may be repeated
+    #[arg(long = "connection", value_name = "NAME")]
+    pub(crate) connections: Vec<String>,
 }
 
 /// Options of `adit serve`.
@@ -363,6 +383,33 @@ const CHECK_EXIT_CODES: &str = "\
 Exit codes:
     0  it can be used, perhaps with warnings
     2  it cannot
+";
+
+const RUN: &str = "\
+Runs the connections of a TOML file in one process, each on its own: whatever happens to one of them, the others do not notice.
+
+A connection with `autostart = false` waits for `adit connect NAME`. A gateway that is down is tried again for as long as it takes,
+with growing waits; one that refuses our credentials, or cannot prove who it is, is not tried again until `adit connect NAME` or
+another configuration. SIGHUP, `adit reload` or a change of any file of the configuration has it read again: what did not change is
+not interrupted, and one with a mistake is told and not used. SIGTERM ends it: nothing new is accepted, live connections may go on
+for `drain_seconds` of [limits], then the gateways get a farewell; a second signal ends it at once.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  Run all connections of a file
+      adit run --config /etc/adit/adit.toml
+
+  See what they do, from another terminal
+      adit status --watch
+";
+
+const RUN_EXIT_CODES: &str = "\
+Exit codes:
+    0  ended by SIGTERM
+    1  something else
+    2  the command line, the configuration or a secret cannot be used
+    7  the control socket or the admin port cannot be used
+  130  ended by Ctrl-C
 ";
 
 const SERVE: &str = "\

@@ -75,9 +75,9 @@ struct Device {
     #[arg(long)]
     block_ipv6: bool,
 
-    /// Where the journal is kept of what is to be undone
-    #[arg(long, value_name = "FOLDER", default_value = STATE_DIR)]
-    state_dir: PathBuf,
+    /// Where the journal is kept of what is to be undone; /run/adit unless given
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
 }
 
 /// Who is told of DNS servers.
@@ -104,30 +104,31 @@ pub(crate) struct Down {
 }
 
 impl Up {
-    pub(crate) fn options(&self) -> TunOptions {
+    /// What the options say, in place of what the connection's own table says.
+    pub(crate) fn options(&self, table: TunOptions) -> TunOptions {
         let device = self.device.clone();
         TunOptions {
-            device: device.name,
-            netns: device.netns,
+            device: device.name.or(table.device),
+            netns: device.netns.or(table.netns),
             routing: match (device.full, device.split) {
                 (true, _) => Routing::Full,
                 (false, true) => Routing::Split,
-                (false, false) if device.routes.is_empty() => Routing::Pushed,
+                (false, false) if device.routes.is_empty() => table.routing,
                 (false, false) => Routing::Only(device.routes),
             },
             dns: match device.dns {
                 _ if device.no_dns => DnsWay::Off,
-                None => DnsWay::Auto,
+                None => table.dns,
                 Some(DnsMethod::Resolved) => DnsWay::Resolved,
                 Some(DnsMethod::Resolvconf) => DnsWay::Resolvconf,
                 Some(DnsMethod::File) => DnsWay::File,
             },
-            mtu: device.mtu,
-            mss: device.mss,
-            user: device.run_as,
-            fail_closed: device.fail_closed,
-            block_ipv6: device.block_ipv6,
-            state_dir: Some(device.state_dir),
+            mtu: device.mtu.or(table.mtu),
+            mss: device.mss.or(table.mss),
+            user: device.run_as.or(table.user),
+            fail_closed: device.fail_closed || table.fail_closed,
+            block_ipv6: device.block_ipv6 || table.block_ipv6,
+            state_dir: device.state_dir.or(table.state_dir),
         }
     }
 }
@@ -168,13 +169,12 @@ mod tests {
     fn up(line: &str) -> Result<TunOptions, clap::Error> {
         let arguments = Arguments::try_parse_from(format!("adit up {line}").split_whitespace())?;
         let Command::Up(up) = arguments.command else { panic!("another command") };
-        Ok(up.options())
+        Ok(up.options(TunOptions::default()))
     }
 
     #[test]
     fn without_options_the_gateway_is_followed() {
-        let default = TunOptions { state_dir: Some(STATE_DIR.into()), ..TunOptions::default() };
-        assert_eq!(up("-c x.ovpn").unwrap(), default);
+        assert_eq!(up("-c x.ovpn").unwrap(), TunOptions::default());
     }
 
     #[test]

@@ -1,18 +1,12 @@
 //! Systems without a device of ours.
 
-use super::{Down, options::TunOptions};
+use super::{Down, TunOptions};
 use crate::{
-    config::Configuration,
     error::{Error, Exit},
-    plan::ForwardPlan,
+    plan::ConnectionPlan,
 };
 
-pub(crate) async fn life(
-    _: Configuration,
-    options: &TunOptions,
-    _: &[ForwardPlan],
-    _: std::time::Duration,
-) -> Result<Exit, Error> {
+pub(crate) async fn life(_: ConnectionPlan, options: &TunOptions) -> Result<Exit, Error> {
     options.check()?;
     Err(unsupported())
 }

@@ -1,9 +1,9 @@
 //! From making the device to undoing everything.
 
-use std::{io, io::Write, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, io::Write, net::IpAddr, path::Path, sync::Arc};
 
 use adit_driver::{
-    Any, Builder, Client, ClientEvent, Options,
+    Builder, Client, ClientEvent, Options,
     system::{self, DnsMethod, MARK, Mode, Namespace, System, SystemOptions, Wanted, recover},
 };
 use adit_tunnel::NetworkConfig;
@@ -15,10 +15,9 @@ use super::{
     rights,
 };
 use crate::{
-    config::Configuration,
     error::{Error, Exit},
-    forward::{self, Bound, ForwardCounters, Stop, Stopper},
-    plan::ForwardPlan,
+    forward::{Bound, ForwardCounters, Stop, Stopper},
+    plan::ConnectionPlan,
     prompt::Person,
     signals::Signals,
 };
@@ -32,17 +31,18 @@ const TABLES: u32 = 0x6164_0000;
 
 /// Runs the connection with its device until it is ended. The thread it runs on must be the only one, where rights are to be
 /// given up.
-pub(crate) async fn life(
-    config: Configuration,
-    options: &TunOptions,
-    plans: &[ForwardPlan],
-    wait: Duration,
-) -> Result<Exit, Error> {
+pub(crate) async fn life(connection: ConnectionPlan, options: &TunOptions) -> Result<Exit, Error> {
     options.check()?;
     let user = options.user.as_deref().map(User::find).transpose()?;
     let mut signals = Signals::new()?;
+    let count = connection.gateways.len();
+    let gateway = connection.gateways.into_iter().next();
+    let gateway = gateway.ok_or_else(|| Error::new(Exit::Usage, "the connection has no gateway"))?;
+    if count > 1 {
+        tracing::warn!("a device goes through one gateway: {} alone is used, of {count}", gateway.name);
+    }
     // All that takes rights, and anything that may be in use, is said before connecting.
-    let bound = Bound::bind_all(plans)?;
+    let bound = Bound::bind_all(&connection.forwards)?;
     let (system, device) = open(options)?;
     if let Some(user) = user {
         if !system.outlives_rights() {
@@ -52,9 +52,10 @@ pub(crate) async fn life(
         rights::give_up(user).map_err(|error| Error::new(Exit::LocalSocket, format!("--run-as: {error}")))?;
     }
     let mark = options.netns.is_none().then_some(MARK);
-    let builder =
-        Builder::new(Any::from(config)).options(Options { mark, wait_for_tunnel: wait, ..forward::options() });
-    let client = builder.prompter(Person::new()).start();
+    let client = Builder::new(gateway.protocol)
+        .options(Options { mark, wait_for_tunnel: connection.wait, ..connection.redundancy.tunnel })
+        .prompter(Person::new())
+        .start();
     let device = match options.mss {
         Some(mss) => device.max_segment(mss),
         None => device,
