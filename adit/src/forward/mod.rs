@@ -31,7 +31,7 @@ use std::{fmt, io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 use adit_driver::{Options, Way};
 
 pub(crate) use self::{
-    counters::ForwardCounters,
+    counters::{ForwardCounters, ForwardSnapshot},
     listen::default_name,
     stop::{Stop, Stopper},
 };
