@@ -2,5 +2,6 @@
 
 mod demo;
 mod forwards;
+mod operations;
 mod running;
 mod serve;

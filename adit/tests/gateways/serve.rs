@@ -79,7 +79,7 @@ impl<R: Read> ReadSome for R {
     }
 }
 
-const IKEV2: &str = "[serve.ike]\nprotocol = \"ikev2\"\nlisten = \"127.0.0.1:0\"\ncertificate = \"vpn.example.pem\"\n\
+pub(crate) const IKEV2: &str = "[serve.ike]\nprotocol = \"ikev2\"\nlisten = \"127.0.0.1:0\"\ncertificate = \"vpn.example.pem\"\n\
     identity = \"vpn.example\"\npool = \"10.99.0.0/24\"\nallow = \"127.0.0.1/32\"\n";
 pub(crate) const OPENVPN: &str = "[serve.ovpn]\nprotocol = \"openvpn\"\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0/tcp\"]\n\
     certificate = \"vpn.example.pem\"\npool = \"10.98.0.0/24\"\nallow = \"127.0.0.1/32\"\n";
@@ -272,7 +272,7 @@ fn mistakes_are_said_with_line_and_cure() {
             format!("{IKEV2}users.a = {{ password = \"hunter2\" }}\n"),
             &["line 8", "a secret does not stand in this file", "write `{ file"],
         ),
-        (IKEV2.to_owned(), &["line 1 (gateway `ike`)", "nothing says who may come in", "users.NAME"]),
+        (IKEV2.to_owned(), &["line 1 ", "(gateway `ike`)", "nothing says who may come in", "users.NAME"]),
         (format!("{IKEV2}{USER}").replace("vpn.example.pem", "nofile.pem"), &["line 4", "nofile.pem", "No such file"]),
         (format!("{IKEV2}{USER}").replace("vpn.example.pem", "ca.pem"), &["line 4", "ca.pem", "add `key"]),
         (format!("{OPENVPN}{USER}data_ciphers = \"BF-CBC\"\n"), &["line 8", "`BF-CBC`", "there are AES-256-GCM"]),
