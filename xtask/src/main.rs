@@ -1,7 +1,8 @@
-//! The developer's commands: `cargo xtask test | interop | soak | package | api`.
+//! The developer's commands: `cargo xtask test | interop | soak | package | api | deploy`.
 
 mod api;
 mod deny;
+mod deploy;
 mod package;
 mod sabotage;
 mod soak;
@@ -25,7 +26,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything: fmt, clippy, features, no-io, deny, api, build, packages, tests, simulations, docs, interop.
+    /// Everything: fmt, clippy, features, no-io, deny, api, deploy, packages, build, tests, simulations, docs, interop.
     Test,
     /// The cases with real peers, or those whose names begin as given.
     Interop {
@@ -49,6 +50,8 @@ enum Command {
     },
     /// The tarballs of all published crates, each built from what is in it.
     Package,
+    /// What is in `deploy/`: units, container file, manifests, chart.
+    Deploy,
     /// The public API of all published crates, compared with the listings in `docs/api`.
     Api {
         /// Write the listings anew.
@@ -81,6 +84,10 @@ fn dispatch(command: Command, steps: &mut Steps) -> Result<()> {
         }
         Command::Soak { names } => soak::run(steps, names),
         Command::Package => packages(steps),
+        Command::Deploy => {
+            tools::install(steps)?;
+            deploy::run(steps)
+        }
         Command::Api { update } => steps.run("api", || api::run(update)),
     }
 }
@@ -94,6 +101,7 @@ fn test(steps: &mut Steps) -> Result<()> {
     steps.run("api", || api::run(false))?;
     steps.cargo("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
     steps.cargo("features", &["clippy", "-p", "openvpn", "--no-default-features", "--", "-D", "warnings"], &[])?;
+    deploy::run(steps)?;
     // Before the build: what it leaves in the target directory is ours again then.
     packages(steps)?;
     // Everything at once and in one profile: tests, programs and rig share what is built.

@@ -9,6 +9,7 @@ mod document;
 mod draft;
 mod files;
 mod flags;
+mod import;
 mod keys;
 mod ovpn;
 mod problems;
@@ -34,6 +35,7 @@ use adit_driver::{
 pub(crate) use self::{
     check::check,
     draft::Method,
+    import::Import,
     problems::{Problem, Problems, Severity},
     questions::{OpenQuestion, Questions},
 };
@@ -42,7 +44,7 @@ use crate::{
     arguments::Forward,
     error::{Error, Exit},
     forward,
-    plan::{ConnectionPlan, GatewayLabel, Plan},
+    plan::{ConnectionPlan, GatewayLabel, Login, Plan},
 };
 
 /// What a tunnel is made from.
@@ -71,7 +73,6 @@ pub(crate) type Adjust<'a> = &'a mut dyn FnMut(&mut Configuration);
 ///
 /// # Errors
 /// Everything that is wrong, at once, and the files to watch for it to become right.
-#[expect(dead_code, reason = "`adit run` takes it next")]
 pub(crate) fn plan(
     path: &Path,
     only: Option<&str>,
@@ -89,7 +90,6 @@ pub(crate) fn plan(
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-#[expect(dead_code, reason = "`adit forward` takes it next")]
 pub(crate) fn connection(
     arguments: &Forward,
     questions: &Questions,
@@ -135,7 +135,8 @@ fn alone(configuration: Configuration, label: GatewayLabel, fingerprint: u64) ->
     }
 }
 
-/// Reads what the arguments name, and asks for what is missing.
+/// Reads what the arguments name, and asks for what is missing: the first gateway alone.
+#[cfg(test)]
 pub(crate) fn load(arguments: &Forward) -> Result<Configuration, Error> {
     let mut problems = Problems::default();
     let questions = Questions::of_the_terminal();
@@ -254,4 +255,18 @@ impl Configuration {
 
 fn host_and_port(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The first two lines of a file: who may use a proxy.
+pub(crate) fn read_login(file: &Path) -> Result<Login, Error> {
+    let hint = "its first line has to be the user name, its second the password";
+    let mut lines = files::lines(file)?;
+    let user = lines.next_line("the user name", hint)?;
+    let password = lines.next_line("the password", hint)?;
+    let too_long = [&user, &password].iter().any(|secret| secret.expose().len() > 255);
+    let user = String::from_utf8(user.expose().to_vec()).ok().filter(|_| !too_long);
+    match user {
+        Some(user) => Ok(Login { user, password }),
+        None => Err(Error::new(Exit::Usage, format!("{}: a name or password of more than 255 bytes", file.display()))),
+    }
 }
