@@ -5,12 +5,12 @@ use std::{ffi::OsString, future::Future, io::Write, sync::Arc, time::Duration};
 use clap::Parser;
 
 use crate::{
-    arguments::{Arguments, Check, Command, Forward, LogFormat, Run},
+    arguments::{Arguments, Check, Command, Forward, Import, LogFormat, Run},
     commands,
     config::{self, Configuration, Problems, Questions},
     demo, engine,
     error::{Error, Exit},
-    forward, log,
+    forward, generate, log,
     plan::{ControlPlan, Plan},
     serve,
     signals::Signals,
@@ -39,6 +39,9 @@ pub fn run(
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
         Command::Check(arguments) => check(arguments),
+        Command::Completions(arguments) => generate::completions(arguments.shell),
+        Command::Import(arguments) => import(arguments),
+        Command::Man => generate::man(),
         Command::Run(arguments) => on_one_thread(engine::run(loader(arguments, adjust))),
         Command::Operation(operation) => commands::run(operation),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
@@ -147,7 +150,23 @@ fn check(arguments: &Check) -> Result<Exit, Error> {
     Ok(if checked.is_fine() { Exit::Ok } else { Exit::Usage })
 }
 
-fn say(text: &str) -> Result<(), Error> {
+fn import(arguments: &Import) -> Result<Exit, Error> {
+    let imported = config::Import::read(&arguments.file, arguments.name.as_deref());
+    let imported = imported.map_err(|problems| match problems.into_error() {
+        Some(error) => error,
+        None => Error::new(Exit::Other, "nothing was understood, and nothing is wrong"),
+    })?;
+    match &arguments.out {
+        Some(out) => {
+            let made = imported.write(out)?;
+            say(&made.iter().map(|path| format!("{}\n", path.display())).collect::<String>())?;
+        }
+        None => say(&imported.text(None))?,
+    }
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn say(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))

@@ -9,6 +9,7 @@ mod document;
 mod draft;
 mod files;
 mod flags;
+mod import;
 mod keys;
 mod ovpn;
 mod problems;
@@ -34,6 +35,7 @@ use adit_driver::{
 pub(crate) use self::{
     check::check,
     draft::Method,
+    import::Import,
     problems::{Problem, Problems, Severity},
     questions::{OpenQuestion, Questions},
 };

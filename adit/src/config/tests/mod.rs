@@ -1,9 +1,12 @@
 //! What becomes of files and options, and what is said about those that cannot be used.
 
+mod check;
 mod credentials;
+mod import;
 mod options;
 mod plan;
 mod problems;
+mod robust;
 mod sswan;
 mod tables;
 
