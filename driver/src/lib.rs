@@ -76,6 +76,8 @@ pub mod gateway;
 pub mod ikev2;
 pub mod openvpn;
 pub mod redundancy;
+#[cfg(target_os = "linux")]
+pub mod system;
 
 // The toy protocol of the tests names this crate as others do, for those use it, too.
 #[cfg(test)]
@@ -96,5 +98,7 @@ pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
 pub use shared::Stats;
+#[cfg(target_os = "linux")]
+pub use tun::Device;
 pub use udp_socket::UdpSocket;
 pub use way::Way;
