@@ -33,8 +33,8 @@
 //!
 //! Supported: UDP with segmentation offload where the system has it, and TCP; names resolved anew at every attempt, IPv6 and
 //! IPv4 tried with a stagger; a gateway that goes on at another port, and a change of our own address; reconnects over all
-//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. The answering end is in [`gateway`]. Not supported: TUN devices for clients,
-//! listening behind the tunnel.
+//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. A TUN device beside all that, where it is wanted
+//! (Linux: `Client::attach`, `system`). The answering end is in [`gateway`].
 //!
 //! # Features
 //!
