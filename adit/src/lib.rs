@@ -14,20 +14,29 @@
 //! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 
+mod activity;
+mod admin;
 mod arguments;
+mod commands;
 mod config;
+mod control;
 mod demo;
+mod engine;
+mod environment;
 mod error;
 mod forward;
+mod generate;
 mod log;
-#[expect(dead_code, reason = "what makes plans and what runs them comes next")]
 mod plan;
 mod prompt;
 mod run;
 mod serve;
 mod signals;
 mod spec;
+mod status;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod up;
 
 pub use config::Configuration;

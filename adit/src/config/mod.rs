@@ -9,6 +9,7 @@ mod document;
 mod draft;
 mod files;
 mod flags;
+mod import;
 mod keys;
 mod ovpn;
 mod problems;
@@ -34,6 +35,7 @@ use adit_driver::{
 pub(crate) use self::{
     check::check,
     draft::Method,
+    import::Import,
     problems::{Problem, Problems, Severity},
     questions::{OpenQuestion, Questions},
 };
@@ -71,7 +73,6 @@ pub(crate) type Adjust<'a> = &'a mut dyn FnMut(&mut Configuration);
 ///
 /// # Errors
 /// Everything that is wrong, at once, and the files to watch for it to become right.
-#[expect(dead_code, reason = "`adit run` takes it next")]
 pub(crate) fn plan(
     path: &Path,
     only: Option<&str>,
@@ -89,7 +90,6 @@ pub(crate) fn plan(
 ///
 /// # Errors
 /// Everything that is wrong, at once.
-#[expect(dead_code, reason = "`adit forward` takes it next")]
 pub(crate) fn connection(
     arguments: &Forward,
     questions: &Questions,
@@ -135,7 +135,8 @@ fn alone(configuration: Configuration, label: GatewayLabel, fingerprint: u64) ->
     }
 }
 
-/// Reads what the arguments name, and asks for what is missing.
+/// Reads what the arguments name, and asks for what is missing: the first gateway alone.
+#[cfg(test)]
 pub(crate) fn load(arguments: &Forward) -> Result<Configuration, Error> {
     let mut problems = Problems::default();
     let questions = Questions::of_the_terminal();
@@ -205,7 +206,7 @@ fn sswan_draft(path: &Path, reading: &mut Reading<'_>) -> Option<Draft> {
     let cannot = |error| Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
     let bytes = reading.file(path).map_err(cannot);
     let bytes = reading.problems.catch(bytes)?;
-    reading.problems.catch(sswan::parse(&path.display().to_string(), &bytes))
+    sswan::parse(&path.display().to_string(), &bytes, reading.problems)
 }
 
 fn one_connection(path: &Path) -> Error {

@@ -4,12 +4,14 @@ mod auth;
 mod control;
 mod data;
 mod faults;
+mod forwards;
 mod ikev2;
 mod matrix;
 mod renegotiation;
 mod serve;
 mod servers;
 mod times;
+mod tun;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -84,9 +86,11 @@ pub(crate) fn all() -> Vec<Case> {
         control::cases(),
         auth::cases(),
         faults::cases(),
+        forwards::cases(),
         times::cases(),
         ikev2::cases(),
         serve::cases(),
+        tun::cases(),
     ];
     let cases: Vec<Case> = groups.into_iter().flatten().collect();
     debug_assert_eq!(cases.iter().map(|case| &case.name).collect::<BTreeSet<_>>().len(), cases.len());
