@@ -7,6 +7,7 @@ mod faults;
 mod forwards;
 mod ikev2;
 mod matrix;
+mod redundancy;
 mod renegotiation;
 mod serve;
 mod servers;
@@ -89,6 +90,7 @@ pub(crate) fn all() -> Vec<Case> {
         times::cases(),
         ikev2::cases(),
         serve::cases(),
+        redundancy::cases(),
     ];
     let cases: Vec<Case> = groups.into_iter().flatten().collect();
     debug_assert_eq!(cases.iter().map(|case| &case.name).collect::<BTreeSet<_>>().len(), cases.len());
