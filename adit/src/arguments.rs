@@ -8,6 +8,7 @@ use crate::{
     commands::arguments::Operation,
     config::Method,
     spec::{LocalSpec, ProxySpec, ReverseSpec, TargetSpec},
+    up::{Down, UP, UP_EXAMPLES, Up},
 };
 
 /// Options of `adit forward` about all of its forwards.
@@ -42,6 +43,13 @@ pub(crate) enum Command {
     /// Forwards local ports to hosts behind the gateway
     #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
     Forward(Box<Forward>),
+
+    /// Puts the machine behind the gateway: a TUN device with its addresses, routes and DNS servers (Linux, as root)
+    #[command(long_about = UP, after_help = format!("{UP_EXAMPLES}\n{EXIT_CODES}"))]
+    Up(Box<Up>),
+
+    /// Undoes what an `adit up` has left behind that was killed
+    Down(Down),
 
     /// Says everything that is wrong with a configuration, without connecting or asking
     #[command(after_help = CHECK_EXIT_CODES)]

@@ -26,5 +26,6 @@ mod runner;
 mod running;
 mod server;
 mod tools;
+mod up;
 
 pub use cli::main;
