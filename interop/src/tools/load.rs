@@ -1,8 +1,10 @@
-//! A steady rate of requests to the web server, each on a connection of its own; prints what became of each as JSON.
+//! A steady rate of requests to the web server, each on a connection of its own; writes what became of each as JSON.
 
 use std::{
+    collections::BTreeMap,
     io::{BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
+    path::PathBuf,
     sync::mpsc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -28,6 +30,9 @@ pub(crate) struct Options {
     /// A request that has no whole answer by then has failed, in seconds.
     #[arg(long, default_value_t = 2.0)]
     patience: f64,
+    /// Where the report is written.
+    #[arg(long)]
+    report: PathBuf,
 }
 
 /// What became of one request.
@@ -45,17 +50,17 @@ pub(crate) struct Request {
     /// When it began, in nanoseconds since 1970.
     pub(crate) began: u64,
     /// How much later than it should have.
-    pub(crate) late_ms: f64,
-    pub(crate) took_ms: f64,
+    pub(crate) late_ms: u32,
+    pub(crate) took_ms: u32,
     pub(crate) outcome: Outcome,
-    /// Why it failed.
-    pub(crate) error: Option<String>,
 }
 
-/// All requests, as they began.
+/// All requests, as they began. Written in few letters: there are thousands.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) requests: Vec<Request>,
+    /// Why requests failed, and how many of each.
+    pub(crate) failures: BTreeMap<String, usize>,
 }
 
 pub(crate) fn main(options: &Options) -> Result<()> {
@@ -65,7 +70,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let (sender, receiver) = mpsc::channel();
     let start = Instant::now();
     say("ready")?;
-    let mut requests: Vec<Request> = thread::scope(|scope| {
+    let ended: Vec<(Request, Option<String>)> = thread::scope(|scope| {
         for index in 0..count {
             let due = start + Duration::from_secs(1) * index / options.rate;
             // The rate is what is asked for: there is no event to wait for.
@@ -76,11 +81,18 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         drop(sender);
         receiver.iter().collect::<Result<_>>()
     })?;
+    let mut failures = BTreeMap::new();
+    for error in ended.iter().filter_map(|(_, error)| error.clone()) {
+        *failures.entry(error).or_default() += 1;
+    }
+    let mut requests: Vec<Request> = ended.into_iter().map(|(request, _)| request).collect();
     requests.sort_by_key(|request| request.began);
-    say(&serde_json::to_string(&Report { requests })?)
+    // The case reads this file: in a log it would hide everything else.
+    std::fs::write(&options.report, serde_json::to_string(&Report { requests, failures })?)?;
+    say("done")
 }
 
-fn request(options: &Options, expected: &str, due: Instant) -> Result<Request> {
+fn request(options: &Options, expected: &str, due: Instant) -> Result<(Request, Option<String>)> {
     let started = Instant::now();
     let began = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
     let (outcome, error) = match ask(options, started) {
@@ -88,9 +100,9 @@ fn request(options: &Options, expected: &str, due: Instant) -> Result<Request> {
         Ok(_) => (Outcome::Wrong, None),
         Err(error) => (Outcome::Failed, Some(format!("{error:#}"))),
     };
-    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+    let milliseconds = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     let late_ms = milliseconds(started.saturating_duration_since(due));
-    Ok(Request { began, late_ms, took_ms: milliseconds(started.elapsed()), outcome, error })
+    Ok((Request { began, late_ms, took_ms: milliseconds(started.elapsed()), outcome }, error))
 }
 
 fn ask(options: &Options, started: Instant) -> Result<String> {
@@ -131,8 +143,8 @@ impl Report {
     }
 
     /// How late the latest request began, in milliseconds: what the machine itself adds.
-    pub(crate) fn worst_lag(&self) -> f64 {
-        self.requests.iter().map(|request| request.late_ms).fold(0.0, f64::max)
+    pub(crate) fn worst_lag(&self) -> u32 {
+        self.requests.iter().map(|request| request.late_ms).max().unwrap_or_default()
     }
 }
 
@@ -143,12 +155,11 @@ mod tests {
     fn report(outcomes: &[Outcome]) -> Report {
         let request = |(index, outcome): (usize, &Outcome)| Request {
             began: index as u64 * 1_000_000_000,
-            late_ms: 0.0,
-            took_ms: 1.0,
+            late_ms: 0,
+            took_ms: 1,
             outcome: *outcome,
-            error: None,
         };
-        Report { requests: outcomes.iter().enumerate().map(request).collect() }
+        Report { requests: outcomes.iter().enumerate().map(request).collect(), failures: BTreeMap::new() }
     }
 
     #[test]

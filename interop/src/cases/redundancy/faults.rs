@@ -17,7 +17,7 @@ use crate::{
 /// What the fault has to be noticed and answered in with `liveness = "fast"`, in seconds.
 const FAST: f64 = 3.0;
 /// A machine that is so late with the requests themselves, in milliseconds, says nothing about the program.
-const TOO_LATE: f64 = 1000.0;
+const TOO_LATE: u32 = 1000;
 
 /// How the gateway fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,8 @@ fn fails(rig: &Rig, fault: Fault, liveness: Liveness) -> Result<()> {
     rig.hello(WEB.parse()?)?;
 
     let seconds = liveness.seconds() + 3;
-    let args = ["load", WEB, "--rate", "50", "--seconds", &seconds.to_string()];
+    let file = rig.dir.join("load.json");
+    let args = ["load", WEB, "--rate", "50", "--seconds", &seconds.to_string(), "--report", &file.display().to_string()];
     let load = Process::spawn(&rig.process_name("load"), &rig.dir, &mut rig.tool(Place::Client, &args))?;
     load.wait_text(0, "ready", Duration::from_secs(10))?;
     // Requests of the time before the fault are wanted, too: two seconds of them.
@@ -86,8 +87,8 @@ fn fails(rig: &Rig, fault: Fault, liveness: Liveness) -> Result<()> {
         Fault::Frozen => world.a.process.signal("STOP")?,
         Fault::Blackholed => rig.net.change(Place::Gateway, "route add blackhole 203.0.113.2/32\n")?,
     }
-    let said = load.wait_output(Duration::from_secs(u64::from(seconds) + 40))?;
-    let report: Report = serde_json::from_str(said.lines().last().unwrap_or_default())?;
+    load.wait_output(Duration::from_secs(u64::from(seconds) + 40))?;
+    let report: Report = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
     if fault == Fault::Frozen {
         // A stopped process cannot be ended politely.
         world.a.process.signal("CONT")?;
@@ -99,9 +100,10 @@ fn fails(rig: &Rig, fault: Fault, liveness: Liveness) -> Result<()> {
     let lag = report.worst_lag();
     rig.measured(&format!(
         "gateway {fault:?}, liveness {}: new requests succeed {} after the fault; {answered} answered, {failed} failed, \
-         {wrong} wrong; the load itself was at most {lag:.0} ms late",
+         {wrong} wrong; the load itself was at most {lag} ms late; failures: {:?}",
         liveness.name(),
         recovered.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.2} s")),
+        report.failures,
     ))?;
     ensure!(wrong == 0, "{wrong} answers were wrong");
     let recovered = recovered.context("requests fail to the end")?;
