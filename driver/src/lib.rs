@@ -36,7 +36,8 @@
 //! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named; ports of our own addresses inside
 //! ([`Client::listen`], [`Client::bind_udp_port`]) and echo requests ([`Client::ping`]). Several gateways of one connection, one taking over
 //! when another is lost, are in [`redundancy`]; forwards dial through a [`Way`], which is either. How soon silence counts as death is a
-//! [`Liveness`]. The answering end is in [`gateway`]. Not supported: TUN devices for clients.
+//! [`Liveness`]. A TUN device beside all that (Linux) is
+//! attached by `Client::attach`, and `system` sees to what it needs of the machine. The answering end is in [`gateway`].
 //!
 //! # Features
 //!
