@@ -101,5 +101,8 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// The long suites, which run on request only.
 pub(crate) fn soak() -> Vec<Case> {
-    [renegotiation::soak(), times::soak(), faults::soak(), ikev2::soak()].into_iter().flatten().collect()
+    [renegotiation::soak(), times::soak(), faults::soak(), ikev2::soak(), redundancy::soak()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

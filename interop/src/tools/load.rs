@@ -129,13 +129,20 @@ fn ask(options: &Options, started: Instant) -> Result<String> {
 }
 
 impl Report {
-    /// Of the requests that began after this time: how long after it the first answer of those that went on to the end without
-    /// a failure began, in seconds; nothing when failures went on.
+    /// Of the requests that began after this time and after the last failure: how long after this time the first of them was
+    /// answered, in seconds; nothing when failures went on to the end.
     pub(crate) fn recovered_after(&self, fault: u64) -> Option<f64> {
         let after = self.requests.iter().filter(|request| request.began > fault);
         let last_failure = after.clone().filter(|request| request.outcome != Outcome::Answered).map(|r| r.began).max();
-        let first = after.filter(|request| last_failure.is_none_or(|last| request.began > last)).map(|r| r.began).min()?;
-        Some((first - fault) as f64 / 1e9)
+        let sound = after.filter(|request| last_failure.is_none_or(|last| request.began > last));
+        let answered = sound.map(|request| request.began + u64::from(request.took_ms) * 1_000_000).min()?;
+        Some((answered - fault) as f64 / 1e9)
+    }
+
+    /// The longest time an answer took, in milliseconds.
+    pub(crate) fn slowest(&self) -> u32 {
+        let answered = self.requests.iter().filter(|request| request.outcome == Outcome::Answered);
+        answered.map(|request| request.took_ms).max().unwrap_or_default()
     }
 
     pub(crate) fn count(&self, outcome: Outcome) -> usize {
@@ -156,19 +163,19 @@ mod tests {
         let request = |(index, outcome): (usize, &Outcome)| Request {
             began: index as u64 * 1_000_000_000,
             late_ms: 0,
-            took_ms: 1,
+            took_ms: 500,
             outcome: *outcome,
         };
         Report { requests: outcomes.iter().enumerate().map(request).collect(), failures: BTreeMap::new() }
     }
 
     #[test]
-    fn it_has_recovered_with_the_first_request_after_the_last_failure() {
+    fn it_has_recovered_with_the_first_answer_after_the_last_failure() {
         use Outcome::{Answered, Failed};
         let report = report(&[Answered, Answered, Failed, Answered, Failed, Answered, Answered]);
-        assert_eq!(report.recovered_after(500_000_000), Some(4.5));
+        assert_eq!(report.recovered_after(500_000_000), Some(5.0));
         assert_eq!(report.count(Failed), 2);
         assert_eq!(self::report(&[Answered, Failed]).recovered_after(0), None);
-        assert_eq!(self::report(&[Answered, Answered]).recovered_after(0), Some(1.0));
+        assert_eq!(self::report(&[Answered, Answered]).recovered_after(0), Some(1.5));
     }
 }
