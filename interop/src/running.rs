@@ -19,7 +19,6 @@ use crate::{
     pki::CLIENT_UID,
     process::{Process, run},
     rig::Rig,
-    tools::fetch::Answer,
 };
 
 /// Where its admin port is.
@@ -32,7 +31,6 @@ pub(crate) struct Running {
     pub(crate) process: Process,
     /// Its configuration, its control socket and its activity log are here, and belong to its user.
     dir: PathBuf,
-    config: PathBuf,
 }
 
 impl Running {
@@ -52,12 +50,7 @@ impl Running {
         write(&config, &dir, connections)?;
         command.arg(&rig.adit).args(["run", "--log-format", "json", "--config"]).arg(&config);
         let process = Process::spawn(&name, &rig.dir, &mut command)?;
-        Ok(Self { process, dir, config })
-    }
-
-    /// Writes another configuration; it is read by itself, or when told to.
-    pub(crate) fn rewrite(&self, connections: &str) -> Result<()> {
-        write(&self.config, &self.dir, connections)
+        Ok(Self { process, dir })
     }
 
     /// A command of `adit` that speaks with it.
@@ -107,12 +100,6 @@ impl Running {
     /// Waits until a connection is in this state.
     pub(crate) fn wait_state(&self, rig: &Rig, name: &str, state: &str, limit: Duration) -> Result<Value> {
         self.wait(rig, name, &format!("state {state}"), limit, |connection| connection["state"] == state)
-    }
-
-    /// What the admin port answers to a path.
-    pub(crate) fn admin(&self, rig: &Rig, path: &str) -> Result<Answer> {
-        let said = run(&mut rig.tool(Place::Client, &["fetch", ADMIN, path]))?;
-        serde_json::from_str::<Vec<Answer>>(&said)?.pop().context("an answer")
     }
 
     /// The value of a metric with these labels, if there is one.
