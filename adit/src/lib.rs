@@ -8,22 +8,36 @@
 //!
 //! Standard output has one line for each forward, once the tunnel is up, or for each address of a gateway, once it is listened
 //! to; everything else goes to standard error. Only the demo shows its log itself.
+//!
+//! # Features
+//!
+//! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 
+mod activity;
+mod admin;
 mod arguments;
+mod commands;
 mod config;
+mod control;
 mod demo;
+mod engine;
+mod environment;
 mod error;
 mod forward;
 mod log;
+mod plan;
 mod prompt;
 mod run;
 mod serve;
 mod signals;
 mod spec;
+mod status;
 mod terminal;
+#[cfg(test)]
+mod tests;
+mod up;
 
 pub use config::Configuration;
 pub use error::{Error, Exit};
 pub use run::run;
-pub use spec::{ForwardSpec, SpecError, TransportKind};

@@ -1,18 +1,17 @@
 //! From the command line to the exit code; and what `adit forward` does in between.
 
-use std::{ffi::OsString, future::Future, io::Write};
+use std::{ffi::OsString, future::Future, io::Write, sync::Arc, time::Duration};
 
-use adit_driver::{Any, Builder, Client, Failure};
 use clap::Parser;
 
 use crate::{
-    arguments::{Arguments, Command, Forward, LogFormat},
-    config::{self, Configuration},
-    demo,
+    arguments::{Arguments, Check, Command, Forward, LogFormat, Run},
+    commands,
+    config::{self, Configuration, Problems, Questions},
+    demo, engine,
     error::{Error, Exit},
-    forward::{self, Listener},
-    log,
-    prompt::Person,
+    forward, log,
+    plan::{ControlPlan, Plan},
     serve,
     signals::Signals,
     terminal::Terminal,
@@ -21,7 +20,10 @@ use crate::{
 /// Runs the program with these arguments, the first of which is its name. `adjust` may change the configuration before it is
 /// used: the program itself leaves it as it is, tests withhold features.
 #[must_use]
-pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&mut Configuration)) -> Exit {
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    adjust: impl Fn(&mut Configuration) + Send + Sync + 'static,
+) -> Exit {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -36,9 +38,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     let log_format = arguments.log_format;
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
+        Command::Check(arguments) => check(arguments),
+        Command::Run(arguments) => on_one_thread(engine::run(loader(arguments, adjust))),
+        Command::Operation(operation) => commands::run(operation),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
     };
+    log::finish();
     match ended {
         Ok(exit) => exit,
         Err(error) => {
@@ -54,67 +60,97 @@ fn on_one_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<E
         .enable_all()
         .build()
         .map_err(|error| Error::new(Exit::Other, format!("no runtime: {error}")))?;
-    let result = runtime.block_on(command);
+    let result = runtime.block_on(async {
+        tokio::spawn(log::sum_up());
+        command.await
+    });
     // Neither a name server that does not answer nor an open question may hold up the end.
     runtime.shutdown_background();
     result
 }
 
-async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Configuration)) -> Result<Exit, Error> {
+async fn forward(arguments: &Forward, adjust: impl Fn(&mut Configuration) + Send + 'static) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
-    let mut config = tokio::select! {
+    let plan = tokio::select! {
         biased;
         exit = signals.next() => return Ok(exit),
-        config = load(arguments.clone()) => config?,
+        plan = load(arguments.clone(), adjust) => plan?,
     };
-    adjust(&mut config);
-    // Before connecting: a port in use is said at once.
-    let listeners = Listener::bind_all(&arguments.forwards)?;
-    let client = Builder::new(Any::from(config)).options(forward::options()).prompter(Person::new()).start();
-    tokio::select! {
-        biased;
-        exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
-        up = client.up() => up?,
-    };
-    if let Err(error) = announce(&listeners) {
-        client.close().await;
-        return Err(error);
-    }
-    let mut forwards = tokio::task::JoinSet::new();
-    for listener in listeners {
-        forwards.spawn(listener.serve(client.clone()));
-    }
-    let failure: Failure = tokio::select! {
-        biased;
-        exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
-        failure = client.closed() => failure,
-    };
-    // Whoever is connected gets a reset with the end of the process; those waiting for a tunnel, too.
-    Err(failure.into())
+    engine::forward(plan, signals).await
 }
 
 /// On a thread of its own: it may ask for secrets.
-async fn load(arguments: Forward) -> Result<Configuration, Error> {
-    match tokio::task::spawn_blocking(move || config::load(&arguments)).await {
-        Ok(config) => config,
+async fn load(arguments: Forward, adjust: impl Fn(&mut Configuration) + Send + 'static) -> Result<Plan, Error> {
+    let read = move || {
+        let questions = Questions::of_the_terminal();
+        let read = config::connection(&arguments, &questions, &mut |configuration| adjust(configuration));
+        let mut connection = read.map_err(last_of)?;
+        connection.forwards.extend(forward::flags::plans(&arguments)?);
+        Ok(Plan {
+            connections: vec![connection],
+            admin: None,
+            control: ControlPlan::Off,
+            activity: None,
+            handshakes: usize::from(u16::MAX),
+            drain: Duration::ZERO,
+            files: Vec::new(),
+        })
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(plan) => plan,
         Err(error) => Err(Error::new(Exit::Other, error)),
     }
 }
 
-/// Says goodbye to the gateway; a second signal ends the waiting.
-async fn close(client: &Client, exit: Exit, signals: &mut Signals) -> Exit {
-    tracing::info!("closing the tunnel");
-    tokio::select! {
-        () = client.close() => exit,
-        again = signals.next() => again,
-    }
+/// What reads the configuration of `adit run`, now and whenever it has changed.
+fn loader(arguments: &Run, adjust: impl Fn(&mut Configuration) + Send + Sync + 'static) -> engine::Load {
+    // Kept: what was answered is not asked a second time.
+    let (arguments, questions) = (arguments.clone(), Questions::of_the_terminal());
+    let read = move || {
+        let only = match &arguments.connections[..] {
+            [only] => Some(only.as_str()),
+            [] | [_, _, ..] => None,
+        };
+        let read = config::plan(&arguments.config, only, &questions, &mut |configuration| adjust(configuration));
+        let mut plan = read.map_err(|problems| engine::Unreadable {
+            files: problems.files().cloned().collect(),
+            error: last_of(problems),
+        })?;
+        if !arguments.connections.is_empty() {
+            let known = |name: &String| plan.connections.iter().any(|connection| connection.name == *name);
+            if let Some(name) = arguments.connections.iter().find(|name| !known(name)) {
+                let error =
+                    Error::new(Exit::Usage, format!("{} has no connection `{name}`", arguments.config.display()));
+                return Err(engine::Unreadable { files: plan.files, error });
+            }
+            plan.connections.retain(|connection| arguments.connections.contains(&connection.name));
+        }
+        Ok(plan)
+    };
+    Arc::new(read)
 }
 
-/// One line for each forward, for whoever waits for them.
-fn announce(listeners: &[Listener]) -> Result<(), Error> {
+/// Says all but one in the log; that one is for whoever waits for the configuration.
+fn last_of(problems: Problems) -> Error {
+    problems.into_error().unwrap_or_else(|| Error::new(Exit::Other, "the configuration came to nothing"))
+}
+
+fn check(arguments: &Check) -> Result<Exit, Error> {
+    let checked = config::check(&arguments.file, arguments.connection.as_deref());
+    if arguments.json {
+        say(&format!("{:#}\n", checked.json()))?;
+    } else {
+        // Nowhere left to say that standard error is closed.
+        drop(write!(std::io::stderr(), "{}", checked.complaints()));
+        say(&checked.to_string())?;
+    }
+    Ok(if checked.is_fine() { Exit::Ok } else { Exit::Usage })
+}
+
+fn say(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
-    let written = listeners.iter().try_for_each(|listener| writeln!(stdout, "{listener}"));
-    written.and_then(|()| stdout.flush()).map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
 }
 
 /// The one line about why the program ends.
