@@ -25,6 +25,7 @@ mod engine;
 mod environment;
 mod error;
 mod forward;
+mod generate;
 mod log;
 mod plan;
 mod prompt;

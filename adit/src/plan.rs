@@ -62,7 +62,6 @@ pub(crate) struct ConnectionPlan {
     pub(crate) wait: Duration,
     pub(crate) forwards: Vec<ForwardPlan>,
     /// TUN mode.
-    #[cfg_attr(not(test), expect(dead_code, reason = "`adit up` takes it next"))]
     pub(crate) tun: Option<crate::up::TunOptions>,
 }
 

@@ -5,16 +5,17 @@ use std::{ffi::OsString, future::Future, io::Write, sync::Arc, time::Duration};
 use clap::Parser;
 
 use crate::{
-    arguments::{Arguments, Check, Command, Forward, LogFormat, Run},
+    arguments::{Arguments, Check, Command, Forward, Import, LogFormat, Run},
     commands,
     config::{self, Configuration, Problems, Questions},
     demo, engine,
     error::{Error, Exit},
-    forward, log,
+    forward, generate, log,
     plan::{ControlPlan, Plan},
     serve,
     signals::Signals,
     terminal::Terminal,
+    up::{self, Up},
 };
 
 /// Runs the program with these arguments, the first of which is its name. `adjust` may change the configuration before it is
@@ -38,7 +39,12 @@ pub fn run(
     let log_format = arguments.log_format;
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
+        Command::Up(arguments) => up(arguments, adjust),
+        Command::Down(arguments) => up::down(arguments),
         Command::Check(arguments) => check(arguments),
+        Command::Completions(arguments) => generate::completions(arguments.shell),
+        Command::Import(arguments) => import(arguments),
+        Command::Man => generate::man(),
         Command::Run(arguments) => on_one_thread(engine::run(loader(arguments, adjust))),
         Command::Operation(operation) => commands::run(operation),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
@@ -54,6 +60,9 @@ pub fn run(
     }
 }
 
+/// How long threads may take to end that have nothing to do any more.
+const LAST_THREADS: Duration = Duration::from_millis(200);
+
 /// One thread: one tunnel is one task, and waking another core for each packet costs more than its encryption.
 fn on_one_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -64,8 +73,8 @@ fn on_one_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<E
         tokio::spawn(log::sum_up());
         command.await
     });
-    // Neither a name server that does not answer nor an open question may hold up the end.
-    runtime.shutdown_background();
+    // Neither a name server that does not answer nor an open question may hold up the end for long.
+    runtime.shutdown_timeout(LAST_THREADS);
     result
 }
 
@@ -135,6 +144,30 @@ fn last_of(problems: Problems) -> Error {
     problems.into_error().unwrap_or_else(|| Error::new(Exit::Other, "the configuration came to nothing"))
 }
 
+/// Reads the configuration to its end before the rest begins: who gives up rights has to be alone.
+fn up(arguments: &Up, adjust: impl Fn(&mut Configuration) + Send + 'static) -> Result<Exit, Error> {
+    if arguments.connection.stdio.is_some() {
+        let error = Error::new(Exit::Usage, "--stdio has no use with `adit up`");
+        return Err(error.hint("`adit forward` has one connection for it, and the device needs none"));
+    }
+    let mut read = None;
+    let reading = async {
+        let mut signals = Signals::new()?;
+        tokio::select! {
+            biased;
+            exit = signals.next() => Ok(exit),
+            plan = load(arguments.connection.clone(), adjust) => {
+                read = plan?.connections.pop();
+                Ok(Exit::Ok)
+            }
+        }
+    };
+    let exit = on_one_thread(reading)?;
+    let Some(connection) = read else { return Ok(exit) };
+    let options = arguments.options(connection.tun.clone().unwrap_or_default());
+    on_one_thread(up::life(connection, &options))
+}
+
 fn check(arguments: &Check) -> Result<Exit, Error> {
     let checked = config::check(&arguments.file, arguments.connection.as_deref());
     if arguments.json {
@@ -147,7 +180,23 @@ fn check(arguments: &Check) -> Result<Exit, Error> {
     Ok(if checked.is_fine() { Exit::Ok } else { Exit::Usage })
 }
 
-fn say(text: &str) -> Result<(), Error> {
+fn import(arguments: &Import) -> Result<Exit, Error> {
+    let imported = config::Import::read(&arguments.file, arguments.name.as_deref());
+    let imported = imported.map_err(|problems| match problems.into_error() {
+        Some(error) => error,
+        None => Error::new(Exit::Other, "nothing was understood, and nothing is wrong"),
+    })?;
+    match &arguments.out {
+        Some(out) => {
+            let made = imported.write(out)?;
+            say(&made.iter().map(|path| format!("{}\n", path.display())).collect::<String>())?;
+        }
+        None => say(&imported.text(None))?,
+    }
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn say(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))

@@ -33,8 +33,11 @@
 //!
 //! Supported: UDP with segmentation offload where the system has it, and TCP; names resolved anew at every attempt, IPv6 and
 //! IPv4 tried with a stagger; a gateway that goes on at another port, and a change of our own address; reconnects over all
-//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. The answering end is in [`gateway`]. Not supported: TUN devices for clients,
-//! listening behind the tunnel.
+//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named; ports of our own addresses inside
+//! ([`Client::listen`], [`Client::bind_udp_port`]) and echo requests ([`Client::ping`]). Several gateways of one connection, one taking over
+//! when another is lost, are in [`redundancy`]; forwards dial through a [`Way`], which is either. How soon silence counts as death is a
+//! [`Liveness`]. A TUN device beside all that (Linux) is
+//! attached by `Client::attach`, and `system` sees to what it needs of the machine. The answering end is in [`gateway`].
 //!
 //! # Features
 //!
@@ -51,6 +54,7 @@ mod error;
 mod handshakes;
 mod inside;
 mod listening;
+mod liveness;
 mod options;
 mod outer;
 mod ping;
@@ -76,6 +80,8 @@ pub mod gateway;
 pub mod ikev2;
 pub mod openvpn;
 pub mod redundancy;
+#[cfg(target_os = "linux")]
+pub mod system;
 
 // The toy protocol of the tests names this crate as others do, for those use it, too.
 #[cfg(test)]
@@ -92,9 +98,12 @@ pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind, Stage};
 pub use listening::{Listener, UdpListener};
+pub use liveness::Liveness;
 pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
 pub use shared::Stats;
+#[cfg(target_os = "linux")]
+pub use tun::Device;
 pub use udp_socket::UdpSocket;
 pub use way::Way;

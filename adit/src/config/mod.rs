@@ -9,6 +9,7 @@ mod document;
 mod draft;
 mod files;
 mod flags;
+mod import;
 mod keys;
 mod ovpn;
 mod problems;
@@ -34,6 +35,7 @@ use adit_driver::{
 pub(crate) use self::{
     check::check,
     draft::Method,
+    import::Import,
     problems::{Problem, Problems, Severity},
     questions::{OpenQuestion, Questions},
 };
@@ -204,7 +206,7 @@ fn sswan_draft(path: &Path, reading: &mut Reading<'_>) -> Option<Draft> {
     let cannot = |error| Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
     let bytes = reading.file(path).map_err(cannot);
     let bytes = reading.problems.catch(bytes)?;
-    reading.problems.catch(sswan::parse(&path.display().to_string(), &bytes))
+    sswan::parse(&path.display().to_string(), &bytes, reading.problems)
 }
 
 fn one_connection(path: &Path) -> Error {

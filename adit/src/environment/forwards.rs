@@ -7,7 +7,7 @@ use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     error::Error,
-    forward::{Bound, ForwardCounters, Stopper},
+    forward::{Bound, ForwardCounters, ForwardSnapshot, Stopper},
     plan::{ForwardKind, ForwardPlan, Listen},
     spec::TransportKind,
 };
@@ -182,6 +182,15 @@ impl Forwards {
                 State::Bound(_) => forward.state = State::Closed,
                 State::Closed => {}
             }
+        }
+    }
+
+    /// Says in the log what each has done so far.
+    pub(super) fn sum_up(&self) {
+        for forward in &self.list {
+            let ForwardSnapshot { total, refused, failed, .. } = forward.counters.snapshot();
+            let name = &forward.plan.name;
+            tracing::info!("{name}: {total} connections, {failed} of them failed, {refused} more refused");
         }
     }
 

@@ -352,6 +352,7 @@ impl Task {
             self.close();
         } else if self.machine.on(Trigger::Closed).is_some() {
             self.running = None;
+            self.forwards.sum_up();
             self.done();
         }
     }

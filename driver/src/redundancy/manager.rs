@@ -350,6 +350,8 @@ impl Manager {
                 member.retry_at = Some(SystemTime::now() + retry_in.min(A_YEAR));
                 self.emit(RedundancyEvent::Failed { gateway, cause, retry_in: Some(retry_in) });
             }
+            // It says so itself.
+            ClientEvent::DeviceLost => {}
             ClientEvent::Prompt(prompt) => {
                 if is_challenge(&prompt) {
                     member.on_prompt();
@@ -486,7 +488,7 @@ impl Manager {
     }
 
     /// Shows how things are to those who dial and those who look.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let state = match &self.ended {
             Some(failure) if failure.kind() == FailureKind::Closed => ConnectionState::Closed,
             Some(_) => ConnectionState::Failed,

@@ -11,6 +11,7 @@ mod renegotiation;
 mod serve;
 mod servers;
 mod times;
+mod tun;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -89,6 +90,7 @@ pub(crate) fn all() -> Vec<Case> {
         times::cases(),
         ikev2::cases(),
         serve::cases(),
+        tun::cases(),
     ];
     let cases: Vec<Case> = groups.into_iter().flatten().collect();
     debug_assert_eq!(cases.iter().map(|case| &case.name).collect::<BTreeSet<_>>().len(), cases.len());

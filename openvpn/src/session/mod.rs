@@ -23,7 +23,8 @@ use std::{
 };
 
 use adit_tunnel::{
-    Answer, Class, Closed, Epoch, Event, Path, Prompt, Random, Retry, Timers, Transmit, Transport, Tunnel,
+    Answer, Class, Closed, Epoch, Event, Path, Prompt, Random, Rekeys, Retry, Timers, Transmit, Transport, Tunnel,
+    TunnelDetails,
 };
 use rustls::ClientConfig;
 
@@ -87,6 +88,16 @@ pub struct Session {
     dropped_datagrams: u64,
     /// Prompts the server has caused.
     prompts: u32,
+    /// What was negotiated with the newest data keys.
+    agreed: Agreed,
+}
+
+/// What was negotiated, and how often.
+#[derive(Debug, Default)]
+struct Agreed {
+    suite: String,
+    server: Option<String>,
+    times: u64,
 }
 
 /// How far the session is.
@@ -184,6 +195,7 @@ impl Session {
             transmits: VecDeque::new(),
             dropped_datagrams: 0,
             prompts: 0,
+            agreed: Agreed::default(),
             remote,
             config,
         };
@@ -539,6 +551,18 @@ impl Tunnel for Session {
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
+    }
+
+    fn details(&self) -> TunnelDetails {
+        // The first keys were no rekey; each later ones come with a TLS session of their own.
+        let rekeys = self.agreed.times.saturating_sub(1);
+        TunnelDetails {
+            protocol: "openvpn",
+            suite: self.agreed.suite.clone(),
+            peer_identity: self.agreed.server.clone(),
+            rekey_at: self.timers.get(Timer::Renegotiate),
+            rekeys: Rekeys { data: rekeys, control: rekeys },
+        }
     }
 }
 

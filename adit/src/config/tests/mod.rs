@@ -1,9 +1,13 @@
 //! What becomes of files and options, and what is said about those that cannot be used.
 
+mod check;
 mod credentials;
+mod import;
 mod options;
 mod plan;
 mod problems;
+mod reference;
+mod robust;
 mod sswan;
 mod tables;
 
@@ -30,11 +34,14 @@ fn build(draft: Draft) -> Result<ikev2::Config, Error> {
     super::build::build(draft, &mut Reading::new(&questions, "", &mut problems))
 }
 
-/// A strongSwan profile.
+/// A strongSwan profile, or everything that is wrong with it.
 fn sswan(path: &Path) -> Result<Draft, Error> {
     let (questions, mut problems) = (Questions::of_the_terminal(), Problems::default());
     let draft = super::sswan_draft(path, &mut Reading::new(&questions, "", &mut problems));
-    draft.ok_or_else(|| problems.into_error().unwrap())
+    draft.ok_or_else(|| {
+        let all: Vec<_> = problems.sorted().into_iter().map(ToString::to_string).collect();
+        Error::new(crate::error::Exit::Usage, all.join("\n"))
+    })
 }
 
 /// Without ` column N`, where the line is enough.
@@ -83,6 +90,28 @@ impl Drop for Workplace {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
     }
+}
+
+fn read_text(place: &Workplace, name: &str) -> String {
+    fs::read_to_string(place.0.join(name)).unwrap()
+}
+
+/// A revocation list in which nothing is.
+fn revocation_list() -> String {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+    let issuer = rcgen::Issuer::new(params, key);
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2024, 1, 1),
+        next_update: rcgen::date_time_ymd(2050, 1, 1),
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    list.signed_by(&issuer).unwrap().pem().unwrap()
 }
 
 fn certificate(name: &str) -> (rcgen::Certificate, KeyPair) {

@@ -224,6 +224,7 @@ impl InitSent {
             hashes: hashes.unwrap_or_default(),
             id: local_identity(cx).to_payload(),
             spi_in,
+            peer: None,
         };
         float(cx);
         AuthSent::send(cx, secured)

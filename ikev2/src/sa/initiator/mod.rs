@@ -114,6 +114,8 @@ pub(crate) struct Completed {
     /// Until when we have to prove ourselves again (RFC 4478).
     pub(crate) auth_lifetime: Option<Duration>,
     pub(crate) purpose: Purpose,
+    /// Who the gateway has proved to be.
+    pub(crate) peer: Option<String>,
 }
 
 impl Handshake {
@@ -254,6 +256,8 @@ struct Secured {
     id: Identification,
     /// SPI of the child.
     spi_in: u32,
+    /// Who the gateway has proved to be.
+    peer: Option<String>,
 }
 
 impl Secured {
@@ -393,6 +397,7 @@ impl Secured {
                     child,
                     network,
                     purpose: self.purpose,
+                    peer: self.peer,
                 }))
             }
             Err(error) => {
@@ -456,7 +461,7 @@ impl AuthSent {
     }
 
     fn handle_response(self: Box<Self>, cx: &mut ClientContext<'_>, response: Message) -> Step {
-        let secured = self.secured;
+        let mut secured = self.secured;
         // A child that failed comes with the gateway's proof; without one, the error is about us.
         if let (None, Some(error)) = (response.auth(), response.error()) {
             return secured.refused(cx, error);
@@ -465,6 +470,7 @@ impl AuthSent {
             Ok(verified) => verified,
             Err(error) => return secured.reject(cx, error),
         };
+        secured.peer = Identity::from_payload(&id).ok().map(|identity| identity.to_string());
         match cx.config.our_proof() {
             OurProof::Psk(_) | OurProof::Certificate(_) => secured.complete(cx, authenticated, &response),
             OurProof::Eap(methods) => {
