@@ -7,6 +7,7 @@ mod faults;
 mod forwards;
 mod ikev2;
 mod matrix;
+mod redundancy;
 mod renegotiation;
 mod serve;
 mod servers;
@@ -90,6 +91,7 @@ pub(crate) fn all() -> Vec<Case> {
         times::cases(),
         ikev2::cases(),
         serve::cases(),
+        redundancy::cases(),
         tun::cases(),
     ];
     let cases: Vec<Case> = groups.into_iter().flatten().collect();
@@ -99,5 +101,8 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// The long suites, which run on request only.
 pub(crate) fn soak() -> Vec<Case> {
-    [renegotiation::soak(), times::soak(), faults::soak(), ikev2::soak()].into_iter().flatten().collect()
+    [renegotiation::soak(), times::soak(), faults::soak(), ikev2::soak(), redundancy::soak()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
