@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Where its admin port is.
-const ADMIN: &str = "127.0.0.1:9002";
+pub(crate) const ADMIN: &str = "127.0.0.1:9002";
 /// Between looks at what has no event here.
 const LOOK: Duration = Duration::from_millis(50);
 
