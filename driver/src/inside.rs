@@ -279,7 +279,12 @@ impl Inner {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        Stats { connections: self.connections.len(), udp_sockets: self.sockets.len(), ..self.stats }
+        Stats {
+            retransmits: self.stack.counters().retransmits,
+            connections: self.connections.len(),
+            udp_sockets: self.sockets.len(),
+            ..self.stats
+        }
     }
 
     fn with(&mut self, id: ConnectionId, f: impl FnOnce(&mut Waiting)) {

@@ -8,6 +8,8 @@ pub struct Counters {
     pub packets_in: u64,
     /// Packets handed to a [`PacketSink`](crate::PacketSink).
     pub packets_out: u64,
+    /// TCP segments sent again, with a SYN, data or a FIN.
+    pub retransmits: u64,
     /// Packets dropped because a header was truncated or inconsistent.
     pub malformed: u64,
     /// Packets dropped because of a wrong IPv4, TCP, UDP or ICMP checksum.

@@ -397,7 +397,7 @@ impl Stack {
         let Some(connection) = self.connections.get_mut(key) else { return Turn::Done };
         let Phase::Live(live) = &mut connection.phase else { return Turn::Done };
         self.counters.polls += 1;
-        let turn = live.take_turn(&self.clock, now, sink, &mut self.counters.packets_out);
+        let turn = live.take_turn(&self.clock, now, sink, &mut self.counters);
         if turn == Turn::Done {
             connection.queued = false;
             let wakes_at = live.wakes_at(&self.clock, now);
