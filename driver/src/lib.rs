@@ -102,7 +102,7 @@ pub use liveness::Liveness;
 pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
-pub use shared::Stats;
+pub use shared::{OuterSocket, Stats};
 #[cfg(target_os = "linux")]
 pub use tun::Device;
 pub use udp_socket::UdpSocket;
