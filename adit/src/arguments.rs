@@ -4,7 +4,11 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::{config::Method, spec::ForwardSpec};
+use crate::{
+    config::Method,
+    probe::{self, Probe},
+    spec::ForwardSpec,
+};
 
 /// Options of every command: those of `adit forward` stand before them in its help, not among them.
 const LOG: &str = "Log options";
@@ -37,6 +41,10 @@ pub(crate) enum Command {
     #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
     Forward(Box<Forward>),
 
+    /// Explains what a gateway says, without a tunnel
+    #[command(long_about = probe::ABOUT, after_help = probe::EXIT_CODES)]
+    Probe(Box<Probe>),
+
     /// Answers as a VPN gateway: for labs, tests and small sites
     #[command(long_about = SERVE, after_help = format!("{SERVE_EXAMPLES}\n{SERVE_EXIT_CODES}"))]
     Serve(Serve),
@@ -68,7 +76,7 @@ pub(crate) struct Demo {
 }
 
 /// Options of `adit forward`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(group = ArgGroup::new("gateway").required(true).args(["config", "ikev2"]))]
 pub(crate) struct Forward {
     /// What describes the connection: an OpenVPN profile (.ovpn, .conf), a strongSwan profile (.sswan), or a TOML file of

@@ -16,6 +16,7 @@ mod demo;
 mod error;
 mod forward;
 mod log;
+mod probe;
 mod prompt;
 mod run;
 mod serve;

@@ -11,7 +11,7 @@ use crate::{
     demo,
     error::{Error, Exit},
     forward::{self, Listener},
-    log,
+    log, probe,
     prompt::Person,
     serve,
     signals::Signals,
@@ -36,6 +36,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     let log_format = arguments.log_format;
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
+        Command::Probe(arguments) => on_one_thread(probe::run(arguments, adjust)),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
     };

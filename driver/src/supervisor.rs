@@ -110,7 +110,7 @@ async fn attempt<P: Protocol>(protocol: &mut P, gateway: &Gateway, env: &Env, up
 }
 
 /// A local address to bind to leaves only one family.
-fn of_local_family(mut addresses: Vec<SocketAddr>, local: Option<std::net::IpAddr>) -> Vec<SocketAddr> {
+pub(crate) fn of_local_family(mut addresses: Vec<SocketAddr>, local: Option<std::net::IpAddr>) -> Vec<SocketAddr> {
     if let Some(local) = local {
         addresses.retain(|address| address.is_ipv4() == local.is_ipv4());
     }

@@ -6,6 +6,8 @@ mod data;
 mod faults;
 mod ikev2;
 mod matrix;
+mod probe;
+mod probed;
 mod renegotiation;
 mod serve;
 mod servers;
@@ -85,6 +87,7 @@ pub(crate) fn all() -> Vec<Case> {
         auth::cases(),
         faults::cases(),
         times::cases(),
+        probe::cases(),
         ikev2::cases(),
         serve::cases(),
     ];

@@ -15,7 +15,7 @@ impl Workplace {
         let line = format!("adit forward {line} -L 1:h:2").replace('@', &self.path(""));
         match Arguments::try_parse_from(line.split(' ')).unwrap().command {
             Command::Forward(forward) => *forward,
-            Command::Serve(_) | Command::Demo(_) => panic!("another command"),
+            Command::Probe(_) | Command::Serve(_) | Command::Demo(_) => panic!("another command"),
         }
     }
 
