@@ -1,15 +1,17 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     config::Method,
     probe::{self, Probe},
-    spec::ForwardSpec,
+    spec::{LocalSpec, ProxySpec, ReverseSpec, TargetSpec},
 };
 
+/// Options of `adit forward` about all of its forwards.
+const FORWARDS: &str = "Options of all forwards";
 /// Options of every command: those of `adit forward` stand before them in its help, not among them.
 const LOG: &str = "Log options";
 /// Options of `--ikev2`.
@@ -45,6 +47,10 @@ pub(crate) enum Command {
     #[command(long_about = probe::ABOUT, after_help = probe::EXIT_CODES)]
     Probe(Box<Probe>),
 
+    /// Says everything that is wrong with a configuration, without connecting or asking
+    #[command(after_help = CHECK_EXIT_CODES)]
+    Check(Check),
+
     /// Answers as a VPN gateway: for labs, tests and small sites
     #[command(long_about = SERVE, after_help = format!("{SERVE_EXAMPLES}\n{SERVE_EXIT_CODES}"))]
     Serve(Serve),
@@ -52,6 +58,23 @@ pub(crate) enum Command {
     /// Shows both protocols at work, in this process and on loopback alone: the place to begin
     #[command(long_about = DEMO, after_help = DEMO_EXIT_CODES)]
     Demo(Demo),
+}
+
+/// Options of `adit check`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Check {
+    /// A TOML file of connections (.toml), an OpenVPN profile (.ovpn, .conf) or a strongSwan profile (.sswan), with every file
+    /// it names
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// The connection of a TOML file whose files and secrets are looked at; all unless given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) connection: Option<String>,
+
+    /// Says it as one JSON object on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `adit serve`.
@@ -78,6 +101,7 @@ pub(crate) struct Demo {
 /// Options of `adit forward`.
 #[derive(Debug, Clone, Default, Args)]
 #[command(group = ArgGroup::new("gateway").required(true).args(["config", "ikev2"]))]
+#[command(group = ArgGroup::new("way").required(true).multiple(true).args(["local", "reverse", "socks", "http_proxy", "stdio"]))]
 pub(crate) struct Forward {
     /// What describes the connection: an OpenVPN profile (.ovpn, .conf), a strongSwan profile (.sswan), or a TOML file of
     /// connections (.toml). Files it names are looked for beside it
@@ -93,11 +117,50 @@ pub(crate) struct Forward {
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) ikev2: Option<String>,
 
-    /// Listens on PORT (of 127.0.0.1, or of BIND) and connects to HOSTPORT of HOST through the tunnel; may be repeated.
-    /// IPv6 addresses stand in brackets; a HOST that is a name is resolved by the DNS servers the gateway pushes. A UDP
-    /// datagram has to fit into one packet of the tunnel (about 1300 to 1450 bytes): larger ones are dropped, with a warning
-    #[arg(short = 'L', long = "local", value_name = "[BIND:]PORT:HOST:HOSTPORT[/udp]", required = true)]
-    pub(crate) forwards: Vec<ForwardSpec>,
+    /// Listens on PORT (of 127.0.0.1, or of BIND) and connects to HOSTPORT of HOST through the tunnel; may be repeated, as
+    /// may the others. IPv6 addresses stand in brackets; a HOST that is a name is resolved by the DNS servers the gateway
+    /// pushes. `unix:/PATH` in the place of PORT listens on a unix socket. A UDP datagram has to fit into one packet of the
+    /// tunnel (about 1300 to 1450 bytes): larger ones are dropped, with a warning
+    #[arg(short = 'L', long, value_name = "[BIND:]PORT:HOST:HOSTPORT[/udp]")]
+    pub(crate) local: Vec<LocalSpec>,
+
+    /// Listens on PORT of our own address inside the VPN, and connects to HOSTPORT of HOST on this side, or to a unix socket
+    /// (`PORT:unix:/PATH`)
+    #[arg(short = 'R', long, value_name = "PORT:HOST:HOSTPORT[/udp]")]
+    pub(crate) reverse: Vec<ReverseSpec>,
+
+    /// Listens as a SOCKS5 proxy: TCP and UDP to any host behind the gateway; names are resolved there
+    #[arg(short = 'D', long, value_name = "[BIND:]PORT")]
+    pub(crate) socks: Vec<ProxySpec>,
+
+    /// Listens as an HTTP proxy: CONNECT to any host behind the gateway, and plain requests of http:// addresses
+    #[arg(long, value_name = "[BIND:]PORT")]
+    pub(crate) http_proxy: Vec<ProxySpec>,
+
+    /// Connects standard input and output to PORT of HOST, as ssh's ProxyCommand needs it, and ends with that connection
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) stdio: Option<TargetSpec>,
+
+    /// What becomes of connections while the tunnel is down: `refuse` resets them at once, `wait` has them wait for it for 30
+    /// seconds, `wait=SECONDS` for so long
+    #[arg(long, value_name = "refuse|wait[=SECONDS]", default_value = "wait", hide_default_value = true, help_heading = FORWARDS)]
+    pub(crate) while_down: WhileDown,
+
+    /// Refuses connections beyond so many at the same time, for each forward. Of UDP senders, the one idle longest makes room
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = FORWARDS)]
+    pub(crate) max_connections: Option<u32>,
+
+    /// Tells the target who has connected, by a header of the PROXY protocol, version 2 (TCP, for -L and -R)
+    #[arg(long, help_heading = FORWARDS)]
+    pub(crate) proxy_protocol: bool,
+
+    /// Lets those use -D and --http-proxy who know the user name and the password, which are the first two lines of this file
+    #[arg(long, value_name = "FILE", help_heading = FORWARDS)]
+    pub(crate) proxy_login: Option<PathBuf>,
+
+    /// The permission bits of unix sockets, in octal; 600 unless given
+    #[arg(long, value_name = "MODE", value_parser = parse_mode, help_heading = FORWARDS)]
+    pub(crate) socket_mode: Option<u32>,
 
     /// Takes user name and password from the first two lines of this file
     #[arg(long, value_name = "FILE")]
@@ -191,6 +254,54 @@ impl Ikev2Options {
     }
 }
 
+/// What becomes of connections while the tunnel is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhileDown {
+    Refuse,
+    Wait(Duration),
+}
+
+impl Default for WhileDown {
+    fn default() -> Self {
+        Self::Wait(WAIT)
+    }
+}
+
+impl WhileDown {
+    /// How long they wait.
+    pub(crate) fn wait(self) -> Duration {
+        match self {
+            Self::Refuse => Duration::ZERO,
+            Self::Wait(wait) => wait,
+        }
+    }
+}
+
+impl FromStr for WhileDown {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.strip_prefix("wait=")) {
+            ("refuse", _) => Ok(Self::Refuse),
+            ("wait", _) => Ok(Self::default()),
+            (_, Some(seconds)) => {
+                let seconds: u32 = seconds.parse().map_err(|_| "the seconds to wait are a whole number")?;
+                Ok(Self::Wait(Duration::from_secs(seconds.into())))
+            }
+            _ => Err("expected `refuse`, `wait` or `wait=SECONDS`"),
+        }
+    }
+}
+
+/// How long connections wait for a tunnel, unless it is said.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Permission bits, in octal.
+fn parse_mode(text: &str) -> Result<u32, &'static str> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
+    mode.ok_or("expected permission bits in octal, such as 660")
+}
+
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -217,10 +328,24 @@ Examples:
   Through one of the connections of a TOML file
       adit forward -c connections.toml --connection office -L 8080:192.168.100.30:80
 
+  A SOCKS5 proxy and an HTTP proxy to everything behind the gateway
+      adit forward -c office.ovpn -D 1080 --http-proxy 3128
+      curl --proxy socks5h://127.0.0.1:1080 http://intranet.corp.example/
+
+  A host behind the gateway with ssh, without a port of this machine (in ~/.ssh/config)
+      ProxyCommand adit forward -q -c office.ovpn --stdio %h:%p
+
+  A web server of this machine for those inside the VPN, at port 80 of our address there
+      adit forward -c office.ovpn -R 80:127.0.0.1:8080
+
+  A database at a unix socket; connections are refused at once while the tunnel is down, and beyond 20
+      adit forward -c office.ovpn -L unix:/run/user/1000/db.sock:db.corp.example:5432 --while-down refuse --max-connections 20
+
   Without a terminal, the password in a file, the log for machines
       adit forward -c office.ovpn --auth-user-pass login.txt --log-format json -L 8080:192.168.100.30:80
 
-When the tunnel is up, standard output has one line for each forward: `127.0.0.1:8080 -> 192.168.100.30:80/tcp`.
+When the tunnel is up, standard output has one line for each forward: `127.0.0.1:8080 -> 192.168.100.30:80/tcp`; not with
+--stdio, whose output it is.
 The first connect gives up after one round over all gateways, a tunnel that was up is brought back for as long as it
 takes; or both after as many rounds as an OpenVPN profile's `connect-retry-max` says. Credentials that were rejected are
 never tried again. Ctrl-C, SIGTERM and SIGHUP (unless `nohup` has it ignored) close the tunnel politely.
@@ -228,7 +353,7 @@ never tried again. Ctrl-C, SIGTERM and SIGHUP (unless `nohup` has it ignored) cl
 
 const EXIT_CODES: &str = "\
 Exit codes:
-    0  ended by SIGTERM or SIGHUP
+    0  ended by SIGTERM or SIGHUP; or the connection of --stdio has ended
     1  something else
     2  the command line, the configuration or a secret cannot be used
     3  no tunnel: no gateway was reached, none answered, or it broke off
@@ -238,6 +363,12 @@ Exit codes:
     7  a local address or port cannot be used
     8  the tunnel was up and has ended for good, or did not come back
   130  ended by Ctrl-C
+";
+
+const CHECK_EXIT_CODES: &str = "\
+Exit codes:
+    0  it can be used, perhaps with warnings
+    2  it cannot
 ";
 
 const SERVE: &str = "\
@@ -310,8 +441,13 @@ mod tests {
             "--config <",
             "--ikev2 <",
             "--local <",
+            "--reverse <",
+            "--socks <",
+            "--http-proxy <",
+            "--stdio <",
             "--auth-user-pass <",
             "--askpass <",
+            "--while-down <",
             "--psk-file <",
             "--legacy",
             "--log-format <",
@@ -331,7 +467,40 @@ mod tests {
             let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
             assert_eq!((arguments.log_format, arguments.verbose), (LogFormat::Json, 1));
             let Command::Forward(forward) = arguments.command else { panic!("another command") };
-            assert_eq!(forward.forwards.len(), 2);
+            assert_eq!(forward.local.len(), 2);
+        }
+    }
+
+    #[test]
+    fn any_way_in_or_out_is_enough_and_one_is_needed() {
+        let parse = |line: &str| Arguments::try_parse_from(format!("adit forward -c x.ovpn {line}").split(' '));
+        for right in
+            ["-L 1:h:2", "-R 1:h:2/udp", "-D 1080", "--http-proxy *:3128", "--stdio h:22", "-D 1 -L unix:/a:h:2"]
+        {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in ["-v", "-R 1:2:h:2", "-D 1:h:2", "--stdio h", "--stdio h:22 --stdio h:23", "--proxy-protocol"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_settings_of_all_forwards_have_their_forms() {
+        let parse = |line: &str| {
+            let line = format!("adit forward -c x.ovpn -L 1:h:2 {line}");
+            Arguments::try_parse_from(line.trim().split(' ')).map(|arguments| {
+                let Command::Forward(forward) = arguments.command else { panic!("another command") };
+                forward
+            })
+        };
+        let wait = |line| parse(line).unwrap().while_down.wait();
+        assert_eq!(wait(""), Duration::from_secs(30));
+        assert_eq!(wait("--while-down refuse"), Duration::ZERO);
+        assert_eq!(wait("--while-down wait=5"), Duration::from_secs(5));
+        let forward = parse("--max-connections 3 --socket-mode 0660").unwrap();
+        assert_eq!((forward.max_connections, forward.socket_mode), (Some(3), Some(0o660)));
+        for wrong in ["--while-down never", "--while-down wait=-1", "--max-connections 0", "--socket-mode 888"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -52,13 +52,20 @@ impl Exit {
 #[derive(Debug)]
 pub struct Error {
     exit: Exit,
+    /// Where what is wrong stands, such as a file and a line of it.
+    place: Option<String>,
     message: String,
     hint: Option<String>,
 }
 
 impl Error {
     pub(crate) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: one_line(&message.to_string()), hint: None }
+        Self { exit, place: None, message: one_line(&message.to_string()), hint: None }
+    }
+
+    /// Something in the configuration cannot be used, and this is where it stands.
+    pub(crate) fn at(place: &str, problem: impl fmt::Display) -> Self {
+        Self { place: Some(one_line(place)), ..Self::new(Exit::Usage, problem) }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -68,7 +75,9 @@ impl Error {
 
     /// Says where what is wrong stands.
     pub(crate) fn within(mut self, place: &str) -> Self {
-        self.message = one_line(&format!("{place}: {}", self.message));
+        if let Some(inner) = self.place.replace(one_line(place)) {
+            self.message = format!("{inner}: {}", self.message);
+        }
         self
     }
 
@@ -78,7 +87,20 @@ impl Error {
         self.exit
     }
 
-    pub(crate) fn message(&self) -> &str {
+    /// What happened, after its place.
+    pub(crate) fn message(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{place}: {}", self.message),
+            None => self.message.clone(),
+        }
+    }
+
+    pub(crate) fn place(&self) -> Option<&str> {
+        self.place.as_deref()
+    }
+
+    /// What happened, without its place.
+    pub(crate) fn problem(&self) -> &str {
         &self.message
     }
 
@@ -89,7 +111,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        f.write_str(&self.message())?;
         match &self.hint {
             Some(hint) => write!(f, "; hint: {hint}"),
             None => Ok(()),

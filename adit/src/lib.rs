@@ -8,6 +8,10 @@
 //!
 //! Standard output has one line for each forward, once the tunnel is up, or for each address of a gateway, once it is listened
 //! to; everything else goes to standard error. Only the demo shows its log itself.
+//!
+//! # Features
+//!
+//! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 
 mod arguments;
@@ -16,6 +20,8 @@ mod demo;
 mod error;
 mod forward;
 mod log;
+#[expect(dead_code, reason = "what makes plans and what runs them comes next")]
+mod plan;
 mod probe;
 mod prompt;
 mod run;
@@ -23,8 +29,8 @@ mod serve;
 mod signals;
 mod spec;
 mod terminal;
+mod up;
 
 pub use config::Configuration;
 pub use error::{Error, Exit};
 pub use run::run;
-pub use spec::{ForwardSpec, SpecError, TransportKind};

@@ -1,16 +1,16 @@
 //! From the command line to the exit code; and what `adit forward` does in between.
 
-use std::{ffi::OsString, future::Future, io::Write};
+use std::{ffi::OsString, future::Future, io::Write, sync::Arc};
 
-use adit_driver::{Any, Builder, Client, Failure};
+use adit_driver::{Any, Builder, Client, Failure, Options};
 use clap::Parser;
 
 use crate::{
-    arguments::{Arguments, Command, Forward, LogFormat},
+    arguments::{Arguments, Check, Command, Forward, LogFormat},
     config::{self, Configuration},
     demo,
     error::{Error, Exit},
-    forward::{self, Listener},
+    forward::{self, Bound, ForwardCounters, ForwardSnapshot, Stopper},
     log, probe,
     prompt::Person,
     serve,
@@ -36,7 +36,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     let log_format = arguments.log_format;
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
-        Command::Probe(arguments) => on_one_thread(probe::run(arguments, adjust)),
+        Command::Probe(arguments) => on_one_thread(probe::run(arguments)),
+        Command::Check(arguments) => check(arguments),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
     };
@@ -70,28 +71,66 @@ async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Configuration)) -
     };
     adjust(&mut config);
     // Before connecting: a port in use is said at once.
-    let listeners = Listener::bind_all(&arguments.forwards)?;
-    let client = Builder::new(Any::from(config)).options(forward::options()).prompter(Person::new()).start();
+    let bound = Bound::bind_all(&forward::flags::plans(arguments)?)?;
+    let options = Options { wait_for_tunnel: arguments.while_down.wait(), ..forward::options() };
+    let client = Builder::new(Any::from(config)).options(options).prompter(Person::new()).start();
     tokio::select! {
         biased;
         exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
         up = client.up() => up?,
     };
-    if let Err(error) = announce(&listeners) {
+    if let Err(error) = Bound::announce(&bound) {
         client.close().await;
         return Err(error);
     }
+    let (stopper, stop) = Stopper::new();
     let mut forwards = tokio::task::JoinSet::new();
-    for listener in listeners {
-        forwards.spawn(listener.serve(client.clone()));
+    let mut counted = Vec::new();
+    for bound in bound {
+        let counters = Arc::new(ForwardCounters::default());
+        counted.push((bound.plan().name.clone(), Arc::clone(&counters)));
+        forwards.spawn(bound.serve(client.clone().into(), counters, stop.clone()));
     }
     let failure: Failure = tokio::select! {
         biased;
-        exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
+        exit = signals.next() => {
+            // Nobody is let in any more, who would be cut with the others.
+            stopper.drain();
+            let exit = close(&client, exit, &mut signals).await;
+            stopper.abort();
+            for (name, counters) in counted {
+                let ForwardSnapshot { total, refused, failed, .. } = counters.snapshot();
+                tracing::info!("{name}: {total} connections, {failed} of them failed, {refused} more refused");
+            }
+            return Ok(exit);
+        }
+        // Only one of standard input and output ends by itself.
+        Some(ended) = forwards.join_next() => {
+            close(&client, Exit::Ok, &mut signals).await;
+            return ended.unwrap_or_else(|error| Err(Error::new(Exit::Other, error))).map(|()| Exit::Ok);
+        }
         failure = client.closed() => failure,
     };
     // Whoever is connected gets a reset with the end of the process; those waiting for a tunnel, too.
     Err(failure.into())
+}
+
+fn check(arguments: &Check) -> Result<Exit, Error> {
+    let checked = config::check(&arguments.file, arguments.connection.as_deref());
+    if arguments.json {
+        say(&format!("{:#}\n", checked.json()))?;
+    } else {
+        // Nowhere left to say that standard error is closed.
+        drop(write!(std::io::stderr(), "{}", checked.complaints()));
+        say(&checked.to_string())?;
+    }
+    Ok(if checked.is_fine() { Exit::Ok } else { Exit::Usage })
+}
+
+fn say(text: &str) -> Result<(), Error> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
 }
 
 /// On a thread of its own: it may ask for secrets.
@@ -109,13 +148,6 @@ async fn close(client: &Client, exit: Exit, signals: &mut Signals) -> Exit {
         () = client.close() => exit,
         again = signals.next() => again,
     }
-}
-
-/// One line for each forward, for whoever waits for them.
-fn announce(listeners: &[Listener]) -> Result<(), Error> {
-    let mut stdout = std::io::stdout().lock();
-    let written = listeners.iter().try_for_each(|listener| writeln!(stdout, "{listener}"));
-    written.and_then(|()| stdout.flush()).map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
 }
 
 /// The one line about why the program ends.

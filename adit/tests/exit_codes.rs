@@ -121,7 +121,7 @@ fn a_port_taken_by_the_command_itself_is_not_blamed_on_others() {
     for (first, second) in [("", ""), ("*:", ""), ("", "*:")] {
         let port = free();
         let [first, second] = [first, second].map(|bind| format!("{bind}{port}:192.168.100.30:80"));
-        fails(place.forward(&profile, &["-L", &first, "-L", &second]), 7, &["another -L"]);
+        fails(place.forward(&profile, &["-L", &first, "-L", &second]), 7, &["the forward `", "takes that place"]);
     }
 }
 

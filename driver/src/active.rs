@@ -10,9 +10,12 @@ use std::{
 
 use adit_tunnel::{Class, CloseKind, Closed, Event, FlowId, NetworkConfig, Path, Retry, Sealer, Tunnel};
 
+use tokio::sync::Semaphore;
+
 use crate::{
     client::ClientEvent,
     error::StreamEnded,
+    handshakes::Handshakes,
     inside::{Held, Inner},
     options::{Prompter, after},
     outer::{self, Receiver, Sender},
@@ -31,11 +34,18 @@ pub(crate) struct Env {
     pub(crate) prompter: Arc<dyn Prompter>,
     /// Asked for our address towards a gateway.
     pub(crate) source: SourceAddress,
+    pub(crate) handshakes: Handshakes,
 }
 
 impl Env {
     pub(crate) fn new(shared: Arc<Shared>, prompter: Arc<dyn Prompter>) -> Self {
-        Self { shared, prompter, source: Arc::new(outer::source_address) }
+        Self { shared, prompter, source: Arc::new(outer::source_address), handshakes: Handshakes::default() }
+    }
+
+    /// With a cap on simultaneous handshakes.
+    pub(crate) fn with_handshakes(mut self, cap: Option<Arc<Semaphore>>) -> Self {
+        self.handshakes = Handshakes::new(cap);
+        self
     }
 
     /// What notices a change of our address.
@@ -62,6 +72,8 @@ struct Core<T: Tunnel> {
     path: Path,
     roaming: Option<Roaming>,
     network: Option<Arc<NetworkConfig>>,
+    /// When its first datagram was made.
+    since: Instant,
     up_since: Option<Instant>,
     started: bool,
     /// The gateway said something that matters, or wants a person to be asked: no other address needs to be tried.
@@ -124,6 +136,7 @@ impl<T: Tunnel> Active<T> {
             path,
             roaming,
             network: None,
+            since: now(),
             up_since: None,
             started: false,
             answered: false,
@@ -231,7 +244,8 @@ impl<T: Tunnel> Active<T> {
             Poll::Ready(filled) => filled,
         };
         let handled = filled.and_then(|()| {
-            let mut held = Held::new(&env.shared.inside);
+            let inside = env.shared.inside();
+            let mut held = Held::new(&inside);
             let core = &mut self.core;
             self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut held, env, source, datagram))
         });
@@ -293,18 +307,28 @@ impl<T: Tunnel> Core<T> {
     /// What must follow every input of the tunnel. Returns how many events and datagrams it led to.
     fn drain(&mut self, now: Instant, inner: &mut Inner, env: &Env) -> usize {
         let mut count = 0;
+        let mut changed = false;
         while let Some(event) = self.tunnel.poll_event() {
             count += 1;
             match event {
-                Event::Up(network) => self.on_up(now, inner, env, network),
-                Event::Keys(change) => self.plane.apply(change),
+                Event::Up(network) => {
+                    changed = true;
+                    self.on_up(now, inner, env, network);
+                }
+                Event::Keys(change) => {
+                    changed = true;
+                    self.plane.apply(change);
+                    if !self.plane.sealers.is_empty() && inner.owner == env.shared.id() {
+                        inner.reach = self.plane.sealers.reach();
+                    }
+                }
                 Event::Inject { flow, packet } => self.inject(inner, flow, &packet),
                 Event::Prompt(prompt) => {
                     self.answered |= is_challenge(&prompt);
                     self.prompts.raise(prompt);
                 }
                 Event::Path(path) => {
-                    self.on_path(path);
+                    self.on_path(path, env);
                 }
                 Event::Closed(closed) => self.closed = Some(closed),
             }
@@ -313,17 +337,27 @@ impl<T: Tunnel> Core<T> {
             self.sender.control(transmit);
             count += 1;
         }
+        if changed && self.up_since.is_some() {
+            env.shared.note_details(self.tunnel.details());
+        }
         count
     }
 
     fn on_up(&mut self, now: Instant, inner: &mut Inner, env: &Env, network: NetworkConfig) {
         let network = Arc::new(network);
-        inner.stack.reconfigure(now, env.shared.options.stack(&network));
+        if inner.owner == env.shared.id() {
+            inner.stack.reconfigure(now, env.shared.options.stack(&network));
+        }
         let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
         let address = addresses.join(",");
         if self.up_since.is_none() {
             self.up_since = Some(now);
             inner.stats.times_up += 1;
+            env.handshakes.release();
+            let mut live = env.shared.live();
+            live.handshake = Some(now.saturating_duration_since(self.since));
+            live.remote = Some(self.path.remote);
+            drop(live);
             tracing::info!(gateway = %self.path.remote, address, mtu = network.mtu, "tunnel up");
         } else if self.network.as_ref() != Some(&network) {
             tracing::info!(address, mtu = network.mtu, "the network behind the gateway changed");
@@ -333,7 +367,7 @@ impl<T: Tunnel> Core<T> {
         env.shared.publish(ClientEvent::Up(network));
     }
 
-    fn on_path(&mut self, path: Path) {
+    fn on_path(&mut self, path: Path, env: &Env) {
         let (old, new) = (self.path.remote, path.remote);
         // Perhaps only to try it: nothing has to have come from there yet.
         if old.ip() != new.ip() {
@@ -342,6 +376,9 @@ impl<T: Tunnel> Core<T> {
             tracing::debug!("sending to {new} from now on");
         }
         self.path = path;
+        if self.up_since.is_some() {
+            env.shared.live().remote = Some(path.remote);
+        }
     }
 
     /// Tells the tunnel when the system would now send from another address.
@@ -353,7 +390,7 @@ impl<T: Tunnel> Core<T> {
         tracing::info!("our address towards the gateway is now {address}");
         self.path.local = Some(local);
         self.tunnel.handle_path(now, &self.path);
-        self.drain(now, &mut env.shared.lock(), env);
+        self.drain(now, &mut env.shared.inside().lock(), env);
     }
 
     fn inject(&mut self, inner: &mut Inner, flow: FlowId, packet: &[u8]) {
@@ -366,16 +403,20 @@ impl<T: Tunnel> Core<T> {
         let batch = self.sender.batch();
         let mut sealed = Sealed::default();
         sealed.note(batch.seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range)));
-        inner.stats.add(sealed);
+        inner.stats.note(sealed);
     }
 
     fn answer_prompts(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) {
         if self.closed.is_some() {
             self.prompts.withdraw();
         }
+        if self.prompts.is_asking() {
+            // People take their time.
+            env.handshakes.release();
+        }
         while let Some(answer) = self.prompts.poll(cx, env) {
             self.tunnel.handle_answer(now, answer);
-            self.drain(now, &mut env.shared.lock(), env);
+            self.drain(now, &mut env.shared.inside().lock(), env);
         }
     }
 
@@ -385,6 +426,9 @@ impl<T: Tunnel> Core<T> {
             self.begin_close(now, env);
         }
         self.go_on_closing(cx, now, env);
+        if let Some(why) = env.shared.take_lost() {
+            self.lose(now, env, &why);
+        }
         self.look_around(now, env);
         let due = self.tunnel.poll_timeout().is_some_and(|deadline| deadline <= now);
         if due {
@@ -392,8 +436,19 @@ impl<T: Tunnel> Core<T> {
         }
         // A new tunnel has its first datagram ready.
         if due || !std::mem::replace(&mut self.started, true) {
-            self.drain(now, &mut env.shared.lock(), env);
+            self.drain(now, &mut env.shared.inside().lock(), env);
         }
+    }
+
+    /// Gives up a tunnel that does not carry, whatever the gateway says: a farewell, in case it hears it.
+    fn lose(&mut self, now: Instant, env: &Env, why: &str) {
+        if self.closed.is_some() || self.closing.is_some() {
+            return;
+        }
+        self.tunnel.close(now);
+        self.drain(now, &mut env.shared.inside().lock(), env);
+        self.closed =
+            Some(Closed { kind: CloseKind::TimedOut, source: why.into(), retry: Retry::After(Duration::ZERO) });
     }
 
     /// First every connection inside is reset, so that no host behind the tunnel keeps one half open; then the tunnel says
@@ -415,7 +470,8 @@ impl<T: Tunnel> Core<T> {
             return;
         }
         let more = {
-            let mut inner = env.shared.lock();
+            let inside = env.shared.inside();
+            let mut inner = inside.lock();
             let open: Vec<_> =
                 inner.connections.iter().filter(|(_, c)| c.closed.is_none()).map(|(id, _)| *id).collect();
             let count = if audible { resets_at_once(open.len(), left) } else { open.len() };
@@ -426,7 +482,7 @@ impl<T: Tunnel> Core<T> {
         if !more {
             self.resets = None;
             self.tunnel.close(now);
-            self.drain(now, &mut env.shared.lock(), env);
+            self.drain(now, &mut env.shared.inside().lock(), env);
         }
     }
 
@@ -464,8 +520,17 @@ impl<T: Tunnel> Core<T> {
     /// deadline is.
     fn transmit(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) -> (bool, Option<Instant>) {
         let blocked = self.flush(cx, now);
-        let mut inner = env.shared.lock();
-        inner.set_driver(cx.waker());
+        let inside = env.shared.inside();
+        let mut inner = inside.lock();
+        if !inner.set_owned_driver(env.shared.id(), cx.waker()) {
+            // It went to another tunnel at this very moment: ours is looked at in the next turn.
+            return (true, None);
+        }
+        if std::mem::take(&mut inner.moved)
+            && let Some(network) = &self.network
+        {
+            inner.stack.reconfigure(now, env.shared.options.stack(network));
+        }
         if inner.stack.poll_timeout().is_some_and(|deadline| deadline <= now) {
             inner.stack.handle_timeout(now);
         }
@@ -473,10 +538,12 @@ impl<T: Tunnel> Core<T> {
         let full = !stalled && self.fill(now, &mut inner);
         let deadline = inner.stack.poll_timeout();
         let wakers = inner.take_events();
+        let arrivals = std::mem::take(&mut inner.arrivals);
         // Whoever asked to close before the waker was there could not wake us: the next turn sees to it.
         let close = self.closing.is_none() && *env.shared.close.borrow();
         drop(inner);
         wakers.wake();
+        env.shared.take_in(&inside, arrivals);
         if close {
             return (true, deadline);
         }
@@ -513,7 +580,7 @@ impl<T: Tunnel> Core<T> {
         let mut sink = SealingSink::new(&mut self.plane.sealers, self.sender.batch(), mtu, &mut sealed);
         stack.poll_packets(now, &mut sink);
         let full = sink.is_full();
-        stats.add(sealed);
+        stats.note(sealed);
         full
     }
 }

@@ -6,7 +6,7 @@ use std::{error::Error, ops::Range, sync::Arc, time::Instant};
 
 use adit_tunnel::{
     Answer, Class, Epoch, Event, KeyChange, OpenError, Opened, Opener, Path, Random, SealError, Sealer, Transmit,
-    Tunnel,
+    Tunnel, TunnelDetails,
 };
 use ikev2::{EspOpener, EspSealer};
 use openvpn::{DataOpener, DataSealer};
@@ -27,8 +27,8 @@ pub async fn connect(config: impl Into<Any>) -> Result<Client, Failure> {
     Builder::new(config.into()).connect().await
 }
 
-/// Makes tunnels of either protocol.
-#[derive(Debug)]
+/// Makes tunnels of either protocol. A clone has the configuration, and nothing of what tunnels have learnt since.
+#[derive(Debug, Clone)]
 pub enum Any {
     /// IKEv2 and ESP.
     Ikev2(Ikev2),
@@ -200,6 +200,10 @@ impl Tunnel for AnyTunnel {
 
     fn poll_timeout(&self) -> Option<Instant> {
         either!(self, tunnel => tunnel.poll_timeout())
+    }
+
+    fn details(&self) -> TunnelDetails {
+        either!(self, tunnel => tunnel.details())
     }
 }
 

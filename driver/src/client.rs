@@ -7,18 +7,21 @@ use std::{
     time::Duration,
 };
 
-use adit_tunnel::{NetworkConfig, Prompt, Random};
-use tokio::sync::broadcast;
+use adit_tunnel::{NetworkConfig, Prompt, Random, TunnelDetails};
+use tokio::sync::{Semaphore, broadcast};
 use tracing::Instrument;
 
 use crate::{
     active::Env,
     connection::Connection,
     error::Failure,
+    inside::Tie,
+    listening::{Listener, UdpListener},
     options::{NoPrompts, Options, Prompter},
+    ping,
     protocol::Protocol,
     random::OsRandom,
-    shared::{Shared, State, Stats},
+    shared::{Live, Shared, State, Stats},
     supervisor, tunnel_dns,
     udp_socket::UdpSocket,
 };
@@ -28,13 +31,14 @@ pub struct Builder<P> {
     protocol: P,
     options: Options,
     prompter: Arc<dyn Prompter>,
+    handshakes: Option<Arc<Semaphore>>,
 }
 
 impl<P: Protocol> Builder<P> {
     /// With default options, and nobody to answer prompts.
     #[must_use]
     pub fn new(protocol: P) -> Self {
-        Self { protocol, options: Options::default(), prompter: Arc::new(NoPrompts) }
+        Self { protocol, options: Options::default(), prompter: Arc::new(NoPrompts), handshakes: None }
     }
 
     /// Replaces the options.
@@ -46,8 +50,20 @@ impl<P: Protocol> Builder<P> {
 
     /// Who answers the gateway's questions.
     #[must_use]
-    pub fn prompter(mut self, prompter: impl Prompter) -> Self {
-        self.prompter = Arc::new(prompter);
+    pub fn prompter(self, prompter: impl Prompter) -> Self {
+        self.shared_prompter(Arc::new(prompter))
+    }
+
+    pub(crate) fn shared_prompter(mut self, prompter: Arc<dyn Prompter>) -> Self {
+        self.prompter = prompter;
+        self
+    }
+
+    /// A cap on simultaneous handshakes, over all clients that share it. Held from the first packet until the tunnel is up or has
+    /// failed, but not while a person is asked.
+    #[must_use]
+    pub fn handshakes(mut self, handshakes: Option<Arc<Semaphore>>) -> Self {
+        self.handshakes = handshakes;
         self
     }
 
@@ -57,11 +73,17 @@ impl<P: Protocol> Builder<P> {
     /// Outside of a tokio runtime.
     #[must_use = "dropping the client closes the tunnel"]
     pub fn start(self) -> Client {
+        self.start_observed().0
+    }
+
+    /// With all events from the first on.
+    pub(crate) fn start_observed(self) -> (Client, Events) {
         let shared = Arc::new(Shared::new(self.options, OsRandom.next_u64()));
-        let env = Env::new(Arc::clone(&shared), self.prompter);
+        let events = Events { receiver: shared.events.subscribe() };
+        let env = Env::new(Arc::clone(&shared), self.prompter).with_handshakes(self.handshakes);
         // Whoever starts it says in a span which tunnel speaks.
         tokio::spawn(supervisor::run(self.protocol, env).in_current_span());
-        Client { handle: Arc::new(Handle { shared }) }
+        (Client { handle: Arc::new(Handle { shared }) }, events)
     }
 
     /// Connects, and waits until the tunnel is up.
@@ -140,12 +162,16 @@ impl Client {
     ///
     /// # Errors
     /// The kind says what happened: `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `NotConnected` when there is no
-    /// tunnel (any more), `NotFound` for an unknown name.
+    /// tunnel (any more), `NetworkUnreachable` when the gateway did not agree to carry it, `NotFound` for an unknown name.
     pub async fn dial(&self, target: impl Into<Target>) -> io::Result<Connection> {
         let network = self.wait().await?;
+        self.dial_on(target.into(), &network, Tie::Free).await
+    }
+
+    pub(crate) async fn dial_on(&self, target: Target, network: &NetworkConfig, tie: Tie) -> io::Result<Connection> {
         let mut last = None;
-        for address in self.addresses(target.into(), &network).await? {
-            match Connection::open(Arc::clone(&self.shared().inside), address).await {
+        for address in self.addresses(target, network).await? {
+            match Connection::open(self.shared().inside(), address, tie).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = Some(error),
             }
@@ -159,7 +185,11 @@ impl Client {
     /// As [`Self::dial`], or when there are too many.
     pub async fn bind_udp(&self) -> io::Result<UdpSocket> {
         self.wait().await?;
-        UdpSocket::bind(Arc::clone(&self.shared().inside))
+        self.bind_udp_on(Tie::Free)
+    }
+
+    pub(crate) fn bind_udp_on(&self, tie: Tie) -> io::Result<UdpSocket> {
+        UdpSocket::bind(self.shared().inside(), tie)
     }
 
     /// The addresses of a name behind the gateway, asked of the DNS servers the gateway pushed.
@@ -171,6 +201,46 @@ impl Client {
         tunnel_dns::lookup(self.shared(), &network, host).await
     }
 
+    /// Listens on a TCP port of our own addresses inside the tunnel, now and after each reconnect.
+    ///
+    /// # Errors
+    /// `AddrInUse` when somebody listens there already, `NotConnected` when the tunnel has ended, `InvalidInput` for port 0.
+    pub async fn listen(&self, port: u16) -> io::Result<Listener> {
+        let weak = Arc::downgrade(self.shared());
+        let listener = self.shared().own_ports().listen(port, None, move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.own_ports().close_tcp(port);
+                shared.open_own_ports();
+            }
+        })?;
+        self.shared().open_own_ports();
+        Ok(listener)
+    }
+
+    /// Takes datagrams to a UDP port of our own addresses inside the tunnel, now and after each reconnect.
+    ///
+    /// # Errors
+    /// `AddrInUse` when somebody has that port already, `NotConnected` when the tunnel has ended, `InvalidInput` for port 0.
+    pub async fn bind_udp_port(&self, port: u16) -> io::Result<UdpListener> {
+        let weak = Arc::downgrade(self.shared());
+        let listener = self.shared().own_ports().bind(port, None, move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.own_ports().close_udp(port);
+            }
+        })?;
+        self.shared().open_own_ports();
+        Ok(listener)
+    }
+
+    /// Sends an ICMP echo request to a host behind the gateway: how long the answer took.
+    ///
+    /// # Errors
+    /// As [`Self::dial`]; `TimedOut` without an answer in time.
+    pub async fn ping(&self, address: IpAddr, payload: &[u8], timeout: Duration) -> io::Result<Duration> {
+        self.wait().await?;
+        ping::ping(self.shared().inside(), address, payload, timeout).await
+    }
+
     /// Changes of state from now on.
     #[must_use]
     pub fn events(&self) -> Events {
@@ -180,13 +250,13 @@ impl Client {
     /// Numbers since the client was made.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared().lock().stats()
+        self.shared().inside().lock().stats()
     }
 
     /// Numbers of the TCP/IP stack inside the tunnel.
     #[must_use]
     pub fn stack_counters(&self) -> adit_netstack::Counters {
-        *self.shared().lock().stack.counters()
+        *self.shared().inside().lock().stack.counters()
     }
 
     /// Resets the connections inside, says goodbye to the gateway and waits until that is sent, no longer than
@@ -196,7 +266,29 @@ impl Client {
         self.closed().await;
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    /// The gateway's address in use, while the tunnel is up.
+    #[must_use]
+    pub fn remote(&self) -> Option<SocketAddr> {
+        self.live().remote
+    }
+
+    /// What was negotiated, while the tunnel is up.
+    #[must_use]
+    pub fn details(&self) -> Option<TunnelDetails> {
+        self.live().details
+    }
+
+    /// From the first packet until the tunnel was up, of the latest one that was.
+    #[must_use]
+    pub fn handshake(&self) -> Option<Duration> {
+        self.live().handshake
+    }
+
+    pub(crate) fn live(&self) -> Live {
+        self.shared().live().clone()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
 

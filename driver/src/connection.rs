@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     active::now,
-    inside::{Inner, Inside, Waiting},
+    inside::{Inner, Inside, Tie, Waiting},
 };
 
 /// A TCP connection inside the tunnel.
@@ -29,12 +29,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(inside: Arc<Inside>, remote: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn open(inside: Arc<Inside>, remote: SocketAddr, tie: Tie) -> io::Result<Self> {
         let id = {
             let mut inner = inside.lock();
             inner.check()?;
+            inner.reach.check(remote.ip())?;
             let id = inner.stack.connect(now(), remote).map_err(connect_error)?;
-            inner.connections.insert(id, Waiting::default());
+            inner.connections.insert(id, Waiting { tie, ..Waiting::default() });
             inner.wake_driver();
             id
         };
@@ -55,6 +56,13 @@ impl Connection {
             ends?
         };
         Some((Self { inside, id, remote: ends.remote }, ends))
+    }
+
+    /// How it belongs to its tunnel.
+    pub(crate) fn tie(&self, tie: Tie) {
+        if let Some(waiting) = self.inside.lock().connections.get_mut(&self.id) {
+            waiting.tie = tie;
+        }
     }
 
     /// Accepts what began at the other end, and waits for the handshake.
@@ -239,7 +247,7 @@ pub(crate) fn connect_error(error: ConnectError) -> io::Error {
         ConnectError::Unaddressable => io::ErrorKind::InvalidInput,
         ConnectError::NoMemory => io::ErrorKind::OutOfMemory,
         ConnectError::TooManyConnections => io::ErrorKind::QuotaExceeded,
-        ConnectError::NoPort => io::ErrorKind::AddrInUse,
+        ConnectError::NoPort | ConnectError::PortInUse => io::ErrorKind::AddrInUse,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
@@ -248,7 +256,7 @@ pub(crate) fn connect_error(error: ConnectError) -> io::Error {
 fn close_error(reason: CloseReason) -> io::Error {
     let kind = match reason {
         CloseReason::Refused | CloseReason::Unreachable(Unreachable::Port) => io::ErrorKind::ConnectionRefused,
-        CloseReason::Reset => io::ErrorKind::ConnectionReset,
+        CloseReason::Reset | CloseReason::TunnelLost => io::ErrorKind::ConnectionReset,
         CloseReason::TimedOut => io::ErrorKind::TimedOut,
         CloseReason::Unreachable(Unreachable::Network) => io::ErrorKind::NetworkUnreachable,
         CloseReason::Unreachable(_) => io::ErrorKind::HostUnreachable,

@@ -12,6 +12,7 @@ pub struct Failure {
     source: Arc<dyn Error + Send + Sync>,
     stage: Stage,
     hint: Option<&'static str>,
+    for_now: bool,
 }
 
 /// How far the tunnel was when something failed.
@@ -60,7 +61,14 @@ pub enum FailureKind {
 
 impl Failure {
     pub(crate) fn new(kind: FailureKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, remote: None, source: Arc::from(source.into()), stage: Stage::Connecting, hint: None }
+        Self {
+            kind,
+            remote: None,
+            source: Arc::from(source.into()),
+            stage: Stage::Connecting,
+            hint: None,
+            for_now: false,
+        }
     }
 
     pub(crate) fn io(kind: FailureKind, source: io::Error) -> Self {
@@ -98,6 +106,17 @@ impl Failure {
     pub(crate) fn with_hint(mut self, hint: Option<&'static str>) -> Self {
         self.hint = hint;
         self
+    }
+
+    /// Says that it is given up for now: another time it may work.
+    pub(crate) fn for_now(mut self) -> Self {
+        self.for_now = true;
+        self
+    }
+
+    /// Whether it was given up for now, and not because trying again is no use.
+    pub(crate) fn is_for_now(&self) -> bool {
+        self.for_now
     }
 
     /// What kind of failure it was.

@@ -36,6 +36,13 @@ impl From<Arc<Config>> for Ikev2 {
     }
 }
 
+impl Clone for Ikev2 {
+    /// The configuration; nothing of what a tunnel has learnt.
+    fn clone(&self) -> Self {
+        Self::from(Arc::clone(&self.config))
+    }
+}
+
 impl From<Config> for Ikev2 {
     fn from(config: Config) -> Self {
         Self::from(Arc::new(config))

@@ -5,11 +5,12 @@ use std::{
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     task::Waker,
+    time::Duration,
 };
 
-use adit_netstack::{CloseReason, ConnectionId, Stack, StackEvent, UdpId};
+use adit_netstack::{CloseReason, ConnectionId, PingId, Stack, StackEvent, UdpId};
 
-use crate::{error::Failure, shared::Stats};
+use crate::{error::Failure, reach::Reach, shared::Stats};
 
 /// Shared by the task of a tunnel and the handles of its connections and sockets.
 #[derive(Debug)]
@@ -26,9 +27,24 @@ pub(crate) struct Inner {
     /// What began at the other end, and is to be taken in.
     pub(crate) arrivals: Vec<Arrival>,
     pub(crate) stats: Stats,
+    /// Echo requests, and what is known of their answers.
+    pub(crate) pings: HashMap<PingId, Ping>,
+    /// What the gateway has agreed to carry.
+    pub(crate) reach: Reach,
     /// The tunnel ended for good.
     pub(crate) ended: Option<Failure>,
+    /// The client whose task serves it, where that may change.
+    pub(crate) owner: u64,
+    /// It has a new owner, who is to give it its addresses.
+    pub(crate) moved: bool,
     driver: Option<Waker>,
+}
+
+/// An echo request.
+#[derive(Debug, Default)]
+pub(crate) struct Ping {
+    pub(crate) rtt: Option<Duration>,
+    pub(crate) waiter: Option<Waker>,
 }
 
 /// What began at the other end.
@@ -38,11 +54,26 @@ pub(crate) enum Arrival {
     Association(UdpId),
 }
 
+/// How a connection or a socket belongs to its tunnel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Tie {
+    /// It goes with whichever tunnel has its address.
+    #[default]
+    Free,
+    /// It is to go through this tunnel and no other, and to wait for it.
+    Pinned,
+    /// It asks whether the tunnel carries.
+    Probe,
+    /// It takes what comes from anybody through this tunnel.
+    Port,
+}
+
 /// Who waits for a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub(crate) connected: bool,
     pub(crate) closed: Option<CloseReason>,
+    pub(crate) tie: Tie,
     pub(crate) reader: Option<Waker>,
     pub(crate) writer: Option<Waker>,
 }
@@ -51,8 +82,9 @@ pub(crate) struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct UdpWaiting {
     pub(crate) unreachable: Option<SocketAddr>,
-    /// The stack has closed it.
+    /// The stack has closed it, or its tunnel is lost.
     pub(crate) closed: bool,
+    pub(crate) tie: Tie,
     pub(crate) reader: Option<Waker>,
 }
 
@@ -69,7 +101,11 @@ impl Inside {
             sockets: HashMap::new(),
             arrivals: Vec::new(),
             stats: Stats::default(),
+            pings: HashMap::new(),
+            reach: Reach::default(),
             ended: None,
+            owner: 0,
+            moved: false,
             driver: None,
         };
         Self { inner: Mutex::new(inner) }
@@ -78,6 +114,32 @@ impl Inside {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing is left half done by a panic under the lock that later calls could trip over.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tunnel is lost, or left: whoever reads or writes is told, and the other ends get resets if the tunnel still takes them. So it
+    /// is with those that have such a tie.
+    pub(crate) fn sever(&self, tie: Tie) {
+        let mut inner = self.lock();
+        let Inner { stack, connections, sockets, .. } = &mut *inner;
+        let lost = connections.iter().filter(|(_, c)| c.closed.is_none() && c.tie == tie);
+        lost.for_each(|(id, _)| stack.sever(*id));
+        let mut readers = Vec::new();
+        for socket in sockets.values_mut().filter(|s| s.tie == tie) {
+            socket.closed = true;
+            readers.extend(socket.reader.take());
+        }
+        let mut wakers = inner.take_events();
+        wakers.0.extend(readers);
+        inner.wake_driver();
+        drop(inner);
+        wakers.wake();
+    }
+
+    /// How many connections and sockets with this tie are open.
+    pub(crate) fn count(&self, tie: Tie) -> usize {
+        let inner = self.lock();
+        let connections = inner.connections.values().filter(|c| c.closed.is_none() && c.tie == tie).count();
+        connections + inner.sockets.values().filter(|s| !s.closed && s.tie == tie).count()
     }
 
     /// The end, for good; why it ended before, if it did.
@@ -129,6 +191,26 @@ impl Inner {
         }
     }
 
+    /// As [`Self::set_driver`], for the task of this client; `false` if the stack has gone to another one meanwhile.
+    pub(crate) fn set_owned_driver(&mut self, owner: u64, waker: &Waker) -> bool {
+        let is_ours = self.owner == owner;
+        if is_ours {
+            self.set_driver(waker);
+        }
+        is_ours
+    }
+
+    /// What belongs to the tunnel rather than to the connections changes its place; both tasks are woken.
+    pub(crate) fn trade_places(&mut self, other: &mut Self) -> [Option<Waker>; 2] {
+        self.stack.trade_places(&mut other.stack);
+        std::mem::swap(&mut self.stats, &mut other.stats);
+        std::mem::swap(&mut self.reach, &mut other.reach);
+        std::mem::swap(&mut self.owner, &mut other.owner);
+        self.moved = true;
+        other.moved = true;
+        [self.driver.take(), other.driver.take()]
+    }
+
     /// Takes the stack's events to those who wait for them.
     pub(crate) fn take_events(&mut self) -> Wakers {
         let mut wakers = Wakers::default();
@@ -162,6 +244,12 @@ impl Inner {
                     self.sockets.insert(id, UdpWaiting::default());
                     self.arrivals.push(Arrival::Association(id));
                 }
+                StackEvent::Pong(id, rtt) => {
+                    if let Some(ping) = self.pings.get_mut(&id) {
+                        ping.rtt = Some(rtt);
+                        wakers.0.extend(ping.waiter.take());
+                    }
+                }
                 StackEvent::UdpClosed(id) => {
                     if let Some(socket) = self.sockets.get_mut(&id) {
                         socket.closed = true;
@@ -187,7 +275,8 @@ impl Inner {
     fn take_all_wakers(&mut self) -> Wakers {
         let connections = self.connections.values_mut().flat_map(|c| [c.reader.take(), c.writer.take()]);
         let sockets = self.sockets.values_mut().map(|s| s.reader.take());
-        Wakers(connections.chain(sockets).flatten().collect())
+        let pings = self.pings.values_mut().map(|ping| ping.waiter.take());
+        Wakers(connections.chain(sockets).chain(pings).flatten().collect())
     }
 }
 

@@ -35,6 +35,10 @@
 //! IPv4 tried with a stagger; a gateway that goes on at another port, and a change of our own address; reconnects over all
 //! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. The answering end is in [`gateway`]. Not supported: TUN devices for clients,
 //! listening behind the tunnel.
+//!
+//! # Features
+//!
+//! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 
 mod active;
@@ -44,15 +48,19 @@ mod carry;
 mod client;
 mod connection;
 mod error;
+mod handshakes;
 mod inside;
+mod listening;
 mod options;
 mod outer;
+mod ping;
 mod plane;
 mod probe;
 mod prompts;
 mod protocol;
 mod race;
 mod random;
+mod reach;
 mod resolve;
 mod retry;
 mod roaming;
@@ -63,10 +71,12 @@ mod timer;
 mod tun;
 mod tunnel_dns;
 mod udp_socket;
+mod way;
 
 pub mod gateway;
 pub mod ikev2;
 pub mod openvpn;
+pub mod redundancy;
 
 // The toy protocol of the tests names this crate as others do, for those use it, too.
 #[cfg(test)]
@@ -76,14 +86,17 @@ extern crate self as adit_driver;
 mod tests;
 
 pub use adit_tunnel::Family;
+pub use adit_tunnel::{Rekeys, TunnelDetails};
 pub use any::{Any, AnyOpener, AnySealer, AnyTunnel, connect};
 pub use carry::carry;
 pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind, Stage};
+pub use listening::{Listener, UdpListener};
 pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use probe::{AddressProbe, ProbeOptions, ProbeReport, RemoteProbe, probe};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
 pub use shared::Stats;
 pub use udp_socket::UdpSocket;
+pub use way::Way;

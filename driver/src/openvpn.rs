@@ -36,6 +36,13 @@ impl From<Arc<Config>> for OpenVpn {
     }
 }
 
+impl Clone for OpenVpn {
+    /// The configuration; nothing of what a tunnel has learnt.
+    fn clone(&self) -> Self {
+        Self::from(Arc::clone(&self.config))
+    }
+}
+
 impl From<Config> for OpenVpn {
     fn from(config: Config) -> Self {
         Self::from(Arc::new(config))

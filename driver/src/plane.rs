@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use adit_tunnel::{Content, FlowId, IpNet, KeyChange, KeyTag, Opener, Sealer};
 
+use crate::reach::Reach;
+
 /// Openers and sealers, a handful of each: looking through them beats a hash.
 #[derive(Debug)]
 pub(crate) struct Plane<S, O> {
@@ -102,6 +104,11 @@ impl<S: Sealer> Sealers<S> {
 
     fn measure(&mut self) {
         self.header_len = self.flows.iter().map(|f| f.sealer.header_len()).max().unwrap_or(0);
+    }
+
+    /// What all flows carry together.
+    pub(crate) fn reach(&self) -> Reach {
+        Reach::of(self.flows.iter().map(|flow| &*flow.selectors))
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,18 +1,25 @@
 //! What the handles and the task of a client share.
 
 use std::{
-    sync::{Arc, MutexGuard},
-    time::Instant,
+    net::SocketAddr,
+    ops::Add,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
+    time::{Duration, Instant},
 };
 
 use adit_netstack::Stack;
-use adit_tunnel::NetworkConfig;
+use adit_tunnel::{NetworkConfig, Rekeys, TunnelDetails};
 use tokio::sync::{broadcast, watch};
 
 use crate::{
     client::ClientEvent,
     error::Failure,
-    inside::{Inner, Inside},
+    inside::{Arrival, Inside},
+    listening::{Ports, TcpPorts},
     options::Options,
     sink::Sealed,
 };
@@ -20,12 +27,36 @@ use crate::{
 /// One per client.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) inside: Arc<Inside>,
+    /// Its own number.
+    id: u64,
+    /// Moves from one client to another when one takes over the connections of the other.
+    inside: Mutex<Arc<Inside>>,
     pub(crate) options: Options,
     pub(crate) state: watch::Sender<State>,
     pub(crate) events: broadcast::Sender<ClientEvent>,
     pub(crate) close: watch::Sender<bool>,
+    live: Mutex<Live>,
+    /// The TCP ports open inside.
+    ports: Mutex<TcpPorts>,
+    own_ports: Mutex<Ports>,
+    /// Why the tunnel is to be given up, from outside of it.
+    lost: Mutex<Option<Arc<str>>>,
 }
+
+/// What is to be seen of the tunnel of now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Live {
+    /// Where it goes, while it is up.
+    pub(crate) remote: Option<SocketAddr>,
+    /// What was negotiated, while it is up.
+    pub(crate) details: Option<TunnelDetails>,
+    /// From the first packet until it was up, of the latest one that was.
+    pub(crate) handshake: Option<Duration>,
+    /// Over all tunnels.
+    pub(crate) rekeys: Rekeys,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// Whether packets can travel.
 #[derive(Debug, Clone)]
@@ -69,27 +100,157 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn add(&mut self, sealed: Sealed) {
+    pub(crate) fn note(&mut self, sealed: Sealed) {
         self.sealed_packets += sealed.packets;
         self.sealed_bytes += sealed.bytes;
         self.dropped_unsealed += sealed.dropped;
     }
 }
 
+impl Add for Stats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            received_datagrams: self.received_datagrams + other.received_datagrams,
+            received_bytes: self.received_bytes + other.received_bytes,
+            opened_packets: self.opened_packets + other.opened_packets,
+            sealed_packets: self.sealed_packets + other.sealed_packets,
+            sealed_bytes: self.sealed_bytes + other.sealed_bytes,
+            dropped_foreign: self.dropped_foreign + other.dropped_foreign,
+            dropped_unknown_key: self.dropped_unknown_key + other.dropped_unknown_key,
+            dropped_refused: self.dropped_refused + other.dropped_refused,
+            dropped_unsealed: self.dropped_unsealed + other.dropped_unsealed,
+            times_up: self.times_up + other.times_up,
+            connections: self.connections + other.connections,
+            udp_sockets: self.udp_sockets + other.udp_sockets,
+        }
+    }
+}
+
 impl Shared {
     pub(crate) fn new(options: Options, seed: u64) -> Self {
         let stack = Stack::new(options.stack(&NetworkConfig::default()), seed);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let inside = Inside::new(stack);
+        inside.lock().owner = id;
         Self {
-            inside: Arc::new(Inside::new(stack)),
+            id,
+            inside: Mutex::new(Arc::new(inside)),
             options,
             state: watch::Sender::new(State::Down),
             events: broadcast::Sender::new(64),
             close: watch::Sender::new(false),
+            live: Mutex::default(),
+            ports: Mutex::default(),
+            own_ports: Mutex::default(),
+            lost: Mutex::default(),
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inside.lock()
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tunnel is up, or its keys have changed.
+    pub(crate) fn note_details(&self, details: TunnelDetails) {
+        let mut live = self.live();
+        let before = live.details.as_ref().map(|details| details.rekeys).unwrap_or_default();
+        live.rekeys.data += details.rekeys.data.saturating_sub(before.data);
+        live.rekeys.control += details.rekeys.control.saturating_sub(before.control);
+        live.details = Some(details);
+    }
+
+    /// There is no tunnel any more.
+    pub(crate) fn note_down(&self) {
+        let mut live = self.live();
+        live.remote = None;
+        live.details = None;
+        drop(live);
+        self.take_lost();
+    }
+
+    /// The tunnel of now is to be given up, because it does not carry; the next one is tried.
+    pub(crate) fn lose(&self, why: &str) {
+        if matches!(*self.state.borrow(), State::Up(_)) {
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.into());
+            self.inside().lock().wake_driver();
+        }
+    }
+
+    /// Why the tunnel is to be given up, if it is.
+    pub(crate) fn take_lost(&self) -> Option<Arc<str>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// What is inside the tunnel now: to be asked for again in each turn.
+    pub(crate) fn inside(&self) -> Arc<Inside> {
+        Arc::clone(&self.slot())
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Arc<Inside>> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens these TCP ports, and no others.
+    pub(crate) fn open_ports(&self, ports: TcpPorts) {
+        let mut open = self.ports();
+        {
+            // Held, so that nobody trades places meanwhile.
+            let slot = self.slot();
+            let mut inner = slot.lock();
+            open.numbers().into_iter().for_each(|port| inner.stack.unlisten(port));
+            ports.numbers().into_iter().for_each(|port| {
+                inner.stack.listen(port);
+            });
+        }
+        *open = ports;
+    }
+
+    fn ports(&self) -> MutexGuard<'_, TcpPorts> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What began at the other end goes to who listens.
+    pub(crate) fn take_in(&self, inside: &Arc<Inside>, arrivals: Vec<Arrival>) {
+        if !arrivals.is_empty() {
+            self.ports().take_in(inside, arrivals);
+        }
+    }
+
+    /// The ports of a client that is alone.
+    pub(crate) fn own_ports(&self) -> MutexGuard<'_, Ports> {
+        self.own_ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens what is asked of a client that is alone.
+    pub(crate) fn open_own_ports(&self) {
+        let ports = self.own_ports();
+        ports.bind_inside(&[(None, self.inside())]);
+        self.open_ports(ports.tcp_of(None));
+    }
+
+    /// Tells a client from others.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Takes over the connections inside of the other tunnel, and leaves it ours, which are to be none.
+    pub(crate) fn trade_places(&self, other: &Self) {
+        // Always in the same order, so that two who trade cannot wait for each other.
+        let (first, second) = if self.id < other.id { (self, other) } else { (other, self) };
+        if first.id == second.id {
+            return;
+        }
+        let (mut one, mut two) = (first.slot(), second.slot());
+        std::mem::swap(&mut *one, &mut *two);
+        let drivers = {
+            let mut inner = one.lock();
+            inner.trade_places(&mut two.lock())
+        };
+        drop(one);
+        drop(two);
+        drivers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Tells whoever listens.
@@ -100,7 +261,7 @@ impl Shared {
 
     pub(crate) fn request_close(&self) {
         self.close.send_replace(true);
-        self.lock().wake_driver();
+        self.inside().lock().wake_driver();
     }
 
     /// Resolves once the client is to be closed.
@@ -111,7 +272,8 @@ impl Shared {
 
     /// While there is no tunnel: expires what waits for too long.
     pub(crate) fn tick(&self, now: Instant) {
-        let mut inner = self.lock();
+        let inside = self.inside();
+        let mut inner = inside.lock();
         inner.stack.handle_timeout(now);
         let wakers = inner.take_events();
         drop(inner);
@@ -120,9 +282,11 @@ impl Shared {
 
     /// The end, for good.
     pub(crate) fn end(&self, failure: Failure) {
-        if !self.inside.end(&failure) {
+        if !self.inside().end(&failure) {
             return;
         }
+        self.own_ports().end();
+        drop(std::mem::take(&mut *self.ports()));
         self.state.send_replace(State::Closed(failure.clone()));
         self.publish(ClientEvent::Closed(failure));
     }

@@ -48,7 +48,9 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
         tracing::info!("connecting to {} over {}", gateway.label(None), gateway.remote.transport);
         let mut up_for = None;
         let mut ended = attempt(protocol, &gateway, env, &mut up_for).await;
+        env.handshakes.release();
         env.shared.state.send_replace(State::Down);
+        env.shared.note_down();
         let stage = match up_for {
             Some(_) => Stage::Up,
             None if itinerary.was_up() => Stage::Reconnecting,
@@ -62,7 +64,8 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
         }
         let wait = itinerary.on_failure(&ended.retry, &mut OsRandom);
         let Some(wait) = wait.filter(|_| ended.failure.kind() != FailureKind::Closed) else {
-            return ended.failure;
+            let may_try = !matches!(ended.retry, Retry::Never | Retry::FreshCredentials);
+            return if may_try { ended.failure.for_now() } else { ended.failure };
         };
         let what = if up_for.is_some() { "tunnel lost" } else { "no tunnel" };
         tracing::warn!(retry_in_ms = wait.as_millis() as u64, "{what}: {}", ended.failure);
@@ -89,6 +92,9 @@ async fn attempt<P: Protocol>(protocol: &mut P, gateway: &Gateway, env: &Env, up
     let mut failed = HashSet::new();
     loop {
         let left: Vec<SocketAddr> = addresses.iter().copied().filter(|a| !failed.contains(a)).collect();
+        if unless_closed(env, env.handshakes.acquire()).await.is_none() {
+            return closed_by_us();
+        }
         let mut active = match unless_closed(env, race(protocol, gateway, &left, env)).await {
             None => return closed_by_us(),
             Some(Err(ended)) => return ended,

@@ -10,7 +10,7 @@ use std::{
 use adit_tunnel::{NetworkConfig, Random};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{connection::Connection, random::OsRandom, shared::Shared, udp_socket::UdpSocket};
+use crate::{connection::Connection, inside::Tie, random::OsRandom, shared::Shared, udp_socket::UdpSocket};
 
 /// How long one server has to answer, and how often each is asked: 2 s and twice, quicker than glibc's 5 s as the
 /// servers are near.
@@ -97,7 +97,7 @@ async fn ask(shared: &Arc<Shared>, server: SocketAddr, name: &str, kind: u16) ->
 }
 
 async fn ask_udp(shared: &Arc<Shared>, server: SocketAddr, query: &[u8]) -> io::Result<Response> {
-    let socket = UdpSocket::bind(Arc::clone(&shared.inside))?;
+    let socket = UdpSocket::bind(shared.inside(), Tie::Free)?;
     socket.send_to(query, server)?;
     let mut buffer = [0; 1500];
     loop {
@@ -113,7 +113,7 @@ async fn ask_udp(shared: &Arc<Shared>, server: SocketAddr, query: &[u8]) -> io::
 
 /// Messages behind their length (RFC 1035 §4.2.2).
 async fn ask_tcp(shared: &Arc<Shared>, server: SocketAddr, query: &[u8]) -> io::Result<Response> {
-    let mut connection = Connection::open(Arc::clone(&shared.inside), server).await?;
+    let mut connection = Connection::open(shared.inside(), server, Tie::Free).await?;
     connection.write_all(&[&(query.len() as u16).to_be_bytes(), query].concat()).await?;
     let mut message = vec![0; connection.read_u16().await?.into()];
     connection.read_exact(&mut message).await?;

@@ -13,7 +13,7 @@ use adit_netstack::{Endpoints, UdpError, UdpId, Unreachable};
 use crate::{
     active::now,
     connection::{connect_error, store},
-    inside::{Inside, UdpWaiting},
+    inside::{Inside, Tie, UdpWaiting},
 };
 
 /// A UDP socket inside the tunnel. It receives from those it has sent to.
@@ -23,13 +23,27 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    pub(crate) fn bind(inside: Arc<Inside>) -> io::Result<Self> {
+    pub(crate) fn bind(inside: Arc<Inside>, tie: Tie) -> io::Result<Self> {
         let mut inner = inside.lock();
         inner.check()?;
         let id = inner.stack.bind_udp().map_err(connect_error)?;
-        inner.sockets.insert(id, UdpWaiting::default());
+        inner.sockets.insert(id, UdpWaiting { tie, ..UdpWaiting::default() });
         drop(inner);
         Ok(Self { inside, id })
+    }
+
+    /// On a port that anybody may send to.
+    pub(crate) fn bind_port(inside: Arc<Inside>, port: u16) -> io::Result<Self> {
+        let mut inner = inside.lock();
+        inner.check()?;
+        let id = inner.stack.bind_udp_port(port).map_err(connect_error)?;
+        inner.sockets.insert(id, UdpWaiting { tie: Tie::Port, ..UdpWaiting::default() });
+        drop(inner);
+        Ok(Self { inside, id })
+    }
+
+    pub(crate) fn is_inside(&self, inside: &Arc<Inside>) -> bool {
+        Arc::ptr_eq(&self.inside, inside)
     }
 
     /// An association that began at the other end; `None` if it is gone.
@@ -56,11 +70,15 @@ impl UdpSocket {
     /// Sends one datagram. As with any UDP, it may be lost, also when a queue of ours is full.
     ///
     /// # Errors
-    /// `InvalidInput` when it is larger than the tunnel's packets or the address cannot be sent to, `NotConnected` when the
-    /// tunnel has ended.
+    /// `InvalidInput` when it is larger than the tunnel's packets or the address cannot be sent to, `NetworkUnreachable` when the
+    /// gateway did not agree to carry it, `NotConnected` when the tunnel has ended, or another one has taken over.
     pub fn send_to(&self, payload: &[u8], remote: SocketAddr) -> io::Result<()> {
         let mut inner = self.inside.lock();
         inner.check()?;
+        if inner.sockets.get(&self.id).is_some_and(|socket| socket.closed) {
+            return Err(lost());
+        }
+        inner.reach.check(remote.ip())?;
         match inner.stack.send_udp(now(), self.id, remote, payload) {
             Ok(()) => inner.wake_driver(),
             Err(UdpError::QueueFull | UdpError::NoMemory) => {}
@@ -89,7 +107,7 @@ impl UdpSocket {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
         if socket.closed {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            return Poll::Ready(Err(lost()));
         }
         if let Some(remote) = socket.unreachable.take() {
             let text = format!("{remote} cannot be reached");
@@ -114,7 +132,12 @@ impl std::fmt::Debug for UdpSocket {
     }
 }
 
-fn udp_error(error: UdpError) -> io::Error {
+/// The tunnel of the socket is lost, or its association has ended.
+fn lost() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the socket was closed with its tunnel")
+}
+
+pub(crate) fn udp_error(error: UdpError) -> io::Error {
     let kind = match error {
         UdpError::TooLarge { .. } | UdpError::Unaddressable => io::ErrorKind::InvalidInput,
         UdpError::NoAddressOfFamily => io::ErrorKind::AddrNotAvailable,

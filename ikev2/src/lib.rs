@@ -124,6 +124,10 @@
 //!
 //! Key exchanges are computed where a message is handled. That is 0.1 ms for X25519 and some 10 ms for MODP-8192: the data
 //! plane of the same task waits for so long at a rekeying.
+//!
+//! # Features
+//!
+//! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 

@@ -15,7 +15,7 @@ use crate::{
     net,
     rig::Rig,
     runner,
-    tools::{datagram, fetch, probe, reconnect, relay, say, serve, stream, withholding},
+    tools::{datagram, fetch, probe, reconnect, relay, say, serve, socks, stream, talk, withholding},
 };
 
 /// Cases of adit with real peers.
@@ -72,6 +72,10 @@ enum Command {
     #[command(hide = true)]
     Relay(relay::Options),
     #[command(hide = true)]
+    Socks(socks::Options),
+    #[command(hide = true)]
+    Talk(talk::Options),
+    #[command(hide = true)]
     Withholding(withholding::Options),
 }
 
@@ -116,6 +120,8 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Datagram(options) => datagram::main(&options)?,
         Command::Reconnect(options) => reconnect::main(&options)?,
         Command::Relay(options) => relay::main(&options)?,
+        Command::Socks(options) => socks::main(&options)?,
+        Command::Talk(options) => talk::main(&options)?,
         Command::Withholding(options) => return withholding::main(&options),
     }
     Ok(ExitCode::SUCCESS)

@@ -121,6 +121,11 @@ impl Net {
         command
     }
 
+    /// A name that no other case on this machine has.
+    pub(crate) fn unique(&self, what: &str) -> String {
+        format!("{}-{what}", self.prefix)
+    }
+
     fn name(&self, place: Place) -> String {
         let [client, gateway, lan, nat] = names(&self.prefix);
         match place {

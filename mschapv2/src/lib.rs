@@ -33,6 +33,10 @@
 //! assert_eq!(peer.msk(), authenticator.acknowledged().msk());
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
+//!
+//! # Features
+//!
+//! There are none to choose: never `std`, always `alloc`. Rust 1.91 or newer (`rust-version`).
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]

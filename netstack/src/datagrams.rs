@@ -24,6 +24,33 @@ impl Stack {
         result
     }
 
+    /// Opens a UDP socket on a port of our own addresses that anybody may send to, now or once there are addresses.
+    ///
+    /// # Errors
+    /// `PortInUse`, `TooManyConnections`, `NoMemory`.
+    pub fn bind_udp_port(&mut self, port: u16) -> Result<UdpId, ConnectError> {
+        let result = self.try_bind_udp_port(port);
+        if result.is_err() {
+            self.counters.refused += 1;
+        }
+        result
+    }
+
+    fn try_bind_udp_port(&mut self, port: u16) -> Result<UdpId, ConnectError> {
+        if port == 0 || self.ports.contains_key(&port) {
+            return Err(ConnectError::PortInUse);
+        }
+        if self.sockets.len() >= self.config.max_connections {
+            return Err(ConnectError::TooManyConnections);
+        }
+        if !self.budget.charge(SOCKET_COST) {
+            return Err(ConnectError::NoMemory);
+        }
+        let key = self.sockets.insert(UdpSocket::open(port));
+        self.ports.insert(port, key);
+        Ok(UdpId(key))
+    }
+
     fn try_bind_udp(&mut self) -> Result<UdpId, ConnectError> {
         if self.config.addresses.is_empty() {
             return Err(ConnectError::NoAddressOfFamily);

@@ -19,6 +19,9 @@ pub enum ConnectError {
     /// [`StackConfig::max_connections`](crate::StackConfig::max_connections) exist.
     #[error("too many connections")]
     TooManyConnections,
+    /// That port is taken.
+    #[error("that port is in use")]
+    PortInUse,
     /// Every ephemeral port towards that remote is taken.
     #[error("no free local port towards that remote")]
     NoPort,
@@ -44,6 +47,9 @@ pub enum CloseReason {
     /// The tunnel came back without the connection's local address.
     #[error("the tunnel lost the connection's local address")]
     LocalAddressGone,
+    /// The tunnel it went through is lost: [`Stack::sever`](crate::Stack::sever).
+    #[error("the tunnel of the connection is lost")]
+    TunnelLost,
     /// We ended it with a RST: [`Stack::abort`](crate::Stack::abort).
     #[error("connection aborted")]
     Aborted,

@@ -13,10 +13,19 @@ use crate::{
 pub(crate) enum Message {
     /// An answer is expected; the packet to send.
     Echo(Vec<u8>),
+    /// Something answers an echo request.
+    Reply(EchoId),
     /// Something we sent did not arrive.
     Error(Error),
     /// Nothing: not understood, or not meant for a host like us.
     Other,
+}
+
+/// What an echo request and its reply have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct EchoId {
+    pub(crate) identifier: u16,
+    pub(crate) sequence: u16,
 }
 
 /// An error about one of our packets.
@@ -50,11 +59,13 @@ pub(crate) fn parse(packet: &Packet<'_>) -> Option<Message> {
     let message = match packet.protocol {
         ICMP => match (header[0], header[1]) {
             (ECHO_REQUEST, 0) => Message::Echo(echo(packet, ECHO_REPLY)?),
+            (ECHO_REPLY, 0) => Message::Reply(echo_id(header)),
             (3 | 11, _) => error(kind_v4(header), quoted_v4(body)),
             _ => Message::Other,
         },
         _ => match (header[0], header[1]) {
             (ECHO_REQUEST_V6, 0) => Message::Echo(echo(packet, ECHO_REPLY_V6)?),
+            (ECHO_REPLY_V6, 0) => Message::Reply(echo_id(header)),
             (1..=4, _) => error(kind_v6(header), quoted_v6(body)),
             _ => Message::Other,
         },
@@ -142,6 +153,22 @@ fn quoted(protocol: u8, source: IpAddr, destination: IpAddr, payload: &[u8]) -> 
         remote: (destination, u16::from_be_bytes([start[2], start[3]])),
         sequence: u32::from_be_bytes([start[4], start[5], start[6], start[7]]),
     })
+}
+
+const fn echo_id(header: &[u8; HEADER]) -> EchoId {
+    EchoId {
+        identifier: u16::from_be_bytes([header[4], header[5]]),
+        sequence: u16::from_be_bytes([header[6], header[7]]),
+    }
+}
+
+/// An echo request.
+pub(crate) fn echo_request(source: IpAddr, destination: IpAddr, id: EchoId, data: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = id.identifier.to_be_bytes().to_vec();
+    rest.extend_from_slice(&id.sequence.to_be_bytes());
+    rest.extend_from_slice(data);
+    let kind = if source.is_ipv4() { ECHO_REQUEST } else { ECHO_REQUEST_V6 };
+    message(source, destination, [kind, 0], &rest)
 }
 
 /// The answer to an echo request: the same identifier, sequence number and data.

@@ -1,6 +1,6 @@
 //! Connections that begin at the other end: a SYN waits, almost for free, until its owner knows what to answer.
 
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 use crate::{
     Accept, CloseReason, ConnectionId, Stack, StackEvent, Unreachable,
@@ -95,10 +95,22 @@ impl Stack {
         icmp::unreachable(router.unwrap_or(about.destination), &about, reason)
     }
 
-    /// Whether a segment may begin a connection.
-    pub(crate) fn is_invited(&self, segment: &Segment) -> bool {
+    /// Takes connections from the other end to this port of our own addresses: each is announced by [`StackEvent::Incoming`]. `false`
+    /// if the port was listened on before.
+    pub fn listen(&mut self, port: u16) -> bool {
+        self.listening.insert(port)
+    }
+
+    /// Takes no more connections to this port. Those there are live on.
+    pub fn unlisten(&mut self, port: u16) {
+        self.listening.remove(&port);
+    }
+
+    /// Whether a segment to this address and port may begin a connection.
+    pub(crate) fn is_invited(&self, local: (IpAddr, u16), segment: &Segment) -> bool {
         let opens = segment.syn && segment.acknowledgment.is_none() && !segment.fin && !segment.rst;
-        opens && self.config.accept == Accept::Any
+        let is_open = || self.listening.contains(&local.1) && self.config.addresses.contains(&local.0);
+        opens && (self.config.accept == Accept::Any || is_open())
     }
 
     /// Takes note of a SYN that may begin a connection. Beyond the bounds it is dropped, not refused: it will be repeated.

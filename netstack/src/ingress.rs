@@ -87,12 +87,12 @@ impl Stack {
         match self.demux.find(&tuple) {
             Some(Owner::Connection(key)) => self.on_segment(now, key, packet, &segment),
             Some(Owner::TimeWait(time_wait, _))
-                if self.is_invited(&segment) && time_wait.is_before(segment.sequence) =>
+                if self.is_invited(tuple.local, &segment) && time_wait.is_before(segment.sequence) =>
             {
                 self.on_syn(now, tuple, packet, &segment);
             }
             Some(Owner::TimeWait(time_wait, _)) => self.on_late_segment(now, packet, &segment, time_wait),
-            None if self.is_invited(&segment) => self.on_syn(now, tuple, packet, &segment),
+            None if self.is_invited(tuple.local, &segment) => self.on_syn(now, tuple, packet, &segment),
             None => self.on_unknown_segment(now, packet, &segment),
         }
     }
@@ -195,8 +195,11 @@ impl Stack {
                     self.answer(Some(reply));
                 }
             }
+            Some(Message::Reply(reply)) if self.on_echo_reply(now, packet.source, reply) => {
+                self.counters.icmp_accepted += 1;
+            }
             Some(Message::Error(error)) if self.on_icmp_error(now, &error) => self.counters.icmp_accepted += 1,
-            Some(Message::Error(_) | Message::Other) => self.counters.icmp_ignored += 1,
+            Some(Message::Error(_) | Message::Reply(_) | Message::Other) => self.counters.icmp_ignored += 1,
         }
     }
 

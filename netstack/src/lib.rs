@@ -96,6 +96,8 @@
 //!   associations, one for each source and destination, closed when idle. Packets from others than [`StackConfig::peers`] are
 //!   dropped. Echo requests are answered for our own addresses alone. Where a connection may lead is for the owner to
 //!   judge: the loopback addresses of the machine it runs on are destinations like any other to the stack.
+//! * A host that serves may [`listen`](Stack::listen) on ports of its own addresses, and [bind](Stack::bind_udp_port) UDP ports that
+//!   anybody may send to. [`Stack::ping`] sends an echo request, [`StackEvent::Pong`] tells of its answer.
 //! * UDP over both, one port per socket. A remote may send to a socket while it was sent to within
 //!   [`StackConfig::udp_idle`], as behind a firewall. An MTU too small for a datagram is an error, we make no fragments.
 //! * ICMP errors end attempts to connect at once; they never end a connection that exists (RFC 5927). "Packet too big"
@@ -115,6 +117,10 @@
 //! * A RST anywhere in the window ends a connection; RFC 5961 §3 would want it exact. Inside a tunnel there is nobody who
 //!   can send in another's name without seeing its packets.
 //! * After an outage the timers of TCP decide when a connection goes on, up to 60 seconds later.
+//!
+//! # Features
+//!
+//! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 
@@ -135,6 +141,7 @@ mod ingress;
 mod live;
 mod outbox;
 mod packet;
+mod ping;
 mod random;
 mod reassembly;
 mod recovery;
@@ -151,5 +158,6 @@ pub use demux::Endpoints;
 pub use device::PacketSink;
 pub use error::{CloseReason, ConnectError, ConnectionError, UdpError, Unreachable};
 pub use incoming::Refusal;
+pub use ping::PingId;
 pub use stack::{Stack, StackEvent};
 pub use udp::UdpId;

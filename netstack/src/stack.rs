@@ -1,10 +1,10 @@
 //! The stack: routes packets to connections and sockets, gives turns to those with something to send, keeps the time.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     fmt,
     net::{IpAddr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     demux::{Demux, Endpoints, TimeWait, Tuple},
     live::{CONNECTION_COST, Live, Opening},
     outbox::{self, Outbox, RateLimit},
+    ping::{PingId, Pings},
     random::Random,
     reassembly::Reassembly,
     slots::{Key, Slots},
@@ -34,6 +35,10 @@ pub struct Stack {
     /// Local UDP ports.
     pub(crate) ports: HashMap<u16, Key>,
     pub(crate) associations: Associations,
+    /// Our own TCP ports that connections from the other end are taken at.
+    pub(crate) listening: HashSet<u16>,
+    /// Echo requests that are not answered yet.
+    pub(crate) pings: Pings,
     /// How many connections wait to be accepted.
     pub(crate) incoming: usize,
     /// Of the last IPv4 packet that may be fragmented.
@@ -77,6 +82,8 @@ pub enum StackEvent {
     /// The first datagram of an association that began at the other end, see [`Stack::udp_endpoints`]: answer by
     /// [`Stack::send_udp`], or end it by [`Stack::close_udp`] or [`Stack::refuse_udp`]. [`UdpReadable`](Self::UdpReadable) follows.
     UdpIncoming(UdpId),
+    /// An echo request was answered, so long after it was made.
+    Pong(PingId, Duration),
     /// Such an association was idle for [`StackConfig::udp_idle`], had to give way to others, or its peer is gone. It is closed.
     UdpClosed(UdpId),
 }
@@ -102,6 +109,8 @@ impl Stack {
             sockets: Slots::new(),
             ports: HashMap::new(),
             associations: Associations::default(),
+            listening: HashSet::new(),
+            pings: Pings::default(),
             incoming: 0,
             identification: 0,
             ready: VecDeque::new(),
@@ -268,6 +277,18 @@ impl Stack {
     /// [`CloseReason::Aborted`].
     pub fn abort(&mut self, id: ConnectionId) {
         self.end(id.0, CloseReason::Aborted, Farewell::Reset);
+    }
+
+    /// Ends the connection by a RST as [`abort`](Self::abort) does, because its tunnel is lost: [`CloseReason::TunnelLost`].
+    pub fn sever(&mut self, id: ConnectionId) {
+        self.end(id.0, CloseReason::TunnelLost, Farewell::Reset);
+    }
+
+    /// Exchanges with another stack what belongs to the tunnel rather than to the connections through it: what was counted, and the
+    /// ports listened on. For a stack that goes on with another tunnel.
+    pub fn trade_places(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.counters, &mut other.counters);
+        std::mem::swap(&mut self.listening, &mut other.listening);
     }
 
     /// The owner dropped its handle. What was sent is delivered and the connection finished in the background, within 60

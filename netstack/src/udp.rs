@@ -86,7 +86,12 @@ pub(crate) struct UdpSocket {
 #[derive(Debug)]
 enum Kind {
     /// One local port, in both families, and the remotes it talks to: when we last sent to which. Only they may send to us.
-    Bound { port: u16, remotes: HashMap<(IpAddr, u16), Instant> },
+    Bound {
+        port: u16,
+        /// Anybody may send to it.
+        open: bool,
+        remotes: HashMap<(IpAddr, u16), Instant>,
+    },
     /// An association that began at the other end.
     Associated {
         tuple: Tuple,
@@ -99,7 +104,12 @@ enum Kind {
 
 impl UdpSocket {
     pub(crate) fn bound(port: u16) -> Self {
-        Self::of_kind(Kind::Bound { port, remotes: HashMap::new() })
+        Self::of_kind(Kind::Bound { port, open: false, remotes: HashMap::new() })
+    }
+
+    /// Anybody may send to it.
+    pub(crate) fn open(port: u16) -> Self {
+        Self::of_kind(Kind::Bound { port, open: true, remotes: HashMap::new() })
     }
 
     pub(crate) fn associated(tuple: Tuple, now: Instant, deadline: Instant) -> Self {
@@ -157,6 +167,7 @@ impl UdpSocket {
     /// Notes that we send to a remote.
     pub(crate) fn associate(&mut self, now: Instant, remote: (IpAddr, u16), idle: Duration) {
         let remotes = match &mut self.kind {
+            Kind::Bound { open: true, .. } => return,
             Kind::Bound { remotes, .. } => remotes,
             Kind::Associated { last, .. } => {
                 *last = now;
@@ -177,6 +188,7 @@ impl UdpSocket {
     /// Whether we have sent to that remote lately from a port of ours.
     pub(crate) fn is_associated(&self, now: Instant, remote: (IpAddr, u16), idle: Duration) -> bool {
         match &self.kind {
+            Kind::Bound { open: true, .. } => true,
             Kind::Bound { remotes, .. } => {
                 remotes.get(&remote).is_some_and(|last| now.saturating_duration_since(*last) < idle)
             }

@@ -71,6 +71,14 @@
 //! * static-key mode, `cipher none`, ciphers with 64-bit blocks, LZO, `fragment`, `dev tap`: refused with the reason;
 //! * the epoch format of OpenVPN 2.7, PUSH_UPDATE: not announced, so servers do not use them; as a server, not used;
 //! * as a server: compression framing, auth-tokens, challenges.
+//!
+//! # Features
+//!
+//! | feature | by default | what it adds |
+//! | --- | --- | --- |
+//! | `pkcs12` | yes | client keys from PKCS#12 files: `pkcs12 FILE`, `<pkcs12>` |
+//!
+//! Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 

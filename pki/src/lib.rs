@@ -8,6 +8,14 @@
 //!
 //! Everything is bytes: nothing here opens a file or reads a clock. Parsers of what customers hold are lenient where old
 //! tools were (text around PEM, PBES1, `DEK-Info`, PKCS#12 with RC2-40), verifiers never are.
+//!
+//! # Features
+//!
+//! | feature | by default | what it adds |
+//! | --- | --- | --- |
+//! | `pkcs12` | yes | client keys from PKCS#12 files |
+//!
+//! Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 

@@ -33,12 +33,17 @@
 //!     tunnel.poll_timeout()
 //! }
 //! ```
+//!
+//! # Features
+//!
+//! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)]
 
 mod backoff;
 mod closed;
 mod data;
+mod details;
 mod epoch;
 mod listener;
 mod network;
@@ -54,6 +59,7 @@ pub mod wire;
 pub use backoff::Backoff;
 pub use closed::{CloseKind, Closed, Retry};
 pub use data::{Content, FlowId, KeyTag, OpenError, Opened, Opener, SealError, Sealer, Usage};
+pub use details::{Rekeys, TunnelDetails};
 pub use epoch::Epoch;
 pub use listener::{Accept, Answering, Applicant, Listener, Login, PeerId, Routing, Verdict};
 pub use network::{Dns, IpNet, NetworkConfig, Route, RouteVia};

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::{
     closed::Closed,
     data::{FlowId, KeyTag, Opener, Sealer},
+    details::TunnelDetails,
     network::{IpNet, NetworkConfig},
     secret::Secret,
 };
@@ -213,4 +214,9 @@ pub trait Tunnel {
 
     /// When [`Tunnel::handle_timeout`] wants to be called next.
     fn poll_timeout(&self) -> Option<Instant>;
+
+    /// What was negotiated. Worth asking for again after key changes.
+    fn details(&self) -> TunnelDetails {
+        TunnelDetails::default()
+    }
 }

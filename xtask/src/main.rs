@@ -1,6 +1,9 @@
-//! The developer's commands: `cargo xtask test | interop | soak`.
+//! The developer's commands: `cargo xtask test | interop | soak | package | api | deploy`.
 
+mod api;
 mod deny;
+mod deploy;
+mod package;
 mod sabotage;
 mod soak;
 mod steps;
@@ -23,7 +26,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything: fmt, clippy, features, no-io, deny, build, tests, simulations, docs, interop.
+    /// Everything: fmt, clippy, features, no-io, deny, api, deploy, packages, build, tests, simulations, docs, interop.
     Test,
     /// The cases with real peers, or those whose names begin as given.
     Interop {
@@ -44,6 +47,16 @@ enum Command {
         /// `simulate` (the simulations with 10,000 seeds), `sabotage` (deliberate faults, which the tests must notice), names of
         /// long interop cases or their beginnings; none means all.
         names: Vec<String>,
+    },
+    /// The tarballs of all published crates, each built from what is in it.
+    Package,
+    /// What is in `deploy/`: units, container file, manifests, chart.
+    Deploy,
+    /// The public API of all published crates, compared with the listings in `docs/api`.
+    Api {
+        /// Write the listings anew.
+        #[arg(long)]
+        update: bool,
     },
 }
 
@@ -70,6 +83,12 @@ fn dispatch(command: Command, steps: &mut Steps) -> Result<()> {
             steps.interop(&args)
         }
         Command::Soak { names } => soak::run(steps, names),
+        Command::Package => packages(steps),
+        Command::Deploy => {
+            tools::install(steps)?;
+            deploy::run(steps)
+        }
+        Command::Api { update } => steps.run("api", || api::run(update)),
     }
 }
 
@@ -79,14 +98,23 @@ fn test(steps: &mut Steps) -> Result<()> {
     steps.cargo("fmt", &["fmt", "--all", "--check"], &[])?;
     steps.run("no-io", no_io)?;
     steps.run("deny", deny::check)?;
+    steps.run("api", || api::run(false))?;
     steps.cargo("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
     steps.cargo("features", &["clippy", "-p", "openvpn", "--no-default-features", "--", "-D", "warnings"], &[])?;
+    deploy::run(steps)?;
+    // Before the build: what it leaves in the target directory is ours again then.
+    packages(steps)?;
     // Everything at once and in one profile: tests, programs and rig share what is built.
     steps.cargo("build", &["build", "--workspace", "--all-targets"], &[])?;
     steps.cargo("tests", &["test", "--workspace", "--", "--skip", "simulation"], &[])?;
     soak::simulations(steps, "simulations", &[], &[])?;
     steps.cargo("docs", &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;
     steps.interop(&["run".to_owned()])
+}
+
+fn packages(steps: &mut Steps) -> Result<()> {
+    steps.run("manifests", package::manifests)?;
+    steps.run("packages", package::tarballs)
 }
 
 fn build_interop(steps: &mut Steps) -> Result<()> {

@@ -48,6 +48,11 @@ impl Steps {
         })
     }
 
+    /// A step that another program does, which says `N passed, M failed`.
+    pub(crate) fn program(&mut self, name: &str, command: &mut Command) -> Result<()> {
+        self.timed(name, |steps| steps.counted(command, ""))
+    }
+
     /// Whether a test has run whose name begins so.
     pub(crate) fn has_run(&self, beginning: &str) -> bool {
         self.tests.iter().any(|test| test.starts_with(beginning))

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::steps::{Steps, is_root, may_sudo, path_with_sbin, say};
 
 /// A program or file, and its package.
-const NEEDED: [(&str, &str); 19] = [
+const NEEDED: [(&str, &str); 21] = [
     // `ring` has parts in C and assembler. (`.ci/run` has seen to these two: without them there would be no xtask.)
     ("cc", "gcc"),
     ("/usr/include/stdlib.h", "libc6-dev"),
@@ -28,6 +28,9 @@ const NEEDED: [(&str, &str); 19] = [
     ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
     ("/usr/lib/ipsec/plugins/libstrongswan-eap-mschapv2.so", "libcharon-extauth-plugins"),
     ("freeradius", "freeradius"),
+    // The checks of `deploy/`.
+    ("systemd-analyze", "systemd"),
+    ("pip3", "python3-pip"),
 ];
 
 /// Installs what is missing, or says what to install.

@@ -12,18 +12,21 @@ use pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::{
     draft::{Auth, Draft, Given, Inner, Method, RemoteId, Tls, Ttls},
-    files::{Content, SecretSource, ask, ask_secret, unlock},
+    files::{Content, SecretSource},
+    reading::Reading,
 };
 use crate::error::{Error, Exit};
 
 /// Holds the password where none is named.
 const PASSWORD_VARIABLE: &str = "ADIT_PASSWORD";
 
-/// Reads what the draft names, and asks for what is missing.
-pub(super) fn build(mut draft: Draft) -> Result<Config, Error> {
-    warn(&mut draft);
-    let (peer, credentials) = proofs(&mut draft)?;
-    warn(&mut draft);
+/// Makes a configuration of what the draft says and names, and asks for what is missing.
+pub(super) fn build(mut draft: Draft, reading: &mut Reading<'_>) -> Result<Config, Error> {
+    let proofs = proofs(&mut draft, reading);
+    for warning in draft.warnings.drain(..) {
+        reading.problems.warning(Error::new(Exit::Usage, warning));
+    }
+    let (peer, credentials) = proofs?;
     let local_id = draft.local_id.take();
     let settings = std::mem::take(&mut draft.settings);
     let built = Config::builder(std::mem::take(&mut draft.remotes))
@@ -36,15 +39,9 @@ pub(super) fn build(mut draft: Draft) -> Result<Config, Error> {
         .build();
     let config = built.map_err(|error| unusable(&draft, &error))?;
     for warning in config.warnings() {
-        tracing::warn!("{}: {warning}", draft.place);
+        reading.problems.warning(Error::at(&draft.place, warning));
     }
     Ok(config)
-}
-
-fn warn(draft: &mut Draft) {
-    for warning in draft.warnings.drain(..) {
-        tracing::warn!("{warning}");
-    }
 }
 
 /// The same, where it stands and as it is called there.
@@ -63,12 +60,12 @@ fn unusable(draft: &Draft, error: &ConfigError) -> Error {
     let given = [&draft.ike_proposals, &draft.esp_proposals].into_iter().flatten();
     // A word with another name, such as `sha`, is of the first.
     let place = given.clone().find(has).or_else(|| given.clone().next()).map_or(&draft.place, |given| &given.place);
-    let error = Error::new(Exit::Usage, format!("{place}: `{word}` is no longer safe"));
+    let error = Error::at(place, format!("`{word}` is no longer safe"));
     error.hint(draft.word("--legacy allows it all the same", "`legacy = true` allows it all the same"))
 }
 
 /// How the gateway proves itself, and how we do.
-pub(super) fn proofs(draft: &mut Draft) -> Result<(PeerVerifier, Credentials), Error> {
+pub(super) fn proofs(draft: &mut Draft, reading: &mut Reading<'_>) -> Result<(PeerVerifier, Credentials), Error> {
     let auth = auth(draft)?;
     if auth == Auth::Eap && draft.eap.is_empty() {
         draft.eap = default_methods(draft);
@@ -79,7 +76,7 @@ pub(super) fn proofs(draft: &mut Draft) -> Result<(PeerVerifier, Credentials), E
         let what = "any holder of the pre-shared key can pose as the gateway";
         draft.warnings.push(format!("{}: {what}: set {option}", draft.place));
     }
-    let mut material = Material::new(draft, auth)?;
+    let mut material = Material::new(draft, reading, auth)?;
     Ok(match auth {
         Auth::Psk => {
             let key = material.psk()?;
@@ -190,16 +187,17 @@ fn names(methods: &[Method]) -> String {
 }
 
 /// What has been read, each thing once.
-struct Material<'a> {
+struct Material<'a, 'r> {
     draft: &'a Draft,
+    reading: &'a mut Reading<'r>,
     identity: Option<Arc<ClientIdentity>>,
     anchors: Vec<CertificateDer<'static>>,
     password: Option<Secret>,
 }
 
-impl<'a> Material<'a> {
-    fn new(draft: &'a Draft, auth: Auth) -> Result<Self, Error> {
-        let mut material = Self { draft, identity: None, anchors: Vec::new(), password: None };
+impl<'a, 'r> Material<'a, 'r> {
+    fn new(draft: &'a Draft, reading: &'a mut Reading<'r>, auth: Auth) -> Result<Self, Error> {
+        let mut material = Self { draft, reading, identity: None, anchors: Vec::new(), password: None };
         material.anchors = certificates(&draft.ca)?;
         let wanted = auth == Auth::Certificate || (auth == Auth::Eap && draft.eap.contains(&Method::Tls));
         if wanted {
@@ -208,10 +206,12 @@ impl<'a> Material<'a> {
         Ok(material)
     }
 
-    fn psk(&self) -> Result<Secret, Error> {
+    fn psk(&mut self) -> Result<Secret, Error> {
         let option = self.draft.word("give it with --psk-file FILE", "add `psk = { file = \"…\" }`");
-        secret(self.draft.psk.as_ref(), "a pre-shared key")?
-            .map_or_else(|| ask_secret("the pre-shared key is missing", "Pre-shared key: ", option), Ok)
+        match secret(self.draft.psk.as_ref(), "a pre-shared key")? {
+            Some(key) => Ok(key),
+            None => self.reading.ask_secret("the pre-shared key is missing", "Pre-shared key: ", option),
+        }
     }
 
     fn read_identity(&mut self) -> Result<(), Error> {
@@ -223,7 +223,8 @@ impl<'a> Material<'a> {
             (Some(pkcs12), None) => {
                 let bytes = content(pkcs12)?;
                 let open = |passphrase: Option<&Secret>| adit_pki::pkcs12(bytes.expose(), passphrase);
-                let (identity, others) = unlock(passphrase, option, open).map_err(|error| of(pkcs12, error))?;
+                let (identity, others) =
+                    self.reading.unlock(passphrase, option, open).map_err(|error| of(pkcs12, error))?;
                 if self.anchors.is_empty() {
                     self.anchors = others;
                 }
@@ -235,7 +236,7 @@ impl<'a> Material<'a> {
                 let key = draft.key.as_ref().unwrap_or(certificate);
                 let bytes = content(key)?;
                 let open = |passphrase: Option<&Secret>| adit_pki::private_key(bytes.expose(), passphrase);
-                let key = unlock(passphrase, option, open).map_err(|error| match draft.key {
+                let key = self.reading.unlock(passphrase, option, open).map_err(|error| match draft.key {
                     Some(_) => of(key, error),
                     None => of(key, error).hint(draft.word("give the key with --key FILE", "add `key = \"…\"`")),
                 })?;
@@ -252,6 +253,8 @@ impl<'a> Material<'a> {
                 return Err(draft.error("our certificate is missing").hint(hint));
             }
         };
+        let place = draft.pkcs12.as_ref().or(draft.certificate.as_ref()).map_or(&draft.place, |given| &given.place);
+        self.reading.judge_dates(&identity.chain, place);
         self.identity = Some(Arc::new(identity));
         Ok(())
     }
@@ -282,7 +285,7 @@ impl<'a> Material<'a> {
     }
 
     /// The user name; without one, and without a method that needs one, whom the certificate names.
-    fn eap_identity(&self) -> Result<String, Error> {
+    fn eap_identity(&mut self) -> Result<String, Error> {
         let draft = self.draft;
         if let Some(user) = &draft.user {
             return if user.value.is_empty() {
@@ -300,7 +303,11 @@ impl<'a> Material<'a> {
                 }
             };
         }
-        ask("the user name is missing", "User name: ", draft.word("give it with --user NAME", "add `user = \"…\"`"))
+        self.reading.ask(
+            "the user name is missing",
+            "User name: ",
+            draft.word("give it with --user NAME", "add `user = \"…\"`"),
+        )
     }
 
     fn method(&mut self, method: Method, user: &str) -> Result<EapMethod, Error> {
@@ -362,9 +369,10 @@ impl<'a> Material<'a> {
             self.password = Some(match secret(self.draft.password.as_ref(), "a password")? {
                 Some(password) => password,
                 None if env::var_os(PASSWORD_VARIABLE).is_some_and(|password| !password.is_empty()) => {
-                    SecretSource::Variable(PASSWORD_VARIABLE.to_owned()).read("a password")?
+                    let variable = SecretSource::Variable(PASSWORD_VARIABLE.to_owned());
+                    self.reading.secret(&Given::new(variable, PASSWORD_VARIABLE), "a password")?
                 }
-                None => ask_secret("the password is missing", &format!("Password of {user}: "), option)?,
+                None => self.reading.ask_secret("the password is missing", &format!("Password of {user}: "), option)?,
             });
         }
         Ok(self.password.clone().unwrap_or_default())

@@ -12,7 +12,7 @@ use ikev2::{EspProposals, Identity, IkeProposals, Remote, Settings, TlsVersion};
 use serde::Deserialize;
 
 use super::files::{Content, SecretSource};
-use crate::error::{Error, Exit};
+use crate::error::Error;
 
 /// How proposals are written.
 pub(super) const IKE_EXAMPLE: &str = "aes256gcm16-prfsha384-ecp384,aes128-sha256-x25519";
@@ -147,7 +147,7 @@ impl<T> Given<T> {
 
     /// Something is wrong with it.
     pub(super) fn error(&self, problem: impl fmt::Display) -> Error {
-        Error::new(Exit::Usage, format!("{}: {problem}", self.place))
+        Error::at(&self.place, problem)
     }
 }
 
@@ -202,7 +202,7 @@ impl Draft {
 
     /// Something is wrong with the connection as a whole, or missing.
     pub(super) fn error(&self, problem: impl fmt::Display) -> Error {
-        Error::new(Exit::Usage, format!("{}: {problem}", self.place))
+        Error::at(&self.place, problem)
     }
 
     /// How something is given on the command line, or in a TOML file.

@@ -67,7 +67,7 @@ pub(super) fn add(draft: &mut Draft, arguments: &Forward) -> Result<(), Error> {
 pub(super) fn of_openvpn(arguments: &Forward) -> ovpn::Given {
     ovpn::Given {
         login: arguments.auth_user_pass.clone().map_or(ovpn::Login::Unknown, ovpn::Login::File),
-        passphrase: arguments.askpass.clone().map(SecretSource::File),
+        passphrase: arguments.askpass.clone().map(|path| Given::new(SecretSource::File(path), "--askpass")),
     }
 }
 

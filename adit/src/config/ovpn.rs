@@ -5,18 +5,20 @@ use std::path::Path;
 use adit_tunnel::Secret;
 use openvpn::{Config, Credentials, Profile, Secrets};
 
-use super::files::{ATTEMPTS, SecretSource, ask, ask_passphrase, ask_secret, lines, read, without_mark};
-use crate::{
-    error::{Error, Exit},
-    prompt,
+use super::{
+    draft,
+    files::{SecretSource, lines, without_mark},
+    questions::Tried,
+    reading::Reading,
 };
+use crate::error::{Error, Exit};
 
 /// What is not in the profile.
 #[derive(Debug, Default)]
 pub(super) struct Given {
     /// User name and password.
     pub(super) login: Login,
-    pub(super) passphrase: Option<SecretSource>,
+    pub(super) passphrase: Option<draft::Given<SecretSource>>,
 }
 
 /// Where user name and password are.
@@ -26,7 +28,7 @@ pub(super) enum Login {
     #[default]
     Unknown,
     /// Each in a place of its own.
-    Apart { user: Option<String>, password: Option<SecretSource> },
+    Apart { user: Option<String>, password: Option<draft::Given<SecretSource>> },
     /// In the first two lines of a file.
     File(std::path::PathBuf),
 }
@@ -35,40 +37,54 @@ pub(super) enum Login {
 const LOGIN_OPTION: &str = "put them into a file, a line each, and give it with --auth-user-pass FILE";
 const PASSPHRASE_OPTION: &str = "put it into a file and give that with --askpass FILE";
 
-/// Reads the profile and asks for what is missing.
-pub(super) fn load(path: &Path, given: &Given) -> Result<Config, Error> {
-    let name = path.display();
-    let text =
-        read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {name}: {error}")))?;
+/// Reads the profile and asks for what is missing. `None`: what is wrong is in the list of problems.
+pub(super) fn load(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<Config> {
+    let place = format!("profile {}", path.display());
+    let text = reading
+        .file(path)
+        .map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {}: {error}", path.display())));
+    let text = reading.problems.catch(text)?;
     if let Some(extension) = other_format(&text) {
+        let name = path.display();
         let error =
-            Error::new(Exit::Usage, format!("{name}: this is no OpenVPN profile, but looks like a .{extension} file"));
-        return Err(error.hint(format!("give it a name that ends in .{extension}")));
+            Error::at(&name.to_string(), format!("this is no OpenVPN profile, but looks like a .{extension} file"));
+        reading.problems.error(error.hint(format!("give it a name that ends in .{extension}")));
+        return None;
     }
     let beside = path.parent().unwrap_or_else(|| Path::new(""));
-    let mut load = |file: &str| read(&beside.join(file)).map_err(|error| error.to_string());
-    let profile = Profile::parse(&text, &mut load).map_err(|error| {
-        for refusal in error.refusals().iter().skip(1) {
-            tracing::error!("profile {name}: {refusal}");
+    let mut load = |file: &str| reading.file(&beside.join(file)).map_err(|error| error.to_string());
+    let profile = match Profile::parse(&text, &mut load) {
+        Ok(profile) => profile,
+        Err(error) => {
+            for refusal in error.refusals() {
+                reading.problems.error(Error::at(&place, refusal));
+            }
+            if error.refusals().is_empty() {
+                reading.problems.error(Error::at(&place, error));
+            }
+            return None;
         }
-        Error::new(Exit::Usage, format!("profile {name}: {error}"))
-    })?;
+    };
     for warning in profile.warnings() {
-        tracing::warn!("profile {name}: {warning}");
+        reading.problems.warning(Error::at(&place, warning));
     }
-    let config = configure(profile, path, given)?;
+    let config = configure(profile, &place, given, reading);
+    let config = reading.problems.catch(config)?;
     for warning in config.warnings() {
-        tracing::warn!("profile {name}: {warning}");
+        reading.problems.warning(Error::at(&place, warning));
     }
+    reading.judge_dates(config.certificates(), &place);
     match &config.settings().static_challenge {
-        Some(challenge) if prompt::is_at_end() => {
+        Some(challenge) if reading.is_answered_by_nobody() => {
             let text = format!(
                 "the server will ask for `{}` (`static-challenge`), and nobody is there to answer",
                 challenge.text
             );
-            Err(Error::new(Exit::Usage, text).hint("run it at a terminal, or write the answer to its standard input"))
+            let hint = "run it at a terminal, or write the answer to its standard input";
+            reading.problems.error(Error::new(Exit::Usage, text).hint(hint));
+            None
         }
-        _ => Ok(config),
+        _ => Some(config),
     }
 }
 
@@ -79,33 +95,31 @@ fn other_format(text: &[u8]) -> Option<&'static str> {
     [("{", "sswan"), ("[connection", "toml")].into_iter().find(|(start, _)| first.starts_with(start)).map(|(_, e)| e)
 }
 
-fn configure(profile: Profile, path: &Path, given: &Given) -> Result<Config, Error> {
-    let credentials = credentials(&profile, &given.login)?;
-    let mut key_passphrase = given.passphrase.as_ref().map(|source| source.read("a passphrase")).transpose()?;
-    let asks = key_passphrase.is_none() && profile.needs_key_passphrase();
-    let mut attempts = 0;
-    loop {
-        attempts += 1;
-        if asks {
-            key_passphrase = Some(ask_passphrase(PASSPHRASE_OPTION)?);
-        }
-        let secrets = Secrets { credentials: credentials.clone(), key_passphrase: key_passphrase.clone() };
+fn configure(profile: Profile, place: &str, given: &Given, reading: &mut Reading<'_>) -> Result<Config, Error> {
+    let passphrase = given.passphrase.as_ref().map(|source| reading.secret(source, "a passphrase")).transpose();
+    // Both are looked at, also where the first is wrong.
+    let credentials = credentials(&profile, &given.login, reading)?;
+    let passphrase = passphrase?;
+    let made = |passphrase: Option<Secret>| {
+        let secrets = Secrets { credentials: credentials.clone(), key_passphrase: passphrase };
         match profile.clone().into_config(secrets) {
-            Ok(config) => return Ok(config),
-            Err(error) if asks && error.is_wrong_passphrase() && attempts < ATTEMPTS => {
-                tracing::warn!("{error}");
-            }
-            Err(error) => {
-                return Err(Error::new(Exit::Usage, format!("profile {}: {error}", path.display())));
-            }
+            Err(error) if error.is_wrong_passphrase() => Tried::Wrong(Error::at(place, error)),
+            other => Tried::Done(other.map_err(|error| Error::at(place, error))),
         }
+    };
+    if passphrase.is_none() && profile.needs_key_passphrase() {
+        return reading.passphrases(PASSPHRASE_OPTION, |passphrase| made(Some(passphrase.clone())));
+    }
+    match made(passphrase) {
+        Tried::Done(config) => config,
+        Tried::Wrong(error) => Err(error),
     }
 }
 
-fn credentials(profile: &Profile, login: &Login) -> Result<Option<Credentials>, Error> {
+fn credentials(profile: &Profile, login: &Login, reading: &mut Reading<'_>) -> Result<Option<Credentials>, Error> {
     let (user, password) = match login {
         Login::File(file) => return from_file(file).map(Some),
-        Login::Apart { user, password } => (user.clone(), password.clone()),
+        Login::Apart { user, password } => (user.clone(), password.as_ref()),
         Login::Unknown => (None, None),
     };
     let wanted = profile.needs_credentials();
@@ -115,11 +129,11 @@ fn credentials(profile: &Profile, login: &Login) -> Result<Option<Credentials>, 
     let missing = "the profile wants a user name and a password";
     let username = match user.or_else(|| wanted.and_then(|wanted| wanted.username)) {
         Some(username) => username,
-        None => ask(missing, "User name: ", LOGIN_OPTION)?,
+        None => reading.ask(missing, "User name: ", LOGIN_OPTION)?,
     };
     let password = match password {
-        Some(source) => source.read("a password")?,
-        None => ask_secret(missing, &format!("Password of {username}: "), LOGIN_OPTION)?,
+        Some(source) => reading.secret(source, "a password")?,
+        None => reading.ask_secret(missing, &format!("Password of {username}: "), LOGIN_OPTION)?,
     };
     Ok(Some(Credentials { username, password }))
 }

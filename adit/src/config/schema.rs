@@ -26,9 +26,11 @@ pub(super) enum Kind {
     Tables(&'static [(&'static str, Self)]),
     /// A table of tables, each under a name that is free to choose.
     Named(&'static [(&'static str, Self)]),
+    /// Any of these, which are written in different ways.
+    Either(&'static [Self]),
 }
 
-use Kind::{Choice, Choices, Flag, Named, Number, Secret, Table, Tables, Text, Texts};
+use Kind::{Choice, Choices, Either, Flag, Named, Number, Secret, Table, Tables, Text, Texts};
 
 /// How mistakes are spoken of in a kind of file.
 pub(super) struct Manner {
@@ -43,7 +45,7 @@ pub(super) struct Manner {
 /// Files of connections.
 pub(super) const CONNECTION: Manner = Manner {
     example: "examples/connections.toml",
-    secret: "write `{ file = \"…\" }` or `{ env = \"…\" }`, or leave it away to be asked",
+    secret: "write `{ file = \"…\" }`, `{ env = \"…\" }` or `{ credential = \"…\" }`, or leave it away to be asked",
     // What one of them has in keys, the other has in its profile.
     protocols: &[],
 };
@@ -140,103 +142,186 @@ const ALIASES: &[(&str, &str)] = &[
 /// So many keys are named where none is near.
 const KEYS_NAMED: usize = 10;
 
-/// Checks every key, and makes lists of single texts.
+/// Checks every key, and makes lists of single texts. What is wrong is taken out of the table, and into the list.
 pub(super) fn check(
     table: &mut DeTable<'_>,
     keys: &[(&str, Kind)],
     within: &str,
     manner: &Manner,
-) -> Result<(), Mistake> {
+    mistakes: &mut Vec<Mistake>,
+) {
+    let mut wrong = Vec::new();
     for (key, value) in table.iter_mut() {
         let name = key.get_ref().as_ref();
-        let Some((_, kind)) = keys.iter().find(|(known, _)| *known == name) else {
-            let problem = format!("unknown key `{within}{}`", name.escape_debug());
-            let hint = elsewhere(name, within, manner).unwrap_or_else(|| meant(name, keys, manner));
-            return Err(Mistake { span: key.span(), problem, hint });
+        let usable = match keys.iter().find(|(known, _)| *known == name) {
+            Some((_, kind)) => of_kind(value, *kind, &format!("{within}{name}"), manner, mistakes),
+            None => {
+                let problem = format!("unknown key `{within}{}`", name.escape_debug());
+                let hint = elsewhere(name, within, manner).unwrap_or_else(|| meant(name, keys, manner));
+                mistakes.push(Mistake { span: key.span(), problem, hint });
+                false
+            }
         };
-        of_kind(value, *kind, &format!("{within}{name}"), manner)?;
+        if !usable {
+            wrong.push(name.to_owned());
+        }
     }
-    Ok(())
+    for name in wrong {
+        table.remove(name.as_str());
+    }
 }
 
-fn of_kind(value: &mut Spanned<DeValue<'_>>, kind: Kind, name: &str, manner: &Manner) -> Result<(), Mistake> {
+/// Whether anything is left of the value that can be used.
+fn of_kind(
+    value: &mut Spanned<DeValue<'_>>,
+    kind: Kind,
+    name: &str,
+    manner: &Manner,
+    mistakes: &mut Vec<Mistake>,
+) -> bool {
     let span = value.span();
-    let wrong = |wanted: String, hint: &str| {
+    let mut wrong = |wanted: &str, hint: &str| {
         let problem = format!("`{name}` has to be {wanted}");
-        Mistake { span: span.clone(), problem, hint: hint.to_owned() }
+        mistakes.push(Mistake { span: span.clone(), problem, hint: hint.to_owned() });
+        false
     };
+    let found = value.get_ref();
     match kind {
-        Text if value.get_ref().is_str() => Ok(()),
-        Text => Err(wrong("a text".into(), &format!("write `{name} = \"…\"`"))),
-        Flag if value.get_ref().is_bool() => Ok(()),
-        Flag => Err(wrong("true or false".into(), "without quotation marks")),
+        Text => found.is_str() || wrong("a text", &format!("write `{name} = \"…\"`")),
+        Flag => found.is_bool() || wrong("true or false", "without quotation marks"),
         Number(from, to) => {
-            let number = value.get_ref().as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
-            match number {
-                Some(number) if (from..=to).contains(&number) => Ok(()),
-                _ => Err(wrong(format!("a whole number from {from} to {to}"), "without quotation marks")),
-            }
+            let number = found.as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+            number.is_some_and(|number| (from..=to).contains(&number))
+                || wrong(&format!("a whole number from {from} to {to}"), "without quotation marks")
         }
-        Choice(choices) => match value.get_ref().as_str() {
-            Some(text) if choices.contains(&text) => Ok(()),
-            _ => Err(wrong(format!("one of {}", quoted(choices)), &format!("write `{name} = \"{}\"`", choices[0]))),
+        Choice(choices) => {
+            found.as_str().is_some_and(|text| choices.contains(&text))
+                || wrong(&format!("one of {}", quoted(choices)), &format!("write `{name} = \"{}\"`", choices[0]))
+        }
+        Texts => each(value, name, Text, manner, mistakes),
+        Choices(choices) => each(value, name, Choice(choices), manner, mistakes),
+        Either(kinds) => match kinds.iter().find(|kind| kind.is_written_as(found)) {
+            Some(kind) => of_kind(value, *kind, name, manner, mistakes),
+            None => {
+                let wanted: Vec<_> = kinds.iter().map(|kind| kind.describe()).collect();
+                wrong(&wanted.join(", or "), &format!("{} shows how", manner.example))
+            }
         },
-        Texts => each(value, name, Text, manner),
-        Choices(choices) => each(value, name, Choice(choices), manner),
         Table(keys) => {
             let DeValue::Table(table) = value.get_mut() else {
-                return Err(wrong("a table".into(), &format!("write `{name} = {{ {} = … }}`", keys[0].0)));
+                return wrong("a table", &format!("write `{name} = {{ {} = … }}`", keys[0].0));
             };
-            check(table, keys, &format!("{name}."), manner)
+            check(table, keys, &format!("{name}."), manner, mistakes);
+            true
         }
         Tables(keys) => {
-            let hint = format!("write `{name} = [{{ {} = … }}]`", keys[0].0);
-            if value.get_ref().is_table() {
+            if found.is_table() {
                 list_of_one(value);
             }
-            let DeValue::Array(list) = value.get_mut() else { return Err(wrong("a list of tables".into(), &hint)) };
-            list.iter_mut().try_for_each(|value| {
-                let DeValue::Table(table) = value.get_mut() else {
-                    return Err(wrong("a list of tables".into(), &hint));
-                };
-                check(table, keys, &format!("{name}."), manner)
-            })
+            let hint = format!("write `{name} = [{{ {} = … }}]`", keys[0].0);
+            let DeValue::Array(list) = value.get_mut() else { return wrong("a list of tables", &hint) };
+            let mut usable = true;
+            for value in list.iter_mut() {
+                let span = value.span();
+                if let DeValue::Table(table) = value.get_mut() {
+                    check(table, keys, &format!("{name}."), manner, mistakes);
+                } else {
+                    let problem = format!("`{name}` has to be a list of tables");
+                    mistakes.push(Mistake { span, problem, hint: hint.clone() });
+                    usable = false;
+                }
+            }
+            usable
         }
         Named(keys) => {
             let hint = format!("write `{name}.NAME = {{ {} = … }}`", keys[0].0);
-            let DeValue::Table(tables) = value.get_mut() else { return Err(wrong("a table of tables".into(), &hint)) };
-            tables.iter_mut().try_for_each(|(_, value)| {
+            let DeValue::Table(tables) = value.get_mut() else { return wrong("a table of tables", &hint) };
+            let mut usable = true;
+            for (_, value) in tables.iter_mut() {
                 let span = value.span();
-                let DeValue::Table(table) = value.get_mut() else {
-                    return Err(Mistake { span, ..wrong("a table of tables".into(), &hint) });
-                };
-                check(table, keys, &format!("{name}."), manner)
-            })
+                if let DeValue::Table(table) = value.get_mut() {
+                    check(table, keys, &format!("{name}."), manner, mistakes);
+                } else {
+                    let problem = format!("`{name}` has to be a table of tables");
+                    mistakes.push(Mistake { span, problem, hint: hint.clone() });
+                    usable = false;
+                }
+            }
+            usable
         }
-        Secret => secret(value.get_ref()).map_err(|problem| {
-            let problem = format!("`{name}`: {problem}");
-            Mistake { span, problem, hint: manner.secret.to_owned() }
-        }),
+        Secret => match secret(found) {
+            Ok(()) => true,
+            Err(problem) => {
+                let problem = format!("`{name}`: {problem}");
+                mistakes.push(Mistake { span, problem, hint: manner.secret.to_owned() });
+                false
+            }
+        },
+    }
+}
+
+impl Kind {
+    /// Whether a value looks as this kind does, right or wrong.
+    fn is_written_as(self, value: &DeValue<'_>) -> bool {
+        match self {
+            Text | Choice(_) => value.is_str(),
+            Flag => value.is_bool(),
+            Number(..) => value.is_integer(),
+            Texts | Choices(_) => value.is_array() || value.is_str(),
+            Tables(_) => value.is_array() || value.is_table(),
+            Table(_) | Named(_) => value.is_table(),
+            Secret => value.is_table() || value.is_str(),
+            Either(kinds) => kinds.iter().any(|kind| kind.is_written_as(value)),
+        }
+    }
+
+    /// In words, as they stand in errors and in the reference.
+    pub(super) fn describe(self) -> String {
+        match self {
+            Text => "a text".into(),
+            Texts => "a list of texts".into(),
+            Choice(choices) => format!("one of {}", quoted(choices)),
+            Choices(choices) => format!("a list of {}", quoted(choices)),
+            Flag => "true or false".into(),
+            Number(from, to) => format!("a whole number from {from} to {to}"),
+            Secret => "a secret".into(),
+            Table(_) => "a table".into(),
+            Tables(_) => "a list of tables".into(),
+            Named(_) => "a table of tables".into(),
+            Either(kinds) => kinds.iter().map(|kind| kind.describe()).collect::<Vec<_>>().join(", or "),
+        }
     }
 }
 
 /// One text, or a list of them: then a list.
-fn each(value: &mut Spanned<DeValue<'_>>, name: &str, kind: Kind, manner: &Manner) -> Result<(), Mistake> {
+fn each(
+    value: &mut Spanned<DeValue<'_>>,
+    name: &str,
+    kind: Kind,
+    manner: &Manner,
+    mistakes: &mut Vec<Mistake>,
+) -> bool {
     let span = value.span();
     if value.get_ref().is_str() {
         list_of_one(value);
     }
+    let problem = format!("`{name}` has to be a list of texts");
     let DeValue::Array(list) = value.get_mut() else {
-        let problem = format!("`{name}` has to be a list of texts");
-        return Err(Mistake { span, problem, hint: format!("write `{name} = [\"…\", \"…\"]`") });
+        let hint = format!("write `{name} = [\"…\", \"…\"]`");
+        mistakes.push(Mistake { span, problem, hint });
+        return false;
     };
-    list.iter_mut().try_for_each(|value| match (kind, value.get_ref().is_str()) {
-        (Text, false) => {
-            let problem = format!("`{name}` has to be a list of texts");
-            Err(Mistake { span: value.span(), problem, hint: "put each into quotation marks".to_owned() })
+    let mut usable = true;
+    for value in list.iter_mut() {
+        if matches!(kind, Text) && !value.get_ref().is_str() {
+            let hint = "put each into quotation marks".to_owned();
+            mistakes.push(Mistake { span: value.span(), problem: problem.clone(), hint });
+            usable = false;
+        } else {
+            usable &= of_kind(value, kind, name, manner, mistakes);
         }
-        _ => of_kind(value, kind, name, manner),
-    })
+    }
+    usable
 }
 
 fn list_of_one(value: &mut Spanned<DeValue<'_>>) {
@@ -245,8 +330,19 @@ fn list_of_one(value: &mut Spanned<DeValue<'_>>) {
     *value.get_mut() = DeValue::Array(list);
 }
 
+/// Where a secret may be: a key of a table, or a text that begins so.
+pub(super) const SECRET_PLACES: [&str; 3] = ["file", "env", "credential"];
+
 /// What is wrong with the name of a secret.
 fn secret(value: &DeValue<'_>) -> Result<(), &'static str> {
+    if let Some(text) = value.as_str() {
+        let named = text.split_once(':').filter(|(place, _)| SECRET_PLACES.contains(place));
+        return match named {
+            Some((_, name)) if !name.is_empty() => Ok(()),
+            Some(_) => Err("the name of the file, variable or credential is missing"),
+            None => Err("a secret does not stand in this file"),
+        };
+    }
     let Some(table) = value.as_table() else {
         return Err(if value.is_array() {
             "one secret is wanted, no list"
@@ -254,12 +350,12 @@ fn secret(value: &DeValue<'_>) -> Result<(), &'static str> {
             "a secret does not stand in this file"
         });
     };
-    let mut known = table.iter().filter(|(key, _)| ["file", "env"].contains(&key.get_ref().as_ref()));
+    let mut known = table.iter().filter(|(key, _)| SECRET_PLACES.contains(&key.get_ref().as_ref()));
     match (known.next(), table.len()) {
         (Some((_, place)), 1) if place.get_ref().is_str() => Ok(()),
-        (Some(_), 1) => Err("the name of a file or a variable has to be a text"),
-        (Some(_), _) if known.next().is_some() => Err("a secret is in one place, either `file` or `env`"),
-        _ => Err("a secret is named by `file` or `env`, and nothing else"),
+        (Some(_), 1) => Err("the name of a file, variable or credential has to be a text"),
+        (Some(_), _) if known.next().is_some() => Err("a secret is in one place, either `file`, `env` or `credential`"),
+        _ => Err("a secret is named by `file`, `env` or `credential`, and nothing else"),
     }
 }
 
@@ -276,14 +372,19 @@ fn meant(name: &str, keys: &[(&str, Kind)], manner: &Manner) -> String {
     if let Some((_, instead)) = ALIASES.iter().find(|(alias, instead)| *alias == name && is_key(instead)) {
         return format!("did you mean {instead}?");
     }
-    let near = keys.iter().map(|(key, _)| (distance(name, key), key)).min();
-    if let Some((_, key)) = near.filter(|(steps, key)| *steps <= key.len() / 3) {
+    if let Some(key) = nearest(name, keys.iter().map(|(key, _)| *key)) {
         return format!("did you mean `{key}`?");
     }
     let names: Vec<_> = keys.iter().take(KEYS_NAMED).map(|(key, _)| *key).collect();
     let more = format!(" and others ({} has them all)", manner.example);
     let more = if keys.len() > KEYS_NAMED { more.as_str() } else { "" };
     format!("there are {}{more}", quoted(&names))
+}
+
+/// The known name somebody may have meant.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = known.into_iter().map(|key| (distance(name, key), key)).min();
+    near.filter(|(steps, key)| *steps <= key.len() / 3).map(|(_, key)| key)
 }
 
 fn quoted(names: &[&str]) -> String {

@@ -51,13 +51,37 @@ pub(super) struct RawTable<'a> {
     section: &'static Section,
 }
 
-/// `{ file = "…" }` or `{ env = "…" }`: no secret stands in the file itself.
+/// `{ file = "…" }`, `{ env = "…" }` or `{ credential = "…" }`, or `"file:…"` and so on: no secret stands in the file itself.
 #[derive(Deserialize)]
+#[serde(from = "SecretForm")]
 pub(super) enum SecretTable {
-    #[serde(rename = "file")]
     File(PathBuf),
-    #[serde(rename = "env")]
     Variable(String),
+    Credential(String),
+}
+
+/// As it is written.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SecretForm {
+    Text(String),
+    Table(BTreeMap<String, String>),
+}
+
+impl From<SecretForm> for SecretTable {
+    fn from(form: SecretForm) -> Self {
+        // The schema has seen to it that there is one place, of those that are known.
+        let (place, name) = match form {
+            SecretForm::Text(text) => text.split_once(':').map(|(a, b)| (a.to_owned(), b.to_owned())),
+            SecretForm::Table(table) => table.into_iter().next(),
+        }
+        .unwrap_or_default();
+        match place.as_str() {
+            "env" => Self::Variable(name),
+            "credential" => Self::Credential(name),
+            _ => Self::File(name.into()),
+        }
+    }
 }
 
 impl Source {
@@ -117,15 +141,19 @@ impl Source {
             let error = self.wrong(&span, format!("the {what} `{name}` has no `protocol`"));
             return Err(error.hint("add `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
         };
-        let protocol = match protocol.get_ref().as_str() {
-            Some("ikev2") => Protocol::Ikev2,
-            Some("openvpn") => Protocol::OpenVpn,
-            Some(_) | None => {
-                let error = self.wrong(&protocol.span(), "this protocol is unknown");
-                return Err(error.hint("write `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
-            }
-        };
+        let protocol = self.protocol(&protocol)?;
         Ok(RawTable { name, protocol, span, table, section })
+    }
+
+    pub(super) fn protocol(&self, value: &Spanned<DeValue<'_>>) -> Result<Protocol, Error> {
+        match value.get_ref().as_str() {
+            Some("ikev2") => Ok(Protocol::Ikev2),
+            Some("openvpn") => Ok(Protocol::OpenVpn),
+            Some(_) | None => {
+                let error = self.wrong(&value.span(), "this protocol is unknown");
+                Err(error.hint("write `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"))
+            }
+        }
     }
 
     /// Checks the keys of a table, and reads it. Each key of `needed` must be there; what to add comes with it.
@@ -135,25 +163,41 @@ impl Source {
         keys: &[(&str, Kind)],
         needed: &[(&str, &str)],
     ) -> Result<T, Error> {
-        schema::check(&mut raw.table, keys, "", raw.section.manner).map_err(|mistake| self.mistake(mistake))?;
+        let mut mistakes = Vec::new();
+        schema::check(&mut raw.table, keys, "", raw.section.manner, &mut mistakes);
+        if let Some(mistake) = mistakes.into_iter().next() {
+            return Err(self.mistake(mistake));
+        }
         if let Some((key, example)) = needed.iter().find(|(key, _)| !raw.table.contains_key(*key)) {
             let problem = format!("the {} `{}` has no `{key}`", raw.section.what, raw.name);
             return Err(self.wrong(&raw.span, problem).hint(format!("add {example}")));
         }
-        let deserializer = ValueDeserializer::from(Spanned::new(raw.span, DeValue::Table(raw.table)));
-        T::deserialize(deserializer).map_err(|error| self.error(&error))
+        self.deserialized(Spanned::new(raw.span, DeValue::Table(raw.table)))
+    }
+
+    /// Reads a value whose keys were checked.
+    pub(super) fn deserialized<T: DeserializeOwned>(&self, value: Spanned<DeValue<'_>>) -> Result<T, Error> {
+        T::deserialize(ValueDeserializer::from(value)).map_err(|error| self.error(&error))
+    }
+
+    /// The file as a table, and what is wrong with its syntax: then the table has what could be understood.
+    pub(super) fn document(&self) -> (DeTable<'_>, Vec<Error>) {
+        let (table, errors) = DeTable::parse_recoverable(&self.text);
+        (table.into_inner(), errors.iter().map(|error| self.error(error)).collect())
     }
 
     pub(super) fn place(&self, span: &Range<usize>) -> String {
-        let line = self.text.get(..span.start).unwrap_or(&self.text).matches('\n').count() + 1;
-        format!("{} line {line}", self.name)
+        let before = self.text.get(..span.start).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
+        format!("{} line {line} column {column}", self.name)
     }
 
-    fn wrong(&self, span: &Range<usize>, problem: impl fmt::Display) -> Error {
-        Error::new(Exit::Usage, format!("{}: {problem}", self.place(span)))
+    pub(super) fn wrong(&self, span: &Range<usize>, problem: impl fmt::Display) -> Error {
+        Error::at(&self.place(span), problem)
     }
 
-    fn mistake(&self, mistake: schema::Mistake) -> Error {
+    pub(super) fn mistake(&self, mistake: schema::Mistake) -> Error {
         self.wrong(&mistake.span, mistake.problem).hint(mistake.hint)
     }
 
@@ -161,7 +205,7 @@ impl Source {
     fn error(&self, error: &toml::de::Error) -> Error {
         match error.span() {
             Some(span) => self.wrong(&span, error.message()),
-            None => Error::new(Exit::Usage, format!("{}: {}", self.name, error.message())),
+            None => Error::at(&self.name, error.message()),
         }
     }
 
@@ -188,6 +232,7 @@ impl Source {
         let source = match value {
             SecretTable::File(path) => SecretSource::File(self.beside.join(path)),
             SecretTable::Variable(name) => SecretSource::Variable(name),
+            SecretTable::Credential(name) => SecretSource::Credential(name),
         };
         Given::new(source, place)
     }

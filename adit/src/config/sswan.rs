@@ -2,7 +2,7 @@
 //!
 //! The keys are those its importer reads (strongSwan, `VpnProfileImportActivity.java`). What means nothing here is said to.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use adit_tunnel::{Family, Secret};
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -11,18 +11,12 @@ use serde_json::{Map, Value};
 
 use super::{
     draft::{Auth, Draft, Given, Method, Wording},
-    files::{Content, SecretSource, read, without_mark},
+    files::{Content, SecretSource, without_mark},
 };
 use crate::error::{Error, Exit};
 
-/// Reads the profile.
-pub(super) fn load(path: &Path) -> Result<Draft, Error> {
-    let name = path.display().to_string();
-    let bytes = read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read {name}: {error}")))?;
-    parse(&name, &bytes)
-}
-
-fn parse(name: &str, bytes: &[u8]) -> Result<Draft, Error> {
+/// Understands the profile; `name` is what to call it.
+pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Draft, Error> {
     let mut root = Fields::new(name, bytes)?;
     let mut draft = Draft { forgiving: true, ..Draft::new(name, Wording::Options) };
     for known in ["uuid", "name"] {
@@ -167,7 +161,7 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong(&self, key: &str, wanted: &str) -> Error {
-        Error::new(Exit::Usage, format!("{}: this has to be {wanted}", self.place(key)))
+        Error::at(&self.place(key), format!("this has to be {wanted}"))
     }
 
     fn missing(&self, key: &str) -> Error {

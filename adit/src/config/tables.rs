@@ -9,100 +9,49 @@
 //! password = { file = "password.txt" }
 //! ```
 
-use std::{
-    collections::BTreeMap,
-    ops::Range,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use ikev2::{Retransmission, SignatureChoice, TlsVersion};
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{Spanned, de::DeValue};
 
 use super::{
     draft::{Auth, Draft, Given, Inner, Method, Tls, Ttls, Wording},
-    ovpn, schema,
-    source::{Protocol, RawTable, SecretTable, Section, Source},
+    ovpn,
+    problems::Problems,
+    source::{Protocol, SecretTable, Source},
 };
-use crate::error::{Error, Exit};
 
-/// A connection of a file.
-pub(super) enum Connection {
+/// What a gateway is reached by, as the file has it.
+pub(super) enum Described {
     Ikev2(Box<Draft>),
     /// A profile, and what is not in it.
     OpenVpn(PathBuf, ovpn::Given),
 }
 
-/// Reads the file, all of it, and takes the connection of this name, or the only one.
-pub(super) fn load(path: &Path, name: Option<&str>) -> Result<Connection, Error> {
-    let source = Source::read(path)?;
-    let mut tables = source.tables(&SECTION, |raw| table(&source, raw))?;
-    let name = match name {
-        Some(name) => name.to_owned(),
-        None => only(&source, &tables)?,
-    };
-    let Some((span, table)) = tables.remove(&name) else {
-        let error = Error::new(Exit::Usage, format!("{}: there is no connection `{name}`", source.name()));
-        return Err(error.hint(format!("choose one of {}", list(&tables))));
-    };
-    match table {
-        Table::Ikev2(table) => {
-            let place = format!("{} (connection `{name}`)", source.place(&span));
-            table.into_draft(&source, place).map(|draft| Connection::Ikev2(Box::new(draft)))
-        }
-        Table::OpenVpn(table) => {
-            let login = match (table.user, table.password) {
-                (None, None) => ovpn::Login::Unknown,
-                (user, password) => {
-                    ovpn::Login::Apart { user, password: password.map(|secret| source.secret(secret).value) }
-                }
-            };
-            let passphrase = table.passphrase.map(|secret| source.secret(secret).value);
-            Ok(Connection::OpenVpn(source.beside(&table.profile), ovpn::Given { login, passphrase }))
-        }
-    }
-}
-
-const SECTION: Section = Section { key: "connection", what: "connection", manner: &schema::CONNECTION };
-
-/// A table of the file, as its protocol has it.
-enum Table {
-    Ikev2(Box<Ikev2>),
-    OpenVpn(OpenVpn),
-}
-
-fn table(source: &Source, raw: RawTable<'_>) -> Result<Table, Error> {
-    match raw.protocol {
+/// What the keys of one protocol say. What is wrong with single values is in the list of problems; `None` if nothing is left.
+pub(super) fn described(
+    source: &Source,
+    protocol: Protocol,
+    table: Spanned<DeValue<'_>>,
+    place: String,
+    problems: &mut Problems,
+) -> Option<Described> {
+    match protocol {
         Protocol::Ikev2 => {
-            let needed = [("remotes", "`remotes = [\"vpn.example\"]`")];
-            source.checked(raw, schema::IKEV2, &needed).map(|table| Table::Ikev2(Box::new(table)))
+            let table: Ikev2 = problems.catch(source.deserialized(table))?;
+            Some(Described::Ikev2(Box::new(table.into_draft(source, place, problems))))
         }
         Protocol::OpenVpn => {
-            let needed = [("profile", "`profile = \"office.ovpn\"`")];
-            source.checked(raw, schema::OPENVPN, &needed).map(Table::OpenVpn)
+            let table: OpenVpn = problems.catch(source.deserialized(table))?;
+            let login = match (table.user, table.password) {
+                (None, None) => ovpn::Login::Unknown,
+                (user, password) => ovpn::Login::Apart { user, password: password.map(|secret| source.secret(secret)) },
+            };
+            let passphrase = table.passphrase.map(|secret| source.secret(secret));
+            Some(Described::OpenVpn(source.beside(&table.profile), ovpn::Given { login, passphrase }))
         }
     }
-}
-
-/// The name of the only connection.
-fn only(source: &Source, tables: &BTreeMap<String, (Range<usize>, Table)>) -> Result<String, Error> {
-    let mut names = tables.keys();
-    match (names.next(), names.next()) {
-        (Some(name), None) => Ok(name.clone()),
-        (None, _) => {
-            let error = Error::new(Exit::Usage, format!("{}: there is no connection in it", source.name()));
-            Err(error.hint("connections are described in [connection.NAME]"))
-        }
-        (Some(_), Some(_)) => {
-            let error = Error::new(Exit::Usage, format!("{}: there are several connections in it", source.name()));
-            Err(error.hint(format!("choose one of {} with --connection NAME", list(tables))))
-        }
-    }
-}
-
-fn list<T>(tables: &BTreeMap<String, T>) -> String {
-    tables.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// `protocol = "openvpn"`.
@@ -119,6 +68,7 @@ struct OpenVpn {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ikev2 {
+    #[serde(default)]
     remotes: Vec<Spanned<String>>,
     #[serde(default)]
     ca: Vec<Spanned<PathBuf>>,
@@ -203,14 +153,14 @@ pub(super) enum Signature {
 }
 
 impl Ikev2 {
-    fn into_draft(self, source: &Source, place: String) -> Result<Draft, Error> {
+    fn into_draft(self, source: &Source, place: String, problems: &mut Problems) -> Draft {
         let mut draft = Draft::new(place, Wording::Keys);
         let texts = |texts: Vec<Spanned<String>>| texts.into_iter().map(|text| source.given(text));
-        draft.remotes = texts(self.remotes).map(|text| text.remote()).collect::<Result<_, _>>()?;
+        draft.remotes = texts(self.remotes).filter_map(|text| problems.catch(text.remote())).collect();
         draft.ca = source.files(self.ca);
         draft.crl = source.files(self.crl);
-        draft.remote_id = self.remote_id.map(|id| source.given(id).remote_id()).transpose()?;
-        draft.local_id = self.local_id.map(|id| source.given(id).identity()).transpose()?;
+        draft.remote_id = self.remote_id.and_then(|id| problems.catch(source.given(id).remote_id()));
+        draft.local_id = self.local_id.and_then(|id| problems.catch(source.given(id).identity()));
         draft.auth = self.auth;
         draft.psk = self.psk.map(|secret| source.secret(secret));
         draft.certificate = self.certificate.map(|path| source.file(path));
@@ -230,15 +180,15 @@ impl Ikev2 {
             Given::new(Ttls { inner: value.inner, anonymous_identity: value.anonymous_identity }, place)
         });
         if let Some(proposals) = self.ike_proposals {
-            draft.set_ike_proposals(source.given(proposals))?;
+            problems.catch(draft.set_ike_proposals(source.given(proposals)));
         }
         if let Some(proposals) = self.esp_proposals {
-            draft.set_esp_proposals(source.given(proposals))?;
+            problems.catch(draft.set_esp_proposals(source.given(proposals)));
         }
         if let Some(networks) = self.remote_ts {
             let place = networks.first().map_or_else(|| draft.place.clone(), |first| source.place(&first.span()));
             draft.bounded.push(("remote_networks", Given::new("remote_ts", place)));
-            let networks = texts(networks).map(|text| text.network()).collect::<Result<_, _>>()?;
+            let networks = texts(networks).filter_map(|text| problems.catch(text.network())).collect();
             draft.set(|settings| settings.remote_networks = networks);
         }
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
@@ -266,7 +216,7 @@ impl Ikev2 {
             draft.bounded.push(("retransmission.limit", Given::new("retransmit.limit_ms", place)));
             draft.set(move |settings| table.apply(&mut settings.retransmission));
         }
-        Ok(draft)
+        draft
     }
 }
 

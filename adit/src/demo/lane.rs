@@ -21,9 +21,9 @@ use super::{
 use crate::{
     arguments::LogFormat,
     error::{Error, Exit},
-    forward::{self, Listener},
+    forward::{self, Bound, Stopper},
+    plan::{ForwardKind, ForwardPlan, Listen as LocalListen},
     serve,
-    spec::{ForwardSpec, TransportKind},
 };
 
 /// Where the web server seems to be. Nothing on this machine answers there.
@@ -46,25 +46,25 @@ pub(super) struct Lane {
     gateway: Gateway,
     client: Client,
     address: SocketAddr,
+    _stopper: Stopper,
     /// What keeps it going; ends with it.
     _tasks: JoinSet<()>,
 }
 
 /// The local ports of both, each the one that is wanted, or else the next that is free.
-pub(super) fn bind() -> Result<[Listener; 2], Error> {
+pub(super) fn bind() -> Result<[Bound; 2], Error> {
     let [first, second] = PORTS;
     Ok([bind_near(first)?, bind_near(second)?])
 }
 
-fn bind_near(wanted: u16) -> Result<Listener, Error> {
+fn bind_near(wanted: u16) -> Result<Bound, Error> {
     // The other's port is not a free one.
     let ports = std::iter::once(wanted).chain(PORTS[1] + 1..=LAST_PORT);
-    let listener = Listener::bind_first(ports.map(|port| ForwardSpec {
-        bind: (Ipv4Addr::LOCALHOST, port).into(),
-        target: PAGE.into(),
-        transport: TransportKind::Tcp,
+    let listener = Bound::bind_first(ports.map(|port| {
+        let listen = LocalListen::Tcp((Ipv4Addr::LOCALHOST, port).into());
+        ForwardPlan::new(ForwardKind::Local { listen, to: PAGE.into() })
     }))?;
-    let port = listener.address().port();
+    let port = listener.address().map_or(0, |address| address.port());
     if port != wanted {
         tracing::warn!("port {wanted} is taken by another program; {port} is the next free one");
     }
@@ -98,7 +98,7 @@ impl Kind {
 
 impl Lane {
     /// Starts the gateway, connects the client, and forwards.
-    pub(super) async fn start(kind: Kind, keys: &Keys, listener: Listener) -> Result<Self, Error> {
+    pub(super) async fn start(kind: Kind, keys: &Keys, listener: Bound) -> Result<Self, Error> {
         let (at_gateway, at_client) = kind.spans();
         let mut tasks = JoinSet::new();
         let gateway = at_gateway.in_scope(|| start_gateway(kind, keys))?;
@@ -116,12 +116,16 @@ impl Lane {
             Ok::<_, Error>(Builder::new(config).options(forward::options()).start())
         })?;
         client.up().await?;
-        let address = listener.address();
+        let Some(address) = listener.address() else {
+            return Err(Error::new(Exit::LocalSocket, "the forward listens nowhere"));
+        };
         at_client.in_scope(|| {
             tracing::info!("whatever connects to {address} reaches {PAGE} through the tunnel");
         });
-        tasks.spawn(listener.serve(client.clone()).instrument(at_client));
-        Ok(Self { kind, gateway, client, address, _tasks: tasks })
+        let (stopper, stop) = Stopper::new();
+        let served = listener.serve(client.clone().into(), Arc::default(), stop);
+        tasks.spawn(async move { drop(served.await) }.instrument(at_client));
+        Ok(Self { kind, gateway, client, address, _stopper: stopper, _tasks: tasks })
     }
 
     /// Fetches the page as anybody else would: over the local port.

@@ -1,21 +1,44 @@
-//! Forwards: local sockets on one side, the tunnel on the other.
+//! Forwards: sockets of this machine on one side, the tunnel on the other.
+//!
+//! [`Bound::bind_all`] binds every socket before anything is connected, [`Bound::serve`] serves until its [`Stop`] says
+//! otherwise. Beside it, [`ForwardCounters`] count.
 
+mod accept;
+mod counters;
+pub(crate) mod flags;
+mod http_proxy;
+mod listen;
+mod login;
 mod name;
+mod outside;
+mod proxy_protocol;
+mod reverse;
+mod socks5;
+mod stdio;
+mod stop;
 mod tcp;
+mod through;
 mod trouble;
 mod udp;
+#[cfg(unix)]
+mod unix;
 
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{fmt, io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
-use adit_driver::{Client, Options, Target};
-use tokio::net::{TcpListener, UdpSocket};
+use adit_driver::{Options, Way};
 
+pub(crate) use self::{
+    counters::{ForwardCounters, ForwardSnapshot},
+    stop::{Stop, Stopper},
+};
+use self::{listen::Socket, through::Through};
 use crate::{
     error::{Error, Exit},
-    spec::{ForwardSpec, TransportKind},
+    plan::{ForwardKind, ForwardPlan},
+    spec::TransportKind,
 };
 
 /// Waiting when the system has no file descriptors left: there is no event for their return.
@@ -26,41 +49,35 @@ pub(crate) fn options() -> Options {
     Options { udp_idle: udp::IDLE, ..Options::default() }
 }
 
-/// A bound local port.
+/// A forward with its local socket bound, where it has one. What connects there before [`Self::serve`] waits.
 #[derive(Debug)]
-pub(crate) struct Listener {
-    address: SocketAddr,
-    target: Target,
+pub(crate) struct Bound {
+    plan: ForwardPlan,
     socket: Socket,
 }
 
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpListener),
-    Udp(UdpSocket),
-}
-
-impl Listener {
-    /// Binds all local ports.
-    pub(crate) fn bind_all(specs: &[ForwardSpec]) -> Result<Vec<Self>, Error> {
-        let mut listeners = Vec::new();
-        for (index, spec) in specs.iter().enumerate() {
-            let ours = specs.iter().take(index).any(|earlier| earlier.overlaps(spec));
-            listeners.push(Self::bind(spec, ours)?);
-        }
-        Ok(listeners)
+impl Bound {
+    /// Binds all local sockets, or none.
+    pub(crate) fn bind_all(plans: &[ForwardPlan]) -> Result<Vec<Self>, Error> {
+        let bind = |(index, plan): (usize, &ForwardPlan)| {
+            let socket = listen::bind(&plan.kind).map_err(|error| {
+                let earlier = plans.iter().take(index).find(|earlier| listen::overlap(&earlier.kind, &plan.kind));
+                listen::error(plan, earlier, &error)
+            })?;
+            Ok(Self { plan: plan.clone(), socket })
+        };
+        plans.iter().enumerate().map(bind).collect()
     }
 
-    /// Binds the first of these local ports that no other program uses.
-    pub(crate) fn bind_first(specs: impl IntoIterator<Item = ForwardSpec>) -> Result<Self, Error> {
+    /// Binds the first of these whose local port no other program uses.
+    pub(crate) fn bind_first(plans: impl IntoIterator<Item = ForwardPlan>) -> Result<Self, Error> {
         let mut taken = Error::new(Exit::LocalSocket, "there is no port to choose from");
-        for spec in specs {
-            match bind(&spec) {
-                Ok((address, socket)) => return Ok(Self { address, target: spec.target, socket }),
+        for plan in plans {
+            match listen::bind(&plan.kind) {
+                Ok(socket) => return Ok(Self { plan, socket }),
                 Err(error) => {
-                    let stop = error.kind() != io::ErrorKind::AddrInUse;
-                    taken = Error::new(Exit::LocalSocket, format!("cannot listen on {}: {error}", spec.bind));
-                    if stop {
+                    taken = listen::error(&plan, None, &error);
+                    if error.kind() != io::ErrorKind::AddrInUse {
                         break;
                     }
                 }
@@ -69,66 +86,80 @@ impl Listener {
         Err(taken)
     }
 
-    /// The local address.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// What it was made from.
+    pub(crate) fn plan(&self) -> &ForwardPlan {
+        &self.plan
     }
 
-    /// Binds the local port. What connects to it before [`Self::serve`] waits. `ours` says whether an earlier forward takes
-    /// that port.
-    fn bind(spec: &ForwardSpec, ours: bool) -> Result<Self, Error> {
-        let failed = |error: io::Error| {
-            let bound =
-                Error::new(Exit::LocalSocket, format!("cannot listen on {}/{}: {error}", spec.bind, spec.transport));
-            let user = if ours {
-                "another -L of this command takes that port; give each its own"
-            } else {
-                "another program uses that port; choose another one"
-            };
-            let hints = [
-                (io::ErrorKind::AddrInUse, user),
-                (io::ErrorKind::PermissionDenied, "ports below 1024 need rights; choose a higher one"),
-                (io::ErrorKind::AddrNotAvailable, "this machine does not have that address"),
-            ];
-            match hints.iter().find(|(kind, _)| *kind == error.kind()) {
-                Some((_, hint)) => bound.hint(*hint),
-                None => bound,
+    /// The local address, where it has one.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.socket.address()
+    }
+
+    /// One line on standard output for each, for whoever waits for them; nothing where standard output is what is forwarded.
+    pub(crate) fn announce(all: &[Self]) -> Result<(), Error> {
+        if all.iter().any(|bound| matches!(bound.plan.kind, ForwardKind::Stdio { .. })) {
+            all.iter().for_each(|bound| tracing::info!("{bound}"));
+            return Ok(());
+        }
+        let mut stdout = io::stdout().lock();
+        let written = all.iter().try_for_each(|bound| writeln!(stdout, "{bound}"));
+        written
+            .and_then(|()| stdout.flush())
+            .map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
+    }
+
+    /// Serves until it is told to stop, and its last connection has ended or was cut. Only a forward of standard input and
+    /// output ends by itself.
+    ///
+    /// # Errors
+    /// Why standard input and output could not be forwarded.
+    pub(crate) async fn serve(self, way: Way, counters: Arc<ForwardCounters>, stop: Stop) -> Result<(), Error> {
+        let Self { plan, socket } = self;
+        let through = Through { way, counters: Arc::clone(&counters) };
+        let most = plan.max_connections;
+        match (plan.kind, socket) {
+            (ForwardKind::Local { to, .. }, Socket::Stream(acceptor, _)) => {
+                let local = tcp::Local { through, to, proxy_protocol: plan.proxy_protocol };
+                accept::serve(acceptor, most, counters, stop, |outside| local.clone().session(outside)).await;
             }
-        };
-        let (address, socket) = bind(spec).map_err(failed)?;
-        Ok(Self { address, target: spec.target.clone(), socket })
-    }
-
-    /// Forwards until the program ends.
-    pub(crate) async fn serve(self, client: Client) {
-        match self.socket {
-            Socket::Tcp(listener) => tcp::serve(listener, self.target, client).await,
-            Socket::Udp(socket) => udp::serve(socket, self.target, client, udp::MAX_ASSOCIATIONS).await,
+            (ForwardKind::Local { to, .. }, Socket::Datagram(socket, _)) => {
+                udp::serve(socket, to, through, most.unwrap_or(usize::MAX), stop).await;
+            }
+            (ForwardKind::Socks { login, udp, .. }, Socket::Stream(acceptor, _)) => {
+                let socks = socks5::Socks { through, login, udp };
+                accept::serve(acceptor, most, counters, stop, |outside| socks.clone().session(outside)).await;
+            }
+            (ForwardKind::HttpProxy { login, .. }, Socket::Stream(acceptor, _)) => {
+                let proxy = http_proxy::HttpProxy { through, login };
+                accept::serve(acceptor, most, counters, stop, |outside| proxy.clone().session(outside)).await;
+            }
+            (ForwardKind::Reverse { transport: TransportKind::Tcp, port, to }, _) => {
+                let reverse = reverse::Reverse { through, port, to, proxy_protocol: plan.proxy_protocol };
+                return reverse.serve(most, counters, stop).await;
+            }
+            (ForwardKind::Reverse { transport: TransportKind::Udp, port, to }, _) => {
+                return reverse::udp::serve(port, to, through, most.unwrap_or(usize::MAX), stop).await;
+            }
+            (ForwardKind::Stdio { to }, _) => return stdio::serve(to, through, stop).await,
+            (kind, socket) => {
+                return Err(Error::new(Exit::Other, format!("{kind:?} cannot be served by {socket:?}")));
+            }
         }
+        Ok(())
     }
 }
 
-impl fmt::Display for Listener {
+/// `LOCAL -> TARGET/TRANSPORT`: what stands on standard output.
+impl fmt::Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = match self.socket {
-            Socket::Tcp(_) => TransportKind::Tcp,
-            Socket::Udp(_) => TransportKind::Udp,
-        };
-        write!(f, "{} -> {}/{transport}", self.address, self.target)
-    }
-}
-
-fn bind(spec: &ForwardSpec) -> io::Result<(SocketAddr, Socket)> {
-    match spec.transport {
-        TransportKind::Tcp => {
-            let listener = std::net::TcpListener::bind(spec.bind)?;
-            listener.set_nonblocking(true)?;
-            Ok((listener.local_addr()?, Socket::Tcp(TcpListener::from_std(listener)?)))
-        }
-        TransportKind::Udp => {
-            let socket = std::net::UdpSocket::bind(spec.bind)?;
-            socket.set_nonblocking(true)?;
-            Ok((socket.local_addr()?, Socket::Udp(UdpSocket::from_std(socket)?)))
+        let socket = &self.socket;
+        match &self.plan.kind {
+            ForwardKind::Local { to, .. } => write!(f, "{socket} -> {to}/{}", socket.transport()),
+            ForwardKind::Reverse { transport, port, to } => write!(f, "inside:{port} -> {to}/{transport}"),
+            ForwardKind::Socks { .. } => write!(f, "{socket} -> socks5/{}", TransportKind::Tcp),
+            ForwardKind::HttpProxy { .. } => write!(f, "{socket} -> http-proxy/{}", TransportKind::Tcp),
+            ForwardKind::Stdio { to } => write!(f, "stdio -> {to}/{}", TransportKind::Tcp),
         }
     }
 }

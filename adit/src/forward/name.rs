@@ -2,13 +2,13 @@
 
 use std::{io, net::IpAddr, net::SocketAddr, time::Duration};
 
-use adit_driver::{Client, Target};
+use adit_driver::{Target, Way};
 use adit_tunnel::NetworkConfig;
 use tokio::{task::JoinSet, time::Instant};
 
 /// How long the addresses of a name are used before it is asked for again, and how long a failure is not repeated.
-const FRESH: Duration = Duration::from_secs(60);
-const FAILURE_FRESH: Duration = Duration::from_secs(5);
+pub(super) const FRESH: Duration = Duration::from_secs(60);
+pub(super) const FAILURE_FRESH: Duration = Duration::from_secs(5);
 
 type Found = io::Result<Vec<IpAddr>>;
 
@@ -28,16 +28,16 @@ impl Name {
     }
 
     /// Where to send now; starts a lookup where one is due.
-    pub(super) fn address(&mut self, client: &Client) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self, way: &Way) -> Option<SocketAddr> {
         let (host, port) = match &self.target {
             Target::Address(address) => return Some(*address),
             Target::Name(host, port) => (host, *port),
         };
         if self.lookups.is_empty() && self.fresh_until.is_none_or(|until| until <= Instant::now()) {
-            let (client, host) = (client.clone(), host.clone());
-            self.lookups.spawn(async move { client.resolve(&host).await });
+            let (way, host) = (way.clone(), host.clone());
+            self.lookups.spawn(async move { way.resolve(&host).await });
         }
-        let ip = choose(&self.known, client.network().as_deref())?;
+        let ip = choose(&self.known, way.network().as_deref())?;
         Some(SocketAddr::new(ip, port))
     }
 
@@ -68,7 +68,7 @@ impl Name {
 }
 
 /// The first address of a family that the tunnel has an address of: since the lookup, it may have come back with others.
-fn choose(known: &[IpAddr], network: Option<&NetworkConfig>) -> Option<IpAddr> {
+pub(super) fn choose(known: &[IpAddr], network: Option<&NetworkConfig>) -> Option<IpAddr> {
     let addresses = network.map(|network| network.addresses.as_slice()).unwrap_or_default();
     let has = |ip: &&IpAddr| addresses.iter().any(|ours| ours.address().is_ipv4() == ip.is_ipv4());
     known.iter().find(has).or_else(|| known.first()).copied()
@@ -89,6 +89,7 @@ mod tests {
     #[tokio::test]
     async fn the_old_address_is_used_until_the_new_one_is_found() {
         let (_far, client) = tunnel().await;
+        let client = Way::from(client);
         let mut name = Name::new(Target::from(("db.corp.example", 7)));
         assert_eq!(name.address(&client), None);
         name.lookups.shutdown().await;

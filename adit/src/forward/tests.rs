@@ -6,7 +6,13 @@ mod far;
 #[path = "../../../driver/src/tests/toy.rs"]
 mod toy;
 
-use std::{future::Future, io::ErrorKind, net::SocketAddr, time::Duration};
+use std::{
+    future::Future,
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use adit_driver::{Builder, Client, Remote};
 use adit_tunnel::{CloseKind, Transport};
@@ -20,8 +26,12 @@ use self::{
     far::{ECHO, Far, HOST, Manner, RESETS},
     toy::{END, EXPIRE, KINDS, Toy},
 };
-use super::{Listener, udp};
-use crate::error::{Error, Exit};
+use super::{Bound, ForwardCounters, Stopper, proxy_protocol, through::Through, udp};
+use crate::{
+    error::{Error, Exit},
+    plan::{ForwardKind, ForwardPlan},
+    spec::LocalSpec,
+};
 
 pub(super) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("in time")
@@ -48,30 +58,181 @@ async fn start(manner: Manner) -> (Far, Client) {
     (far, client)
 }
 
-/// A gateway that lives as long as the first value, and a tunnel to it.
-pub(super) async fn tunnel() -> (impl Sized, Client) {
-    connect(Manner::Welcome).await
+/// The host behind the gateway, and ports of it: one returns what it gets, one resets, one is closed.
+pub(super) const HOST_ECHO: SocketAddr = SocketAddr::new(IpAddr::V4(HOST), ECHO);
+pub(super) const HOST_RESETS: SocketAddr = SocketAddr::new(IpAddr::V4(HOST), RESETS);
+pub(super) const HOST_CLOSED: SocketAddr = SocketAddr::new(IpAddr::V4(HOST), 1);
+
+/// A gateway, for tests elsewhere.
+pub(super) struct Gateway(Far);
+
+impl Gateway {
+    /// Datagrams with data so far.
+    pub(super) fn data(&self) -> usize {
+        self.0.seen.borrow().data
+    }
+
+    /// Waits until there are more.
+    pub(super) async fn saw_more_data_than(&self, count: usize) {
+        self.0.saw(|seen| seen.data > count).await;
+    }
 }
 
-/// A gateway, a tunnel to it, and a forward to this port of its host.
+/// A gateway that lives as long as the first value, and a tunnel to it.
+pub(super) async fn tunnel() -> (Gateway, Client) {
+    let (far, client) = connect(Manner::Welcome).await;
+    (Gateway(far), client)
+}
+
+/// A forward that serves.
+pub(super) struct Serving {
+    pub(super) address: SocketAddr,
+    pub(super) counters: Arc<ForwardCounters>,
+    pub(super) stopper: Stopper,
+    ended: tokio::task::JoinHandle<Result<(), Error>>,
+}
+
+/// The plan of a `-L`.
+fn local(spec: &str) -> ForwardPlan {
+    let LocalSpec { listen, to } = spec.parse().unwrap();
+    ForwardPlan::new(ForwardKind::Local { listen, to })
+}
+
+pub(super) fn serve(plan: &ForwardPlan, client: &Client) -> Serving {
+    let bound = Bound::bind_all(std::slice::from_ref(plan)).unwrap().remove(0);
+    let address = bound.address().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
+    let (stopper, stop) = Stopper::new();
+    let counters = Arc::new(ForwardCounters::default());
+    let ended = tokio::spawn(bound.serve(client.clone().into(), Arc::clone(&counters), stop));
+    Serving { address, counters, stopper, ended }
+}
+
+/// A gateway, a tunnel to it, and a forward to this port of its host, which ends with the test.
 async fn forward(spec: &str) -> (Far, Client, SocketAddr) {
     let (far, client) = connect(Manner::Welcome).await;
-    let listener = Listener::bind(&spec.parse().unwrap(), false).unwrap();
-    let address = listener.address;
-    tokio::spawn(listener.serve(client.clone()));
-    (far, client, address)
+    let serving = serve(&local(spec), &client);
+    // Its end is the end of the forward.
+    std::mem::forget(serving.stopper);
+    (far, client, serving.address)
 }
 
 fn to(port: u16) -> String {
     format!("0:{HOST}:{port}")
 }
 
+/// Waits until the forward has ended, in good order.
+pub(super) async fn ended(serving: Serving) {
+    soon(serving.ended).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_forward_that_drains_takes_nothing_new_and_ends_with_its_last_connection() {
+    let (_far, client) = connect(Manner::Welcome).await;
+    let serving = serve(&local(&to(ECHO)), &client);
+    let mut stream = TcpStream::connect(serving.address).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    assert_eq!(soon(stream.read_u8()).await.unwrap(), b'x');
+    serving.stopper.drain();
+    soon(serving.stopper.released()).await;
+    assert_eq!(TcpStream::connect(serving.address).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    stream.write_all(b"y").await.unwrap();
+    assert_eq!(soon(stream.read_u8()).await.unwrap(), b'y');
+    assert!(!serving.ended.is_finished());
+    drop(stream);
+    let counters = Arc::clone(&serving.counters);
+    ended(serving).await;
+    let now = counters.snapshot();
+    assert_eq!((now.open, now.total, now.sent_bytes, now.received_bytes), (0, 1, 2, 2));
+}
+
+#[tokio::test]
+async fn a_forward_that_is_aborted_resets_both_sides() {
+    let (far, client) = connect(Manner::Welcome).await;
+    let serving = serve(&local(&to(ECHO)), &client);
+    let mut stream = TcpStream::connect(serving.address).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    assert_eq!(soon(stream.read_u8()).await.unwrap(), b'x');
+    serving.stopper.abort();
+    assert_eq!(soon(stream.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    far.saw(|seen| seen.resets == 1).await;
+    ended(serving).await;
+}
+
+#[tokio::test]
+async fn datagrams_of_old_senders_go_on_while_a_forward_drains_until_they_are_silent() {
+    let (_far, client) = connect(Manner::Welcome).await;
+    let serving = serve(&local(&format!("{}/udp", to(ECHO))), &client);
+    let old = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    old.connect(serving.address).await.unwrap();
+    let mut buffer = [0; 10];
+    old.send(b"one").await.unwrap();
+    soon(old.recv(&mut buffer)).await.unwrap();
+    serving.stopper.drain();
+    let new = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    while serving.counters.snapshot().refused == 0 {
+        // It is told some time after this.
+        new.send_to(b"two", serving.address).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    old.send(b"three").await.unwrap();
+    soon(old.recv(&mut buffer)).await.unwrap();
+    let counters = Arc::clone(&serving.counters);
+    ended(serving).await;
+    assert_eq!(counters.snapshot().open, 0);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_reset_and_counted() {
+    let (_far, client) = connect(Manner::Welcome).await;
+    let serving = serve(&ForwardPlan { max_connections: Some(1), ..local(&to(ECHO)) }, &client);
+    let mut first = TcpStream::connect(serving.address).await.unwrap();
+    first.write_all(b"x").await.unwrap();
+    assert_eq!(soon(first.read_u8()).await.unwrap(), b'x');
+    let mut second = TcpStream::connect(serving.address).await.unwrap();
+    assert_eq!(soon(second.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    drop(first);
+    // Its place is free some time after this.
+    soon(async {
+        loop {
+            let mut third = TcpStream::connect(serving.address).await.unwrap();
+            if third.write_all(b"z").await.is_ok() && third.read_u8().await.is_ok() {
+                return;
+            }
+        }
+    })
+    .await;
+    assert!(serving.counters.snapshot().refused >= 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_connected_is_counted_with_its_reason() {
+    let (_far, client) = connect(Manner::Welcome).await;
+    let serving = serve(&local(&to(1)), &client);
+    let mut stream = TcpStream::connect(serving.address).await.unwrap();
+    soon(stream.read_u8()).await.unwrap_err();
+    let now = serving.counters.snapshot();
+    assert_eq!((now.failed, now.total), (1, 1));
+    assert!(now.last_error.unwrap().1.contains("cannot connect to 10.9.0.1:1: "));
+}
+
+#[tokio::test]
+async fn the_proxy_header_goes_first() {
+    let (_far, client) = connect(Manner::Welcome).await;
+    let serving = serve(&ForwardPlan { proxy_protocol: true, ..local(&to(ECHO)) }, &client);
+    let mut stream = TcpStream::connect(serving.address).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    let mut received = [0; 29];
+    soon(stream.read_exact(&mut received)).await.unwrap();
+    let header = proxy_protocol::header(Some(stream.local_addr().unwrap()), Some(serving.address));
+    assert_eq!((&received[..28], received[28]), (&header[..], b'x'));
+}
+
 #[tokio::test]
 async fn the_announcement_names_both_ends() {
-    let spec = format!("0:{HOST}:7/udp").parse().unwrap();
-    let listener = Listener::bind(&spec, false).unwrap();
-    assert_eq!(listener.to_string(), format!("{} -> 10.9.0.1:7/udp", listener.address));
-    assert_ne!(listener.address.port(), 0);
+    let bound = &Bound::bind_all(&[local("0:10.9.0.1:7/udp")]).unwrap()[0];
+    let address = bound.address().unwrap();
+    assert_eq!(bound.to_string(), format!("{address} -> 10.9.0.1:7/udp"));
+    assert_ne!(address.port(), 0);
 }
 
 #[tokio::test]
@@ -157,7 +318,9 @@ async fn new_senders_are_served_however_many_there_were() {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let target = SocketAddr::from((HOST, ECHO)).into();
-    tokio::spawn(udp::serve(socket, target, client.clone(), 2));
+    let through = Through { way: client.clone().into(), counters: Arc::default() };
+    let (_stopper, stop) = Stopper::new();
+    tokio::spawn(udp::serve(socket, target, through, 2, stop));
     for _ in 0..10 {
         echo(b"more", address).await;
     }

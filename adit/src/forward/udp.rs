@@ -13,14 +13,21 @@ use std::{
     time::Duration,
 };
 
-use adit_driver::{Client, Target, UdpSocket as InsideSocket};
+use adit_driver::{Target, UdpSocket as InsideSocket};
 use tokio::{
     net::UdpSocket,
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
 
-use super::{OUT_OF_RESOURCES_WAIT, is_out_of_resources, name::Name};
+use super::{
+    OUT_OF_RESOURCES_WAIT,
+    counters::{ForwardCounters, Open},
+    is_out_of_resources,
+    name::Name,
+    stop::Stop,
+    through::Through,
+};
 
 /// How long after the last datagram of a sender its association ends. Answers do not count, here and in the stack of the
 /// tunnel: RFC 4787 §4.3 asks for at least 2 minutes, recommends 5, and leaves it open whether inbound datagrams refresh.
@@ -32,6 +39,10 @@ const DATAGRAM_BYTES: usize = 65535;
 /// Datagrams that wait for the first lookup of a name, and their bytes: the older ones go.
 const MAX_WAITING: usize = 64;
 const MAX_WAITING_BYTES: usize = 128 * 1024;
+/// Datagrams that are taken at once, before anything else is looked at.
+const BATCH: usize = 32;
+/// Silence of an association, in either direction, after which it is taken to have ended when the forward is to end.
+pub(super) const DRAINED: Duration = Duration::from_secs(3);
 
 /// What one local sender uses.
 #[derive(Debug)]
@@ -44,13 +55,14 @@ struct Association {
     used: AtomicU64,
     /// Whether a datagram that the tunnel cannot carry was warned about.
     warned: AtomicBool,
+    _open: Open,
 }
 
 impl Association {
     /// `start` is the same for all: they are compared.
-    fn new(inside: InsideSocket, start: Instant) -> Self {
+    fn new(inside: InsideSocket, start: Instant, open: Open) -> Self {
         let (sent, used, warned) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
-        let association = Self { inside, start, sent, used, warned };
+        let association = Self { inside, start, sent, used, warned, _open: open };
         association.on_sent();
         association
     }
@@ -83,6 +95,7 @@ struct Shared {
     associations: Mutex<HashMap<SocketAddr, Entry>>,
     /// Where answers are put, one at a time.
     scratch: Mutex<Vec<u8>>,
+    counters: Arc<ForwardCounters>,
 }
 
 impl Shared {
@@ -100,6 +113,7 @@ impl Shared {
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let (length, _) = ready!(association.inside.poll_recv_from(cx, &mut scratch))?;
         association.on_received();
+        self.counters.on_received(length);
         match self.socket.try_send_to(&scratch[..length], peer) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -108,6 +122,19 @@ impl Shared {
             Err(error) => tracing::debug!(%peer, "answer dropped: {error}"),
         }
         Poll::Ready(Ok(None))
+    }
+
+    /// Waits until every association has been silent for a while. `start` is theirs.
+    async fn silence(&self, start: Instant) {
+        loop {
+            let last = self.associations().values().map(|entry| entry.association.used.load(Relaxed)).max();
+            let Some(last) = last else { return };
+            let end = start + Duration::from_nanos(last) + DRAINED;
+            if end <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
+        }
     }
 
     /// Forgets the association, unless something was sent meanwhile.
@@ -124,14 +151,15 @@ impl Shared {
     }
 }
 
-pub(super) async fn serve(socket: UdpSocket, target: Target, client: Client, max_associations: usize) {
-    let mut forward = Forward::new(socket, target, client, max_associations);
+pub(super) async fn serve(socket: UdpSocket, target: Target, through: Through, most: usize, mut stop: Stop) {
+    let mut forward = Forward::new(socket, target, through, most.min(MAX_ASSOCIATIONS));
     let shared = Arc::clone(&forward.shared);
     let mut buffer = vec![0; DATAGRAM_BYTES];
+    let mut aborted = stop.clone();
     loop {
         tokio::select! {
             received = shared.socket.recv_from(&mut buffer) => match received {
-                Ok((length, peer)) => forward.on_datagram(peer, &buffer[..length]).await,
+                Ok((length, peer)) => forward.on_datagrams(length, peer, &mut buffer).await,
                 Err(error) => {
                     // Such as an ICMP error about an answer that nobody waited for.
                     tracing::debug!("receive: {error}");
@@ -146,13 +174,16 @@ pub(super) async fn serve(socket: UdpSocket, target: Target, client: Client, max
             }
             // Reaps those that are done.
             Some(_) = forward.tasks.join_next() => {}
+            () = stop.draining(), if !forward.is_draining => forward.is_draining = true,
+            () = shared.silence(forward.start), if forward.is_draining => return,
+            () = aborted.aborted() => return,
         }
     }
 }
 
 struct Forward {
     shared: Arc<Shared>,
-    client: Client,
+    through: Through,
     name: Name,
     /// What came before the first lookup of the name was done.
     waiting: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -160,25 +191,39 @@ struct Forward {
     start: Instant,
     max_associations: usize,
     was_full: bool,
+    /// New senders are not heard any more.
+    is_draining: bool,
 }
 
 impl Forward {
-    fn new(socket: UdpSocket, target: Target, client: Client, max_associations: usize) -> Self {
-        let shared = Shared { socket, associations: Mutex::default(), scratch: Mutex::new(vec![0; DATAGRAM_BYTES]) };
+    fn new(socket: UdpSocket, target: Target, through: Through, max_associations: usize) -> Self {
+        let scratch = Mutex::new(vec![0; DATAGRAM_BYTES]);
+        let counters = Arc::clone(&through.counters);
+        let shared = Shared { socket, associations: Mutex::default(), scratch, counters };
         Self {
             shared: Arc::new(shared),
-            client,
+            through,
             name: Name::new(target),
             waiting: VecDeque::new(),
             tasks: JoinSet::new(),
             start: Instant::now(),
             max_associations,
             was_full: false,
+            is_draining: false,
+        }
+    }
+
+    /// Takes the datagram at the start of the buffer, and those that have come behind it.
+    async fn on_datagrams(&mut self, length: usize, peer: SocketAddr, buffer: &mut [u8]) {
+        self.on_datagram(peer, &buffer[..length]).await;
+        for _ in 1..BATCH {
+            let Ok((length, peer)) = self.shared.socket.try_recv_from(buffer) else { return };
+            self.on_datagram(peer, &buffer[..length]).await;
         }
     }
 
     async fn on_datagram(&mut self, peer: SocketAddr, datagram: &[u8]) {
-        match self.name.address(&self.client) {
+        match self.name.address(&self.through.way) {
             Some(remote) => self.send(peer, remote, datagram).await,
             None if self.name.is_looked_up() => self.wait(peer, datagram),
             None => tracing::debug!(%peer, "datagram dropped: no address"),
@@ -195,7 +240,7 @@ impl Forward {
     }
 
     async fn send_waiting(&mut self) {
-        let Some(remote) = self.name.address(&self.client) else {
+        let Some(remote) = self.name.address(&self.through.way) else {
             tracing::debug!("{} datagrams dropped: no address", self.waiting.len());
             self.waiting = VecDeque::new();
             return;
@@ -206,25 +251,44 @@ impl Forward {
     }
 
     async fn send(&mut self, peer: SocketAddr, remote: SocketAddr, datagram: &[u8]) {
-        let association = match self.find(peer) {
-            Some(association) => association,
-            None => match self.open(peer).await {
-                Ok(association) => association,
-                Err(error) => {
-                    tracing::debug!(%peer, "datagram dropped: {error}");
-                    return;
+        let known = self.find(peer);
+        if let Some(association) = &known {
+            match self.send_by(association, peer, remote, datagram) {
+                // Its tunnel has ended: there may be another one.
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                    tracing::debug!(%peer, "association moves: {error}");
+                    self.forget(peer);
                 }
-            },
-        };
-        match association.inside.send_to(datagram, remote) {
-            Ok(()) => association.on_sent(),
+                _ => return,
+            }
+        }
+        match self.open(peer, known.is_some()).await {
+            Ok(association) => drop(self.send_by(&association, peer, remote, datagram)),
+            Err(error) => tracing::debug!(%peer, "datagram dropped: {error}"),
+        }
+    }
+
+    fn send_by(&self, by: &Association, peer: SocketAddr, remote: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+        let sent = by.inside.send_to(datagram, remote);
+        match &sent {
+            Ok(()) => {
+                by.on_sent();
+                self.shared.counters.on_sent(datagram.len());
+            }
             // Too large, and so will be others: the sender is to know once, and cannot be told.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput && !association.warned.swap(true, Relaxed) => {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && !by.warned.swap(true, Relaxed) => {
                 tracing::warn!(%peer, %remote, length = datagram.len(), "datagram dropped: {error}");
             }
             Err(error) => {
                 tracing::debug!(%peer, %remote, length = datagram.len(), "datagram dropped: {error}");
             }
+        }
+        sent
+    }
+
+    fn forget(&self, peer: SocketAddr) {
+        if let Some(entry) = self.shared.associations().remove(&peer) {
+            entry.task.abort();
         }
     }
 
@@ -234,14 +298,19 @@ impl Forward {
         Some(Arc::clone(&entry.association))
     }
 
-    async fn open(&mut self, peer: SocketAddr) -> io::Result<Arc<Association>> {
-        if self.client.network().is_none() {
+    /// `again`: it takes the place of one that was there.
+    async fn open(&mut self, peer: SocketAddr, again: bool) -> io::Result<Arc<Association>> {
+        if self.is_draining && !again {
+            self.shared.counters.on_refused();
+            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the forward is ending"));
+        }
+        if self.through.way.network().is_none() {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the tunnel is down"));
         }
         self.make_room();
-        let inside = self.client.bind_udp().await?;
+        let inside = self.through.way.bind_udp().await.inspect_err(|error| self.shared.counters.on_failed(error))?;
         tracing::debug!(%peer, "new association");
-        let association = Arc::new(Association::new(inside, self.start));
+        let association = Arc::new(Association::new(inside, self.start, Open::new(&self.shared.counters)));
         let task = self.tasks.spawn(answer(Arc::clone(&self.shared), peer, Arc::clone(&association)));
         let entry = Entry { association: Arc::clone(&association), task };
         self.shared.associations().insert(peer, entry);
@@ -299,11 +368,15 @@ async fn answer(shared: Arc<Shared>, peer: SocketAddr, association: Arc<Associat
 mod tests {
     use super::{super::tests::tunnel, *};
 
+    fn through(client: adit_driver::Client) -> Through {
+        Through { way: client.into(), counters: Arc::default() }
+    }
+
     #[tokio::test]
     async fn answers_do_not_keep_an_association_as_the_stack_would_drop_them() {
         let (_far, client) = tunnel().await;
         let start = Instant::now().checked_sub(2 * IDLE).unwrap();
-        let association = Association::new(client.bind_udp().await.unwrap(), start);
+        let association = Association::new(client.bind_udp().await.unwrap(), start, Open::new(&Arc::default()));
         association.sent.store(0, Relaxed);
         association.on_received();
         assert_eq!(association.ends_at(), start + IDLE);
@@ -318,7 +391,7 @@ mod tests {
         let remote = SocketAddr::from(([10, 9, 0, 1], 7));
         let [one, two, three] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut forward = Forward::new(socket, remote.into(), client, 2);
+        let mut forward = Forward::new(socket, remote.into(), through(client), 2);
         for peer in [one, two, one, three] {
             forward.on_datagram(peer, b"x").await;
         }
@@ -333,7 +406,7 @@ mod tests {
         let remote = SocketAddr::from(([10, 9, 0, 1], 7));
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut forward = Forward::new(socket, remote.into(), client, 2);
+        let mut forward = Forward::new(socket, remote.into(), through(client), 2);
         forward.on_datagram(peer, b"x").await;
         let association = forward.find(peer).unwrap();
         assert!(!association.warned.load(Relaxed));
@@ -348,7 +421,7 @@ mod tests {
         let (_far, client) = tunnel().await;
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut forward = Forward::new(socket, ("db.corp.example", 7).into(), client, 2);
+        let mut forward = Forward::new(socket, ("db.corp.example", 7).into(), through(client), 2);
         for _ in 0..2 * MAX_WAITING {
             forward.on_datagram(peer, b"x").await;
         }

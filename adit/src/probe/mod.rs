@@ -11,8 +11,10 @@ use adit_driver::{Any, Failure, FailureKind, ProbeOptions, RemoteProbe};
 
 pub(crate) use self::arguments::{ABOUT, EXIT_CODES, Probe};
 use crate::{
-    config::{self, Configuration},
+    arguments::Forward,
+    config::{self, Problems, Questions},
     error::{Error, Exit},
+    plan::ConnectionPlan,
     prompt::Person,
     signals::Signals,
 };
@@ -62,12 +64,12 @@ fn rank(failure: &Failure) -> u8 {
 }
 
 /// Probes every gateway of a connection, and writes what came of it to standard output.
-pub(crate) async fn run(arguments: &Probe, adjust: impl FnOnce(&mut Configuration)) -> Result<Exit, Error> {
+pub(crate) async fn run(arguments: &Probe) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
     let gateways = tokio::select! {
         biased;
         exit = signals.next() => return Ok(exit),
-        gateways = gateways(arguments, adjust) => gateways?,
+        gateways = gateways(arguments) => gateways?,
     };
     let options = ProbeOptions { login: arguments.login, patience: Duration::from_secs(arguments.timeout.into()) };
     let probes = tokio::select! {
@@ -118,19 +120,34 @@ async fn one(name: String, config: Any, options: ProbeOptions, person: Arc<Perso
 }
 
 /// The gateways of the connection, by name. On a thread of its own: it may ask for secrets.
-async fn gateways(arguments: &Probe, adjust: impl FnOnce(&mut Configuration)) -> Result<Vec<(String, Any)>, Error> {
-    let source = arguments.source();
-    let loaded = tokio::task::spawn_blocking(move || config::load(&source)).await;
-    let mut configuration = loaded.map_err(|error| Error::new(Exit::Other, error))??;
-    adjust(&mut configuration);
-    let name = match &configuration {
-        Configuration::Ikev2(config) => config.remotes().first().map(|remote| remote.host.clone()),
-        Configuration::OpenVpn(config) => config.remotes().first().map(|remote| remote.host.clone()),
-    };
-    let name = name.unwrap_or_default();
-    if let Some(wanted) = arguments.gateway.as_ref().filter(|wanted| **wanted != name) {
-        let error = Error::new(Exit::Usage, format!("there is no gateway `{wanted}` in this connection"));
-        return Err(error.hint(format!("it has `{name}`")));
+async fn gateways(arguments: &Probe) -> Result<Vec<(String, Any)>, Error> {
+    let (source, login) = (arguments.source(), arguments.login);
+    let loaded = tokio::task::spawn_blocking(move || connection(&source, login)).await;
+    let connection = loaded.map_err(|error| Error::new(Exit::Other, error))??;
+    let mut gateways: Vec<_> = connection.gateways.into_iter().map(|it| (it.name, it.protocol)).collect();
+    if let Some(wanted) = &arguments.gateway {
+        let names: Vec<_> = gateways.iter().map(|(name, _)| format!("`{name}`")).collect();
+        gateways.retain(|(name, _)| name == wanted);
+        if gateways.is_empty() {
+            let error = Error::new(Exit::Usage, format!("there is no gateway `{wanted}` in this connection"));
+            return Err(error.hint(format!("it has {}", names.join(", "))));
+        }
     }
-    Ok(vec![(name, Any::from(configuration))])
+    Ok(gateways)
+}
+
+fn connection(source: &Forward, login: bool) -> Result<ConnectionPlan, Error> {
+    if !login {
+        // A password that will not be shown need not be asked for.
+        let questions = Questions::noted();
+        let connection = config::connection(source, &questions, &mut |_| {});
+        if questions.open().iter().all(|question| question.what.starts_with("Password of ")) {
+            return connection.map_err(problem);
+        }
+    }
+    config::connection(source, &Questions::of_the_terminal(), &mut |_| {}).map_err(problem)
+}
+
+fn problem(problems: Problems) -> Error {
+    problems.into_error().unwrap_or_else(|| Error::new(Exit::Other, "the configuration came to nothing"))
 }

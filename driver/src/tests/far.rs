@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -35,6 +35,8 @@ pub(super) const RESETS: u16 = 19;
 pub(super) const DEAF: u16 = 9;
 /// A name server that knows everything, but over UDP says no more than that there is more.
 pub(super) const DNS: u16 = 53;
+/// The host's own.
+pub(super) const CALLER: u16 = 5000;
 /// What it answers.
 pub(super) const ANSWER_ADDRESS: [u8; 4] = [10, 9, 0, 77];
 
@@ -68,6 +70,7 @@ pub(super) struct Far {
     pub(super) transport: Transport,
     pub(super) manner: Arc<Mutex<Manner>>,
     pub(super) seen: watch::Receiver<Seen>,
+    host: Arc<Mutex<Host>>,
     task: JoinHandle<()>,
 }
 
@@ -81,9 +84,19 @@ impl Far {
     }
 
     pub(super) async fn on(address: SocketAddr, transport: Transport, manner: Manner) -> Self {
+        Self::before(Arc::default(), address, transport, manner).await
+    }
+
+    /// Another gateway before the same host.
+    pub(super) async fn beside(other: &Self, manner: Manner) -> Self {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        Self::before(Arc::clone(&other.host), address, other.transport, manner).await
+    }
+
+    async fn before(host: Arc<Mutex<Host>>, address: SocketAddr, transport: Transport, manner: Manner) -> Self {
         let manner = Arc::new(Mutex::new(manner));
         let (sender, seen) = watch::channel(Seen::default());
-        let gateway = Gateway::new(Arc::clone(&manner), sender);
+        let gateway = Gateway::new(Arc::clone(&manner), sender, Arc::clone(&host));
         let (address, task) = match transport {
             Transport::Udp => {
                 let socket = UdpSocket::bind(address).await.expect("bound");
@@ -94,11 +107,30 @@ impl Far {
                 (listener.local_addr().expect("bound"), tokio::spawn(run_tcp(listener, gateway)))
             }
         };
-        Self { address, transport, manner, seen, task }
+        Self { address, transport, manner, seen, host, task }
     }
 
     pub(super) fn set(&self, manner: Manner) {
         *self.manner.lock().expect("no panic") = manner;
+    }
+
+    /// The host connects to that port of the client's, and echoes what it gets.
+    pub(super) fn call(&self, client: Ipv4Addr, port: u16) {
+        let mut host = self.host.lock().expect("no panic");
+        host.route = Arc::as_ptr(&self.manner).addr();
+        host.call((client, port));
+    }
+
+    /// The host sends a datagram from port 5000 to that port of the client's.
+    pub(super) fn send(&self, client: Ipv4Addr, port: u16, payload: &[u8]) {
+        let mut host = self.host.lock().expect("no panic");
+        host.route = Arc::as_ptr(&self.manner).addr();
+        host.device.sent.push(datagram((HOST, CALLER), (client, port), payload));
+    }
+
+    /// What the host has got at port 5000 over UDP.
+    pub(super) fn heard(&self) -> Vec<Vec<u8>> {
+        self.host.lock().expect("no panic").heard.clone()
     }
 
     /// Ends without a word, and waits until its sockets are closed.
@@ -179,18 +211,27 @@ struct Gateway {
     client: Option<SocketAddr>,
     sealer: ToySealer,
     opener: ToyOpener,
-    host: Host,
+    host: Arc<Mutex<Host>>,
     out: Vec<Vec<u8>>,
 }
 
 impl Gateway {
-    fn new(manner: Arc<Mutex<Manner>>, seen: watch::Sender<Seen>) -> Self {
+    fn new(manner: Arc<Mutex<Manner>>, seen: watch::Sender<Seen>, host: Arc<Mutex<Host>>) -> Self {
         let (sealer, opener) = (ToySealer::new(), ToyOpener::new());
-        Self { manner, seen, client: None, sealer, opener, host: Host::new(), out: Vec::new() }
+        Self { manner, seen, client: None, sealer, opener, host, out: Vec::new() }
     }
 
-    fn wait(&mut self) -> Duration {
-        self.host.wait()
+    fn host(&self) -> MutexGuard<'_, Host> {
+        self.host.lock().expect("no panic")
+    }
+
+    /// Tells it from others before the same host.
+    fn id(&self) -> usize {
+        Arc::as_ptr(&self.manner).addr()
+    }
+
+    fn wait(&self) -> Duration {
+        self.host().wait()
     }
 
     fn handle(&mut self, source: SocketAddr, datagram: &mut [u8]) {
@@ -229,15 +270,25 @@ impl Gateway {
         self.client = Some(source);
         self.seen.send_modify(|seen| seen.data += 1);
         match opened.content {
-            Content::Packet(range) => self.host.handle(&datagram[range]),
+            Content::Packet(range) => {
+                let id = self.id();
+                let mut host = self.host();
+                host.route = id;
+                host.handle(&datagram[range]);
+            }
             Content::Message(_) => self.seal(&[PING]),
             Content::Unpacked | Content::Filler => {}
         }
     }
 
     fn poll(&mut self) {
-        let resets = self.host.poll();
-        for packet in std::mem::take(&mut self.host.device.sent) {
+        // Others have the host's answers when it heard from there.
+        if self.host().route != self.id() {
+            return;
+        }
+        let resets = self.host().poll();
+        let sent = std::mem::take(&mut self.host().device.sent);
+        for packet in sent {
             self.seal(&packet);
         }
         if resets > 0 {
@@ -259,11 +310,14 @@ impl Gateway {
 
 /// The host behind the gateway.
 struct Host {
+    /// The gateway it heard from last.
+    route: usize,
     start: Instant,
     device: Wire,
     interface: Interface,
     sockets: SocketSet<'static>,
     services: Vec<(SocketHandle, u16, Service)>,
+    heard: Vec<Vec<u8>>,
 }
 
 /// What a listening socket is at.
@@ -276,6 +330,12 @@ struct Service {
 
 const LISTENERS: usize = 8;
 const BUFFER: usize = 256 * 1024;
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Host {
     fn new() -> Self {
@@ -293,7 +353,7 @@ impl Host {
                 services.push((sockets.add(socket), port, Service::default()));
             }
         }
-        Self { start: Instant::now(), device, interface, sockets, services }
+        Self { route: 0, start: Instant::now(), device, interface, sockets, services, heard: Vec::new() }
     }
 
     fn clock(&self) -> Clock {
@@ -306,8 +366,18 @@ impl Host {
         delay.map_or(Duration::from_millis(50), |delay| Duration::from_micros(delay.total_micros()))
     }
 
+    fn call(&mut self, to: (Ipv4Addr, u16)) {
+        let mut socket = Socket::new(SocketBuffer::new(vec![0; BUFFER]), SocketBuffer::new(vec![0; BUFFER]));
+        socket.connect(self.interface.context(), to, CALLER + self.services.len() as u16).expect("it can");
+        self.services.push((self.sockets.add(socket), CALLER, Service::default()));
+    }
+
     fn handle(&mut self, packet: &[u8]) {
-        match echo_udp(packet) {
+        if packet.len() >= 28 && packet[9] == 17 && packet[22..24] == CALLER.to_be_bytes() {
+            self.heard.push(packet[28..].to_vec());
+            return;
+        }
+        match echo_udp(packet).or_else(|| echo_icmp(packet)) {
             Some(answer) => self.device.sent.push(answer),
             None => self.device.received.push_back(packet.to_vec()),
         }
@@ -329,13 +399,16 @@ impl Host {
 
 impl Service {
     fn work(&mut self, socket: &mut Socket<'_>, port: u16) -> usize {
+        if port == CALLER && !socket.is_open() {
+            return 0;
+        }
         if !socket.is_open() {
             let reset = self.open && !self.closing;
             *self = Self::default();
             socket.listen(port).expect("a port");
             return usize::from(reset);
         }
-        if socket.state() == State::Listen || socket.state() == State::SynReceived {
+        if matches!(socket.state(), State::Listen | State::SynReceived | State::SynSent) {
             return 0;
         }
         self.open = true;
@@ -344,7 +417,7 @@ impl Service {
                 self.closing = true;
                 socket.abort();
             }
-            ECHO => self.echo(socket),
+            ECHO | CALLER => self.echo(socket),
             DNS => self.resolve(socket),
             _ => {}
         }
@@ -401,6 +474,39 @@ fn echo_udp(packet: &[u8]) -> Option<Vec<u8>> {
     let (source, destination) = answer[20..24].split_at_mut(2);
     source.swap_with_slice(destination);
     Some(answer)
+}
+
+/// The answer to an echo request: the same with both ends swapped, and another type, which the checksum counts.
+fn echo_icmp(packet: &[u8]) -> Option<Vec<u8>> {
+    if packet.len() < 28 || packet[9] != 1 || packet[20] != 8 || packet[16..20] != HOST.octets() {
+        return None;
+    }
+    let mut answer = packet.to_vec();
+    let (source, destination) = answer[12..20].split_at_mut(4);
+    source.swap_with_slice(destination);
+    answer[20] = 0;
+    let sum = u32::from(u16::from_be_bytes([packet[22], packet[23]])) + 0x0800;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    answer[22..24].copy_from_slice(&(sum as u16).to_be_bytes());
+    Some(answer)
+}
+
+/// A UDP datagram without a checksum.
+fn datagram(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), payload: &[u8]) -> Vec<u8> {
+    let length = (28 + payload.len()) as u16;
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet.extend_from_slice(&from.0.octets());
+    packet.extend_from_slice(&to.0.octets());
+    let sum: u32 = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet.extend_from_slice(&from.1.to_be_bytes());
+    packet.extend_from_slice(&to.1.to_be_bytes());
+    packet.extend_from_slice(&(length - 20).to_be_bytes());
+    packet.extend_from_slice(&[0, 0]);
+    packet.extend_from_slice(payload);
+    packet
 }
 
 /// Packets of the host.

@@ -4,6 +4,7 @@ mod auth;
 mod control;
 mod data;
 mod faults;
+mod forwards;
 mod ikev2;
 mod matrix;
 mod probe;
@@ -86,6 +87,7 @@ pub(crate) fn all() -> Vec<Case> {
         control::cases(),
         auth::cases(),
         faults::cases(),
+        forwards::cases(),
         times::cases(),
         probe::cases(),
         ikev2::cases(),

@@ -9,7 +9,9 @@ pub(crate) mod probe;
 pub(crate) mod reconnect;
 pub(crate) mod relay;
 pub(crate) mod serve;
+pub(crate) mod socks;
 pub(crate) mod stream;
+pub(crate) mod talk;
 pub(crate) mod withholding;
 
 use std::io::{self, Write};

@@ -18,6 +18,7 @@ mod link;
 mod matrix;
 mod pair;
 mod reconfigure;
+mod serving;
 mod transfer;
 mod udp;
 mod world;

@@ -221,7 +221,7 @@ impl Draft {
 
     /// Something is wrong with the gateway as a whole, or missing.
     pub(super) fn error(&self, problem: impl fmt::Display) -> Error {
-        Error::new(Exit::Usage, format!("{}: {problem}", self.place))
+        Error::at(&self.place, problem)
     }
 }
 
@@ -301,6 +301,6 @@ impl User {
 
     /// Something is wrong with it.
     pub(super) fn error(&self, problem: impl fmt::Display) -> Error {
-        Error::new(Exit::Usage, format!("{}: {problem}", self.place))
+        Error::at(&self.place, problem)
     }
 }

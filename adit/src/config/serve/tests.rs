@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use ::openvpn::ServerWrap;
 
-use super::{super::tests::Workplace, *};
+use super::{
+    super::tests::{Workplace, without_columns},
+    *,
+};
 use crate::config::schema::Kind;
 
 /// Lines without which nothing works, up to line 6.
@@ -18,7 +21,7 @@ fn serve(place: &Workplace, text: &str) -> Result<Vec<Gateway>, String> {
     let loaded = load(&place.file("serve.toml", text));
     loaded.map_err(|error| {
         assert_eq!(error.exit().code(), 2, "{error}");
-        error.to_string().replace(&place.path(""), "")
+        without_columns(&error.to_string()).replace(&place.path(""), "")
     })
 }
 

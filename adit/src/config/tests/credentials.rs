@@ -4,9 +4,8 @@ use ikev2::{
     CertificateVerifier, Credentials, EapMethod, ExpectedIdentity, MsChapV2Secret, PeerVerifier, TlsVersion, TtlsInner,
 };
 
-use super::Workplace;
+use super::{Workplace, proofs};
 use crate::config::{
-    build::proofs,
     draft::{Auth, Draft, Given, Inner, Method, RemoteId, Tls, Ttls, Wording},
     files::{Content, SecretSource},
 };

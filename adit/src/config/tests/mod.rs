@@ -2,16 +2,47 @@
 
 mod credentials;
 mod options;
+mod plan;
+mod problems;
 mod sswan;
 mod tables;
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use ikev2::{Credentials, PeerVerifier};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+use super::{draft::Draft, problems::Problems, questions::Questions, reading::Reading};
+use crate::error::Error;
+
+/// How the gateway proves itself and how we do, with nobody to be asked.
+fn proofs(draft: &mut Draft) -> Result<(PeerVerifier, Credentials), Error> {
+    let (questions, mut problems) = (Questions::of_the_terminal(), Problems::default());
+    super::build::proofs(draft, &mut Reading::new(&questions, "", &mut problems))
+}
+
+fn build(draft: Draft) -> Result<ikev2::Config, Error> {
+    let (questions, mut problems) = (Questions::of_the_terminal(), Problems::default());
+    super::build::build(draft, &mut Reading::new(&questions, "", &mut problems))
+}
+
+/// A strongSwan profile.
+fn sswan(path: &Path) -> Result<Draft, Error> {
+    let (questions, mut problems) = (Questions::of_the_terminal(), Problems::default());
+    let draft = super::sswan_draft(path, &mut Reading::new(&questions, "", &mut problems));
+    draft.ok_or_else(|| problems.into_error().unwrap())
+}
+
+/// Without ` column N`, where the line is enough.
+pub(super) fn without_columns(text: &str) -> String {
+    let mut parts = text.split(" column ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
 
 /// A directory of its own for each test, with certificates and secrets; gone afterwards.
 pub(super) struct Workplace(PathBuf);
@@ -37,6 +68,8 @@ impl Workplace {
     pub(super) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.join(name);
         fs::write(&path, content).unwrap();
+        #[cfg(unix)]
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         path
     }
 

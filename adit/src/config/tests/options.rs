@@ -3,10 +3,10 @@
 use clap::Parser;
 use ikev2::{Credentials, ExpectedIdentity, PeerVerifier};
 
-use super::Workplace;
+use super::{Workplace, proofs, sswan};
 use crate::{
     arguments::{Arguments, Command},
-    config::{Configuration, build::proofs, flags, load, sswan},
+    config::{Configuration, flags, load},
 };
 
 impl Workplace {
@@ -15,7 +15,7 @@ impl Workplace {
         let line = format!("adit forward {line} -L 1:h:2").replace('@', &self.path(""));
         match Arguments::try_parse_from(line.split(' ')).unwrap().command {
             Command::Forward(forward) => *forward,
-            Command::Probe(_) | Command::Serve(_) | Command::Demo(_) => panic!("another command"),
+            Command::Probe(_) | Command::Check(_) | Command::Serve(_) | Command::Demo(_) => panic!("another command"),
         }
     }
 
@@ -52,7 +52,7 @@ fn options_take_the_place_of_what_a_profile_says() {
         place.file("office.sswan", r#"{ "type": "ikev2-eap", "remote": { "addr": "a" }, "local": { "eap_id": "a" } }"#);
     let options =
         place.options("-c @office.sswan --user bob --password-file @password.txt --ca @ca.pem --eap mschapv2");
-    let mut draft = sswan::load(&profile).unwrap();
+    let mut draft = sswan(&profile).unwrap();
     flags::add(&mut draft, &options).unwrap();
     let (_, Credentials::Eap(eap)) = proofs(&mut draft).unwrap() else { panic!("EAP") };
     assert_eq!((eap.identity.as_str(), eap.methods.len()), ("bob", 1));

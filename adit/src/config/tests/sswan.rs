@@ -3,16 +3,12 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use ikev2::{Credentials, EapMethod, ExpectedIdentity, PeerVerifier, SignatureChoice};
 
-use super::Workplace;
-use crate::config::{
-    build::{build, proofs},
-    draft::{Auth, Draft, Method},
-    sswan::load,
-};
+use super::{Workplace, build, proofs, sswan};
+use crate::config::draft::{Auth, Draft, Method};
 
 impl Workplace {
     fn sswan(&self, text: &str) -> Result<Draft, String> {
-        load(&self.file("office.sswan", text)).map_err(|error| error.to_string().replace(&self.path(""), ""))
+        sswan(&self.file("office.sswan", text)).map_err(|error| error.to_string().replace(&self.path(""), ""))
     }
 
     fn certificate(&self) -> String {

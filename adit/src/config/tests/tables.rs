@@ -1,29 +1,42 @@
 //! TOML files.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use ikev2::{SignatureChoice, TlsVersion};
 
-use super::Workplace;
+use super::{Workplace, build, without_columns};
 use crate::config::{
-    build::build,
+    assemble::described,
     draft::{Auth, Draft, Inner, Method},
     files::SecretSource,
     ovpn::Login,
+    problems::Problems,
     schema,
-    tables::{Connection, load},
+    tables::Described,
 };
+use crate::error::Error;
+
+/// The first gateway of a connection of a file.
+fn load(path: &Path, name: Option<&str>) -> Result<Described, Error> {
+    let mut problems = Problems::default();
+    let mut connection = described(path, name, &mut problems);
+    let gateway = connection.as_mut().and_then(|connection| connection.gateways.pop());
+    match (problems.into_error(), gateway) {
+        (Some(error), _) => Err(error),
+        (None, gateway) => Ok(gateway.unwrap().described.unwrap()),
+    }
+}
 
 impl Workplace {
     /// The connection of a file with this text.
-    fn toml(&self, text: &str, name: Option<&str>) -> Result<Connection, String> {
-        load(&self.file("office.toml", text), name).map_err(|error| error.to_string())
+    fn toml(&self, text: &str, name: Option<&str>) -> Result<Described, String> {
+        load(&self.file("office.toml", text), name).map_err(|error| without_columns(&error.to_string()))
     }
 
     fn draft(&self, lines: &str) -> Draft {
         match self.toml(&format!("[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n{lines}"), None) {
-            Ok(Connection::Ikev2(draft)) => *draft,
-            Ok(Connection::OpenVpn(..)) => panic!("this is IKEv2"),
+            Ok(Described::Ikev2(draft)) => *draft,
+            Ok(Described::OpenVpn(..)) => panic!("this is IKEv2"),
             Err(error) => panic!("{error}"),
         }
     }
@@ -32,8 +45,8 @@ impl Workplace {
     fn refused(&self, lines: &str) -> String {
         let text = format!("[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n{lines}");
         let error = match self.toml(&text, None) {
-            Ok(Connection::Ikev2(draft)) => build(*draft).map(|_| ()).unwrap_err().to_string(),
-            Ok(Connection::OpenVpn(..)) => panic!("this is IKEv2"),
+            Ok(Described::Ikev2(draft)) => without_columns(&build(*draft).map(|_| ()).unwrap_err().to_string()),
+            Ok(Described::OpenVpn(..)) => panic!("this is IKEv2"),
             Err(error) => error,
         };
         error.replace(&self.path(""), "")
@@ -203,11 +216,14 @@ fn a_secret_in_the_file_is_refused_and_not_repeated() {
         ("47.11", "a secret does not stand in this file"),
         ("true", "a secret does not stand in this file"),
         ("[\"hunter2\"]", "one secret is wanted, no list"),
-        ("{ value = \"hunter2\" }", "a secret is named by `file` or `env`, and nothing else"),
-        ("{ file = \"a\", value = \"hunter2\" }", "a secret is named by `file` or `env`, and nothing else"),
-        ("{}", "a secret is named by `file` or `env`, and nothing else"),
-        ("{ file = \"a\", env = \"hunter2\" }", "a secret is in one place, either `file` or `env`"),
-        ("{ file = 4711 }", "the name of a file or a variable has to be a text"),
+        ("{ value = \"hunter2\" }", "a secret is named by `file`, `env` or `credential`, and nothing else"),
+        (
+            "{ file = \"a\", value = \"hunter2\" }",
+            "a secret is named by `file`, `env` or `credential`, and nothing else",
+        ),
+        ("{}", "a secret is named by `file`, `env` or `credential`, and nothing else"),
+        ("{ file = \"a\", env = \"hunter2\" }", "a secret is in one place, either `file`, `env` or `credential`"),
+        ("{ file = 4711 }", "the name of a file, variable or credential has to be a text"),
     ] {
         for key in ["psk", "password", "passphrase", "nt_hash"] {
             let error = place.refused(&format!("user = \"alice\"\n{key} = {value}"));
@@ -270,17 +286,17 @@ fn one_connection_of_several_is_chosen() {
         profile = \"sub/a.ovpn\"\nuser = \"u\"\npassword = { file = \"password.txt\" }\n";
     let unchosen = place.toml(text, None).map(|_| ()).unwrap_err();
     assert!(
-        unchosen.ends_with("there are several connections in it; hint: choose one of `a`, `b` with --connection NAME")
+        unchosen.ends_with("there are several connections in it; hint: choose one of `b`, `a` with --connection NAME")
     );
     let unknown = place.toml(text, Some("c")).map(|_| ()).unwrap_err();
-    assert!(unknown.ends_with("there is no connection `c`; hint: choose one of `a`, `b`"), "{unknown}");
-    let Ok(Connection::Ikev2(draft)) = place.toml(text, Some("b")) else { panic!("b is IKEv2") };
+    assert!(unknown.ends_with("there is no connection `c`; hint: choose one of `b`, `a`"), "{unknown}");
+    let Ok(Described::Ikev2(draft)) = place.toml(text, Some("b")) else { panic!("b is IKEv2") };
     assert_eq!(draft.remotes[0].host, "b");
-    let Ok(Connection::OpenVpn(profile, given)) = place.toml(text, Some("a")) else { panic!("a is OpenVPN") };
+    let Ok(Described::OpenVpn(profile, given)) = place.toml(text, Some("a")) else { panic!("a is OpenVPN") };
     assert_eq!(profile, place.0.join("sub/a.ovpn"));
     assert!(given.passphrase.is_none());
     let Login::Apart { user, password } = given.login else { panic!("{:?}", given.login) };
-    let password = password.unwrap().read("a password").unwrap();
+    let password = password.unwrap().value.read("a password").unwrap();
     assert_eq!((user.as_deref(), password.expose()), (Some("u"), &b"secret"[..]));
     let none = place.toml("", None).map(|_| ()).unwrap_err();
     assert!(none.contains("there is no connection in it; hint: "), "{none}");
@@ -297,10 +313,10 @@ fn a_mistake_in_another_connection_is_found_too() {
 
 #[test]
 fn the_example_can_be_used_as_it_is() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/connections.toml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/connections.toml");
     for name in ["office", "branch", "campus", "lab"] {
-        let Ok(Connection::Ikev2(draft)) = load(&path, Some(name)) else { panic!("{name}") };
+        let Ok(Described::Ikev2(draft)) = load(&path, Some(name)) else { panic!("{name}") };
         assert!(!draft.remotes.is_empty(), "{name}");
     }
-    assert!(matches!(load(&path, Some("old")), Ok(Connection::OpenVpn(..))));
+    assert!(matches!(load(&path, Some("old")), Ok(Described::OpenVpn(..))));
 }

@@ -1,0 +1,181 @@
+//! Where to listen and where to connect to, as text.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use adit_driver::Target;
+
+use super::draft::Given;
+use crate::{
+    error::Error,
+    plan::{Listen, LocalTarget},
+    spec::TransportKind,
+};
+
+/// `PORT`, `ADDRESS:PORT`, or `unix:PATH`; `mode` is that of the socket, in octal digits.
+pub(super) fn listen(
+    text: &Given<String>,
+    transport: TransportKind,
+    mode: Option<&Given<String>>,
+) -> Result<Listen, Error> {
+    if let Some(path) = text.value.strip_prefix("unix:") {
+        if transport == TransportKind::Udp {
+            return Err(text
+                .error("a unix socket takes no datagrams")
+                .hint("listen on ADDRESS:PORT, or leave `transport` away"));
+        }
+        if !path.starts_with('/') || path.len() > MAX_SOCKET_PATH {
+            let error = text.error(format!("a unix socket has an absolute path of at most {MAX_SOCKET_PATH} bytes"));
+            return Err(error.hint("write unix:/run/adit/NAME.sock"));
+        }
+        return Ok(Listen::Unix(PathBuf::from(path), mode.map(bits).transpose()?));
+    }
+    if let Some(mode) = mode {
+        return Err(mode.error("only a unix socket has a mode").hint("leave it away, or listen on unix:PATH"));
+    }
+    let address = socket_address(&text.value).ok_or_else(|| {
+        let error = text.error(format!("`{}` is no address to listen on", text.value.escape_debug()));
+        error.hint("write PORT, ADDRESS:PORT such as 127.0.0.1:33000 or [::1]:33000, or unix:PATH")
+    })?;
+    Ok(match transport {
+        TransportKind::Tcp => Listen::Tcp(address),
+        TransportKind::Udp => Listen::Udp(address),
+    })
+}
+
+/// What Linux takes, without the zero behind it; others take a few less.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// `PORT` of 127.0.0.1, or `ADDRESS:PORT`.
+pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = match text.rsplit_once(':') {
+        None => (Ipv4Addr::LOCALHOST.into(), text),
+        Some((address, port)) => (ip_to_bind(address)?, port),
+    };
+    Some(SocketAddr::new(address, number(port)?))
+}
+
+fn ip_to_bind(text: &str) -> Option<IpAddr> {
+    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(Into::into),
+        None => match text {
+            "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+            "*" => Some(Ipv4Addr::UNSPECIFIED.into()),
+            _ => text.parse::<Ipv4Addr>().ok().map(Into::into),
+        },
+    }
+}
+
+fn number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Permissions such as `0660`.
+fn bits(text: &Given<String>) -> Result<u32, Error> {
+    let bits = u32::from_str_radix(&text.value, 8).ok().filter(|bits| *bits <= 0o777 && !text.value.starts_with('+'));
+    bits.ok_or_else(|| text.error("this is no mode of a file").hint("write it as in `mode = \"0660\"`"))
+}
+
+/// `HOST:PORT` behind the gateway.
+pub(super) fn target(text: &Given<String>) -> Result<Target, Error> {
+    let parsed = split(&text.value).and_then(|(host, port)| {
+        Some(match host.parse::<IpAddr>() {
+            Ok(address) => Target::Address(SocketAddr::new(address, port)),
+            Err(_) => Target::Name(is_name(host).then(|| host.to_owned())?, port),
+        })
+    });
+    parsed.ok_or_else(|| no_target(text, "write HOST:PORT, such as 192.168.100.30:8080 or [fd00::30]:8080"))
+}
+
+/// `HOST:PORT` or `unix:PATH` on this side.
+pub(super) fn local_target(text: &Given<String>) -> Result<LocalTarget, Error> {
+    if let Some(path) = text.value.strip_prefix("unix:").filter(|path| (1..=MAX_SOCKET_PATH).contains(&path.len())) {
+        return Ok(LocalTarget::Unix(path.into()));
+    }
+    let parsed = split(&text.value).filter(|(host, _)| host.parse::<IpAddr>().is_ok() || is_name(host));
+    let (host, port) = parsed.ok_or_else(|| no_target(text, "write HOST:PORT, such as 127.0.0.1:22, or unix:PATH"))?;
+    Ok(LocalTarget::Address(host.to_owned(), port))
+}
+
+fn no_target(text: &Given<String>, hint: &str) -> Error {
+    text.error(format!("`{}` is nothing to connect to", text.value.escape_debug())).hint(hint)
+}
+
+/// Host, without its brackets, and port.
+fn split(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = number(port).filter(|port| *port != 0)?;
+    match host.strip_prefix('[') {
+        Some(inner) => {
+            let inner = inner.strip_suffix(']')?;
+            inner.parse::<Ipv6Addr>().ok().map(|_| (inner, port))
+        }
+        None => (!host.contains(':')).then_some((host, port)),
+    }
+}
+
+/// Whether it may be a name: a last label of digits alone is a mistyped address (RFC 3696 §2).
+fn is_name(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let text = text.strip_suffix('.').unwrap_or(text);
+    text.split('.').all(label) && !text.rsplit('.').next().unwrap_or("").bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether both want the same port, on an address they share.
+pub(super) fn overlap(one: SocketAddr, two: SocketAddr) -> bool {
+    let shared = one.ip() == two.ip() || one.ip().is_unspecified() || two.ip().is_unspecified();
+    one.port() == two.port() && one.port() != 0 && shared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(text: &str) -> Given<String> {
+        Given::new(text.to_owned(), "here")
+    }
+
+    #[test]
+    fn every_place_to_listen_on_is_understood() {
+        for (text, expected) in [
+            ("33000", "127.0.0.1:33000"),
+            ("0.0.0.0:80", "0.0.0.0:80"),
+            ("*:80", "0.0.0.0:80"),
+            ("localhost:0", "127.0.0.1:0"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(socket_address(text).unwrap().to_string(), expected);
+        }
+        for text in ["", ":80", "vpn:80", "::1:80", "80:", "+80", "65536", "[::1]", "127.0.0.1", "[127.0.0.1]:80"] {
+            assert_eq!(socket_address(text), None, "{text}");
+        }
+        let unix = listen(&given("unix:/run/x"), TransportKind::Tcp, Some(&given("0660"))).unwrap();
+        assert_eq!(unix, Listen::Unix("/run/x".into(), Some(0o660)));
+        for (text, transport, mode) in [
+            ("unix:/run/x", TransportKind::Udp, None),
+            ("unix:", TransportKind::Tcp, None),
+            ("unix:/x", TransportKind::Tcp, Some("rw")),
+            ("unix:/x", TransportKind::Tcp, Some("1777")),
+            ("80", TransportKind::Tcp, Some("0660")),
+        ] {
+            let error = listen(&given(text), transport, mode.map(given).as_ref()).unwrap_err();
+            assert!(error.to_string().starts_with("here: ") && error.hint_text().is_some(), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_target_is_understood() {
+        for text in ["192.168.100.30:8080", "[fd00::30]:80", "db.corp.example:5432", "intranet:80"] {
+            assert_eq!(target(&given(text)).unwrap().to_string(), text);
+            assert!(local_target(&given(text)).is_ok());
+        }
+        for text in ["", "80", "host:0", "host:65536", "fd00::30:80", "192.168.1:80", "a b:80", "host", "unix:/x"] {
+            assert!(target(&given(text)).is_err(), "{text}");
+        }
+        assert_eq!(local_target(&given("unix:/run/x")).unwrap(), LocalTarget::Unix("/run/x".into()));
+    }
+}

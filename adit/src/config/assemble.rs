@@ -1,0 +1,349 @@
+//! From what a file says to a plan: everything it names is read, and what does not fit together is said.
+
+use std::{collections::HashMap, path::Path};
+
+use adit_driver::redundancy::Gateway;
+
+use super::{
+    Adjust, Configuration, address,
+    connection::{Connection, GatewayTable, Liveness, Preset},
+    document::Document,
+    problems::Problems,
+    questions::Questions,
+    reading::{self, Reading},
+    source::Source,
+    tables::Described,
+    ways::Way,
+};
+use crate::{
+    error::Error,
+    plan::{ConnectionPlan, ForwardKind, ForwardPlan, Listen, Plan},
+    spec::TransportKind,
+    up::Routing,
+};
+
+/// Reads the file and all it names. `only` leaves other connections out, once the file itself was understood. `None`: the
+/// reasons are in the list of problems.
+pub(super) fn plan(
+    path: &Path,
+    only: Option<&str>,
+    questions: &Questions,
+    adjust: Adjust<'_>,
+    problems: &mut Problems,
+) -> Option<Plan> {
+    problems.file(path.to_owned());
+    let source = problems.catch(Source::read(path))?;
+    let mut document = super::document::document(&source, problems);
+    across(&document, problems);
+    if let Some(only) = only {
+        select(&source, &mut document, only, problems);
+    }
+    let connections =
+        document.connections.into_iter().filter_map(|made| finish(made, questions, adjust, problems)).collect();
+    if problems.errors() > 0 {
+        return None;
+    }
+    Some(Plan {
+        connections,
+        admin: document.admin.map(|admin| admin.value),
+        control: document.control,
+        activity: document.activity,
+        handshakes: document.handshakes,
+        drain: document.drain,
+        files: problems.files().cloned().collect(),
+    })
+}
+
+/// The connection of this name, or the only one.
+pub(super) fn one(
+    path: &Path,
+    name: Option<&str>,
+    questions: &Questions,
+    adjust: Adjust<'_>,
+    problems: &mut Problems,
+) -> Option<ConnectionPlan> {
+    let connection = described(path, name, problems)?;
+    let connection = finish(connection, questions, adjust, problems);
+    connection.filter(|_| problems.errors() == 0)
+}
+
+/// The first gateway of the connection of this name, or of the only one.
+pub(super) fn first_gateway(
+    path: &Path,
+    name: Option<&str>,
+    questions: &Questions,
+    problems: &mut Problems,
+) -> Option<Configuration> {
+    let mut connection = described(path, name, problems)?;
+    if problems.errors() > 0 || connection.gateways.is_empty() {
+        return None;
+    }
+    gateway(connection.gateways.swap_remove(0), String::new(), questions, problems).map(|(made, _)| made)
+}
+
+/// The whole file is looked at, and one connection of it taken.
+pub(super) fn described(path: &Path, name: Option<&str>, problems: &mut Problems) -> Option<Connection> {
+    problems.file(path.to_owned());
+    let source = problems.catch(Source::read(path))?;
+    let mut document = super::document::document(&source, problems);
+    across(&document, problems);
+    match (name, &document.connections[..]) {
+        (Some(name), _) => select(&source, &mut document, name, problems),
+        (None, [_, _, ..]) => {
+            let names: Vec<_> = document.connections.iter().map(|made| format!("`{}`", made.name)).collect();
+            let error = Error::at(source.name(), "there are several connections in it");
+            problems.error(error.hint(format!("choose one of {} with --connection NAME", names.join(", "))));
+            return None;
+        }
+        (None, _) => {}
+    }
+    document.connections.pop()
+}
+
+fn select(source: &Source, document: &mut Document, only: &str, problems: &mut Problems) {
+    let names: Vec<_> = document.connections.iter().map(|made| format!("`{}`", made.name)).collect();
+    document.connections.retain(|made| made.name == only);
+    if document.connections.is_empty() {
+        let error = Error::at(source.name(), format!("there is no connection `{only}`"));
+        problems.error(error.hint(format!("choose one of {}", names.join(", "))));
+    }
+}
+
+/// Reads what one connection names.
+fn finish(
+    connection: Connection,
+    questions: &Questions,
+    adjust: Adjust<'_>,
+    problems: &mut Problems,
+) -> Option<ConnectionPlan> {
+    let mut gateways = Vec::new();
+    let mut labels = Vec::new();
+    let mut names: HashMap<String, String> = HashMap::new();
+    let several = connection.gateways.len() > 1;
+    for table in connection.gateways {
+        let subject = subject(&connection.name, &table, several);
+        let (place, chosen, probe) = (table.place.clone(), table.name.clone(), table.probe.clone());
+        let Some((mut configuration, fingerprint)) = gateway(table, subject, questions, problems) else { continue };
+        adjust(&mut configuration);
+        let mut label = configuration.label();
+        if let Some(name) = chosen {
+            if name.value.is_empty() || name.value.chars().any(char::is_control) {
+                problems.error(name.error("a gateway has a name that can be read"));
+            }
+            if let Some(first) = names.get(&name.value) {
+                let error = name.error(format!("there is a gateway `{}` already: {first}", name.value));
+                problems.error(error.hint("give each gateway of a connection its own name"));
+            }
+            label.name = name.value;
+        }
+        while label.name.is_empty() || gateways.iter().any(|other: &Gateway| other.name == label.name) {
+            label.name = format!("{}-{}", label.name, gateways.len() + 1);
+        }
+        names.insert(label.name.clone(), place);
+        gateways.push(Gateway { name: label.name.clone(), protocol: configuration.into(), fingerprint, probe });
+        labels.push(label);
+    }
+    let subject = format!("connection `{}`", connection.name);
+    let mut reading = Reading::new(questions, subject, problems);
+    let forwards: Vec<_> = connection.ways.into_iter().map(|way| way.finish(&mut reading)).collect();
+    Some(ConnectionPlan {
+        name: connection.name,
+        description: connection.description,
+        autostart: connection.autostart,
+        gateways,
+        gateway_labels: labels,
+        redundancy: connection.redundancy,
+        wait: connection.wait,
+        forwards: forwards.into_iter().flatten().collect(),
+        tun: connection.tun.map(|tun| tun.value),
+    })
+}
+
+/// Whom questions are for.
+fn subject(connection: &str, gateway: &GatewayTable, several: bool) -> String {
+    match &gateway.name {
+        Some(name) if several => format!("connection `{connection}`, gateway `{}`", name.value),
+        None if several => format!("connection `{connection}`, {}", gateway.place),
+        Some(_) | None => format!("connection `{connection}`"),
+    }
+}
+
+/// What tunnels to one gateway are made from, and its fingerprint.
+fn gateway(
+    table: GatewayTable,
+    subject: String,
+    questions: &Questions,
+    problems: &mut Problems,
+) -> Option<(Configuration, u64)> {
+    let mut reading = Reading::new(questions, subject, problems);
+    reading.absorb(table.text.as_bytes());
+    reading.absorb(format!("{:?} {:?}", table.protocol, table.liveness).as_bytes());
+    let configuration = match table.described? {
+        Described::Ikev2(mut draft) => {
+            if let Some(liveness) = table.liveness {
+                draft.set(move |settings| settings.liveness = liveness.idle());
+            }
+            // Whether something is missing can be said where nothing was taken out for being wrong.
+            if !table.sound {
+                reading::fetch(&mut draft, &mut reading);
+                return None;
+            }
+            super::ikev2(*draft, &mut reading)?
+        }
+        Described::OpenVpn(profile, given) => super::openvpn(&profile, &given, &mut reading)?,
+    };
+    Some((configuration, reading.fingerprint()))
+}
+
+/// What does not fit together, over all connections.
+fn across(document: &Document, problems: &mut Problems) {
+    let mut taken: Vec<Taken<'_>> = Vec::new();
+    if let Some(admin) = &document.admin {
+        let place = Place::Address(admin.value, TransportKind::Tcp);
+        taken.push(Taken { at: &admin.place, place });
+    }
+    for connection in &document.connections {
+        for way in &connection.ways {
+            let place = match (way.address(), way.listening()) {
+                (Some((address, transport)), _) => Place::Address(address, transport),
+                (None, Some(Listen::Unix(path, _))) => Place::Unix(path),
+                _ => continue,
+            };
+            if let Some(first) = taken.iter().find(|first| first.place.overlaps(&place)) {
+                let error = Error::at(&way.listen, format!("{place} is taken already: {}", first.at));
+                problems.error(error.hint("give each its own port, or its own address"));
+            }
+            taken.push(Taken { at: &way.listen, place });
+        }
+        within(connection, problems);
+    }
+    devices(document, problems);
+}
+
+/// Devices, and everything that is to go through one of them.
+fn devices(document: &Document, problems: &mut Problems) {
+    let tuns: Vec<_> = document.connections.iter().filter_map(|made| made.tun.as_ref()).collect();
+    for (index, tun) in tuns.iter().enumerate() {
+        let earlier = tuns.iter().take(index).filter(|first| first.value.netns == tun.value.netns);
+        let device = tun.value.device.as_ref();
+        if let Some(first) = earlier.clone().find(|first| device.is_some() && first.value.device.as_ref() == device) {
+            let error =
+                tun.error(format!("the device `{}` is taken already: {}", device.map_or("", |d| d), first.place));
+            problems.error(error.hint("give each its own `device`, or its own `netns`"));
+        }
+        if let Some(first) =
+            earlier.clone().find(|first| (&first.value.routing, &tun.value.routing) == (&Routing::Full, &Routing::Full))
+        {
+            let error = tun.error(format!("everything goes through another tunnel already: {}", first.place));
+            problems.error(
+                error.hint("name networks in one of them: `routing = [\"10.0.0.0/8\"]`, or use another `netns`"),
+            );
+        }
+    }
+}
+
+/// What is listened to, and where that stands.
+struct Taken<'a> {
+    at: &'a str,
+    place: Place<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Address(std::net::SocketAddr, TransportKind),
+    Unix(&'a Path),
+}
+
+impl Place<'_> {
+    fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Address(one, a), Self::Address(two, b)) => a == b && address::overlap(*one, *two),
+            (Self::Unix(one), Self::Unix(two)) => one == two,
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address, transport) => write!(f, "{address}/{transport}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// What does not fit together in one connection.
+fn within(connection: &Connection, problems: &mut Problems) {
+    // What gateways are called that have no name, their files say.
+    let named: Vec<&str> =
+        connection.gateways.iter().filter_map(|gateway| Some(gateway.name.as_ref()?.value.as_str())).collect();
+    for (index, way) in connection.ways.iter().enumerate() {
+        let earlier = &connection.ways[..index];
+        let name = &way.plan().name;
+        let at = way.name.as_ref().map_or(&way.place, |name| &name.place);
+        if name.is_empty() || name.chars().any(char::is_control) {
+            problems.error(Error::at(at, "a forward has a name that can be read"));
+        } else if let Some(first) = earlier.iter().find(|first| first.plan().name == *name) {
+            // That both want the same port is said already.
+            let same = way.name.is_none()
+                && match way.listening() {
+                    Some(_) => way.address().is_none_or(|(address, _)| address.port() != 0),
+                    None => same_port(first, way),
+                };
+            if !same {
+                let error = Error::at(at, format!("there is a forward `{name}` already: {}", first.place));
+                problems.error(error.hint("add `name = \"…\"`, another for each"));
+            }
+        }
+        if let Some(gateway) = way.gateway.as_ref().filter(|gateway| !named.contains(&gateway.value.as_str())) {
+            let error =
+                gateway.error(format!("there is no gateway `{}` in this connection", gateway.value.escape_debug()));
+            problems.error(match &named[..] {
+                [] => error.hint("add `name = \"…\"` to the gateway it is to use"),
+                named => error.hint(format!("choose one of `{}`", named.join("`, `"))),
+            });
+        }
+        if let Some(first) = earlier.iter().find(|first| same_port(first, way)) {
+            let error = Error::at(&way.place, format!("this port of the tunnel is taken already: {}", first.place));
+            problems.error(error.hint("give each its own `port`, or its own `gateway`"));
+        }
+    }
+    if connection.gateways.is_empty() {
+        return;
+    }
+    let probed =
+        connection.redundancy.probe.is_some() || connection.gateways.iter().any(|gateway| gateway.probe.is_some());
+    if connection.gateways.len() == 1
+        && probed
+        && connection.redundancy.policy != adit_driver::redundancy::Policy::Priority
+    {
+        let error = Error::at(&connection.place, "`policy` has no effect with one gateway");
+        problems.warning(error.hint("add another [[connection.NAME.gateway]]"));
+    }
+}
+
+fn same_port(one: &Way, two: &Way) -> bool {
+    let (ForwardPlan { kind: a, gateway: first, .. }, ForwardPlan { kind: b, gateway: second, .. }) =
+        (one.plan(), two.plan());
+    let shared = first.is_none() || second.is_none() || first == second;
+    match (a, b) {
+        (
+            ForwardKind::Reverse { transport: one, port: a, .. },
+            ForwardKind::Reverse { transport: two, port: b, .. },
+        ) => shared && one == two && a == b,
+        _ => false,
+    }
+}
+
+impl Liveness {
+    /// Silence after which the gateway is asked whether it is there.
+    fn idle(self) -> std::time::Duration {
+        let milliseconds = match self {
+            Self::Preset(Preset::Normal) => 30_000,
+            Self::Preset(Preset::Fast) => 500,
+            Self::Times { idle_ms, .. } => idle_ms.unwrap_or(30_000),
+        };
+        std::time::Duration::from_millis(milliseconds.into())
+    }
+}

@@ -1,0 +1,268 @@
+//! Forwards, reverse forwards and proxies of a connection, as its tables describe them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use adit_tunnel::Secret;
+use serde::Deserialize;
+use toml::{Spanned, de::DeValue};
+
+use super::{
+    address,
+    draft::Given,
+    files::SecretSource,
+    problems::Problems,
+    reading::Reading,
+    source::{SecretTable, Source},
+};
+use crate::{
+    error::Error,
+    plan::{ForwardKind, ForwardPlan, Listen, Login},
+    spec::TransportKind,
+};
+
+/// Which table of a connection describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WayKind {
+    Forward,
+    Reverse,
+    Socks,
+    HttpProxy,
+}
+
+/// One way in or out, before its password is read.
+pub(super) struct Way {
+    /// Where its table stands.
+    pub(super) place: String,
+    /// Where its name stands, if it was chosen.
+    pub(super) name: Option<Given<String>>,
+    /// Where what it listens on stands.
+    pub(super) listen: String,
+    pub(super) gateway: Option<Given<String>>,
+    plan: ForwardPlan,
+    password: Option<Given<SecretSource>>,
+}
+
+/// The keys of all four: which of them a table may have was checked before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WayTable {
+    name: Option<Spanned<String>>,
+    listen: Option<Spanned<ListenForm>>,
+    to: Option<Spanned<String>>,
+    port: Option<Spanned<u16>>,
+    transport: Option<Spanned<Transport>>,
+    mode: Option<Spanned<String>>,
+    user: Option<Spanned<String>>,
+    password: Option<Spanned<SecretTable>>,
+    udp: Option<bool>,
+    gateway: Option<Spanned<String>>,
+    max_connections: Option<usize>,
+    while_down: Option<WhileDown>,
+    wait_seconds: Option<Spanned<u32>>,
+    proxy_protocol: Option<Spanned<bool>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ListenForm {
+    Text(String),
+    Port(u16),
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Transport {
+    Tcp,
+    Udp,
+}
+
+/// What becomes of connections while the tunnel is down.
+#[derive(Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum WhileDown {
+    Wait,
+    Refuse,
+}
+
+impl WhileDown {
+    /// How long they wait.
+    pub(super) fn wait(self, seconds: Option<&Given<u32>>, default: Duration) -> Result<Duration, Error> {
+        match (self, seconds) {
+            (Self::Wait, None) => Ok(default),
+            (Self::Wait, Some(seconds)) => Ok(Duration::from_secs(seconds.value.into())),
+            (Self::Refuse, None) => Ok(Duration::ZERO),
+            (Self::Refuse, Some(seconds)) => {
+                let error = seconds.error("nothing waits where `while_down = \"refuse\"`");
+                Err(error.hint("leave one of the two away"))
+            }
+        }
+    }
+}
+
+/// What one table says. `wait` is how long connections wait for a tunnel, where nothing else is said.
+pub(super) fn way(
+    source: &Source,
+    kind: WayKind,
+    table: Spanned<DeValue<'_>>,
+    wait: Duration,
+    problems: &mut Problems,
+) -> Option<Way> {
+    let place = source.place(&table.span());
+    let table: WayTable = problems.catch(source.deserialized(table))?;
+    let missing =
+        |key: &str, example: &str| Error::at(&place, format!("`{key}` is missing")).hint(format!("add {example}"));
+    let transport = match table.transport.as_ref().map(|transport| *transport.get_ref()) {
+        Some(Transport::Udp) => TransportKind::Udp,
+        Some(Transport::Tcp) | None => TransportKind::Tcp,
+    };
+    let mode = table.mode.map(|mode| source.given(mode));
+    let listen = table.listen.map(|listen| {
+        let Given { value, place } = source.given(listen);
+        let text = match value {
+            ListenForm::Text(text) => text,
+            ListenForm::Port(port) => port.to_string(),
+        };
+        Given::new(text, place)
+    });
+    let listen_place = listen.as_ref().map_or_else(|| place.clone(), |listen| listen.place.clone());
+    let listening = |problems: &mut Problems| {
+        let listen = listen.as_ref().ok_or_else(|| missing("listen", "`listen = \"127.0.0.1:33000\"`"));
+        problems.catch(listen.and_then(|listen| address::listen(listen, transport, mode.as_ref())))
+    };
+    let to = table.to.map(|to| source.given(to));
+    let user = table.user.map(|user| source.given(user));
+    let password = table.password.map(|password| source.secret(password));
+    let login = match (&user, &password) {
+        (Some(user), Some(_)) if user.value.is_empty() => {
+            problems.error(user.error("the user name is empty"));
+            None
+        }
+        // SOCKS5 has a byte for its length (RFC 1929 §2).
+        (Some(user), Some(_)) if user.value.len() > 255 => {
+            problems.error(user.error("a user name has 255 bytes at most"));
+            None
+        }
+        (Some(user), Some(_)) => Some(Login { user: user.value.clone(), password: Secret::new([]) }),
+        (Some(user), None) => {
+            problems.error(user.error("this user has no password").hint("add `password = { file = \"…\" }`"));
+            None
+        }
+        (None, Some(password)) => {
+            problems.error(password.error("this password has no user").hint("add `user = \"…\"`"));
+            None
+        }
+        (None, None) => None,
+    };
+    let made = match kind {
+        WayKind::Forward => {
+            let target = to.as_ref().ok_or_else(|| missing("to", "`to = \"192.168.100.30:8080\"`"));
+            let to = problems.catch(target.and_then(address::target));
+            let listen = listening(problems);
+            listen.zip(to).map(|(listen, to)| ForwardKind::Local { listen, to })
+        }
+        WayKind::Reverse => {
+            let target = to.as_ref().ok_or_else(|| missing("to", "`to = \"127.0.0.1:22\"`"));
+            let to = problems.catch(target.and_then(address::local_target));
+            let port = table.port.as_ref().ok_or_else(|| missing("port", "`port = 2222`"));
+            let port = problems.catch(port.map(|port| *port.get_ref()));
+            port.zip(to).map(|(port, to)| ForwardKind::Reverse { transport, port, to })
+        }
+        WayKind::Socks => {
+            let udp = table.udp.unwrap_or(false);
+            listening(problems).map(|listen| ForwardKind::Socks { listen, login, udp })
+        }
+        WayKind::HttpProxy => listening(problems).map(|listen| ForwardKind::HttpProxy { listen, login }),
+    };
+    let proxy_protocol = match table.proxy_protocol.map(|flag| source.given(flag)) {
+        Some(Given { value: true, place }) if transport == TransportKind::Udp => {
+            let error = Error::at(&place, "the PROXY protocol is for TCP alone");
+            problems.error(error.hint("leave `proxy_protocol` away"));
+            false
+        }
+        flag => flag.is_some_and(|flag| flag.value),
+    };
+    let seconds = table.wait_seconds.map(|seconds| source.given(seconds));
+    let down = table.while_down.or_else(|| seconds.is_some().then_some(WhileDown::Wait));
+    let wait = down.and_then(|down| problems.catch(down.wait(seconds.as_ref(), wait)));
+    let kind = made?;
+    if let ForwardKind::Socks { listen: Listen::Tcp(address), login: None, .. }
+    | ForwardKind::HttpProxy { listen: Listen::Tcp(address), login: None } = &kind
+        && !address.ip().is_loopback()
+    {
+        let problem = "everybody who reaches this proxy reaches everything behind the gateway";
+        let hint = "add `user` and `password`, or listen on 127.0.0.1";
+        problems.warning(Error::at(&listen_place, problem).hint(hint));
+    }
+    let name = table.name.map(|name| source.given(name));
+    let plan = ForwardPlan {
+        name: name.as_ref().map_or_else(|| default_name(&kind), |name| name.value.clone()),
+        kind,
+        gateway: table.gateway.as_ref().map(|gateway| gateway.get_ref().clone()),
+        max_connections: table.max_connections,
+        wait,
+        proxy_protocol,
+    };
+    let gateway = table.gateway.map(|gateway| source.given(gateway));
+    Some(Way { place, name, listen: listen_place, gateway, plan, password })
+}
+
+/// Where it listens.
+fn default_name(kind: &ForwardKind) -> String {
+    match kind {
+        ForwardKind::Local { listen, .. }
+        | ForwardKind::Socks { listen, .. }
+        | ForwardKind::HttpProxy { listen, .. } => shown(listen),
+        ForwardKind::Reverse { transport: TransportKind::Tcp, port, .. } => format!("reverse:{port}"),
+        ForwardKind::Reverse { transport: TransportKind::Udp, port, .. } => format!("reverse:{port}/udp"),
+        ForwardKind::Stdio { .. } => "stdio".to_owned(),
+    }
+}
+
+pub(super) fn shown(listen: &Listen) -> String {
+    match listen {
+        Listen::Tcp(address) => address.to_string(),
+        Listen::Udp(address) => format!("{address}/udp"),
+        Listen::Unix(path, _) => format!("unix:{}", path.display()),
+    }
+}
+
+impl Way {
+    /// What is known without its password.
+    pub(super) fn plan(&self) -> &ForwardPlan {
+        &self.plan
+    }
+
+    /// Reads its password.
+    pub(super) fn finish(self, reading: &mut Reading<'_>) -> Option<ForwardPlan> {
+        let mut plan = self.plan;
+        if let Some(password) = &self.password {
+            let read = reading.secret(password, "a password");
+            let secret = reading.problems.catch(read)?;
+            if let ForwardKind::Socks { login: Some(login), .. } | ForwardKind::HttpProxy { login: Some(login), .. } =
+                &mut plan.kind
+            {
+                login.password = secret;
+            }
+        }
+        Some(plan)
+    }
+
+    /// The address it listens on, on this machine.
+    pub(super) fn address(&self) -> Option<(SocketAddr, TransportKind)> {
+        match self.listening()? {
+            Listen::Tcp(address) => Some((*address, TransportKind::Tcp)),
+            Listen::Udp(address) => Some((*address, TransportKind::Udp)),
+            Listen::Unix(..) => None,
+        }
+    }
+
+    /// Where it listens on this machine.
+    pub(super) fn listening(&self) -> Option<&Listen> {
+        match &self.plan.kind {
+            ForwardKind::Local { listen, .. }
+            | ForwardKind::Socks { listen, .. }
+            | ForwardKind::HttpProxy { listen, .. } => Some(listen),
+            ForwardKind::Reverse { .. } | ForwardKind::Stdio { .. } => None,
+        }
+    }
+}

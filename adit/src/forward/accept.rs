@@ -1,0 +1,76 @@
+//! Accepts connections, as many as may be at the same time, until it is told to stop.
+
+use std::{future::Future, io, sync::Arc};
+
+use tokio::task::JoinSet;
+
+use super::{
+    OUT_OF_RESOURCES_WAIT,
+    counters::{ForwardCounters, Open},
+    is_out_of_resources,
+    stop::Stop,
+    trouble::Trouble,
+};
+
+/// Where connections come from.
+pub(super) trait Source: Send {
+    /// One of them.
+    type Accepted;
+
+    /// The next one. May be dropped and called again.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Accepted>> + Send;
+}
+
+/// Runs `session` for each connection. Ends when it was told to stop, and the last connection has ended or was cut.
+pub(super) async fn serve<A, F, S>(
+    mut source: A,
+    most: Option<usize>,
+    counters: Arc<ForwardCounters>,
+    mut stop: Stop,
+    session: F,
+) where
+    A: Source,
+    F: Fn(A::Accepted) -> S,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let (mut trouble, mut full) = (Trouble::default(), Trouble::default());
+    loop {
+        tokio::select! {
+            () = stop.draining() => break,
+            accepted = source.accept() => match accepted {
+                Ok(accepted) => {
+                    // Those that ended meanwhile make room.
+                    while connections.try_join_next().is_some() {}
+                    if most.is_some_and(|most| connections.len() >= most) {
+                        counters.on_refused();
+                        full.on_failure("connection refused", &format_args!("there are {} already", connections.len()));
+                        continue;
+                    }
+                    let (open, session) = (Open::new(&counters), session(accepted));
+                    connections.spawn(async move {
+                        session.await;
+                        drop(open);
+                    });
+                }
+                Err(error) if is_out_of_resources(&error) => {
+                    trouble.on_failure("cannot accept", &error);
+                    tokio::time::sleep(OUT_OF_RESOURCES_WAIT).await;
+                }
+                Err(error) => tracing::debug!("a connection ended before it was accepted: {error}"),
+            },
+            // Reaps those that are done.
+            Some(_) = connections.join_next() => {}
+            () = trouble.over() => tracing::warn!("connections are accepted again"),
+            () = full.over() => tracing::info!("no connection was refused for a while"),
+        }
+    }
+    drop(source);
+    stop.release();
+    let all = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        () = all => {}
+        // Dropped, each resets both of its sides.
+        () = stop.aborted() => {}
+    }
+}

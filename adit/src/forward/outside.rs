@@ -1,0 +1,177 @@
+//! Connections of this machine: what listens, and what is accepted.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{TcpListener, TcpStream},
+};
+
+use super::accept::Source;
+#[cfg(unix)]
+use super::unix;
+
+/// How long, and for how many bytes, a client that is said goodbye to may go on.
+const FAREWELL: Duration = Duration::from_secs(2);
+const UNREAD_BYTES: u64 = 256 * 1024;
+
+/// What accepts connections.
+#[derive(Debug)]
+pub(super) enum Acceptor {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(unix::Listener),
+}
+
+/// A connection on this side.
+#[derive(Debug)]
+pub(super) struct Outside {
+    stream: Stream,
+    peer: Peer,
+    /// The address it was accepted at, where it has one.
+    local: Option<SocketAddr>,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    Tcp(SocketAddr),
+    #[cfg(unix)]
+    Unix,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
+}
+
+impl Source for Acceptor {
+    type Accepted = Outside;
+
+    async fn accept(&mut self) -> io::Result<Outside> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Outside::tcp(stream, peer))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => Ok(Outside::unix(listener.accept().await?)),
+        }
+    }
+}
+
+impl Outside {
+    /// Whatever ends it early, also the end of the program, must not look like an orderly end of the data.
+    pub(super) fn tcp(stream: TcpStream, peer: SocketAddr) -> Self {
+        if let Err(error) = stream.set_zero_linger() {
+            tracing::debug!(%peer, "no reset in case of failure: {error}");
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%peer, "small writes may be late: {error}");
+        }
+        let local = stream.local_addr().ok();
+        Self { stream: Stream::Tcp(stream), peer: Peer::Tcp(peer), local }
+    }
+
+    /// A unix socket knows no reset: its early end looks as any other, unless something was left unread.
+    #[cfg(unix)]
+    pub(super) fn unix(stream: tokio::net::UnixStream) -> Self {
+        Self { stream: Stream::Unix(stream), peer: Peer::Unix, local: None }
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// What was written is still to be delivered when this is dropped: no reset any more.
+    pub(super) fn keep_the_last_bytes(&self) {
+        match &self.stream {
+            Stream::Tcp(stream) => {
+                if let Err(error) = SockRef::from(stream).set_linger(None) {
+                    tracing::warn!(peer = %self.peer, "the last bytes may be lost: {error}");
+                }
+            }
+            #[cfg(unix)]
+            Stream::Unix(_) => {}
+        }
+    }
+
+    /// Ends it so that an answer is read: what the client still sends meanwhile, which would end it with a reset, is thrown
+    /// away for a while.
+    pub(super) async fn farewell(mut self) {
+        self.keep_the_last_bytes();
+        let leave = async {
+            self.shutdown().await?;
+            let mut unread = (&mut self).take(UNREAD_BYTES);
+            tokio::io::copy(&mut unread, &mut tokio::io::sink()).await
+        };
+        drop(tokio::time::timeout(FAREWELL, leave).await);
+    }
+}
+
+impl Peer {
+    /// Its address, where it has one.
+    pub(super) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(address),
+            #[cfg(unix)]
+            Self::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            #[cfg(unix)]
+            Self::Unix => f.write_str("a local process"),
+        }
+    }
+}
+
+impl AsyncRead for Outside {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Outside {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Neither kind has a buffer of its own.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `-R`: a port of our own addresses inside the VPN reaches a service of this side.
+
+pub(super) mod udp;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use adit_driver::{Connection, Listener};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{error::Elapsed, timeout},
+};
+
+use super::{
+    accept::{self, Source},
+    counters::ForwardCounters,
+    outside::Outside,
+    proxy_protocol,
+    stop::Stop,
+    through::{Inside, Through},
+};
+use crate::{
+    error::{Error, Exit},
+    plan::LocalTarget,
+    spec::TransportKind,
+};
+
+/// How long a service of this side may take to answer.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// TCP from inside the tunnel.
+#[derive(Debug, Clone)]
+pub(super) struct Reverse {
+    pub(super) through: Through,
+    pub(super) port: u16,
+    pub(super) to: LocalTarget,
+    /// A PROXY header goes first.
+    pub(super) proxy_protocol: bool,
+}
+
+impl Reverse {
+    pub(super) async fn serve(
+        self,
+        most: Option<usize>,
+        counters: Arc<ForwardCounters>,
+        stop: Stop,
+    ) -> Result<(), Error> {
+        let listener = self.through.way.listen(self.port).await;
+        let listener = listener.map_err(|error| cannot_listen(self.port, TransportKind::Tcp, &error))?;
+        let session = |(connection, peer)| self.clone().session(connection, peer);
+        accept::serve(Gate(listener), most, counters, stop, session).await;
+        Ok(())
+    }
+
+    async fn session(self, connection: Connection, peer: SocketAddr) {
+        // Reset, unless both ends come to theirs.
+        let inside = Inside::new(connection);
+        let mut outside = match self.connect().await {
+            Ok(outside) => outside,
+            Err(error) => {
+                tracing::warn!(%peer, "cannot connect to {}: {error}", self.to);
+                return self.through.counters.on_failed(&format_args!("cannot connect to {}: {error}", self.to));
+            }
+        };
+        if self.proxy_protocol
+            && let Err(error) = outside.write_all(&proxy_protocol::header(Some(peer), self.local_address(peer))).await
+        {
+            tracing::debug!(%peer, "ended by {error}");
+            return;
+        }
+        if self.through.carry(peer, &mut outside, inside).await.is_ok() {
+            outside.keep_the_last_bytes();
+        }
+    }
+
+    async fn connect(&self) -> io::Result<Outside> {
+        match &self.to {
+            LocalTarget::Address(host, port) => {
+                let connected = timeout(CONNECT, TcpStream::connect((host.as_str(), *port))).await;
+                let stream = connected.unwrap_or_else(|late| Err(too_late(late)))?;
+                let address = stream.peer_addr()?;
+                Ok(Outside::tcp(stream, address))
+            }
+            #[cfg(unix)]
+            LocalTarget::Unix(path) => {
+                let connected = timeout(CONNECT, tokio::net::UnixStream::connect(path)).await;
+                Ok(Outside::unix(connected.unwrap_or_else(|late| Err(too_late(late)))?))
+            }
+            #[cfg(not(unix))]
+            LocalTarget::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no unix sockets")),
+        }
+    }
+
+    /// Where the peer has connected to.
+    fn local_address(&self, peer: SocketAddr) -> Option<SocketAddr> {
+        let network = self.through.way.network()?;
+        let mut ours = network.addresses.iter().map(adit_tunnel::IpNet::address);
+        Some(SocketAddr::new(ours.find(|ip| ip.is_ipv4() == peer.is_ipv4())?, self.port))
+    }
+}
+
+fn too_late(_: Elapsed) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
+}
+
+fn cannot_listen(port: u16, transport: TransportKind, error: &io::Error) -> Error {
+    let failed =
+        Error::new(Exit::LocalSocket, format!("cannot listen on port {port}/{transport} inside the tunnel: {error}"));
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return failed.hint("another -R takes that port; give each its own");
+    }
+    failed
+}
+
+/// What comes from inside.
+struct Gate(Listener);
+
+impl Source for Gate {
+    type Accepted = (Connection, SocketAddr);
+
+    async fn accept(&mut self) -> io::Result<Self::Accepted> {
+        match self.0.accept().await {
+            // The tunnel has ended for good, which others have to say.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => std::future::pending().await,
+            accepted => accepted,
+        }
+    }
+}

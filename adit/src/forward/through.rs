@@ -1,0 +1,91 @@
+//! The way from a connection of this machine into the tunnel.
+
+use std::{fmt, io, sync::Arc};
+
+use adit_driver::{Connection, Target, Way};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::counters::{Counted, ForwardCounters};
+
+/// What all connections of a forward share.
+#[derive(Debug, Clone)]
+pub(super) struct Through {
+    pub(super) way: Way,
+    pub(super) counters: Arc<ForwardCounters>,
+}
+
+impl Through {
+    /// Connects to the target. A failure is counted and said.
+    pub(super) async fn dial(&self, peer: impl fmt::Display, target: &Target) -> io::Result<Inside> {
+        match self.way.dial(target.clone()).await {
+            Ok(inside) => {
+                tracing::debug!(%peer, %target, "connected");
+                Ok(Inside::new(inside))
+            }
+            Err(error) => {
+                tracing::warn!(%peer, "cannot connect to {target}: {error}");
+                self.counters.on_failed(&format_args!("cannot connect to {target}: {error}"));
+                Err(error)
+            }
+        }
+    }
+
+    /// Carries both directions to their ends.
+    ///
+    /// # Errors
+    /// What ended them early. Both sides are to be reset then: the inner one is.
+    pub(super) async fn carry<S>(&self, peer: impl fmt::Display, outside: S, inside: Inside) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connection = inside.connection()?;
+        let target = connection.remote();
+        let outside = Counted { stream: outside, counters: &self.counters };
+        match adit_driver::carry(outside, connection).await {
+            Ok((up, down)) => {
+                tracing::debug!(%peer, %target, up, down, "finished");
+                inside.finish();
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %target, "ended by {error}");
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A connection inside the tunnel. Dropped, it is reset, unless it was finished.
+#[derive(Debug)]
+pub(super) struct Inside(Option<Connection>);
+
+impl Inside {
+    /// What is reset unless it is finished.
+    pub(super) fn new(connection: Connection) -> Self {
+        Self(Some(connection))
+    }
+
+    /// It can be read and written by reference.
+    pub(super) fn connection(&self) -> io::Result<&Connection> {
+        self.0.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Sends this before anything else.
+    pub(super) async fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut connection = self.connection()?;
+        connection.write_all(bytes).await
+    }
+
+    /// Both directions have ended: what was written is still to be delivered.
+    pub(super) fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            connection.abort();
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Every kind of forward, through a real gateway.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Case;
+use crate::{
+    client::{Client, ClientConfig, client_file, unprivileged},
+    config::{self, Lines, Transport},
+    needs::Need,
+    net::{ECHO, Place, TARGET, WEB},
+    process::{Process, Stream, run},
+    rig::{Rig, Session},
+    server::Server,
+    tools::{dns, pattern::Body, serve::HELLO, socks, talk},
+};
+
+/// Long enough for a loaded machine.
+const SOON: Duration = Duration::from_secs(30);
+const SOCKS: &str = "127.0.0.1:1080";
+const HTTP: &str = "127.0.0.1:3128";
+/// Exit codes of `curl`.
+const CANNOT_CONNECT_BY_PROXY: i32 = 97;
+const REFUSED_BY_PROXY: i32 = 56;
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("forward_socks", forward_socks).takes(4).needs(Need::Curl),
+        Case::new("forward_socks_udp", forward_socks_udp).takes(4),
+        Case::new("forward_http_proxy", forward_http_proxy).takes(4).needs(Need::Curl),
+        Case::new("forward_unix_socket", forward_unix_socket).takes(5).needs(Need::Curl),
+        Case::new("forward_stdio", forward_stdio).takes(4),
+        Case::new("forward_proxy_protocol", forward_proxy_protocol).takes(3),
+        Case::new("forward_while_down", forward_while_down).takes(12),
+        Case::new("forward_max_connections", forward_max_connections).takes(5),
+    ]
+}
+
+fn server(rig: &Rig) -> Lines {
+    config::server(&rig.pki, Transport::Udp).with(&format!("push \"dhcp-option DNS {TARGET}\""))
+}
+
+fn client(rig: &Rig, args: &[&str]) -> Result<ClientConfig> {
+    let mut client = ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?);
+    client.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+    Ok(client)
+}
+
+/// A tunnel, and forwards besides the usual ones.
+fn open<'a>(rig: &'a Rig, args: &[&str]) -> Result<Session<'a>> {
+    Session::open(rig, &server(rig), &client(rig, args)?)
+}
+
+fn curl(rig: &Rig, args: &[&str]) -> Command {
+    let mut curl = rig.net.command(Place::Client, "curl");
+    curl.args(["--silent", "--show-error", "--max-time", "30"]).args(args);
+    // Nothing of the machine's own settings.
+    curl.env_remove("http_proxy").env_remove("https_proxy").env_remove("all_proxy").env_remove("no_proxy");
+    curl
+}
+
+/// The Hello World comes by this curl.
+fn hello(rig: &Rig, args: &[&str]) -> Result<()> {
+    let said = run(&mut curl(rig, args)).with_context(|| format!("curl {args:?}"))?;
+    ensure!(said == HELLO, "curl {args:?} printed {said:?}");
+    Ok(())
+}
+
+/// Curl ends with this code, and says so much.
+fn fails(rig: &Rig, code: i32, text: &str, args: &[&str]) -> Result<()> {
+    let output = curl(rig, args).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(code), "curl {args:?} ended with {}: {said}", output.status);
+    ensure!(said.contains(text), "nothing of {text:?} in {said:?}");
+    Ok(())
+}
+
+/// A megabyte comes whole.
+fn download(rig: &Rig, args: &[&str]) -> Result<()> {
+    let file = rig.dir.join("download");
+    let path = file.display().to_string();
+    run(&mut curl(rig, &[&["--output", &path], args].concat()))?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, &std::fs::read(file)?);
+    ensure!(hex::encode(digest) == Body::sha256(1 << 20), "curl {args:?}: not the bytes that were sent");
+    Ok(())
+}
+
+fn login(rig: &Rig) -> Result<String> {
+    Ok(client_file(&rig.dir.join("proxy-login"), "bob\nsesame\n")?.display().to_string())
+}
+
+/// `curl` through the SOCKS proxy: names by the name server behind the gateway, addresses, a megabyte, refusals, logins.
+fn forward_socks(rig: &Rig) -> Result<()> {
+    let login = login(rig)?;
+    let session = open(rig, &["-D", SOCKS, "-D", "127.0.0.1:1081", "--proxy-login", &login])?;
+    for proxy in ["socks5h://bob:sesame@127.0.0.1:1080", "socks5h://bob:sesame@127.0.0.1:1081"] {
+        hello(rig, &["--proxy", proxy, &format!("http://{}:8080/", dns::NAME)])?;
+    }
+    let proxy = "socks5://bob:sesame@127.0.0.1:1080";
+    hello(rig, &["--proxy", proxy, &format!("http://{WEB}/")])?;
+    download(rig, &["--proxy", proxy, &format!("http://{WEB}/bytes/{}", 1 << 20)])?;
+    // RFC 1928 §6: 5 is "refused", 4 "host unreachable".
+    fails(rig, CANNOT_CONNECT_BY_PROXY, "(5)", &["--proxy", proxy, &format!("http://{TARGET}:1/")])?;
+    let named = "socks5h://bob:sesame@127.0.0.1:1080";
+    fails(rig, CANNOT_CONNECT_BY_PROXY, "(4)", &["--proxy", named, "http://no-such.corp.example/"])?;
+    fails(rig, CANNOT_CONNECT_BY_PROXY, "", &["--proxy", "socks5h://bob:wrong@127.0.0.1:1080", "http://x/"])?;
+    fails(rig, CANNOT_CONNECT_BY_PROXY, "", &["--proxy", "socks5h://127.0.0.1:1080", "http://x/"])?;
+    session.client.process.wait_text(0, "user name or password is wrong", SOON)?;
+    ensure!(session.client.process.count("sesame") == 0, "the password is in the log");
+    session.exchange()?;
+    session.close()
+}
+
+/// Datagrams through the SOCKS proxy to an address and to a name.
+fn forward_socks_udp(rig: &Rig) -> Result<()> {
+    let session = open(rig, &["-D", SOCKS])?;
+    for target in [ECHO.to_string(), format!("{}:{}", dns::NAME, ECHO.port())] {
+        let said = run(&mut rig.tool(Place::Client, &["socks", SOCKS, &target]))?;
+        let report: socks::Report = serde_json::from_str(&said)?;
+        ensure!(report.echoed == 20 && report.from == ECHO.to_string(), "{target}: {report:?}");
+        ensure!(!report.after_end, "{target}: the association has outlived its connection");
+    }
+    session.exchange()?;
+    session.close()
+}
+
+/// `curl` through the HTTP proxy, by CONNECT and by plain requests, with a login.
+fn forward_http_proxy(rig: &Rig) -> Result<()> {
+    let login = login(rig)?;
+    let session = open(rig, &["--http-proxy", HTTP, "--proxy-login", &login])?;
+    let by_name = format!("http://{}:8080/", dns::NAME);
+    let proxy = ["--proxy", "http://127.0.0.1:3128", "--proxy-user", "bob:sesame"];
+    let tunnel = [&proxy[..], &["--proxytunnel"]].concat();
+    for how in [&proxy[..], &tunnel] {
+        hello(rig, &[how, &[&by_name]].concat())?;
+        download(rig, &[how, &[&format!("http://{WEB}/bytes/{}", 1 << 20)]].concat())?;
+        upload(rig, how)?;
+        // One connection for both, or one each: as the proxy has it.
+        let two = [how, &[&by_name, &by_name]].concat();
+        let said = run(&mut curl(rig, &two))?;
+        ensure!(said == HELLO.repeat(2), "curl {two:?} printed {said:?}");
+    }
+    let refused = format!("http://{TARGET}:1/");
+    fails(rig, 0, "cannot connect to 192.168.100.30:1", &[&proxy[..], &[&refused]].concat())?;
+    fails(rig, REFUSED_BY_PROXY, "502", &[&tunnel[..], &[&refused]].concat())?;
+    let stranger = ["--proxy", "http://127.0.0.1:3128", "--proxytunnel"];
+    fails(rig, REFUSED_BY_PROXY, "407", &[&stranger[..], &[&by_name]].concat())?;
+    fails(
+        rig,
+        0,
+        "this is a proxy",
+        &["--header", "Proxy-Authorization: Basic Ym9iOnNlc2FtZQ==", "http://127.0.0.1:3128/"],
+    )?;
+    ensure!(session.client.process.count("sesame") == 0, "the password is in the log");
+    session.exchange()?;
+    session.close()
+}
+
+fn upload(rig: &Rig, how: &[&str]) -> Result<()> {
+    let (mut body, mut piece) = (Body::new(), vec![0; 1 << 18]);
+    body.fill(&mut piece);
+    let file = rig.dir.join("upload");
+    std::fs::write(&file, &piece)?;
+    let from = format!("@{}", file.display());
+    let to = format!("http://{WEB}/sink");
+    let said = run(&mut curl(rig, &[how, &["--data-binary", &from, &to]].concat()))?;
+    ensure!(said == Body::sha256(1 << 18), "the upload arrived as {said:?}");
+    Ok(())
+}
+
+/// A listener at a path: used, gone with the program, and bound again over what a killed one has left.
+fn forward_unix_socket(rig: &Rig) -> Result<()> {
+    let folder = PathBuf::from(format!("/tmp/{}", rig.net.unique("sockets")));
+    std::fs::create_dir(&folder)?;
+    let used = unix_socket(rig, &folder.join("web.sock"));
+    std::fs::remove_dir_all(&folder)?;
+    used
+}
+
+fn unix_socket(rig: &Rig, path: &std::path::Path) -> Result<()> {
+    std::os::unix::fs::chown(path.parent().context("a folder")?, Some(crate::pki::CLIENT_UID), None)?;
+    let (text, spec) = (path.display().to_string(), format!("unix:{}:{WEB}", path.display()));
+    let args = ["-L", spec.as_str(), "--socket-mode", "0640"];
+    let session = open(rig, &args)?;
+    session.client.process.wait_text(0, &format!("unix:{text} -> {WEB}/tcp"), SOON)?;
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path)?);
+    ensure!(mode & 0o777 == 0o640, "the mode is {mode:o}");
+    let by_socket = ["--unix-socket", text.as_str(), "http://anything/"];
+    hello(rig, &by_socket)?;
+    download(rig, &["--unix-socket", &text, &format!("http://anything/bytes/{}", 1 << 20)])?;
+    session.client.process.signal("KILL")?;
+    session.client.process.wait_end(SOON)?;
+    ensure!(path.exists(), "what a killed program leaves is gone already");
+    let Session { server, lan, .. } = session;
+    let again = Client::start(rig, &client(rig, &args)?)?;
+    again.wait_up()?;
+    hello(rig, &by_socket)?;
+    again.interrupt()?;
+    ensure!(!path.exists(), "the socket was left behind");
+    drop((server, lan));
+    rig.prove_gone()
+}
+
+/// `--stdio`, as ssh's ProxyCommand has it: the end of input goes through, the answer comes, the exit code is 0.
+fn forward_stdio(rig: &Rig) -> Result<()> {
+    let lan = rig.start_lan()?;
+    let server = Server::start(rig, &server(rig))?;
+    let profile = config::profile(&rig.pki, Transport::Udp)?.text();
+    let profile = client_file(&rig.dir.join("stdio.ovpn"), &profile)?;
+    let stdio = |target: &str, input: &str| {
+        let mut command = unprivileged(rig, false);
+        command.arg(&rig.adit).arg("forward").arg("--config").arg(&profile).args(["--stdio", target]);
+        Process::spawn_with_input(&rig.process_name("stdio"), &rig.dir, &mut command, Some(input))
+    };
+    let request = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
+    for target in [WEB.to_string(), format!("{}:{}", dns::NAME, WEB.port())] {
+        let said = stdio(&target, request)?.wait_output(SOON)?;
+        ensure!(said.starts_with("HTTP/1.1 200 OK") && said.ends_with(HELLO), "standard output has {said:?}");
+    }
+    let refused = stdio(&format!("{TARGET}:1"), request)?;
+    let status = refused.wait_end(SOON)?;
+    let (out, err) = [Stream::Out, Stream::Err]
+        .map(|stream| refused.lines(0, |line| (line.stream == stream).then(|| line.text.clone())).join("\n"))
+        .into();
+    ensure!(status.code() == Some(1) && out.is_empty(), "{status}, standard output has {out:?}");
+    ensure!(err.contains("error: cannot connect to 192.168.100.30:1: "), "{err}");
+    drop((lan, server));
+    rig.prove_gone()
+}
+
+/// The target sees the header of the PROXY protocol before anything else.
+fn forward_proxy_protocol(rig: &Rig) -> Result<()> {
+    const HEADER_BYTES: usize = 28;
+    let args = ["-L", "34000:192.168.100.30:7000", "--proxy-protocol"];
+    let session = open(rig, &args)?;
+    let listening =
+        ["talk", "192.168.100.30:7000", "answer", "--listen", &(HEADER_BYTES + 5).to_string()].map(str::to_owned);
+    let listening: Vec<&str> = listening.iter().map(String::as_str).collect();
+    let target = Process::spawn(&rig.process_name("target"), &rig.dir, &mut rig.tool(Place::Lan, &listening))?;
+    target.wait_text(0, "ready", SOON)?;
+    let answer = talk_to(rig, "127.0.0.1:34000")?;
+    ensure!(answer.text == "answer" && !answer.reset, "{answer:?}");
+    let heard = target.wait_text(0, "heard ", SOON)?;
+    // Version 2, PROXY, TCP over IPv4, 12 bytes: from and to 127.0.0.1, a port, and 34000; then what was said.
+    let begin = format!("heard {}2111000c7f0000017f000001", hex::encode(b"\r\n\r\n\0\r\nQUIT\n"));
+    ensure!(heard.starts_with(&begin), "{heard}");
+    ensure!(heard[begin.len() + 4..].starts_with(&format!("84d0{} from ", hex::encode("hello"))), "{heard}");
+    session.close()
+}
+
+fn talk_to(rig: &Rig, address: &str) -> Result<talk::Answer> {
+    Ok(serde_json::from_str(&run(&mut rig.tool(Place::Client, &["talk", address]))?)?)
+}
+
+/// Without a tunnel, connections are reset at once, or wait until there is one.
+fn forward_while_down(rig: &Rig) -> Result<()> {
+    let config = server(rig).with("explicit-exit-notify 1");
+    for (setting, waits) in [("refuse", false), ("wait=60", true)] {
+        let mut session = Session::open(rig, &config, &client(rig, &["--while-down", setting])?)?;
+        session.exchange()?;
+        let mark = session.client.process.mark();
+        session.server.process.signal("TERM")?;
+        session.server.process.wait_exit(SOON)?;
+        session.client.process.wait_text(mark, "tunnel lost", SOON)?;
+        if waits {
+            let fetch = ["fetch", "127.0.0.1:33000", "/", "--patience", "60"];
+            let waiting = Process::spawn(&rig.process_name("fetch"), &rig.dir, &mut rig.tool(Place::Client, &fetch))?;
+            session.server = Server::start(rig, &config)?;
+            let answer = waiting.wait_output(Duration::from_secs(70))?;
+            ensure!(answer.contains("Hello world"), "{answer}");
+        } else {
+            let answer = talk_to(rig, "127.0.0.1:33000")?;
+            ensure!(answer.reset && answer.text.is_empty(), "{answer:?}");
+            session.client.process.wait_text(mark, "cannot connect to 192.168.100.30:8080", SOON)?;
+            session.server = Server::start(rig, &config)?;
+        }
+        session.client.wait_up_again(mark, Duration::from_secs(60))?;
+        session.reconnected()?;
+        session.exchange()?;
+        session.close()?;
+    }
+    Ok(())
+}
+
+/// Beyond the limit connections are reset; those below it are served, and their end makes room.
+fn forward_max_connections(rig: &Rig) -> Result<()> {
+    let session = open(rig, &["--max-connections", "2"])?;
+    let paced = ["fetch", "127.0.0.1:33000", "/paced/100000/8", "--count", "2"];
+    let busy = Process::spawn(&rig.process_name("fetch"), &rig.dir, &mut rig.tool(Place::Client, &paced))?;
+    session.lan.wait_text(0, "open=2", SOON)?;
+    let answer = talk_to(rig, "127.0.0.1:33000")?;
+    ensure!(answer.reset && answer.text.is_empty(), "{answer:?}");
+    session.client.process.wait_text(0, "connection refused: there are 2 already", SOON)?;
+    busy.wait_output(SOON)?;
+    session.exchange()?;
+    session.client.process.signal("INT")?;
+    session.client.interrupted()?;
+    session.client.process.wait_text(0, " more refused", SOON)?;
+    rig.prove_gone()
+}
