@@ -5,9 +5,11 @@ use std::{path::PathBuf, str::FromStr, time::Duration};
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    commands::arguments::Operation,
     config::Method,
     probe::{self, Probe},
     spec::{LocalSpec, ProxySpec, ReverseSpec, TargetSpec},
+    up::{Down, UP, UP_EXAMPLES, Up},
 };
 
 /// Options of `adit forward` about all of its forwards.
@@ -47,13 +49,38 @@ pub(crate) enum Command {
     #[command(long_about = probe::ABOUT, after_help = probe::EXIT_CODES)]
     Probe(Box<Probe>),
 
+    /// Puts the machine behind the gateway: a TUN device with its addresses, routes and DNS servers (Linux, as root)
+    #[command(long_about = UP, after_help = format!("{UP_EXAMPLES}\n{EXIT_CODES}"))]
+    Up(Box<Up>),
+
+    /// Undoes what an `adit up` has left behind that was killed
+    Down(Down),
+
     /// Says everything that is wrong with a configuration, without connecting or asking
     #[command(after_help = CHECK_EXIT_CODES)]
     Check(Check),
 
+    /// Makes a TOML file of connections of what other programs are configured with
+    #[command(long_about = IMPORT, after_help = IMPORT_EXAMPLES)]
+    Import(Import),
+
+    /// Runs the connections of a TOML file, each on its own, until it is told to end
+    #[command(long_about = RUN, after_help = format!("{RUN_EXAMPLES}\n{RUN_EXIT_CODES}"))]
+    Run(Run),
+
+    #[command(flatten)]
+    Operation(Operation),
+
     /// Answers as a VPN gateway: for labs, tests and small sites
     #[command(long_about = SERVE, after_help = format!("{SERVE_EXAMPLES}\n{SERVE_EXIT_CODES}"))]
     Serve(Serve),
+
+    /// Writes a script that completes commands and options in a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+
+    /// Writes the manual page
+    Man,
 
     /// Shows both protocols at work, in this process and on loopback alone: the place to begin
     #[command(long_about = DEMO, after_help = DEMO_EXIT_CODES)]
@@ -75,6 +102,44 @@ pub(crate) struct Check {
     /// Says it as one JSON object on standard output
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of `adit import`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Import {
+    /// An OpenVPN profile (.ovpn, .conf), a strongSwan profile (.sswan), `swanctl.conf`, or `ipsec.conf` with `ipsec.secrets`
+    /// beside it
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// What to call the connection, where there is one; else what it is called in the file, or the file itself
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Writes into this new file, and what was embedded into files beside it, for their owner alone; else to standard output,
+    /// where comments say which files to make
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Options of `adit completions`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Completions {
+    /// For which shell
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Options of `adit run`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Run {
+    /// The TOML file of connections. Files it names are looked for beside it
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// Only this connection of the file; may be repeated
+    #[arg(long = "connection", value_name = "NAME")]
+    pub(crate) connections: Vec<String>,
 }
 
 /// Options of `adit serve`.
@@ -369,6 +434,62 @@ const CHECK_EXIT_CODES: &str = "\
 Exit codes:
     0  it can be used, perhaps with warnings
     2  it cannot
+";
+
+const IMPORT: &str = "\
+Makes a TOML file of connections of what other programs are configured with.
+
+Every key is taken over, or named in a comment with the reason why not. Secrets and certificates that are inside of the file
+become files of their own; a secret never goes to standard output. What was made is to be read once, and tried with `adit check`.
+
+An OpenVPN profile stays as it is, and is named: `profile = \"office.ovpn\"`. A configuration of strongSwan that answers
+whoever calls, a gateway's, is turned round: how to call it.";
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  See what would become of it
+      adit import /etc/swanctl/swanctl.conf
+
+  Write office.toml, and its secrets and certificates beside it
+      adit import office.sswan --name office -o office.toml
+
+Exit codes:
+    0  it was understood
+    2  it was not, or a file is there already
+";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  adit completions bash > /etc/bash_completion.d/adit
+  adit completions zsh > \"${fpath[1]}/_adit\"
+  adit completions fish > ~/.config/fish/completions/adit.fish
+";
+
+const RUN: &str = "\
+Runs the connections of a TOML file in one process, each on its own: whatever happens to one of them, the others do not notice.
+
+A connection with `autostart = false` waits for `adit connect NAME`. A gateway that is down is tried again for as long as it takes,
+with growing waits; one that refuses our credentials, or cannot prove who it is, is not tried again until `adit connect NAME` or
+another configuration. SIGHUP, `adit reload` or a change of any file of the configuration has it read again: what did not change is
+not interrupted, and one with a mistake is told and not used. SIGTERM ends it: nothing new is accepted, live connections may go on
+for `drain_seconds` of [limits], then the gateways get a farewell; a second signal ends it at once.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  Run all connections of a file
+      adit run --config /etc/adit/adit.toml
+
+  See what they do, from another terminal
+      adit status --watch
+";
+
+const RUN_EXIT_CODES: &str = "\
+Exit codes:
+    0  ended by SIGTERM
+    1  something else
+    2  the command line, the configuration or a secret cannot be used
+    7  the control socket or the admin port cannot be used
+  130  ended by Ctrl-C
 ";
 
 const SERVE: &str = "\

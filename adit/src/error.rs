@@ -49,7 +49,7 @@ impl Exit {
 }
 
 /// Why the program ended; shown as one line with what can be done about it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     exit: Exit,
     /// Where what is wrong stands, such as a file and a line of it.
@@ -138,21 +138,43 @@ impl From<Failure> for Error {
             FailureKind::LocalSocket => Exit::LocalSocket,
             FailureKind::Internal => Exit::Other,
         };
-        let reason = failure.reason();
-        let to = failure.remote().map_or(String::new(), |remote| format!(" to {remote}"));
-        let message = match (failure.kind(), failure.stage()) {
-            (FailureKind::Configuration, _) => format!("this configuration cannot work: {reason}"),
-            (FailureKind::Closed, _) => format!("the tunnel{to} was closed"),
-            (_, Stage::Up) => format!("the tunnel{to} ended: {reason}"),
-            (_, Stage::Reconnecting) => format!("the tunnel was lost and did not come back: {failure}"),
-            (FailureKind::Resolve, Stage::Connecting) => format!("cannot resolve {failure}"),
-            (_, Stage::Connecting) => format!("no tunnel{to}: {reason}"),
-        };
-        let error = Self::new(exit, message);
+        let error = Self::new(exit, described(&failure));
         match failure.hint() {
             Some(hint) => error.hint(hint),
             None => error,
         }
+    }
+}
+
+/// What happened, without what can be done about it; a line.
+pub(crate) fn described(failure: &Failure) -> String {
+    let reason = failure.reason();
+    let to = failure.remote().map_or(String::new(), |remote| format!(" to {remote}"));
+    one_line(&match (failure.kind(), failure.stage()) {
+        (FailureKind::Configuration, _) => format!("this configuration cannot work: {reason}"),
+        (FailureKind::Closed, _) => format!("the tunnel{to} was closed"),
+        (_, Stage::Up) => format!("the tunnel{to} ended: {reason}"),
+        (_, Stage::Reconnecting) => format!("the tunnel was lost and did not come back: {failure}"),
+        (FailureKind::Resolve, Stage::Connecting) => format!("cannot resolve {failure}"),
+        (_, Stage::Connecting) => format!("no tunnel{to}: {reason}"),
+    })
+}
+
+/// A kind of failure in one word, for machines.
+pub(crate) const fn code(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Configuration => "configuration",
+        FailureKind::Resolve => "resolve",
+        FailureKind::Unreachable => "unreachable",
+        FailureKind::PeerNotAuthenticated => "peer_not_authenticated",
+        FailureKind::AuthFailed => "auth_failed",
+        FailureKind::NoAgreement => "no_agreement",
+        FailureKind::LocalSocket => "local_socket",
+        FailureKind::PeerClosed => "peer_closed",
+        FailureKind::Disconnected => "disconnected",
+        FailureKind::PeerMisbehaved => "peer_misbehaved",
+        FailureKind::Closed => "closed",
+        FailureKind::Internal => "internal",
     }
 }
 

@@ -14,13 +14,19 @@
 //! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
 
+mod activity;
+mod admin;
 mod arguments;
+mod commands;
 mod config;
+mod control;
 mod demo;
+mod engine;
+mod environment;
 mod error;
 mod forward;
+mod generate;
 mod log;
-#[expect(dead_code, reason = "what makes plans and what runs them comes next")]
 mod plan;
 mod probe;
 mod prompt;
@@ -28,7 +34,10 @@ mod run;
 mod serve;
 mod signals;
 mod spec;
+mod status;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod up;
 
 pub use config::Configuration;

@@ -1,27 +1,30 @@
 //! From the command line to the exit code; and what `adit forward` does in between.
 
-use std::{ffi::OsString, future::Future, io::Write, sync::Arc};
+use std::{ffi::OsString, future::Future, io::Write, sync::Arc, time::Duration};
 
-use adit_driver::{Any, Builder, Client, Failure, Options};
 use clap::Parser;
 
 use crate::{
-    arguments::{Arguments, Check, Command, Forward, LogFormat},
-    config::{self, Configuration},
-    demo,
+    arguments::{Arguments, Check, Command, Forward, Import, LogFormat, Run},
+    commands,
+    config::{self, Configuration, Problems, Questions},
+    demo, engine,
     error::{Error, Exit},
-    forward::{self, Bound, ForwardCounters, ForwardSnapshot, Stopper},
-    log, probe,
-    prompt::Person,
-    serve,
+    forward, generate, log,
+    plan::{ControlPlan, Plan},
+    probe, serve,
     signals::Signals,
     terminal::Terminal,
+    up::{self, Up},
 };
 
 /// Runs the program with these arguments, the first of which is its name. `adjust` may change the configuration before it is
 /// used: the program itself leaves it as it is, tests withhold features.
 #[must_use]
-pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&mut Configuration)) -> Exit {
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    adjust: impl Fn(&mut Configuration) + Send + Sync + 'static,
+) -> Exit {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -37,10 +40,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
         Command::Probe(arguments) => on_one_thread(probe::run(arguments)),
+        Command::Up(arguments) => up(arguments, adjust),
+        Command::Down(arguments) => up::down(arguments),
         Command::Check(arguments) => check(arguments),
+        Command::Completions(arguments) => generate::completions(arguments.shell),
+        Command::Import(arguments) => import(arguments),
+        Command::Man => generate::man(),
+        Command::Run(arguments) => on_one_thread(engine::run(loader(arguments, adjust))),
+        Command::Operation(operation) => commands::run(operation),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
     };
+    log::finish();
     match ended {
         Ok(exit) => exit,
         Err(error) => {
@@ -50,69 +61,112 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, adjust: impl FnOnce(&m
     }
 }
 
+/// How long threads may take to end that have nothing to do any more.
+const LAST_THREADS: Duration = Duration::from_millis(200);
+
 /// One thread: one tunnel is one task, and waking another core for each packet costs more than its encryption.
 fn on_one_thread(command: impl Future<Output = Result<Exit, Error>>) -> Result<Exit, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::new(Exit::Other, format!("no runtime: {error}")))?;
-    let result = runtime.block_on(command);
-    // Neither a name server that does not answer nor an open question may hold up the end.
-    runtime.shutdown_background();
+    let result = runtime.block_on(async {
+        tokio::spawn(log::sum_up());
+        command.await
+    });
+    // Neither a name server that does not answer nor an open question may hold up the end for long.
+    runtime.shutdown_timeout(LAST_THREADS);
     result
 }
 
-async fn forward(arguments: &Forward, adjust: impl FnOnce(&mut Configuration)) -> Result<Exit, Error> {
+async fn forward(arguments: &Forward, adjust: impl Fn(&mut Configuration) + Send + 'static) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
-    let mut config = tokio::select! {
+    let plan = tokio::select! {
         biased;
         exit = signals.next() => return Ok(exit),
-        config = load(arguments.clone()) => config?,
+        plan = load(arguments.clone(), adjust) => plan?,
     };
-    adjust(&mut config);
-    // Before connecting: a port in use is said at once.
-    let bound = Bound::bind_all(&forward::flags::plans(arguments)?)?;
-    let options = Options { wait_for_tunnel: arguments.while_down.wait(), ..forward::options() };
-    let client = Builder::new(Any::from(config)).options(options).prompter(Person::new()).start();
-    tokio::select! {
-        biased;
-        exit = signals.next() => return Ok(close(&client, exit, &mut signals).await),
-        up = client.up() => up?,
+    engine::forward(plan, signals).await
+}
+
+/// On a thread of its own: it may ask for secrets.
+async fn load(arguments: Forward, adjust: impl Fn(&mut Configuration) + Send + 'static) -> Result<Plan, Error> {
+    let read = move || {
+        let questions = Questions::of_the_terminal();
+        let read = config::connection(&arguments, &questions, &mut |configuration| adjust(configuration));
+        let mut connection = read.map_err(last_of)?;
+        connection.forwards.extend(forward::flags::plans(&arguments)?);
+        Ok(Plan {
+            connections: vec![connection],
+            admin: None,
+            control: ControlPlan::Off,
+            activity: None,
+            handshakes: usize::from(u16::MAX),
+            drain: Duration::ZERO,
+            files: Vec::new(),
+        })
     };
-    if let Err(error) = Bound::announce(&bound) {
-        client.close().await;
-        return Err(error);
+    match tokio::task::spawn_blocking(read).await {
+        Ok(plan) => plan,
+        Err(error) => Err(Error::new(Exit::Other, error)),
     }
-    let (stopper, stop) = Stopper::new();
-    let mut forwards = tokio::task::JoinSet::new();
-    let mut counted = Vec::new();
-    for bound in bound {
-        let counters = Arc::new(ForwardCounters::default());
-        counted.push((bound.plan().name.clone(), Arc::clone(&counters)));
-        forwards.spawn(bound.serve(client.clone().into(), counters, stop.clone()));
-    }
-    let failure: Failure = tokio::select! {
-        biased;
-        exit = signals.next() => {
-            // Nobody is let in any more, who would be cut with the others.
-            stopper.drain();
-            let exit = close(&client, exit, &mut signals).await;
-            stopper.abort();
-            for (name, counters) in counted {
-                let ForwardSnapshot { total, refused, failed, .. } = counters.snapshot();
-                tracing::info!("{name}: {total} connections, {failed} of them failed, {refused} more refused");
+}
+
+/// What reads the configuration of `adit run`, now and whenever it has changed.
+fn loader(arguments: &Run, adjust: impl Fn(&mut Configuration) + Send + Sync + 'static) -> engine::Load {
+    // Kept: what was answered is not asked a second time.
+    let (arguments, questions) = (arguments.clone(), Questions::of_the_terminal());
+    let read = move || {
+        let only = match &arguments.connections[..] {
+            [only] => Some(only.as_str()),
+            [] | [_, _, ..] => None,
+        };
+        let read = config::plan(&arguments.config, only, &questions, &mut |configuration| adjust(configuration));
+        let mut plan = read.map_err(|problems| engine::Unreadable {
+            files: problems.files().cloned().collect(),
+            error: last_of(problems),
+        })?;
+        if !arguments.connections.is_empty() {
+            let known = |name: &String| plan.connections.iter().any(|connection| connection.name == *name);
+            if let Some(name) = arguments.connections.iter().find(|name| !known(name)) {
+                let error =
+                    Error::new(Exit::Usage, format!("{} has no connection `{name}`", arguments.config.display()));
+                return Err(engine::Unreadable { files: plan.files, error });
             }
-            return Ok(exit);
+            plan.connections.retain(|connection| arguments.connections.contains(&connection.name));
         }
-        // Only one of standard input and output ends by itself.
-        Some(ended) = forwards.join_next() => {
-            close(&client, Exit::Ok, &mut signals).await;
-            return ended.unwrap_or_else(|error| Err(Error::new(Exit::Other, error))).map(|()| Exit::Ok);
-        }
-        failure = client.closed() => failure,
+        Ok(plan)
     };
-    // Whoever is connected gets a reset with the end of the process; those waiting for a tunnel, too.
-    Err(failure.into())
+    Arc::new(read)
+}
+
+/// Says all but one in the log; that one is for whoever waits for the configuration.
+fn last_of(problems: Problems) -> Error {
+    problems.into_error().unwrap_or_else(|| Error::new(Exit::Other, "the configuration came to nothing"))
+}
+
+/// Reads the configuration to its end before the rest begins: who gives up rights has to be alone.
+fn up(arguments: &Up, adjust: impl Fn(&mut Configuration) + Send + 'static) -> Result<Exit, Error> {
+    if arguments.connection.stdio.is_some() {
+        let error = Error::new(Exit::Usage, "--stdio has no use with `adit up`");
+        return Err(error.hint("`adit forward` has one connection for it, and the device needs none"));
+    }
+    let mut read = None;
+    let reading = async {
+        let mut signals = Signals::new()?;
+        tokio::select! {
+            biased;
+            exit = signals.next() => Ok(exit),
+            plan = load(arguments.connection.clone(), adjust) => {
+                read = plan?.connections.pop();
+                Ok(Exit::Ok)
+            }
+        }
+    };
+    let exit = on_one_thread(reading)?;
+    let Some(connection) = read else { return Ok(exit) };
+    let options = arguments.options(connection.tun.clone().unwrap_or_default());
+    on_one_thread(up::life(connection, &options))
 }
 
 fn check(arguments: &Check) -> Result<Exit, Error> {
@@ -127,27 +181,26 @@ fn check(arguments: &Check) -> Result<Exit, Error> {
     Ok(if checked.is_fine() { Exit::Ok } else { Exit::Usage })
 }
 
-fn say(text: &str) -> Result<(), Error> {
+fn import(arguments: &Import) -> Result<Exit, Error> {
+    let imported = config::Import::read(&arguments.file, arguments.name.as_deref());
+    let imported = imported.map_err(|problems| match problems.into_error() {
+        Some(error) => error,
+        None => Error::new(Exit::Other, "nothing was understood, and nothing is wrong"),
+    })?;
+    match &arguments.out {
+        Some(out) => {
+            let made = imported.write(out)?;
+            say(&made.iter().map(|path| format!("{}\n", path.display())).collect::<String>())?;
+        }
+        None => say(&imported.text(None))?,
+    }
+    Ok(Exit::Ok)
+}
+
+pub(crate) fn say(text: &str) -> Result<(), Error> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
-}
-
-/// On a thread of its own: it may ask for secrets.
-async fn load(arguments: Forward) -> Result<Configuration, Error> {
-    match tokio::task::spawn_blocking(move || config::load(&arguments)).await {
-        Ok(config) => config,
-        Err(error) => Err(Error::new(Exit::Other, error)),
-    }
-}
-
-/// Says goodbye to the gateway; a second signal ends the waiting.
-async fn close(client: &Client, exit: Exit, signals: &mut Signals) -> Exit {
-    tracing::info!("closing the tunnel");
-    tokio::select! {
-        () = client.close() => exit,
-        again = signals.next() => again,
-    }
 }
 
 /// The one line about why the program ends.

@@ -13,6 +13,15 @@ pub(crate) struct Signals {
     hangup: Option<tokio::signal::unix::Signal>,
 }
 
+/// What a signal tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    End(Exit),
+    /// To read the configuration again.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no signal for it"))]
+    Reload,
+}
+
 impl Signals {
     #[cfg(unix)]
     pub(crate) fn new() -> Result<Self, Error> {
@@ -24,12 +33,21 @@ impl Signals {
         Ok(Self { interrupt, terminate, hangup })
     }
 
-    #[cfg(unix)]
+    /// The next signal that ends the program: each of them does.
     pub(crate) async fn next(&mut self) -> Exit {
+        match self.next_told().await {
+            Told::End(exit) => exit,
+            Told::Reload => Exit::Ok,
+        }
+    }
+
+    /// The next signal, where SIGHUP does not end the program.
+    #[cfg(unix)]
+    pub(crate) async fn next_told(&mut self) -> Told {
         tokio::select! {
-            Some(()) = self.interrupt.recv() => Exit::Interrupted,
-            Some(()) = self.terminate.recv() => Exit::Ok,
-            Some(()) = async { self.hangup.as_mut()?.recv().await } => Exit::Ok,
+            Some(()) = self.interrupt.recv() => Told::End(Exit::Interrupted),
+            Some(()) = self.terminate.recv() => Told::End(Exit::Ok),
+            Some(()) = async { self.hangup.as_mut()?.recv().await } => Told::Reload,
             else => std::future::pending().await,
         }
     }
@@ -40,9 +58,9 @@ impl Signals {
     }
 
     #[cfg(not(unix))]
-    pub(crate) async fn next(&mut self) -> Exit {
+    pub(crate) async fn next_told(&mut self) -> Told {
         match tokio::signal::ctrl_c().await {
-            Ok(()) => Exit::Interrupted,
+            Ok(()) => Told::End(Exit::Interrupted),
             Err(_) => std::future::pending().await,
         }
     }

@@ -421,3 +421,58 @@ fn where_the_end_of_the_terminal_is_to_be_ignored_it_is() {
     }
     assert_eq!(child.wait().unwrap().code(), Some(130), "Ctrl-C ended it, not the terminal");
 }
+
+#[test]
+fn a_check_says_everything_and_ends_with_two_or_nothing() {
+    let place = Workplace::new();
+    let file = place.0.join("office.toml");
+    fs::write(place.0.join("psk.txt"), "shared\n").unwrap();
+    let good =
+        "[connection.a]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\nremote_id = \"a\"\npsk = { file = \"psk.txt\" }\n";
+    fs::write(&file, format!("{good}usr = 1\nmtu = 1\nca = [\"nofile.pem\"]\n")).unwrap();
+    let check = |arguments: &[&str]| adit(&["check"]).arg(&file).args(arguments).output().unwrap();
+    let output = check(&[]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 3, "{said}");
+    let json = check(&["--json"]);
+    assert_eq!(json.status.code(), Some(2));
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(report["errors"].as_array().unwrap().len(), 3, "{report}");
+    fs::write(&file, good).unwrap();
+    let output = check(&[]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("gateway a: ikev2 a:500"), "{said}");
+    assert!(!said.contains("shared"), "{said}");
+}
+
+#[test]
+fn what_was_imported_passes_the_check_and_a_secret_is_not_printed() {
+    let place = Workplace::new();
+    let profile = place.0.join("office.sswan");
+    let certificate = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+    let ca: String = certificate.cert.pem().lines().filter(|line| !line.starts_with('-')).collect();
+    let text = format!(
+        r#"{{ "type": "ikev2-eap", "remote": {{ "addr": "a", "cert": "{ca}" }},
+            "local": {{ "eap_id": "alice", "shared_secret": "hunter2" }} }}"#
+    );
+    fs::write(&profile, text).unwrap();
+    let printed = adit(&["import"]).arg(&profile).output().unwrap();
+    let said = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.status.success() && said.contains("[connection.office]") && !said.contains("hunter2"), "{said}");
+    let out = place.0.join("new.toml");
+    let written = adit(&["import"]).arg(&profile).arg("-o").arg(&out).output().unwrap();
+    assert!(written.status.success(), "{}", stderr(&written));
+    assert_eq!(String::from_utf8(written.stdout).unwrap().lines().count(), 3);
+    let checked = adit(&["check"]).arg(&out).output().unwrap();
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    fails(
+        {
+            let mut again = adit(&["import"]);
+            again.arg(&profile).arg("-o").arg(&out);
+            again
+        },
+        2,
+        &["new.toml is there already", "hint:"],
+    );
+}

@@ -25,6 +25,7 @@ use crate::{
     shared::{Shared, State},
     sink::{Sealed, SealingSink},
     timer::Timer,
+    tun::Port,
 };
 
 /// What every tunnel of a client needs.
@@ -39,7 +40,9 @@ pub(crate) struct Env {
 
 impl Env {
     pub(crate) fn new(shared: Arc<Shared>, prompter: Arc<dyn Prompter>) -> Self {
-        Self { shared, prompter, source: Arc::new(outer::source_address), handshakes: Handshakes::default() }
+        let mark = shared.options.mark;
+        let source: SourceAddress = Arc::new(move |remote| outer::source_address(remote, mark));
+        Self { shared, prompter, source, handshakes: Handshakes::default() }
     }
 
     /// With a cap on simultaneous handshakes.
@@ -70,6 +73,8 @@ struct Core<T: Tunnel> {
     plane: Plane<T::Sealer, T::Opener>,
     sender: Sender,
     path: Path,
+    /// Whether the packets of the device are sealed before those of the stack, this time.
+    device_first: bool,
     roaming: Option<Roaming>,
     network: Option<Arc<NetworkConfig>>,
     /// When its first datagram was made.
@@ -134,6 +139,7 @@ impl<T: Tunnel> Active<T> {
             plane: Plane::new(),
             sender,
             path,
+            device_first: false,
             roaming,
             network: None,
             since: now(),
@@ -247,7 +253,14 @@ impl<T: Tunnel> Active<T> {
             let inside = env.shared.inside();
             let mut held = Held::new(&inside);
             let core = &mut self.core;
-            self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut held, env, source, datagram))
+            let handled =
+                self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut held, env, source, datagram));
+            let Inner { device, stats, .. } = held.inner();
+            if let Some(device) = device {
+                device.flush();
+                stats.dropped_device += device.take_dropped();
+            }
+            handled
         });
         self.core.stream_error = handled.err();
         true
@@ -284,7 +297,7 @@ impl<T: Tunnel> Core<T> {
                 match opened.content {
                     plane::Inner::Packet(packet) => {
                         inner.stats.opened_packets += 1;
-                        inner.stack.handle_packet(now, packet);
+                        inner.handle_packet(now, packet);
                     }
                     plane::Inner::Message(bytes) => {
                         self.tunnel.handle_message(now, bytes);
@@ -347,6 +360,9 @@ impl<T: Tunnel> Core<T> {
         let network = Arc::new(network);
         if inner.owner == env.shared.id() {
             inner.stack.reconfigure(now, env.shared.options.stack(&network));
+            if let Some(device) = &mut inner.device {
+                device.set_tcp_mtu(network.tcp_mtu);
+            }
         }
         let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
         let address = addresses.join(",");
@@ -530,12 +546,15 @@ impl<T: Tunnel> Core<T> {
             && let Some(network) = &self.network
         {
             inner.stack.reconfigure(now, env.shared.options.stack(network));
+            if let Some(device) = &mut inner.device {
+                device.set_tcp_mtu(network.tcp_mtu);
+            }
         }
         if inner.stack.poll_timeout().is_some_and(|deadline| deadline <= now) {
             inner.stack.handle_timeout(now);
         }
         let stalled = blocked || self.plane.sealers.is_empty();
-        let full = !stalled && self.fill(now, &mut inner);
+        let full = !stalled && self.fill(cx, now, &mut inner, env);
         let deadline = inner.stack.poll_timeout();
         let wakers = inner.take_events();
         let arrivals = std::mem::take(&mut inner.arrivals);
@@ -572,17 +591,38 @@ impl<T: Tunnel> Core<T> {
         }
     }
 
-    /// Seals packets of the stack until there are no more, or the batch is full: then true.
-    fn fill(&mut self, now: Instant, inner: &mut Inner) -> bool {
+    /// Seals packets of the stack and the device until there are no more, or the batch is full: then true.
+    fn fill(&mut self, cx: &mut Context<'_>, now: Instant, inner: &mut Inner, env: &Env) -> bool {
         let mtu = self.network.as_ref().map_or(0, |network| network.mtu);
-        let Inner { stack, stats, .. } = inner;
+        let Inner { stack, stats, device, .. } = inner;
         let mut sealed = Sealed::default();
         let mut sink = SealingSink::new(&mut self.plane.sealers, self.sender.batch(), mtu, &mut sealed);
-        stack.poll_packets(now, &mut sink);
+        // Neither keeps the other waiting for longer than one batch.
+        self.device_first = !self.device_first;
+        let mut lost = None;
+        if !self.device_first {
+            stack.poll_packets(now, &mut sink);
+        }
+        if let Some(device) = device {
+            lost = device.poll_packets(cx, &mut sink).err();
+        }
+        if self.device_first {
+            stack.poll_packets(now, &mut sink);
+        }
         let full = sink.is_full();
         stats.note(sealed);
+        if let Some(error) = lost {
+            lose_device(device, env, &error);
+        }
         full
     }
+}
+
+/// Somebody has removed it: the tunnel itself is as good as before.
+fn lose_device(device: &mut Option<Port>, env: &Env, error: &io::Error) {
+    let Some(lost) = device.take() else { return };
+    tracing::warn!(device = lost.name(), "the TUN device is gone: {error}");
+    env.shared.publish(ClientEvent::DeviceLost);
 }
 
 /// How many of the open connections are reset now, if the last is to be in this time.

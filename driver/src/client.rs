@@ -266,6 +266,28 @@ impl Client {
         self.closed().await;
     }
 
+    /// Puts a TUN device beside the connections and sockets of this client: what the kernel sends through it goes through the
+    /// tunnel, and what comes out of the tunnel and belongs to none of them goes to the kernel. It stays while the tunnel
+    /// reconnects, and is removed with the client. Addresses and routes are not the client's business.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime takes no more descriptors.
+    #[cfg(target_os = "linux")]
+    pub fn attach(&self, device: crate::tun::Device) -> io::Result<()> {
+        let mut port = crate::tun::Port::new(device)?;
+        let network = self.network();
+        let inside = self.shared().inside();
+        let mut inner = inside.lock();
+        if let Some(network) = network {
+            port.set_tcp_mtu(network.tcp_mtu);
+        }
+        inner.device = Some(port);
+        inner.wake_driver();
+        Ok(())
+    }
+
     /// The gateway's address in use, while the tunnel is up.
     #[must_use]
     pub fn remote(&self) -> Option<SocketAddr> {
@@ -373,6 +395,8 @@ pub enum ClientEvent {
         /// When it is tried again.
         retry_in: Duration,
     },
+    /// Somebody has removed the device of [`Client::attach`]. The tunnel goes on without one.
+    DeviceLost,
     /// The gateway asks, or says something. The [`Prompter`] gets it, too.
     Prompt(Prompt),
     /// The tunnel has ended for good.

@@ -5,12 +5,12 @@ use std::{
     net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     task::Waker,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use adit_netstack::{CloseReason, ConnectionId, PingId, Stack, StackEvent, UdpId};
 
-use crate::{error::Failure, reach::Reach, shared::Stats};
+use crate::{error::Failure, reach::Reach, shared::Stats, tun::Port};
 
 /// Shared by the task of a tunnel and the handles of its connections and sockets.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Inner {
     /// What began at the other end, and is to be taken in.
     pub(crate) arrivals: Vec<Arrival>,
     pub(crate) stats: Stats,
+    /// What is not the stack's goes to the kernel.
+    pub(crate) device: Option<Port>,
     /// Echo requests, and what is known of their answers.
     pub(crate) pings: HashMap<PingId, Ping>,
     /// What the gateway has agreed to carry.
@@ -101,6 +103,7 @@ impl Inside {
             sockets: HashMap::new(),
             arrivals: Vec::new(),
             stats: Stats::default(),
+            device: None,
             pings: HashMap::new(),
             reach: Reach::default(),
             ended: None,
@@ -181,6 +184,14 @@ impl Inner {
     pub(crate) fn wake_driver(&mut self) {
         if let Some(waker) = self.driver.take() {
             waker.wake();
+        }
+    }
+
+    /// A packet out of the tunnel: to the stack what is its own, all else to the device, if there is one.
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        match &mut self.device {
+            Some(device) if !self.stack.owns(now, packet) => device.deliver(packet),
+            _ => self.stack.handle_packet(now, packet),
         }
     }
 

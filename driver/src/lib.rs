@@ -77,6 +77,8 @@ pub mod gateway;
 pub mod ikev2;
 pub mod openvpn;
 pub mod redundancy;
+#[cfg(target_os = "linux")]
+pub mod system;
 
 // The toy protocol of the tests names this crate as others do, for those use it, too.
 #[cfg(test)]
@@ -98,5 +100,7 @@ pub use probe::{AddressProbe, ProbeOptions, ProbeReport, RemoteProbe, probe};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
 pub use shared::Stats;
+#[cfg(target_os = "linux")]
+pub use tun::Device;
 pub use udp_socket::UdpSocket;
 pub use way::Way;

@@ -90,7 +90,7 @@ impl Protocol for OpenVpn {
     fn socket_options(&self) -> SocketOptions {
         let settings = self.config.settings();
         let ((address, port), (receive_buffer, send_buffer)) = (settings.local_bind, settings.socket_buffers);
-        SocketOptions { address, port, receive_buffer, send_buffer }
+        SocketOptions { address, port, receive_buffer, send_buffer, mark: None }
     }
 
     fn start(

@@ -47,6 +47,9 @@ pub struct Options {
     /// How often our own address towards the gateway is looked at, so that the tunnel follows when it changes; `None` never
     /// does. UDP only, and not where the configuration binds the socket to an address.
     pub address_check: Option<Duration>,
+    /// Marks the tunnel's own datagrams for the kernel's routing rules (`SO_MARK`, Linux), so that they do not go into a device that
+    /// takes everything; it needs CAP_NET_ADMIN. See [`crate::system`].
+    pub mark: Option<u32>,
     /// How long [`crate::Client::close`] waits for the farewells to be sent.
     pub close_timeout: Duration,
 }
@@ -67,6 +70,7 @@ impl Default for Options {
             stagger: Duration::from_millis(250),
             refused_patience: Duration::from_secs(10),
             address_check: Some(Duration::from_secs(3)),
+            mark: None,
             close_timeout: Duration::from_secs(5),
         }
     }

@@ -92,4 +92,6 @@ pub struct SocketOptions {
     pub receive_buffer: Option<u32>,
     /// Send buffer in bytes.
     pub send_buffer: Option<u32>,
+    /// The driver's own: [`crate::Options::mark`].
+    pub mark: Option<u32>,
 }

@@ -84,7 +84,7 @@ async fn race_silently<P: Protocol>(
     match gateway.remote.transport {
         Transport::Udp => race_udp(protocol, gateway, addresses, env).await,
         Transport::Tcp => {
-            let options = protocol.socket_options();
+            let options = SocketOptions { mark: env.shared.options.mark, ..protocol.socket_options() };
             let stagger = env.shared.options.stagger;
             let (address, receiver, sender) = race_tcp(gateway, addresses, options, stagger).await?;
             start(protocol, gateway, address, receiver, sender, env)
@@ -116,7 +116,7 @@ async fn race_udp<P: Protocol>(
     addresses: &[SocketAddr],
     env: &Env,
 ) -> Result<Active<P::Tunnel>, Ended> {
-    let options = protocol.socket_options();
+    let options = SocketOptions { mark: env.shared.options.mark, ..protocol.socket_options() };
     let mut waiting = VecDeque::from_iter(addresses.iter().copied());
     let mut running: Vec<Runner<P::Tunnel>> = Vec::new();
     let mut last = None;
@@ -260,7 +260,11 @@ fn start<P: Protocol>(
     sender: Sender,
     env: &Env,
 ) -> Result<Active<P::Tunnel>, Ended> {
-    let path = Path { transport: receiver.transport(), local: receiver.local_address(address), remote: address };
+    let path = Path {
+        transport: receiver.transport(),
+        local: receiver.local_address(address, env.shared.options.mark),
+        remote: address,
+    };
     let (epoch, now) = clocks();
     match protocol.start(gateway.index, path, Box::new(OsRandom), epoch, now) {
         Ok(tunnel) => {

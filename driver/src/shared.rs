@@ -77,7 +77,7 @@ pub struct Stats {
     pub received_datagrams: u64,
     /// Their bytes.
     pub received_bytes: u64,
-    /// Packets opened and given to the stack.
+    /// Packets opened and given to the stack, or to the device.
     pub opened_packets: u64,
     /// Packets sealed and sent.
     pub sealed_packets: u64,
@@ -91,6 +91,8 @@ pub struct Stats {
     pub dropped_refused: u64,
     /// Packets dropped because no key took them.
     pub dropped_unsealed: u64,
+    /// Packets for the device that the kernel took not.
+    pub dropped_device: u64,
     /// How often the tunnel came up.
     pub times_up: u64,
     /// TCP connections open now.
@@ -121,6 +123,7 @@ impl Add for Stats {
             dropped_unknown_key: self.dropped_unknown_key + other.dropped_unknown_key,
             dropped_refused: self.dropped_refused + other.dropped_refused,
             dropped_unsealed: self.dropped_unsealed + other.dropped_unsealed,
+            dropped_device: self.dropped_device + other.dropped_device,
             times_up: self.times_up + other.times_up,
             connections: self.connections + other.connections,
             udp_sockets: self.udp_sockets + other.udp_sockets,

@@ -25,5 +25,6 @@ mod rig;
 mod runner;
 mod server;
 mod tools;
+mod up;
 
 pub use cli::main;

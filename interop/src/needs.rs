@@ -6,6 +6,9 @@ use anyhow::{Context, Result};
 
 use crate::process::run;
 
+/// Where Debian has it. A package that is unpacked and not installed leaves the machine's own resolver alone.
+pub(crate) const RESOLVED: &str = "/lib/systemd/systemd-resolved";
+
 /// Something a machine has or has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
@@ -19,6 +22,12 @@ pub(crate) enum Need {
     StrongSwan,
     /// FreeRADIUS.
     FreeRadius,
+    /// `iperf3`.
+    Iperf3,
+    /// `tcpdump`.
+    Tcpdump,
+    /// systemd-resolved, and a bus for it.
+    Resolved,
 }
 
 impl Need {
@@ -35,6 +44,9 @@ impl Need {
             }
             Self::Curl => tool("curl").err().map(|error| error.to_string()),
             Self::StrongSwan => strongswan().err().map(|error| error.to_string()),
+            Self::Iperf3 => tool("iperf3").err().map(|error| error.to_string()),
+            Self::Tcpdump => tool("tcpdump").err().map(|error| error.to_string()),
+            Self::Resolved => resolved().err().map(|error| error.to_string()),
             Self::FreeRadius => tool("freeradius").err().map(|error| error.to_string()),
         }
     }
@@ -63,6 +75,13 @@ fn rig() -> Result<()> {
     let tun = run(Command::new("ip").args(["-n", &name, "tuntap", "add", "tun0", "mode", "tun"]));
     run(Command::new("ip").args(["netns", "delete", &name]))?;
     tun.context("no TUN devices here").map(drop)
+}
+
+fn resolved() -> Result<()> {
+    tool("dbus-daemon")?;
+    tool("busctl")?;
+    anyhow::ensure!(Path::new(RESOLVED).exists(), "{RESOLVED} is missing");
+    Ok(())
 }
 
 fn strongswan() -> Result<()> {

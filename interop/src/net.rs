@@ -126,7 +126,8 @@ impl Net {
         format!("{}-{what}", self.prefix)
     }
 
-    fn name(&self, place: Place) -> String {
+    /// The namespace's name.
+    pub(crate) fn name(&self, place: Place) -> String {
         let [client, gateway, lan, nat] = names(&self.prefix);
         match place {
             Place::Client => client,
@@ -143,6 +144,13 @@ impl Net {
         batch(Some(&nat), &NAT_SETUP.replace("@C", &client).replace("@G", &gateway))?;
         batch(Some(&client), "link set eth0 down\nlink set inside up\naddr add 10.0.0.2/24 dev inside\n")?;
         batch(Some(&gateway), "link set nat up\naddr add 198.51.100.1/24 dev nat\n")
+    }
+
+    /// Makes a namespace without any link at the place that else is the NAT's.
+    pub(crate) fn add_empty(&self) -> Result<()> {
+        let name = self.name(Place::Nat);
+        batch(None, &format!("netns add {name}\n"))?;
+        batch(Some(&name), "link set lo up\n")
     }
 
     /// Makes a second client beside the first of the place that else is the NAT's: 203.0.114.2, whose gateway is 203.0.114.1.

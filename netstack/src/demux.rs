@@ -63,6 +63,10 @@ pub(crate) struct Demux {
 }
 
 impl Demux {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owners.is_empty()
+    }
+
     pub(crate) fn find(&self, tuple: &Tuple) -> Option<Owner> {
         self.owners.get(tuple).copied()
     }

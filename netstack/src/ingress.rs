@@ -166,7 +166,7 @@ impl Stack {
     }
 
     /// The socket bound to the local port that has sent to this remote lately.
-    fn bound_to(&self, now: Instant, tuple: &Tuple) -> Option<Key> {
+    pub(crate) fn bound_to(&self, now: Instant, tuple: &Tuple) -> Option<Key> {
         let key = *self.ports.get(&tuple.local.1).filter(|_| self.config.addresses.contains(&tuple.local.0))?;
         self.sockets.get(key)?.is_associated(now, tuple.remote, self.config.udp_idle).then_some(key)
     }

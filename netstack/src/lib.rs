@@ -140,6 +140,7 @@ mod incoming;
 mod ingress;
 mod live;
 mod outbox;
+mod owned;
 mod packet;
 mod ping;
 mod random;

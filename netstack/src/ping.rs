@@ -24,6 +24,16 @@ pub(crate) struct Pings {
     waiting: HashMap<PingId, Instant>,
 }
 
+impl Pings {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(crate) fn contains(&self, remote: IpAddr, id: EchoId) -> bool {
+        self.waiting.contains_key(&PingId { remote, id })
+    }
+}
+
 impl Stack {
     /// Queues an echo request; it leaves with the next [`poll_packets`](Self::poll_packets), and [`StackEvent::Pong`] tells of its
     /// answer. Who has waited for long enough calls [`forget_ping`](Self::forget_ping).

@@ -1,9 +1,6 @@
 //! Where to listen and where to connect to, as text.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 use adit_driver::Target;
 
@@ -11,7 +8,7 @@ use super::draft::Given;
 use crate::{
     error::Error,
     plan::{Listen, LocalTarget},
-    spec::TransportKind,
+    spec::{ProxySpec, TargetSpec, TransportKind},
 };
 
 /// `PORT`, `ADDRESS:PORT`, or `unix:PATH`; `mode` is that of the socket, in octal digits.
@@ -35,10 +32,7 @@ pub(super) fn listen(
     if let Some(mode) = mode {
         return Err(mode.error("only a unix socket has a mode").hint("leave it away, or listen on unix:PATH"));
     }
-    let address = socket_address(&text.value).ok_or_else(|| {
-        let error = text.error(format!("`{}` is no address to listen on", text.value.escape_debug()));
-        error.hint("write PORT, ADDRESS:PORT such as 127.0.0.1:33000 or [::1]:33000, or unix:PATH")
-    })?;
+    let address = socket_address(text)?;
     Ok(match transport {
         TransportKind::Tcp => Listen::Tcp(address),
         TransportKind::Udp => Listen::Udp(address),
@@ -49,27 +43,16 @@ pub(super) fn listen(
 const MAX_SOCKET_PATH: usize = 107;
 
 /// `PORT` of 127.0.0.1, or `ADDRESS:PORT`.
-pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
-    let (address, port) = match text.rsplit_once(':') {
-        None => (Ipv4Addr::LOCALHOST.into(), text),
-        Some((address, port)) => (ip_to_bind(address)?, port),
-    };
-    Some(SocketAddr::new(address, number(port)?))
-}
-
-fn ip_to_bind(text: &str) -> Option<IpAddr> {
-    match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(Into::into),
-        None => match text {
-            "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
-            "*" => Some(Ipv4Addr::UNSPECIFIED.into()),
-            _ => text.parse::<Ipv4Addr>().ok().map(Into::into),
-        },
+pub(super) fn socket_address(text: &Given<String>) -> Result<SocketAddr, Error> {
+    match text.value.parse() {
+        Ok(ProxySpec(Listen::Tcp(address) | Listen::Udp(address))) => Ok(address),
+        Ok(ProxySpec(Listen::Unix(..))) | Err(_) => {
+            let error = text.error(format!("`{}` is no address to listen on", text.value.escape_debug()));
+            Err(error.hint(
+                "write PORT, or ADDRESS:PORT such as 127.0.0.1:33000 or [::1]:33000; a forward may have unix:PATH",
+            ))
+        }
     }
-}
-
-fn number(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Permissions such as `0660`.
@@ -80,13 +63,8 @@ fn bits(text: &Given<String>) -> Result<u32, Error> {
 
 /// `HOST:PORT` behind the gateway.
 pub(super) fn target(text: &Given<String>) -> Result<Target, Error> {
-    let parsed = split(&text.value).and_then(|(host, port)| {
-        Some(match host.parse::<IpAddr>() {
-            Ok(address) => Target::Address(SocketAddr::new(address, port)),
-            Err(_) => Target::Name(is_name(host).then(|| host.to_owned())?, port),
-        })
-    });
-    parsed.ok_or_else(|| no_target(text, "write HOST:PORT, such as 192.168.100.30:8080 or [fd00::30]:8080"))
+    let parsed = text.value.parse().map(|TargetSpec(target)| target);
+    parsed.map_err(|_| no_target(text, "write HOST:PORT, such as 192.168.100.30:8080 or [fd00::30]:8080"))
 }
 
 /// `HOST:PORT` or `unix:PATH` on this side.
@@ -94,35 +72,15 @@ pub(super) fn local_target(text: &Given<String>) -> Result<LocalTarget, Error> {
     if let Some(path) = text.value.strip_prefix("unix:").filter(|path| (1..=MAX_SOCKET_PATH).contains(&path.len())) {
         return Ok(LocalTarget::Unix(path.into()));
     }
-    let parsed = split(&text.value).filter(|(host, _)| host.parse::<IpAddr>().is_ok() || is_name(host));
-    let (host, port) = parsed.ok_or_else(|| no_target(text, "write HOST:PORT, such as 127.0.0.1:22, or unix:PATH"))?;
-    Ok(LocalTarget::Address(host.to_owned(), port))
+    match text.value.parse() {
+        Ok(TargetSpec(Target::Address(address))) => Ok(LocalTarget::Address(address.ip().to_string(), address.port())),
+        Ok(TargetSpec(Target::Name(host, port))) => Ok(LocalTarget::Address(host, port)),
+        Err(_) => Err(no_target(text, "write HOST:PORT, such as 127.0.0.1:22, or unix:PATH")),
+    }
 }
 
 fn no_target(text: &Given<String>, hint: &str) -> Error {
     text.error(format!("`{}` is nothing to connect to", text.value.escape_debug())).hint(hint)
-}
-
-/// Host, without its brackets, and port.
-fn split(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let port = number(port).filter(|port| *port != 0)?;
-    match host.strip_prefix('[') {
-        Some(inner) => {
-            let inner = inner.strip_suffix(']')?;
-            inner.parse::<Ipv6Addr>().ok().map(|_| (inner, port))
-        }
-        None => (!host.contains(':')).then_some((host, port)),
-    }
-}
-
-/// Whether it may be a name: a last label of digits alone is a mistyped address (RFC 3696 §2).
-fn is_name(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    let text = text.strip_suffix('.').unwrap_or(text);
-    text.split('.').all(label) && !text.rsplit('.').next().unwrap_or("").bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Whether both want the same port, on an address they share.
@@ -148,10 +106,10 @@ mod tests {
             ("localhost:0", "127.0.0.1:0"),
             ("[::1]:80", "[::1]:80"),
         ] {
-            assert_eq!(socket_address(text).unwrap().to_string(), expected);
+            assert_eq!(socket_address(&given(text)).unwrap().to_string(), expected);
         }
-        for text in ["", ":80", "vpn:80", "::1:80", "80:", "+80", "65536", "[::1]", "127.0.0.1", "[127.0.0.1]:80"] {
-            assert_eq!(socket_address(text), None, "{text}");
+        for text in ["", ":80", "vpn:80", "::1:80", "80:", "+80", "65536", "[::1]", "127.0.0.1", "unix:/x"] {
+            assert!(socket_address(&given(text)).is_err(), "{text}");
         }
         let unix = listen(&given("unix:/run/x"), TransportKind::Tcp, Some(&given("0660"))).unwrap();
         assert_eq!(unix, Listen::Unix("/run/x".into(), Some(0o660)));

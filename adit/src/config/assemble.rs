@@ -68,6 +68,7 @@ pub(super) fn one(
 }
 
 /// The first gateway of the connection of this name, or of the only one.
+#[cfg(test)]
 pub(super) fn first_gateway(
     path: &Path,
     name: Option<&str>,

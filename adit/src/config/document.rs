@@ -137,10 +137,7 @@ fn finish(
     let tables: ProcessTables = problems.catch(source.deserialized(tables)).unwrap_or_default();
     let admin = tables.admin.listen.and_then(|text| {
         let text = source.given(text);
-        let address = address::socket_address(&text.value).ok_or_else(|| {
-            let error = text.error(format!("`{}` is no address to listen on", text.value.escape_debug()));
-            error.hint("write ADDRESS:PORT, such as 127.0.0.1:9002")
-        });
+        let address = address::socket_address(&text);
         problems.catch(address).map(|address| Given::new(address, text.place))
     });
     let control = match tables.control.socket.map(|text| source.given(text)) {

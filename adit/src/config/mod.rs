@@ -9,6 +9,7 @@ mod document;
 mod draft;
 mod files;
 mod flags;
+mod import;
 mod keys;
 mod ovpn;
 mod problems;
@@ -34,6 +35,7 @@ use adit_driver::{
 pub(crate) use self::{
     check::check,
     draft::Method,
+    import::Import,
     problems::{Problem, Problems, Severity},
     questions::{OpenQuestion, Questions},
 };
@@ -71,7 +73,6 @@ pub(crate) type Adjust<'a> = &'a mut dyn FnMut(&mut Configuration);
 ///
 /// # Errors
 /// Everything that is wrong, at once, and the files to watch for it to become right.
-#[expect(dead_code, reason = "`adit run` takes it next")]
 pub(crate) fn plan(
     path: &Path,
     only: Option<&str>,
@@ -134,7 +135,8 @@ fn alone(configuration: Configuration, label: GatewayLabel, fingerprint: u64) ->
     }
 }
 
-/// Reads what the arguments name, and asks for what is missing.
+/// Reads what the arguments name, and asks for what is missing: the first gateway alone.
+#[cfg(test)]
 pub(crate) fn load(arguments: &Forward) -> Result<Configuration, Error> {
     let mut problems = Problems::default();
     let questions = Questions::of_the_terminal();

@@ -21,6 +21,8 @@ struct TunTable {
     user: Option<Spanned<String>>,
     #[serde(default)]
     fail_closed: bool,
+    #[serde(default)]
+    block_ipv6: bool,
     state_dir: Option<PathBuf>,
 }
 
@@ -35,6 +37,7 @@ enum RoutingForm {
 #[serde(rename_all = "lowercase")]
 enum RoutingWord {
     Pushed,
+    Split,
     Full,
 }
 
@@ -75,6 +78,7 @@ pub(super) fn tun(source: &Source, table: Spanned<DeValue<'_>>, problems: &mut P
     let routing = match routing.map(|routing| (routing.value, routing.place)) {
         None | Some((RoutingForm::Word(RoutingWord::Pushed), _)) => Routing::Pushed,
         Some((RoutingForm::Word(RoutingWord::Full), _)) => Routing::Full,
+        Some((RoutingForm::Word(RoutingWord::Split), _)) => Routing::Split,
         Some((RoutingForm::Networks(networks), place)) => {
             let networks = networks.into_iter().map(|network| Given::new(network, place.as_str()).network());
             Routing::Only(networks.filter_map(|network| problems.catch(network)).collect())
@@ -96,6 +100,7 @@ pub(super) fn tun(source: &Source, table: Spanned<DeValue<'_>>, problems: &mut P
         mss: table.mss,
         user: user.map(|user| user.value),
         fail_closed: table.fail_closed,
+        block_ipv6: table.block_ipv6,
         state_dir: table.state_dir.map(|path| source.beside(&path)),
     };
     Some(Given::new(options, place))

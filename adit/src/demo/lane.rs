@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Where the web server seems to be. Nothing on this machine answers there.
-const PAGE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 168, 100, 30)), 8080);
+pub(super) const PAGE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 168, 100, 30)), 8080);
 /// The network around it.
 const BEHIND: ([u8; 4], u8) = ([192, 168, 100, 0], 24);
 /// The local ports, and up to which one a free one is looked for.
@@ -35,7 +35,7 @@ const PORTS: [u16; 2] = [33000, 33001];
 const LAST_PORT: u16 = 33999;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Ikev2,
     OpenVpn,
 }
@@ -161,7 +161,7 @@ impl Lane {
     }
 }
 
-fn start_gateway(kind: Kind, keys: &Keys) -> Result<Gateway, Error> {
+pub(super) fn start_gateway(kind: Kind, keys: &Keys) -> Result<Gateway, Error> {
     let unusable = |error: &dyn std::fmt::Display| Error::new(Exit::Other, format!("{}: {error}", kind.name()));
     let pool = Pool::new([kind.pool()]).map_err(|error| unusable(&error))?;
     let listen = [Listen::udp((Ipv4Addr::LOCALHOST, 0))];
@@ -198,7 +198,7 @@ fn start_gateway(kind: Kind, keys: &Keys) -> Result<Gateway, Error> {
     started.map_err(|error| Error::new(Exit::LocalSocket, format!("the gateway of {}: {error}", kind.name())))
 }
 
-fn client_config(kind: Kind, keys: &Keys, remote: SocketAddr) -> Result<Any, Error> {
+pub(super) fn client_config(kind: Kind, keys: &Keys, remote: SocketAddr) -> Result<Any, Error> {
     let unusable = |error: &dyn std::fmt::Display| Error::new(Exit::Other, format!("{}: {error}", kind.name()));
     let host = remote.ip().to_string();
     Ok(match kind {

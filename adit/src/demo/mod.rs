@@ -10,6 +10,8 @@ mod keys;
 mod lane;
 mod page;
 mod steps;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{
     io::{self, Write},

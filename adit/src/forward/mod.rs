@@ -32,6 +32,7 @@ use adit_driver::{Options, Way};
 
 pub(crate) use self::{
     counters::{ForwardCounters, ForwardSnapshot},
+    listen::default_name,
     stop::{Stop, Stopper},
 };
 use self::{listen::Socket, through::Through};
@@ -84,11 +85,6 @@ impl Bound {
             }
         }
         Err(taken)
-    }
-
-    /// What it was made from.
-    pub(crate) fn plan(&self) -> &ForwardPlan {
-        &self.plan
     }
 
     /// The local address, where it has one.

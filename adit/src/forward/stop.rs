@@ -46,7 +46,6 @@ impl Stopper {
 
     /// Waits until nothing is listened to any more, so that the ports can be bound anew. A UDP port is free at the end of its
     /// forward only: its associations answer from it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "a reload waits for it"))]
     pub(crate) async fn released(&self) {
         self.listening.closed().await;
     }

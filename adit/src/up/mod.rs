@@ -1,5 +1,17 @@
-//! TUN mode: the hosts behind the gateway for every program of this machine.
+//! TUN mode, `adit up`: the hosts behind the gateway for every program of this machine (Linux).
 
+mod arguments;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
+#[cfg(target_os = "linux")]
+mod life;
 mod options;
+#[cfg(target_os = "linux")]
+mod rights;
 
+pub(crate) use arguments::{Down, UP, UP_EXAMPLES, Up};
+#[cfg(not(target_os = "linux"))]
+pub(crate) use elsewhere::{down, life};
+#[cfg(target_os = "linux")]
+pub(crate) use life::{down, life};
 pub(crate) use options::{DnsWay, Routing, TunOptions};

@@ -1,5 +1,6 @@
 //! The program as a gateway: `adit serve` and `adit demo`, as they are run.
 
 mod demo;
+mod operations;
 mod running;
 mod serve;

@@ -16,10 +16,10 @@ use rcgen::{
 use crate::running::{Running, Workplace, adit, get};
 
 /// What the web server behind the gateways answers.
-const PAGE: &str = "HTTP/1.0 200 OK\r\n\r\nbehind the gateway";
+pub(crate) const PAGE: &str = "HTTP/1.0 200 OK\r\n\r\nbehind the gateway";
 
 /// A workplace with certificates and secrets.
-fn workplace() -> Workplace {
+pub(crate) fn workplace() -> Workplace {
     let place = Workplace::new();
     let mut ca = CertificateParams::default();
     ca.distinguished_name.push(DnType::CommonName, "CA");
@@ -51,7 +51,7 @@ fn workplace() -> Workplace {
 }
 
 /// A web server on loopback, for the rest of the test.
-fn web_server() -> SocketAddr {
+pub(crate) fn web_server() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -79,13 +79,13 @@ impl<R: Read> ReadSome for R {
     }
 }
 
-const IKEV2: &str = "[serve.ike]\nprotocol = \"ikev2\"\nlisten = \"127.0.0.1:0\"\ncertificate = \"vpn.example.pem\"\n\
+pub(crate) const IKEV2: &str = "[serve.ike]\nprotocol = \"ikev2\"\nlisten = \"127.0.0.1:0\"\ncertificate = \"vpn.example.pem\"\n\
     identity = \"vpn.example\"\npool = \"10.99.0.0/24\"\nallow = \"127.0.0.1/32\"\n";
 const OPENVPN: &str = "[serve.ovpn]\nprotocol = \"openvpn\"\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0/tcp\"]\n\
     certificate = \"vpn.example.pem\"\npool = \"10.98.0.0/24\"\nallow = \"127.0.0.1/32\"\n";
-const USER: &str = "users.alice = { password = { file = \"password\" } }\n";
+pub(crate) const USER: &str = "users.alice = { password = { file = \"password\" } }\n";
 
-fn serve(place: &Workplace, text: &str) -> Command {
+pub(crate) fn serve(place: &Workplace, text: &str) -> Command {
     let mut command = adit(&["serve", "--config"]);
     command.arg(place.file("serve.toml", text));
     command
@@ -272,7 +272,7 @@ fn mistakes_are_said_with_line_and_cure() {
             format!("{IKEV2}users.a = {{ password = \"hunter2\" }}\n"),
             &["line 8", "a secret does not stand in this file", "write `{ file"],
         ),
-        (IKEV2.to_owned(), &["line 1 (gateway `ike`)", "nothing says who may come in", "users.NAME"]),
+        (IKEV2.to_owned(), &["line 1 ", "(gateway `ike`)", "nothing says who may come in", "users.NAME"]),
         (format!("{IKEV2}{USER}").replace("vpn.example.pem", "nofile.pem"), &["line 4", "nofile.pem", "No such file"]),
         (format!("{IKEV2}{USER}").replace("vpn.example.pem", "ca.pem"), &["line 4", "ca.pem", "add `key"]),
         (format!("{OPENVPN}{USER}data_ciphers = \"BF-CBC\"\n"), &["line 8", "`BF-CBC`", "there are AES-256-GCM"]),

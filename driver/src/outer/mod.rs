@@ -54,14 +54,14 @@ impl Receiver {
     }
 
     /// Our own address towards this gateway, as far as it is known.
-    pub(crate) fn local_address(&self, remote: SocketAddr) -> Option<SocketAddr> {
+    pub(crate) fn local_address(&self, remote: SocketAddr, mark: Option<u32>) -> Option<SocketAddr> {
         let bound = match self {
             Self::Udp(udp) => udp.local_addr(),
             Self::Tcp(tcp) => tcp.local_addr(),
         };
         let mut bound = bound.ok()?;
         if bound.ip().is_unspecified() {
-            bound.set_ip(source_address(remote).ok()?);
+            bound.set_ip(source_address(remote, mark).ok()?);
         }
         Some(bound)
     }
@@ -130,8 +130,9 @@ impl Sender {
 }
 
 /// The address the system would send from to this gateway now. It looks for a route; nothing is sent.
-pub(crate) fn source_address(remote: SocketAddr) -> io::Result<IpAddr> {
+pub(crate) fn source_address(remote: SocketAddr, mark: Option<u32>) -> io::Result<IpAddr> {
     let socket = UdpSocket::bind((unspecified(remote), 0))?;
+    set_mark(&socket2::SockRef::from(&socket), mark)?;
     socket.connect(remote)?;
     Ok(socket.local_addr()?.ip())
 }
@@ -139,6 +140,21 @@ pub(crate) fn source_address(remote: SocketAddr) -> io::Result<IpAddr> {
 /// The local address to bind to, towards this gateway.
 fn local_address(remote: SocketAddr, options: &SocketOptions) -> SocketAddr {
     SocketAddr::new(options.address.unwrap_or_else(|| unspecified(remote)), options.port.unwrap_or(0))
+}
+
+/// Has the kernel's rules know the tunnel's own datagrams.
+#[cfg(target_os = "linux")]
+fn set_mark(socket: &socket2::SockRef<'_>, mark: Option<u32>) -> io::Result<()> {
+    let Some(mark) = mark else { return Ok(()) };
+    socket.set_mark(mark).map_err(|error| {
+        io::Error::new(error.kind(), format!("datagrams cannot be marked (it needs CAP_NET_ADMIN): {error}"))
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "it fails on Linux")]
+fn set_mark(_: &socket2::SockRef<'_>, _: Option<u32>) -> io::Result<()> {
+    Ok(())
 }
 
 fn unspecified(remote: SocketAddr) -> IpAddr {

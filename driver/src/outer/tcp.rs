@@ -38,6 +38,7 @@ pub(super) async fn open(
     timeout: Duration,
 ) -> io::Result<(TcpReceiver, TcpSender)> {
     let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    super::set_mark(&socket2::SockRef::from(&socket), options.mark)?;
     if let Some(bytes) = options.receive_buffer {
         socket.set_recv_buffer_size(bytes)?;
     }

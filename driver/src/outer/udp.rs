@@ -77,6 +77,7 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
     if local.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    super::set_mark(&socket2::SockRef::from(&socket), options.mark)?;
     // The system caps both at its own maximum; a smaller buffer only costs speed.
     let receive = options.receive_buffer.unwrap_or(DEFAULT_BUFFER);
     let send = options.send_buffer.unwrap_or(DEFAULT_BUFFER);
@@ -368,7 +369,7 @@ mod tests {
             receiver.io.socket.local_addr().unwrap().port()
         };
         let (receive_buffer, send_buffer) = (Some(20_000), Some(30_000));
-        let options = SocketOptions { address, port: Some(port), receive_buffer, send_buffer };
+        let options = SocketOptions { address, port: Some(port), receive_buffer, send_buffer, mark: None };
         let (receiver, _) = open(there, &options).unwrap();
         let io = &receiver.io;
         assert_eq!(io.socket.local_addr().unwrap(), SocketAddr::new(there.ip(), port));

@@ -350,6 +350,8 @@ impl Manager {
                 member.retry_at = Some(SystemTime::now() + retry_in.min(A_YEAR));
                 self.emit(RedundancyEvent::Failed { gateway, cause, retry_in: Some(retry_in) });
             }
+            // It says so itself.
+            ClientEvent::DeviceLost => {}
             ClientEvent::Prompt(prompt) => {
                 if is_challenge(&prompt) {
                     member.on_prompt();

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use adit_netstack::PacketSink;
 use adit_tunnel::{IpNet, PeerId};
 
 /// There is none.
@@ -40,6 +41,36 @@ impl Writer {
     }
 
     pub(crate) fn send(&self, _: &[u8]) -> bool {
+        match self.0 {}
+    }
+}
+
+/// There is none.
+#[derive(Debug)]
+pub(crate) struct Port(Infallible);
+
+impl Port {
+    pub(crate) fn name(&self) -> &str {
+        match self.0 {}
+    }
+
+    pub(crate) fn set_tcp_mtu(&mut self, _: u16) {
+        match self.0 {}
+    }
+
+    pub(crate) fn deliver(&mut self, _: &[u8]) {
+        match self.0 {}
+    }
+
+    pub(crate) fn flush(&mut self) {
+        match self.0 {}
+    }
+
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        match self.0 {}
+    }
+
+    pub(crate) fn poll_packets(&mut self, _: &mut Context<'_>, _: &mut dyn PacketSink) -> io::Result<()> {
         match self.0 {}
     }
 }

@@ -13,6 +13,7 @@ mod renegotiation;
 mod serve;
 mod servers;
 mod times;
+mod tun;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -92,6 +93,7 @@ pub(crate) fn all() -> Vec<Case> {
         probe::cases(),
         ikev2::cases(),
         serve::cases(),
+        tun::cases(),
     ];
     let cases: Vec<Case> = groups.into_iter().flatten().collect();
     debug_assert_eq!(cases.iter().map(|case| &case.name).collect::<BTreeSet<_>>().len(), cases.len());

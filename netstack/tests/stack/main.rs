@@ -16,6 +16,7 @@ mod incoming;
 mod incoming_bounds;
 mod link;
 mod matrix;
+mod owned;
 mod pair;
 mod reconfigure;
 mod serving;

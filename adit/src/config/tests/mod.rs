@@ -1,9 +1,13 @@
 //! What becomes of files and options, and what is said about those that cannot be used.
 
+mod check;
 mod credentials;
+mod import;
 mod options;
 mod plan;
 mod problems;
+mod reference;
+mod robust;
 mod sswan;
 mod tables;
 
@@ -83,6 +87,28 @@ impl Drop for Workplace {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
     }
+}
+
+fn read_text(place: &Workplace, name: &str) -> String {
+    fs::read_to_string(place.0.join(name)).unwrap()
+}
+
+/// A revocation list in which nothing is.
+fn revocation_list() -> String {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+    let issuer = rcgen::Issuer::new(params, key);
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2024, 1, 1),
+        next_update: rcgen::date_time_ymd(2050, 1, 1),
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    list.signed_by(&issuer).unwrap().pem().unwrap()
 }
 
 fn certificate(name: &str) -> (rcgen::Certificate, KeyPair) {

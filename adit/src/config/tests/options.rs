@@ -13,10 +13,10 @@ impl Workplace {
     /// The options of a command line; `@` stands for this directory.
     fn options(&self, line: &str) -> crate::arguments::Forward {
         let line = format!("adit forward {line} -L 1:h:2").replace('@', &self.path(""));
-        match Arguments::try_parse_from(line.split(' ')).unwrap().command {
-            Command::Forward(forward) => *forward,
-            Command::Probe(_) | Command::Check(_) | Command::Serve(_) | Command::Demo(_) => panic!("another command"),
-        }
+        let Command::Forward(forward) = Arguments::try_parse_from(line.split(' ')).unwrap().command else {
+            panic!("another command")
+        };
+        *forward
     }
 
     fn failed(&self, line: &str) -> String {

@@ -1,0 +1,124 @@
+//! The admin port's HTTP.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+
+use super::{metrics, query};
+use crate::{
+    engine::Engine,
+    error::{Error, Exit},
+    status::Readiness,
+};
+
+/// Callers at the same time; further ones wait.
+const CALLERS: usize = 64;
+/// How long a caller may take for the head of a request, and so how long an idle one is kept.
+const PATIENCE: Duration = Duration::from_secs(10);
+const NO_DESCRIPTORS_WAIT: Duration = Duration::from_millis(100);
+const WHAT_THERE_IS: &str = "there is /livez, /readyz, /startupz and /metrics\n";
+
+/// The admin port.
+pub(crate) struct Server {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Server {
+    pub(crate) fn bind(address: SocketAddr) -> Result<Self, Error> {
+        let bind = || -> io::Result<(SocketAddr, TcpListener)> {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok((listener.local_addr()?, TcpListener::from_std(listener)?))
+        };
+        let failed = |error: io::Error| {
+            Error::new(Exit::LocalSocket, format!("cannot listen on {address} for probes and metrics: {error}"))
+                .hint("choose another `listen` in [admin]")
+        };
+        let (address, listener) = bind().map_err(failed)?;
+        Ok(Self { address, listener })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until it is dropped.
+    pub(crate) async fn serve(self, engine: Engine) {
+        let (mut callers, room) = (JoinSet::new(), Arc::new(Semaphore::new(CALLERS)));
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        let engine = engine.clone();
+                        callers.spawn(async move {
+                            let service = service_fn(|request| std::future::ready(answer(&request, &engine)));
+                            let mut builder = http1::Builder::new();
+                            builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+                            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+                                tracing::debug!(%peer, "admin port: {error}");
+                            }
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!("admin port: {error}");
+                        tokio::time::sleep(NO_DESCRIPTORS_WAIT).await;
+                    }
+                },
+                // Reaps those that are done.
+                Some(_) = callers.join_next() => {}
+            }
+        }
+    }
+}
+
+fn answer(request: &Request<Incoming>, engine: &Engine) -> Result<Response<Full<Bytes>>, Infallible> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned());
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Ok(response);
+    }
+    let query = request.uri().query().unwrap_or_default();
+    Ok(match request.uri().path() {
+        "/livez" => said(&engine.liveness()),
+        "/readyz" => {
+            let (connection, forward) = (query::value(query, "connection"), query::value(query, "forward"));
+            said(&engine.status().readiness(connection.as_deref(), forward.as_deref()))
+        }
+        "/startupz" => said(&engine.startup()),
+        "/metrics" => {
+            let mut response = text(StatusCode::OK, metrics::text(&engine.status(), engine.handshakes()));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, WHAT_THERE_IS.to_owned()),
+    })
+}
+
+fn said(readiness: &Readiness) -> Response<Full<Bytes>> {
+    if readiness.ready {
+        return text(StatusCode::OK, "ok\n".to_owned());
+    }
+    text(StatusCode::SERVICE_UNAVAILABLE, readiness.reasons.join("\n") + "\n")
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

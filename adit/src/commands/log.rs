@@ -1,0 +1,59 @@
+//! `adit log`.
+
+use super::{arguments::Log, json, locate::locate, say};
+use crate::{
+    activity::{Entry, last_of_file},
+    error::{Error, Exit},
+};
+
+pub(super) fn run(arguments: &Log) -> Result<Exit, Error> {
+    if let Some(path) = &arguments.file {
+        return from_file(path, arguments);
+    }
+    let located = locate(&arguments.process)?;
+    match from_process(located.control.as_deref(), arguments) {
+        // The process does not run; what it wrote is there.
+        Err(error) if !arguments.follow => match located.activity {
+            Some(path) => from_file(&path, arguments),
+            None => Err(error),
+        },
+        ended => ended,
+    }
+}
+
+fn from_file(path: &std::path::Path, arguments: &Log) -> Result<Exit, Error> {
+    let entries = last_of_file(path, arguments.lines, arguments.connection.as_deref())
+        .map_err(|error| Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display())))?;
+    show(&entries, arguments)?;
+    Ok(Exit::Ok)
+}
+
+#[cfg(unix)]
+fn from_process(control: Option<&std::path::Path>, arguments: &Log) -> Result<Exit, Error> {
+    use crate::control::{Client, Request};
+    let mut client = Client::connect(control)?;
+    let Log { connection, lines, follow, .. } = arguments;
+    client.send(&Request::Log { connection: connection.clone(), lines: *lines, follow: *follow })?;
+    while let Some(answer) = client.next()? {
+        if !show(&answer.entries.unwrap_or_default(), arguments)? || !follow {
+            return Ok(Exit::Ok);
+        }
+    }
+    Err(Error::new(Exit::Other, "the process has ended"))
+}
+
+#[cfg(not(unix))]
+fn from_process(_: Option<&std::path::Path>, _: &Log) -> Result<Exit, Error> {
+    Err(Error::new(Exit::Usage, "this system has no control socket").hint("give the activity log with --file"))
+}
+
+/// `false`: nobody reads it any more.
+fn show(entries: &[Entry], arguments: &Log) -> Result<bool, Error> {
+    for entry in entries {
+        let line = if arguments.json { json(entry)? } else { format!("{entry}\n") };
+        if !say(&line)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

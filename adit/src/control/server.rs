@@ -1,0 +1,251 @@
+//! The end of the process that runs.
+
+use std::{
+    fs, io,
+    os::unix::{fs::DirBuilderExt, fs::PermissionsExt, net::UnixStream as Probe},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::{Semaphore, broadcast::error::RecvError},
+};
+
+use super::{Answer, Request, peer};
+use crate::{
+    activity::By,
+    engine::{Engine, Order},
+    error::{Error, Exit},
+};
+
+/// A longer line is no request.
+const LINE_BYTES: u64 = 64 * 1024;
+/// Callers at the same time.
+const CALLERS: usize = 64;
+/// Numbers of packets change all the time: they are told no more often than this, and so are changes of state that come close
+/// upon each other.
+const PACE: Duration = Duration::from_millis(200);
+const REFRESH: Duration = Duration::from_secs(1);
+
+/// The control socket; gone with this.
+pub(crate) struct Server {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Server {
+    /// Listens; a socket that a process left behind is replaced, one that answers is not.
+    pub(crate) fn bind(path: &Path) -> Result<Self, Error> {
+        let failed = |error: io::Error| {
+            let failed = Error::new(Exit::LocalSocket, format!("control socket {}: {error}", path.display()));
+            let hints = [
+                (
+                    io::ErrorKind::AddrInUse,
+                    "another adit runs there: give each its own `socket` in [control], or \"off\"",
+                ),
+                (
+                    io::ErrorKind::PermissionDenied,
+                    "set `socket` in [control] to a path this user may write to, or \"off\"",
+                ),
+                (io::ErrorKind::ReadOnlyFilesystem, "set `socket` in [control] to a writable path, or \"off\""),
+            ];
+            match hints.iter().find(|(kind, _)| *kind == error.kind()) {
+                Some((_, hint)) => failed.hint(*hint),
+                None => failed,
+            }
+        };
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
+        }
+        let listener = match UnixListener::bind(path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind(path) => {
+                fs::remove_file(path).and_then(|()| UnixListener::bind(path)).map_err(failed)?
+            }
+            bound => bound.map_err(failed)?,
+        };
+        // Whoever connects before this is judged by who it is, as everybody.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), listener })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Answers until it is dropped.
+    pub(crate) async fn serve(self, engine: Engine) {
+        let (mut callers, room) = (tokio::task::JoinSet::new(), Arc::new(Semaphore::new(CALLERS)));
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let engine = engine.clone();
+                        callers.spawn(async move {
+                            if let Err(error) = answer(stream, engine).await {
+                                tracing::debug!("control socket: {error}");
+                            }
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!("control socket: {error}");
+                        tokio::time::sleep(REFRESH).await;
+                    }
+                },
+                // Reaps those that are done.
+                Some(_) = callers.join_next() => {}
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!("control socket {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Whether nobody answers there.
+fn is_left_behind(path: &Path) -> bool {
+    Probe::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+async fn answer(stream: UnixStream, engine: Engine) -> io::Result<()> {
+    let admitted = peer::admitted(&stream);
+    let (read, mut write) = stream.into_split();
+    let by = match admitted {
+        Ok(by) => by,
+        Err(error) => return send(&mut write, &Answer::failed(&error)).await,
+    };
+    let mut lines = BufReader::new(read.take(LINE_BYTES));
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        lines.get_mut().set_limit(LINE_BYTES);
+        if lines.read_until(b'\n', &mut line).await? == 0 {
+            return Ok(());
+        }
+        let request = match serde_json::from_slice(&line) {
+            Ok(request) => request,
+            Err(error) => {
+                let error = Error::new(Exit::Other, format!("no request: {error}"));
+                send(&mut write, &Answer::failed(&error.hint("see docs/operations.md"))).await?;
+                if line.last() != Some(&b'\n') {
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        match request {
+            Request::Watch => return watch(&mut lines, &mut write, &engine).await,
+            Request::Log { connection, lines: count, follow } => {
+                let connection = connection.as_deref();
+                let (entries, follower) = engine.activity().last(count, connection);
+                send(&mut write, &Answer::entries(entries)).await?;
+                if follow {
+                    return follow_log(&mut lines, &mut write, follower, connection).await;
+                }
+            }
+            other @ (Request::Status
+            | Request::Connect { .. }
+            | Request::Disconnect { .. }
+            | Request::Cancel { .. }
+            | Request::Reload
+            | Request::Ready { .. }
+            | Request::Version) => send(&mut write, &perform(other, &engine, by.clone()).await).await?,
+        }
+    }
+}
+
+/// What is answered once.
+async fn perform(request: Request, engine: &Engine, by: By) -> Answer {
+    let order = match request {
+        Request::Status | Request::Watch => return Answer::status(engine.status()),
+        Request::Version => return Answer::version(),
+        Request::Ready { connection, forward } => {
+            return Answer::readiness(engine.status().readiness(connection.as_deref(), forward.as_deref()));
+        }
+        Request::Log { lines, connection, .. } => {
+            return Answer::entries(engine.activity().last(lines, connection.as_deref()).0);
+        }
+        Request::Reload => {
+            return engine.reload(by).await.map_or_else(|error| Answer::failed(&error), Answer::done);
+        }
+        Request::Connect { connection } => (Order::Connect, connection),
+        Request::Disconnect { connection } => (Order::Disconnect, connection),
+        Request::Cancel { connection } => (Order::Cancel, connection),
+    };
+    let done = engine.order(&order.1, order.0, by).await;
+    done.map_or_else(|error| Answer::failed(&error), Answer::done)
+}
+
+async fn watch(
+    lines: &mut BufReader<tokio::io::Take<OwnedReadHalf>>,
+    write: &mut OwnedWriteHalf,
+    engine: &Engine,
+) -> io::Result<()> {
+    let mut changes = engine.changes();
+    let mut last = None;
+    loop {
+        changes.mark_unchanged();
+        let status = engine.status();
+        if last.as_ref() != Some(&status) {
+            send(write, &Answer::status(status.clone())).await?;
+            last = Some(status);
+        }
+        tokio::select! {
+            ended = until_end(lines) => return ended,
+            () = tokio::time::sleep(REFRESH) => {}
+            // The engine holds the sender.
+            _ = changes.changed() => tokio::time::sleep(PACE).await,
+        }
+    }
+}
+
+async fn follow_log(
+    lines: &mut BufReader<tokio::io::Take<OwnedReadHalf>>,
+    write: &mut OwnedWriteHalf,
+    mut follower: tokio::sync::broadcast::Receiver<crate::activity::Entry>,
+    connection: Option<&str>,
+) -> io::Result<()> {
+    loop {
+        let entry = tokio::select! {
+            ended = until_end(lines) => return ended,
+            entry = follower.recv() => entry,
+        };
+        match entry {
+            Ok(entry) if entry.is_about(connection) => send(write, &Answer::entries(vec![entry])).await?,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => tracing::debug!("somebody who follows the log is too slow"),
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
+}
+
+/// Until the caller has gone; whatever else it says is not looked at.
+async fn until_end(lines: &mut BufReader<tokio::io::Take<OwnedReadHalf>>) -> io::Result<()> {
+    loop {
+        lines.get_mut().set_limit(LINE_BYTES);
+        let read = lines.fill_buf().await?.len();
+        if read == 0 {
+            return Ok(());
+        }
+        lines.consume(read);
+    }
+}
+
+async fn send(write: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    write.write_all(&line).await
+}

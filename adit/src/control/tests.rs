@@ -1,0 +1,154 @@
+//! Both ends of the control socket.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::PathBuf,
+};
+
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    activity::Kind,
+    demo::testing::{Kind as Protocol, Office},
+    engine::Engine,
+    error::Exit,
+    status::State,
+    tests::Folder,
+};
+
+/// Runs the calls of a caller on a thread of its own, beside the event loop.
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(act).await.unwrap()
+}
+
+struct Bench {
+    _folder: Folder,
+    path: PathBuf,
+    engine: Engine,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Bench {
+    fn new(engine: Engine) -> Self {
+        let folder = Folder::new();
+        let path = folder.path().join("sub/control.sock");
+        let serving = tokio::spawn(Server::bind(&path).unwrap().serve(engine.clone()));
+        Self { _folder: folder, path, engine, serving }
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, crate::error::Error> {
+        let path = self.path.clone();
+        blocking(move || Client::connect(Some(&path)).and_then(|mut client| client.ask(&request))).await
+    }
+
+    /// What is answered to these lines.
+    async fn raw(&self, lines: &'static str) -> Vec<Value> {
+        let path = self.path.clone();
+        let answers = blocking(move || {
+            let mut stream = UnixStream::connect(path).unwrap();
+            stream.write_all(lines.as_bytes()).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            BufReader::new(stream).lines().map(|line| serde_json::from_str(&line.unwrap()).unwrap()).collect()
+        });
+        answers.await
+    }
+}
+
+#[tokio::test]
+async fn only_the_user_may_use_the_socket_and_it_is_gone_afterwards() {
+    let bench = Bench::new(Engine::for_tests());
+    assert_eq!(fs::metadata(&bench.path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(bench.path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o700);
+    bench.serving.abort();
+    assert!(bench.serving.await.is_err());
+    assert!(!bench.path.exists());
+}
+
+#[tokio::test]
+async fn a_socket_that_was_left_behind_is_replaced_and_one_that_answers_is_not() {
+    let bench = Bench::new(Engine::for_tests());
+    let error = Server::bind(&bench.path).err().unwrap();
+    assert!(error.exit() == Exit::LocalSocket && error.to_string().contains("another adit runs there"), "{error}");
+    let left = bench.path.with_file_name("left.sock");
+    drop(std::os::unix::net::UnixListener::bind(&left).unwrap());
+    assert!(left.exists());
+    drop(Server::bind(&left).unwrap());
+}
+
+#[tokio::test]
+async fn the_protocol_is_a_json_object_a_line() {
+    let bench = Bench::new(Engine::for_tests());
+    let answers = bench
+        .raw("{\"command\":\"version\"}\nnonsense\n{\"command\":\"connect\",\"connection\":\"x\"}\n{\"command\":\"status\"}\n")
+        .await;
+    assert_eq!(answers[0], serde_json::json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}));
+    assert!(answers[1]["ok"] == false && answers[1]["error"].as_str().unwrap().starts_with("no request"));
+    assert_eq!(answers[2], serde_json::json!({"ok": false, "error": "there is no connection `x`"}));
+    assert_eq!(answers[3]["status"]["pid"], std::process::id());
+    assert_eq!(answers.len(), 4);
+}
+
+#[tokio::test]
+async fn orders_are_followed_and_told_by_whom() {
+    let office = Office::open(Protocol::Ikev2);
+    let mut plan = office.connection("office", &["crm"]);
+    plan.autostart = false;
+    let bench = Bench::new(Engine::for_tests());
+    bench.engine.add_for_tests(plan).await;
+    let connection = || "office".to_owned();
+    let ready = |forward: Option<&str>| Request::Ready { connection: None, forward: forward.map(str::to_owned) };
+    assert!(bench.ask(ready(None)).await.unwrap().readiness.unwrap().ready, "nothing is to be connected");
+    assert!(!bench.ask(ready(Some("crm"))).await.unwrap().readiness.unwrap().ready);
+
+    let path = bench.path.clone();
+    let watching = blocking(move || {
+        let mut client = Client::connect(Some(&path)).unwrap();
+        client.send(&Request::Watch).unwrap();
+        let mut states = Vec::new();
+        while states.last() != Some(&State::Connected) {
+            let status = client.next().unwrap().unwrap().status.unwrap();
+            states.push(status.connections[0].state);
+        }
+        states
+    });
+    bench.ask(Request::Connect { connection: connection() }).await.unwrap();
+    let states = watching.await;
+    assert!(states.iter().all(|state| matches!(state, State::Idle | State::Connecting | State::Connected)));
+    assert!(bench.ask(ready(Some("crm"))).await.unwrap().readiness.unwrap().ready);
+    assert!(bench.ask(Request::Cancel { connection: connection() }).await.is_err());
+    let done = bench.ask(Request::Disconnect { connection: connection() }).await.unwrap();
+    assert_eq!(done.message.as_deref(), Some("`office` is disconnected"));
+    let log = Request::Log { connection: Some(connection()), lines: 2, follow: false };
+    let entries = bench.ask(log).await.unwrap().entries.unwrap();
+    assert_eq!(entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [Kind::Connected, Kind::Disconnected]);
+    assert_eq!(entries[0].by, "gateway");
+    assert!(entries[1].by.starts_with("user ") || entries[1].by.starts_with("uid "), "{entries:?}");
+}
+
+#[tokio::test]
+async fn a_log_that_is_followed_goes_on() {
+    let bench = Bench::new(Engine::for_tests());
+    let path = bench.path.clone();
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    let follower = tokio::task::spawn_blocking(move || {
+        let mut client = Client::connect(Some(&path)).unwrap();
+        client.send(&Request::Log { connection: None, lines: 5, follow: true }).unwrap();
+        let first = client.next().unwrap().unwrap().entries.unwrap();
+        begun.send(()).unwrap();
+        (first, client.next().unwrap().unwrap().entries.unwrap())
+    });
+    begins.await.unwrap();
+    bench.engine.activity().add(crate::activity::Entry::new(Kind::Reloaded, crate::activity::By::Signal));
+    let (first, second) = follower.await.unwrap();
+    assert!(first.is_empty() && second.len() == 1 && second[0].kind == Kind::Reloaded);
+}
+
+#[test]
+fn a_process_that_is_not_there_is_said_with_what_to_do() {
+    let folder = Folder::new();
+    let error = Client::connect(Some(&folder.path().join("none.sock"))).err().unwrap();
+    assert!(error.exit() == Exit::Other && error.to_string().contains("adit run --config FILE"), "{error}");
+}

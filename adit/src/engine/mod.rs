@@ -1,0 +1,267 @@
+//! All connections of a process, and what is asked about them and told to them.
+
+mod files;
+mod forward;
+mod run;
+mod services;
+#[cfg(target_os = "linux")]
+mod systemd;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_systemd.rs"]
+mod systemd;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+pub(crate) use self::{
+    forward::forward,
+    run::{Load, Unreadable, run},
+};
+pub(crate) use crate::environment::Order;
+use crate::{
+    activity::{Activity, By, Entry, Kind},
+    admin::Handshakes,
+    environment::{Context, Desk, Environment, Manner, Stop},
+    error::{Error, Exit},
+    plan::{ConnectionPlan, Plan},
+    prompt::Person,
+    status::{ProcessStatus, Readiness, State, Timestamp},
+};
+
+/// The main loop shows that it turns once a second; after so long it hangs.
+const HANGS: Duration = Duration::from_secs(15);
+
+/// Everything that runs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    since: Timestamp,
+    context: Context,
+    /// By name.
+    environments: Mutex<BTreeMap<String, Environment>>,
+    /// How many handshakes there may be at the same time.
+    handshakes: Mutex<usize>,
+    reload: mpsc::Sender<Reload>,
+    stopping: AtomicBool,
+    /// Whether everything was ready once.
+    started: AtomicBool,
+    beat: Mutex<Instant>,
+}
+
+/// Somebody wants the configuration to be read again.
+struct Reload {
+    by: By,
+    reply: oneshot::Sender<Result<String, Error>>,
+}
+
+impl Engine {
+    /// With no connections; those who want a reload are heard at the other end.
+    fn new(manner: Manner, handshakes: usize) -> (Self, mpsc::Receiver<Reload>) {
+        let (reload, reloads) = mpsc::channel(16);
+        let context = Context {
+            activity: Activity::new(),
+            changes: watch::Sender::new(0),
+            handshakes: Handshakes::new(),
+            limit: Arc::new(Semaphore::new(handshakes)),
+            desk: Desk::new(Person::new()),
+            manner,
+        };
+        let inner = Inner {
+            since: Timestamp::now(),
+            context,
+            environments: Mutex::default(),
+            handshakes: Mutex::new(handshakes),
+            reload,
+            stopping: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+            beat: Mutex::new(Instant::now()),
+        };
+        (Self { inner: Arc::new(inner) }, reloads)
+    }
+
+    pub(crate) fn status(&self) -> ProcessStatus {
+        ProcessStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            since: self.inner.since,
+            stopping: self.inner.stopping.load(Relaxed),
+            connections: self.environments().values().map(Environment::status).collect(),
+        }
+    }
+
+    /// Told whenever there is something new to be seen.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.context.changes.subscribe()
+    }
+
+    pub(crate) fn activity(&self) -> &Activity {
+        &self.inner.context.activity
+    }
+
+    pub(crate) fn handshakes(&self) -> &Handshakes {
+        &self.inner.context.handshakes
+    }
+
+    /// Whether the process does its work, whatever its gateways do.
+    pub(crate) fn liveness(&self) -> Readiness {
+        let silent = lock(&self.inner.beat).elapsed();
+        let hangs = silent > HANGS;
+        let reasons =
+            if hangs { vec![format!("the main loop hangs since {} s", silent.as_secs())] } else { Vec::new() };
+        Readiness { ready: !hangs, reasons }
+    }
+
+    /// Whether everything that is to be connected was connected once.
+    pub(crate) fn startup(&self) -> Readiness {
+        if self.inner.started.load(Relaxed) {
+            return Readiness { ready: true, reasons: Vec::new() };
+        }
+        self.status().readiness(None, None)
+    }
+
+    /// Does with a connection as it is told.
+    pub(crate) async fn order(&self, name: &str, order: Order, by: By) -> Result<String, Error> {
+        let found = self.environments().get(name).cloned();
+        match found {
+            Some(environment) => environment.order(order, by).await,
+            None => Err(self.unknown(name)),
+        }
+    }
+
+    /// Reads the configuration again; what was changed.
+    pub(crate) async fn reload(&self, by: By) -> Result<String, Error> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = || Error::new(Exit::Other, "the process is stopping");
+        self.inner.reload.send(Reload { by, reply }).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let names: Vec<_> = self.environments().keys().cloned().collect();
+        let error = Error::new(Exit::Usage, format!("there is no connection `{name}`"));
+        match names.is_empty() {
+            true => error,
+            false => error.hint(format!("there is {}", names.join(", "))),
+        }
+    }
+
+    /// The main loop turns.
+    fn beat(&self) {
+        *lock(&self.inner.beat) = Instant::now();
+        if !self.inner.started.load(Relaxed) && self.status().readiness(None, None).ready {
+            self.inner.started.store(true, Relaxed);
+        }
+    }
+
+    /// Adds a connection, and starts it if it is to be.
+    async fn add(&self, plan: ConnectionPlan, by: By) -> Result<Environment, Error> {
+        let (name, autostart) = (plan.name.clone(), plan.autostart);
+        let environment = Environment::start(plan, self.inner.context.clone(), by);
+        self.environments().insert(name, environment.clone());
+        if autostart {
+            environment.order(Order::Connect, By::Program).await?;
+        }
+        Ok(environment)
+    }
+
+    /// Goes on with these connections; what did not change is not touched. What was changed, in words.
+    async fn apply(&self, plan: Plan, by: By) -> String {
+        self.allow_handshakes(plan.handshakes);
+        let mut said = Vec::new();
+        let (mut deleted, drain) = (self.environments().clone(), plan.drain);
+        for connection in plan.connections {
+            let name = connection.name.clone();
+            match deleted.remove(&name) {
+                Some(environment) => match environment.apply(connection, by.clone()).await {
+                    Ok(changed) if changed.is_empty() => {}
+                    Ok(changed) => said.push(format!("`{name}`: {changed}")),
+                    Err(error) => said.push(format!("`{name}`: {error}")),
+                },
+                None => {
+                    if let Err(error) = self.add(connection, by.clone()).await {
+                        tracing::error!("`{name}`: {error}");
+                    }
+                    said.push(format!("`{name}` is new"));
+                }
+            }
+        }
+        for (name, environment) in deleted {
+            said.push(format!("`{name}` is gone"));
+            self.environments().remove(&name);
+            let by = by.clone();
+            // Its end takes its time, and holds up nobody.
+            tokio::spawn(async move { environment.stop(Stop { drain, deleted: true }, by).await });
+        }
+        self.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
+        if said.is_empty() { "nothing has changed".to_owned() } else { said.join("; ") }
+    }
+
+    fn allow_handshakes(&self, wanted: usize) {
+        let mut allowed = lock(&self.inner.handshakes);
+        let limit = &self.inner.context.limit;
+        if wanted > *allowed {
+            limit.add_permits(wanted - *allowed);
+            *allowed = wanted;
+        } else {
+            // Those that are in use now are not taken back.
+            *allowed -= limit.forget_permits(*allowed - wanted);
+        }
+    }
+
+    /// Ends all in good order: nothing new, then the live connections may go on for a while, then farewells.
+    async fn stop(&self, drain: Duration, by: By) {
+        self.inner.stopping.store(true, Relaxed);
+        self.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
+        let environments: Vec<_> = self.environments().values().cloned().collect();
+        let mut stopping = JoinSet::new();
+        for environment in environments {
+            let by = by.clone();
+            stopping.spawn(async move { environment.stop(Stop { drain, deleted: false }, by).await });
+        }
+        while stopping.join_next().await.is_some() {}
+    }
+
+    /// How many connections there are, and how many are connected, for people.
+    fn summary(&self) -> String {
+        let status = self.status();
+        let connected = status.connections.iter().filter(|connection| connection.state == State::Connected).count();
+        format!("{connected} of {} connected", status.connections.len())
+    }
+
+    fn note(&self, kind: Kind, by: By, reason: &str) {
+        self.activity().add(Entry::new(kind, by).reason(reason));
+    }
+
+    /// Without a main loop: nobody answers to a reload.
+    #[cfg(test)]
+    pub(crate) fn for_tests() -> Self {
+        Self::new(Manner::Patient, 16).0
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn add_for_tests(&self, plan: ConnectionPlan) {
+        self.add(plan, By::Program).await.unwrap();
+    }
+
+    fn environments(&self) -> MutexGuard<'_, BTreeMap<String, Environment>> {
+        lock(&self.inner.environments)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

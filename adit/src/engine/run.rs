@@ -1,0 +1,236 @@
+//! `adit run`: the main loop.
+
+use std::{future::pending, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use super::{
+    Engine, Reload,
+    files::{self, Files},
+    services::Services,
+    systemd,
+};
+use crate::{
+    activity::{By, Kind},
+    environment::Manner,
+    error::{Error, Exit},
+    plan::Plan,
+    signals::{Signals, Told},
+};
+
+/// Reads the configuration. Blocks, and may ask.
+pub(crate) type Load = Arc<dyn Fn() -> Result<Plan, Unreadable> + Send + Sync>;
+
+/// A configuration that cannot be used.
+pub(crate) struct Unreadable {
+    /// With which it may become right.
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) error: Error,
+}
+
+/// The main loop turns at least so often.
+const TURN: Duration = Duration::from_secs(1);
+
+/// Runs all connections until a signal ends it.
+pub(crate) async fn run(load: Load) -> Result<Exit, Error> {
+    let mut signals = Signals::new()?;
+    let plan = tokio::select! {
+        biased;
+        exit = signals.next() => return Ok(exit),
+        plan = start_reading(&load) => flattened(plan).map_err(|unreadable| unreadable.error)?,
+    };
+    let (engine, reloads) = Engine::new(Manner::Patient, plan.handshakes);
+    let mut services = Services::default();
+    services.apply(&plan, &engine).await?;
+    let files = Files::new(plan.files.clone());
+    let mut main =
+        Main { drain: plan.drain, engine, services, load, files: Some(files), reading: None, said: String::new() };
+    for connection in plan.connections {
+        let name = connection.name.clone();
+        if let Err(error) = main.engine.add(connection, By::Program).await {
+            tracing::error!("`{name}`: {error}");
+        }
+    }
+    systemd::ready(&main.engine.summary());
+    let exit = main.turn(&mut signals, reloads).await;
+    tracing::info!("ending: no new connections, up to {} s for the live ones, then farewells", main.drain.as_secs());
+    systemd::stopping();
+    Ok(tokio::select! {
+        () = main.engine.stop(main.drain, By::Signal) => exit,
+        again = signals.next() => again,
+        // The admin port says that we are stopping.
+        () = beat(&main.engine) => exit,
+    })
+}
+
+/// What the main loop knows.
+struct Main {
+    engine: Engine,
+    services: Services,
+    load: Load,
+    drain: Duration,
+    /// `None` while they are looked at.
+    files: Option<Files>,
+    reading: Option<Reading>,
+    /// What systemd was told last.
+    said: String,
+}
+
+/// A configuration that is being read, and for whom.
+type Reading = (JoinHandle<Result<Plan, Unreadable>>, Vec<Wanted>);
+
+/// Who wants the configuration to be read again.
+struct Wanted {
+    by: By,
+    reply: Option<oneshot::Sender<Result<String, Error>>>,
+}
+
+impl Main {
+    /// Until a signal ends it.
+    async fn turn(&mut self, signals: &mut Signals, mut reloads: mpsc::Receiver<Reload>) -> Exit {
+        let mut turns = interval(TURN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watchdog = systemd::watchdog().map(interval);
+        let mut look_at = Instant::now() + files::INTERVAL;
+        let mut looking: Option<JoinHandle<(Files, Vec<PathBuf>)>> = None;
+        loop {
+            tokio::select! {
+                told = signals.next_told() => match told {
+                    Told::End(exit) => return exit,
+                    Told::Reload => self.read(Wanted { by: By::Signal, reply: None }),
+                },
+                Some(Reload { by, reply }) = reloads.recv() => self.read(Wanted { by, reply: Some(reply) }),
+                plan = finished(&mut self.reading) => self.on_read(plan).await,
+                () = tokio::time::sleep_until(look_at), if looking.is_none() => {
+                    if let Some(mut files) = self.files.take() {
+                        looking = Some(tokio::task::spawn_blocking(move || {
+                            let changed = files.changed();
+                            (files, changed)
+                        }));
+                    }
+                    look_at = Instant::now() + files::INTERVAL;
+                }
+                looked = finished_looking(&mut looking) => {
+                    let (files, changed) = looked;
+                    self.files.get_or_insert(files);
+                    if let Some(first) = changed.first() {
+                        let more = if changed.len() > 1 { format!(" and {} more", changed.len() - 1) } else { String::new() };
+                        tracing::info!("{}{more} changed", first.display());
+                        self.read(Wanted { by: By::Program, reply: None });
+                    }
+                }
+                _ = turns.tick() => self.on_turn(),
+                () = tick(&mut watchdog) => systemd::alive(),
+            }
+        }
+    }
+
+    fn on_turn(&mut self) {
+        self.engine.beat();
+        let summary = self.engine.summary();
+        if summary != self.said {
+            systemd::status(&summary);
+            self.said = summary;
+        }
+    }
+
+    /// Reads the configuration, unless that is being done.
+    fn read(&mut self, wanted: Wanted) {
+        match &mut self.reading {
+            Some((_, others)) => others.push(wanted),
+            None => {
+                tracing::info!("reading the configuration again, by {}", wanted.by);
+                systemd::reloading();
+                self.reading = Some((start_reading(&self.load), vec![wanted]));
+            }
+        }
+    }
+
+    async fn on_read(&mut self, (plan, wanted): (Result<Plan, Unreadable>, Vec<Wanted>)) {
+        let by = wanted.first().map_or(By::Program, |first| first.by.clone());
+        let done = match plan {
+            Ok(plan) => self.apply(plan, by.clone()).await,
+            Err(Unreadable { files, error }) => {
+                self.files = Some(Files::new(files));
+                Err(error)
+            }
+        };
+        match &done {
+            Ok(changed) => {
+                tracing::info!("configuration: {changed}");
+                self.engine.note(Kind::Reloaded, by, changed);
+            }
+            Err(error) => {
+                tracing::error!(hint = error.hint_text(), "the configuration stays as it was: {}", error.message());
+                self.engine.note(Kind::Reloaded, by, &format!("refused, it stays as it was: {error}"));
+            }
+        }
+        for reply in wanted.into_iter().filter_map(|wanted| wanted.reply) {
+            // Whoever asked may have gone.
+            drop(reply.send(done.clone()));
+        }
+        systemd::ready(&self.engine.summary());
+    }
+
+    /// Services come first: a new configuration whose ports cannot be had changes no connection.
+    async fn apply(&mut self, plan: Plan, by: By) -> Result<String, Error> {
+        self.services.apply(&plan, &self.engine).await?;
+        self.drain = plan.drain;
+        self.files = Some(Files::new(plan.files.clone()));
+        Ok(self.engine.apply(plan, by).await)
+    }
+}
+
+fn start_reading(load: &Load) -> JoinHandle<Result<Plan, Unreadable>> {
+    let load = Arc::clone(load);
+    tokio::task::spawn_blocking(move || load())
+}
+
+fn flattened(read: Result<Result<Plan, Unreadable>, tokio::task::JoinError>) -> Result<Plan, Unreadable> {
+    read.map_err(|error| Unreadable { files: Vec::new(), error: Error::new(Exit::Other, error) })?
+}
+
+async fn finished(reading: &mut Option<Reading>) -> (Result<Plan, Unreadable>, Vec<Wanted>) {
+    let Some((read, _)) = reading else { return pending().await };
+    let plan = flattened(read.await);
+    let wanted = reading.take().map(|(_, wanted)| wanted).unwrap_or_default();
+    (plan, wanted)
+}
+
+async fn finished_looking(looking: &mut Option<JoinHandle<(Files, Vec<PathBuf>)>>) -> (Files, Vec<PathBuf>) {
+    let Some(looked) = looking else { return pending().await };
+    let result = looked.await;
+    *looking = None;
+    match result {
+        Ok(looked) => looked,
+        Err(error) => {
+            tracing::error!("looking at files: {error}");
+            (Files::new(Vec::new()), Vec::new())
+        }
+    }
+}
+
+async fn tick(watchdog: &mut Option<tokio::time::Interval>) {
+    match watchdog {
+        Some(watchdog) => {
+            watchdog.tick().await;
+        }
+        None => pending().await,
+    }
+}
+
+/// Keeps the probes content while everything ends; never ends itself.
+async fn beat(engine: &Engine) {
+    let mut turns = interval(TURN);
+    let mut watchdog = systemd::watchdog().map(interval);
+    loop {
+        tokio::select! {
+            _ = turns.tick() => engine.beat(),
+            () = tick(&mut watchdog) => systemd::alive(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Going on with another configuration: what did not change is not cut.
+
+use adit_driver::redundancy::{Gateway, RedundancyOptions};
+
+use super::{machine::Trigger, task::Task};
+use crate::{
+    activity::{By, Entry, Kind},
+    plan::ConnectionPlan,
+};
+
+impl Task {
+    /// What was changed, in words; empty if nothing was.
+    pub(super) async fn apply(&mut self, plan: ConnectionPlan, by: By) -> String {
+        let mut said = Vec::new();
+        let gateways = gateway_changes(&self.plan.gateways, &plan.gateways);
+        let options = option_changes(&self.plan.redundancy, &plan.redundancy);
+        let rewired = self.plan.wait != plan.wait;
+        if self.plan.description != plan.description {
+            said.push("description".to_owned());
+        }
+        if self.plan.autostart != plan.autostart {
+            said.push(format!("autostart: {}", plan.autostart));
+        }
+        if self.plan.wait != plan.wait {
+            said.push("wait_seconds".to_owned());
+        }
+        said.extend(options.iter().map(|option| (*option).to_owned()));
+        said.extend(gateways.iter().cloned());
+        let old = std::mem::replace(&mut self.plan, plan);
+        if !gateways.is_empty() || !options.is_empty() {
+            if self.machine.on(Trigger::Edited).is_some() {
+                self.connect(by.clone());
+            } else if let Some(running) = &self.running {
+                running.redundant.update(self.plan.gateways.clone(), self.options());
+            }
+        }
+        let (plans, drain) = (self.plan.forwards.clone(), old.redundancy.drain);
+        let changes = self.forwards.apply(plans, |forward| rewired && forward.wait.is_none(), drain).await;
+        for (what, names) in [("added", &changes.added), ("changed", &changes.changed), ("removed", &changes.removed)] {
+            said.extend(names.iter().map(|name| format!("forward {name} {what}")));
+        }
+        if self.forwards.is_open() {
+            self.forwards.bind();
+            self.serve();
+        }
+        let said = said.join(", ");
+        if !said.is_empty() {
+            let kept = self.forwards.list.len() - changes.added.len() - changes.changed.len();
+            tracing::info!("configuration changed: {said}; {kept} forwards are as before");
+            self.machine.touch();
+            self.note(Entry::new(Kind::Edited, by).reason(&said));
+        }
+        said
+    }
+}
+
+/// Which were added, changed, removed or put in another order.
+fn gateway_changes(old: &[Gateway], new: &[Gateway]) -> Vec<String> {
+    let mut changes = Vec::new();
+    let find = |list: &[Gateway], name: &str| list.iter().position(|gateway| gateway.name == name);
+    for gateway in new {
+        match find(old, &gateway.name).map(|index| &old[index]) {
+            None => changes.push(format!("gateway {} added", gateway.name)),
+            Some(before) if before.fingerprint != gateway.fingerprint => {
+                changes.push(format!("gateway {} changed", gateway.name));
+            }
+            Some(before) if before.probe != gateway.probe => changes.push(format!("probe of gateway {}", gateway.name)),
+            Some(_) => {}
+        }
+    }
+    for gateway in old.iter().filter(|gateway| find(new, &gateway.name).is_none()) {
+        changes.push(format!("gateway {} removed", gateway.name));
+    }
+    let places: Vec<_> = new.iter().filter_map(|gateway| find(old, &gateway.name)).collect();
+    if !places.is_sorted() {
+        changes.push("order of gateways".to_owned());
+    }
+    changes
+}
+
+/// Options that differ, by the names of their keys.
+fn option_changes(old: &RedundancyOptions, new: &RedundancyOptions) -> Vec<&'static str> {
+    let changes = [
+        ("policy", old.policy != new.policy),
+        ("standby", old.hot_standby != new.hot_standby),
+        ("stagger_seconds", old.stagger != new.stagger),
+        ("probe", old.probe != new.probe),
+        ("fail_back_seconds", old.fail_back_after != new.fail_back_after),
+        ("drain_seconds", old.drain != new.drain),
+        ("tunnel options", old.tunnel != new.tunnel),
+    ];
+    changes.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
+}

@@ -1,0 +1,317 @@
+//! The forwards of a connection: bound, serving, or waiting for their place to become free.
+
+use std::{sync::Arc, time::Duration};
+
+use adit_driver::Way;
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    error::Error,
+    forward::{Bound, ForwardCounters, ForwardSnapshot, Stopper},
+    plan::{ForwardKind, ForwardPlan, Listen},
+    spec::TransportKind,
+};
+
+/// How long after a forward could not listen it is tried again.
+const RETRY: Duration = if cfg!(test) { Duration::from_millis(50) } else { Duration::from_secs(5) };
+/// Letting go of a port takes a turn of the event loop; something is wrong if it takes longer.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// One of them.
+pub(super) struct Forward {
+    pub(super) plan: ForwardPlan,
+    /// As long as the connection has a forward of this name.
+    pub(super) counters: Arc<ForwardCounters>,
+    state: State,
+    /// Why it does not listen.
+    pub(super) error: Option<String>,
+}
+
+#[expect(clippy::large_enum_variant, reason = "there are a few, and they stay where they are")]
+enum State {
+    Closed,
+    /// Who connects waits.
+    Bound(Bound),
+    Serving {
+        /// Dropped, it cuts what lives.
+        stopper: Stopper,
+        listen: Option<String>,
+    },
+}
+
+/// All of them.
+pub(super) struct Forwards {
+    pub(super) list: Vec<Forward>,
+    tasks: JoinSet<Result<(), Error>>,
+    /// Those that are no longer configured, and when their last connections are cut.
+    leaving: Vec<(Instant, Stopper)>,
+    /// Whether they are to listen.
+    open: bool,
+    retry_at: Option<Instant>,
+}
+
+impl Forward {
+    fn new(plan: ForwardPlan) -> Self {
+        Self { plan, counters: Arc::default(), state: State::Closed, error: None }
+    }
+
+    fn takes_datagrams(&self) -> bool {
+        matches!(
+            &self.plan.kind,
+            ForwardKind::Local { listen: Listen::Udp(_), .. }
+                | ForwardKind::Reverse { transport: TransportKind::Udp, .. }
+        )
+    }
+
+    /// Where it listens, if it does: a port that was any is known then.
+    pub(super) fn listening(&self) -> Option<Option<String>> {
+        match &self.state {
+            State::Closed => None,
+            State::Bound(bound) => Some(address(bound)),
+            State::Serving { listen, .. } => Some(listen.clone()),
+        }
+    }
+}
+
+fn address(bound: &Bound) -> Option<String> {
+    bound.address().map(|address| address.to_string())
+}
+
+impl Forwards {
+    pub(super) fn new(plans: Vec<ForwardPlan>) -> Self {
+        Self {
+            list: plans.into_iter().map(Forward::new).collect(),
+            tasks: JoinSet::new(),
+            leaving: Vec::new(),
+            open: false,
+            retry_at: None,
+        }
+    }
+
+    /// Whether they are to listen.
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Binds all, or none.
+    pub(super) fn bind_all(&mut self) -> Result<(), Error> {
+        let plans: Vec<_> = self.list.iter().map(|forward| forward.plan.clone()).collect();
+        for (forward, bound) in self.list.iter_mut().zip(Bound::bind_all(&plans)?) {
+            forward.state = State::Bound(bound);
+        }
+        self.open = true;
+        Ok(())
+    }
+
+    /// Tells standard output of those that are bound and not yet served.
+    pub(super) fn announce(&mut self) -> Result<(), Error> {
+        let (mut places, mut bound) = (Vec::new(), Vec::new());
+        for (index, forward) in self.list.iter_mut().enumerate() {
+            match std::mem::replace(&mut forward.state, State::Closed) {
+                State::Bound(one) => {
+                    places.push(index);
+                    bound.push(one);
+                }
+                other @ (State::Closed | State::Serving { .. }) => forward.state = other,
+            }
+        }
+        let announced = Bound::announce(&bound);
+        for (index, one) in places.into_iter().zip(bound) {
+            self.list[index].state = State::Bound(one);
+        }
+        announced
+    }
+
+    /// Binds what can be bound, to be served with the next [`Self::serve`]; what cannot is tried again.
+    pub(super) fn bind(&mut self) {
+        self.open = true;
+        self.retry_at = None;
+        for index in 0..self.list.len() {
+            if matches!(self.list[index].state, State::Closed) {
+                self.bind_one(index);
+            }
+        }
+    }
+
+    fn bind_one(&mut self, index: usize) {
+        let forward = &mut self.list[index];
+        match Bound::bind_all(std::slice::from_ref(&forward.plan)).map(|mut bound| bound.pop()) {
+            Ok(Some(bound)) => {
+                if forward.error.take().is_some() {
+                    tracing::info!("listens again: {bound}");
+                }
+                forward.state = State::Bound(bound);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let text = error.message();
+                if forward.error.as_ref() != Some(&text) {
+                    tracing::error!(hint = error.hint_text(), "{text}; trying again every {} s", RETRY.as_secs());
+                }
+                forward.error = Some(text);
+                self.retry_at = Some(Instant::now() + RETRY);
+            }
+        }
+    }
+
+    /// Serves those that are bound.
+    pub(super) fn serve(&mut self, way: impl Fn(&ForwardPlan) -> Way) {
+        for forward in &mut self.list {
+            let bound = match std::mem::replace(&mut forward.state, State::Closed) {
+                State::Bound(bound) => bound,
+                other @ (State::Closed | State::Serving { .. }) => {
+                    forward.state = other;
+                    continue;
+                }
+            };
+            let (stopper, stop) = Stopper::new();
+            let listen = address(&bound);
+            let serving = bound.serve(way(&forward.plan), Arc::clone(&forward.counters), stop);
+            self.tasks.spawn(tracing::Instrument::in_current_span(serving));
+            forward.state = State::Serving { stopper, listen };
+        }
+    }
+
+    /// Nothing new from now on; what lives goes on until [`Self::close`].
+    pub(super) fn drain(&mut self) {
+        self.open = false;
+        self.retry_at = None;
+        for forward in &mut self.list {
+            match &forward.state {
+                State::Serving { stopper, .. } => stopper.drain(),
+                State::Bound(_) => forward.state = State::Closed,
+                State::Closed => {}
+            }
+        }
+    }
+
+    /// Says in the log what each has done so far.
+    pub(super) fn sum_up(&self) {
+        for forward in &self.list {
+            let ForwardSnapshot { total, refused, failed, .. } = forward.counters.snapshot();
+            let name = &forward.plan.name;
+            tracing::info!("{name}: {total} connections, {failed} of them failed, {refused} more refused");
+        }
+    }
+
+    /// Cuts everything.
+    pub(super) fn close(&mut self) {
+        self.drain();
+        self.leaving.clear();
+        for forward in &mut self.list {
+            forward.state = State::Closed;
+            forward.error = None;
+        }
+    }
+
+    /// Goes on with these; what is the same is not touched. Connections of what is no longer there may go on for a while.
+    /// `rewired` says which others must be served anew. What was added, changed and removed, by name.
+    pub(super) async fn apply(
+        &mut self,
+        plans: Vec<ForwardPlan>,
+        rewired: impl Fn(&ForwardPlan) -> bool,
+        drain: Duration,
+    ) -> Changes {
+        let mut changes = Changes::default();
+        let mut old = std::mem::take(&mut self.list);
+        let mut released = Vec::new();
+        for plan in plans {
+            let known =
+                old.iter().position(|forward| forward.plan.name == plan.name).map(|index| old.swap_remove(index));
+            let forward = match known {
+                Some(forward) if forward.plan == plan && !rewired(&plan) => forward,
+                Some(forward) => {
+                    changes.changed.push(plan.name.clone());
+                    let datagrams = forward.takes_datagrams();
+                    let Forward { counters, state, .. } = forward;
+                    released.extend(self.leave(state, datagrams, drain));
+                    Forward { counters, ..Forward::new(plan) }
+                }
+                None => {
+                    changes.added.push(plan.name.clone());
+                    Forward::new(plan)
+                }
+            };
+            self.list.push(forward);
+        }
+        for forward in old {
+            let datagrams = forward.takes_datagrams();
+            changes.removed.push(forward.plan.name);
+            released.extend(self.leave(forward.state, datagrams, drain));
+        }
+        for index in released {
+            if let Some((_, stopper)) = self.leaving.get(index) {
+                // Without it, binding fails and is tried again.
+                drop(tokio::time::timeout(RELEASE, stopper.released()).await);
+            }
+        }
+        changes
+    }
+
+    /// Lets one end by and by; where it stands among those that leave.
+    fn leave(&mut self, state: State, datagrams: bool, drain: Duration) -> Option<usize> {
+        let State::Serving { stopper, listen: _ } = state else { return None };
+        if datagrams {
+            // Its associations answer from the port: only without them it is free.
+            stopper.abort();
+        } else {
+            stopper.drain();
+        }
+        self.leaving.push((Instant::now() + drain, stopper));
+        Some(self.leaving.len() - 1)
+    }
+
+    /// The next that happens: one has ended, or something is due for [`Self::on_due`].
+    pub(super) async fn next(&mut self) -> Happened {
+        let times = self.leaving.iter().map(|(at, _)| *at).chain(self.retry_at.filter(|_| self.open));
+        let due = times.min();
+        tokio::select! {
+            ended = next_ended(&mut self.tasks) => Happened::Ended(ended),
+            () = sleep_until(due) => Happened::Due,
+        }
+    }
+
+    /// Does what is due; whether anything is to be served now.
+    pub(super) fn on_due(&mut self) -> bool {
+        let now = Instant::now();
+        self.leaving.retain(|(at, _)| *at > now);
+        if self.retry_at.is_none_or(|at| at > now) || !self.open {
+            return false;
+        }
+        self.bind();
+        self.list.iter().any(|forward| matches!(forward.state, State::Bound(_)))
+    }
+}
+
+/// What happens to them.
+pub(super) enum Happened {
+    Ended(Result<(), Error>),
+    Due,
+}
+
+/// Never, while none ends.
+async fn next_ended(tasks: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
+    loop {
+        match tasks.join_next().await {
+            Some(Ok(ended)) => return ended,
+            Some(Err(error)) if error.is_panic() => tracing::error!("a forward has ended: {error}"),
+            Some(Err(_)) => {}
+            None => return std::future::pending().await,
+        }
+    }
+}
+
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Names of forwards.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) added: Vec<String>,
+    pub(super) changed: Vec<String>,
+    pub(super) removed: Vec<String>,
+}

@@ -1,0 +1,418 @@
+//! The task of a connection: does what it is told, and follows what happens to it.
+
+use std::{
+    collections::HashMap,
+    future::pending,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use adit_driver::{
+    Failure, Stage, Way,
+    redundancy::{ConnectionState, RedundancyEvent, RedundancyEvents, Redundant, SwitchReason},
+};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Command, Context, Ended, Manner, Order, Reply, Stop,
+    forwards::{Forwards, Happened},
+    lock,
+    machine::{Machine, Trigger},
+    view::View,
+};
+use crate::{
+    activity::{By, Entry, Kind},
+    error::{Error, described},
+    plan::{ConnectionPlan, ForwardPlan},
+    status::State,
+};
+
+pub(super) struct Task {
+    pub(super) plan: ConnectionPlan,
+    pub(super) context: Context,
+    view: Arc<Mutex<View>>,
+    ends: watch::Sender<Option<Ended>>,
+    pub(super) machine: Machine,
+    pub(super) forwards: Forwards,
+    pub(super) running: Option<Running>,
+    /// What has to pass before the next step of the end.
+    ending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Those that wait for the end.
+    waiting: Vec<Reply>,
+    /// No further order is taken.
+    stopped: bool,
+    /// Attempts of each gateway whose handshake was counted.
+    counted: HashMap<String, u64>,
+}
+
+/// The gateways while somebody wants them.
+pub(super) struct Running {
+    pub(super) redundant: Redundant,
+    events: RedundancyEvents,
+}
+
+impl Task {
+    pub(super) fn new(
+        plan: ConnectionPlan,
+        context: Context,
+        view: Arc<Mutex<View>>,
+        ends: watch::Sender<Option<Ended>>,
+        by: By,
+    ) -> Self {
+        let forwards = Forwards::new(plan.forwards.clone());
+        let task = Self {
+            plan,
+            context,
+            view,
+            ends,
+            machine: Machine::new(),
+            forwards,
+            running: None,
+            ending: None,
+            waiting: Vec::new(),
+            stopped: false,
+            counted: HashMap::new(),
+        };
+        task.note(Entry::new(Kind::Created, by));
+        task
+    }
+
+    pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        self.show();
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command).await,
+                    // Nobody is left who could want anything: what it holds ends with it.
+                    None => return,
+                },
+                event = next(&mut self.running) => self.on_event(event),
+                () = next_step(&mut self.ending) => self.on_step(),
+                happened = self.forwards.next() => match happened {
+                    Happened::Ended(ended) => self.on_forward_ended(ended),
+                    Happened::Due => {
+                        if self.forwards.on_due() {
+                            self.serve();
+                        }
+                    }
+                },
+            }
+            self.show();
+        }
+    }
+
+    async fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Order(order, by, reply) => self.on_order(order, by, reply),
+            Command::Apply(plan, by, reply) => {
+                let changed = self.apply(*plan, by).await;
+                answer(reply, Ok(changed));
+            }
+            Command::Stop(stop, by, reply) => self.on_stop(stop, &by, reply),
+        }
+    }
+
+    fn on_order(&mut self, order: Order, by: By, reply: Reply) {
+        let trigger = match order {
+            Order::Connect => Trigger::Connect,
+            Order::Disconnect => Trigger::Disconnect,
+            Order::Cancel => Trigger::Cancel,
+        };
+        let name = self.plan.name.clone();
+        if self.stopped && order == Order::Connect {
+            return answer(reply, Err(Error::new(crate::error::Exit::Other, "the process is stopping")));
+        }
+        if order == Order::Connect && self.context.manner == Manner::Strict
+            // Before connecting: a port in use is said at once.
+            && let Err(error) = self.forwards.bind_all()
+        {
+            return answer(reply, Err(error));
+        }
+        if self.machine.on(trigger).is_none() {
+            return answer(reply, Err(self.machine.refusal(&name, trigger)));
+        }
+        match order {
+            Order::Connect => {
+                self.connect(by);
+                answer(reply, Ok(format!("`{name}`: connecting")));
+            }
+            Order::Disconnect | Order::Cancel => {
+                let kind = if order == Order::Cancel { Kind::Cancelled } else { Kind::Disconnected };
+                tracing::info!("{}, by {by}", kind.name());
+                self.note(Entry::new(kind, by));
+                self.close();
+                self.waiting.push(reply);
+            }
+        }
+    }
+
+    /// The state is [`State::Connecting`].
+    pub(super) fn connect(&mut self, by: By) {
+        self.note(Entry::new(Kind::Connecting, by));
+        // What is left of an earlier life.
+        self.running = None;
+        self.counted.clear();
+        let desk = &self.context.desk;
+        let prompter = match self.context.manner {
+            Manner::Patient => desk.of(&self.plan.name),
+            Manner::Strict => desk.person(),
+        };
+        let redundant = Redundant::start(self.plan.gateways.clone(), self.options(), prompter);
+        let events = redundant.events();
+        self.running = Some(Running { redundant, events });
+        if self.context.manner == Manner::Patient {
+            self.forwards.bind();
+            self.serve();
+        }
+    }
+
+    /// Those of the plan, with what all connections share.
+    pub(super) fn options(&self) -> adit_driver::redundancy::RedundancyOptions {
+        let mut options = self.plan.redundancy.clone();
+        options.handshakes = Some(Arc::clone(&self.context.limit));
+        if self.context.manner == Manner::Patient {
+            // Nobody waits at a terminal: a gateway that is down at the start is as good as one that is lost later.
+            options.tunnel.first_rounds = None;
+        }
+        options
+    }
+
+    /// Serves the forwards that are bound.
+    pub(super) fn serve(&mut self) {
+        let Some(running) = &self.running else { return };
+        let wait = self.plan.wait;
+        self.forwards.serve(|forward| way(&running.redundant, forward, wait));
+    }
+
+    fn on_event(&mut self, event: RedundancyEvent) {
+        self.machine.touch();
+        match event {
+            RedundancyEvent::Up { gateway } => self.on_up(&gateway),
+            RedundancyEvent::Failed { gateway, cause, retry_in } => self.on_failed(&gateway, &cause, retry_in),
+            RedundancyEvent::Switched { from: Some(from), to, reason } => {
+                let why = format!("from {from}: {}", reason_text(reason));
+                self.note(Entry::new(Kind::Switched, By::Program).gateway(to).reason(why));
+            }
+            RedundancyEvent::Closed(failure) => return self.on_closed(&failure),
+            // What matters of them is in the snapshot.
+            RedundancyEvent::Down
+            | RedundancyEvent::Restored
+            | RedundancyEvent::Connecting { .. }
+            | RedundancyEvent::Switched { from: None, .. }
+            | RedundancyEvent::ProbeFailed { .. }
+            | RedundancyEvent::Prompt { .. } => {}
+        }
+        self.follow();
+    }
+
+    /// Goes where the gateways have gone: events may be missed, the snapshot is never wrong.
+    fn follow(&mut self) {
+        let Some(running) = &self.running else { return };
+        let status = running.redundant.status();
+        match status.state {
+            ConnectionState::Connected => {
+                let before = self.machine.state();
+                if self.machine.on(Trigger::Up).is_some() {
+                    let kind = if before == State::Reconnecting { Kind::Restored } else { Kind::Connected };
+                    self.on_connected(kind, status.active);
+                }
+            }
+            ConnectionState::Reconnecting => {
+                self.machine.on(Trigger::Lost);
+            }
+            // Their ends are told by an event that comes last.
+            ConnectionState::Connecting
+            | ConnectionState::Draining
+            | ConnectionState::Failed
+            | ConnectionState::Closed => {}
+        }
+    }
+
+    fn on_connected(&mut self, kind: Kind, gateway: Option<String>) {
+        self.note(Entry::new(kind, By::Gateway).gateway(gateway));
+        if self.context.manner == Manner::Strict {
+            if let Err(error) = self.forwards.announce() {
+                return self.end(Ended::Failed(Arc::new(error)));
+            }
+            self.serve();
+        }
+    }
+
+    fn on_up(&mut self, gateway: &str) {
+        let Some(running) = &self.running else { return };
+        let status = running.redundant.status();
+        let Some(found) = status.gateways.iter().find(|known| known.name == gateway) else { return };
+        // It is told again when the gateway changes its network.
+        if self.counted.insert(gateway.to_owned(), found.attempts) == Some(found.attempts) {
+            return;
+        }
+        if let Some(time) = found.handshake {
+            self.context.handshakes.took(&self.plan.name, gateway, time);
+        }
+        // The one that is in use is told of with the connection.
+        if self.machine.state() == State::Connected {
+            self.note(Entry::new(Kind::Connected, By::Gateway).gateway(gateway.to_owned()).reason("stands by"));
+        }
+    }
+
+    fn on_failed(&self, gateway: &str, cause: &Failure, retry_in: Option<Duration>) {
+        lock(&self.view).on_failed(gateway, cause);
+        let next = match retry_in {
+            Some(wait) => format!("tried again in {:.1} s", wait.as_secs_f32()),
+            None => "not tried again by itself".to_owned(),
+        };
+        let kind = if cause.stage() == Stage::Up { Kind::Disconnected } else { Kind::Failed };
+        let why = format!("{}; {next}", described(cause));
+        self.note(Entry::new(kind, By::Gateway).gateway(gateway.to_owned()).reason(why));
+    }
+
+    fn on_closed(&mut self, failure: &Failure) {
+        // Otherwise it was us.
+        if self.machine.on(Trigger::GaveUp).is_none() {
+            return;
+        }
+        lock(&self.view).on_gave_up(failure);
+        self.note(Entry::new(Kind::Failed, By::Gateway).reason(format!("{}; gave up", described(failure))));
+        if self.context.manner == Manner::Patient {
+            let hint = failure.hint();
+            tracing::error!(hint, "not tried again by itself: {failure}; `adit connect {}` does", self.plan.name);
+        }
+        self.end(Ended::Failed(Arc::new(failure.clone().into())));
+    }
+
+    /// Whoever is connected gets a reset; those waiting for a tunnel, too.
+    fn end(&mut self, ended: Ended) {
+        self.forwards.close();
+        self.ends.send_replace(Some(ended));
+    }
+
+    fn on_forward_ended(&mut self, ended: Result<(), Error>) {
+        // Those that listen end when they are told to. Standard input and output are all there is to theirs.
+        let stdio = self.plan.forwards.iter().any(|plan| matches!(plan.kind, crate::plan::ForwardKind::Stdio { .. }));
+        match ended {
+            Err(error) if stdio => self.end(Ended::Failed(Arc::new(error))),
+            Ok(()) if stdio => self.end(Ended::Done),
+            Err(error) => tracing::warn!("a forward has ended: {error}"),
+            Ok(()) => {}
+        }
+    }
+
+    fn on_stop(&mut self, stop: Stop, by: &By, reply: Reply) {
+        self.stopped = true;
+        if stop.deleted {
+            self.note(Entry::new(Kind::Deleted, by.clone()));
+        }
+        let before = self.machine.state();
+        if self.machine.on(Trigger::Stop).is_some() {
+            self.note(Entry::new(Kind::Disconnected, by.clone()));
+        }
+        match self.machine.state() {
+            State::Draining if before != State::Draining => self.drain(stop.drain),
+            State::Disconnecting if before != State::Disconnecting => self.close(),
+            State::Idle | State::Failed => {
+                self.forwards.close();
+                self.running = None;
+                return answer(reply, Ok(String::new()));
+            }
+            // The end is on its way.
+            State::Draining | State::Disconnecting | State::Connecting | State::Connected | State::Reconnecting => {}
+        }
+        self.waiting.push(reply);
+    }
+
+    fn drain(&mut self, longest: Duration) {
+        self.forwards.drain();
+        let Some(running) = &self.running else { return };
+        let open = self.forwards.list.iter().map(|forward| forward.counters.snapshot().open).sum::<u64>();
+        if open > 0 {
+            tracing::info!("waiting up to {} s for {open} live connections", longest.as_secs());
+        }
+        let redundant = running.redundant.clone();
+        self.ending = Some(Box::pin(async move { redundant.drain(longest).await }));
+    }
+
+    /// The state is [`State::Disconnecting`], or idle after a failure.
+    fn close(&mut self) {
+        self.forwards.close();
+        let Some(running) = &self.running else { return };
+        if self.machine.state() == State::Idle {
+            self.running = None;
+            self.done();
+            return;
+        }
+        let redundant = running.redundant.clone();
+        self.ending = Some(Box::pin(async move { redundant.close().await }));
+    }
+
+    /// The current step of the end is over.
+    fn on_step(&mut self) {
+        self.ending = None;
+        if self.machine.on(Trigger::Drained).is_some() {
+            self.close();
+        } else if self.machine.on(Trigger::Closed).is_some() {
+            self.running = None;
+            self.forwards.sum_up();
+            self.done();
+        }
+    }
+
+    /// Tells those that wait for the end.
+    fn done(&mut self) {
+        for reply in self.waiting.drain(..) {
+            answer(reply, Ok(format!("`{}` is disconnected", self.plan.name)));
+        }
+    }
+
+    pub(super) fn note(&self, entry: Entry) {
+        self.context.activity.add(entry.connection(&self.plan.name));
+    }
+
+    /// Lets others see what is.
+    fn show(&mut self) {
+        // Replies that came while there was nothing to wait for.
+        if self.machine.state() == State::Idle {
+            self.done();
+        }
+        let redundant = self.running.as_ref().map(|running| running.redundant.clone());
+        lock(&self.view).show(&self.plan, &self.machine, redundant, &self.forwards);
+        self.context.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+pub(super) fn way(redundant: &Redundant, forward: &ForwardPlan, wait: Duration) -> Way {
+    redundant.way(forward.gateway.as_deref(), forward.wait.unwrap_or(wait))
+}
+
+fn answer(reply: Reply, result: Result<String, Error>) {
+    // Whoever asked may have gone.
+    drop(reply.send(result));
+}
+
+async fn next(running: &mut Option<Running>) -> RedundancyEvent {
+    match running {
+        Some(running) => match running.events.next().await {
+            Some(event) => event,
+            None => pending().await,
+        },
+        None => pending().await,
+    }
+}
+
+async fn next_step(ending: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) {
+    match ending {
+        Some(step) => step.await,
+        None => pending().await,
+    }
+}
+
+fn reason_text(reason: SwitchReason) -> &'static str {
+    match reason {
+        SwitchReason::Up => "it is up",
+        SwitchReason::Lost => "lost",
+        SwitchReason::Probe => "its probe was not answered",
+        SwitchReason::FailBack => "the better one is back",
+        SwitchReason::LowerLatency => "the other one is quicker",
+        SwitchReason::Updated => "the configuration changed",
+    }
+}

@@ -1,0 +1,289 @@
+//! A connection to a real gateway on loopback: what it does when it is told something, and when something happens to it.
+
+use std::{
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+use super::*;
+use crate::{
+    activity::Kind,
+    demo::testing::{Kind as Protocol, Office, to_page},
+    prompt::Person,
+    status::{GatewayState, State},
+};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Bench {
+    environment: Environment,
+    activity: Activity,
+    changes: watch::Receiver<u64>,
+}
+
+impl Bench {
+    fn new(plan: ConnectionPlan) -> Self {
+        let (activity, changes) = (Activity::new(), watch::Sender::new(0));
+        let context = Context {
+            activity: activity.clone(),
+            changes: changes.clone(),
+            handshakes: Handshakes::new(),
+            limit: Arc::new(Semaphore::new(16)),
+            desk: Desk::new(Person::new()),
+            manner: Manner::Patient,
+        };
+        let environment = Environment::start(plan, context, By::Program);
+        Self { environment, activity, changes: changes.subscribe() }
+    }
+
+    async fn connected(plan: ConnectionPlan) -> Self {
+        let mut bench = Self::new(plan);
+        bench.order(Order::Connect).await.unwrap();
+        bench.reaches(State::Connected).await;
+        bench
+    }
+
+    async fn order(&self, order: Order) -> Result<String, Error> {
+        tokio::time::timeout(PATIENCE, self.environment.order(order, By::Signal)).await.expect("in time")
+    }
+
+    async fn apply(&self, plan: ConnectionPlan) -> String {
+        tokio::time::timeout(PATIENCE, self.environment.apply(plan, By::Signal)).await.expect("in time").unwrap()
+    }
+
+    async fn until(&mut self, what: impl Fn(&ConnectionStatus) -> bool) -> ConnectionStatus {
+        let found = async {
+            loop {
+                let status = self.environment.status();
+                if what(&status) {
+                    return status;
+                }
+                self.changes.changed().await.unwrap();
+            }
+        };
+        match tokio::time::timeout(PATIENCE, found).await {
+            Ok(status) => status,
+            Err(_) => panic!("{:#?}", self.environment.status()),
+        }
+    }
+
+    async fn reaches(&mut self, state: State) -> ConnectionStatus {
+        self.until(|status| status.state == state).await
+    }
+
+    fn address(&self, forward: &str) -> SocketAddr {
+        let status = self.environment.status();
+        let found = status.forwards.iter().find(|known| known.name == forward).unwrap();
+        assert!(found.listening, "{found:?}");
+        found.listen.parse().unwrap()
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        self.activity.last(usize::MAX, None).0.into_iter().map(|entry| entry.kind).collect()
+    }
+}
+
+/// A request that was begun.
+async fn begin(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    stream
+}
+
+/// Ends the request, and reads the answer.
+async fn finish(mut stream: TcpStream) -> std::io::Result<String> {
+    let read = async {
+        stream.write_all(b"\r\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        Ok(text)
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("in time")
+}
+
+async fn page(address: SocketAddr) -> String {
+    finish(begin(address).await).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_comes_up_and_its_forwards_carry() {
+    let office = Office::open(Protocol::Ikev2);
+    let bench = Bench::connected(office.connection("office", &["crm"])).await;
+    assert!(page(bench.address("crm")).await.ends_with(&office.page()));
+    let status = bench.environment.status();
+    assert_eq!((status.active.as_deref(), status.policy.as_str()), (Some("a"), "priority"));
+    let gateway = &status.gateways[0];
+    assert_eq!((gateway.state, gateway.attempts, gateway.failures), (GatewayState::Active, 1, 0));
+    assert_eq!((gateway.server.clone(), gateway.protocol.as_str()), (office.remote.to_string(), "ikev2"));
+    assert_eq!(gateway.remote, Some(office.remote.to_string()));
+    assert!(gateway.handshake_ms.is_some() && !gateway.addresses.is_empty() && gateway.mtu.is_some());
+    assert!(gateway.received_bytes > 0 && gateway.sent_packets > 0);
+    let forward = &status.forwards[0];
+    assert_eq!((forward.total, forward.refused, forward.failed), (1, 0, 0));
+    assert!(forward.received_bytes > forward.sent_bytes && forward.sent_bytes > 0);
+    assert_eq!(bench.kinds(), [Kind::Created, Kind::Connecting, Kind::Connected]);
+}
+
+#[tokio::test]
+async fn one_that_is_disconnected_listens_no_longer_and_can_be_connected_again() {
+    let office = Office::open(Protocol::OpenVpn);
+    let mut bench = Bench::connected(office.connection("office", &["crm"])).await;
+    let (address, open) = (bench.address("crm"), begin(bench.address("crm")).await);
+    bench.order(Order::Disconnect).await.unwrap();
+    let status = bench.environment.status();
+    assert_eq!((status.state, status.active, status.gateways[0].state), (State::Idle, None, GatewayState::Idle));
+    assert!(finish(open).await.is_err(), "it is cut");
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
+    assert!(bench.order(Order::Disconnect).await.unwrap_err().to_string().contains("not connected"));
+    bench.order(Order::Connect).await.unwrap();
+    bench.reaches(State::Connected).await;
+    assert!(page(bench.address("crm")).await.ends_with(&office.page()));
+    let expected =
+        [Kind::Created, Kind::Connecting, Kind::Connected, Kind::Disconnected, Kind::Connecting, Kind::Connected];
+    assert_eq!(bench.kinds(), expected);
+}
+
+#[tokio::test]
+async fn an_attempt_can_be_cancelled() {
+    let office = Office::open(Protocol::Ikev2);
+    // Nobody answers there.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let plan = office.connection_to(silent.local_addr().unwrap(), "office", &["crm"]);
+    let mut bench = Bench::new(plan);
+    bench.order(Order::Connect).await.unwrap();
+    let status = bench.reaches(State::Connecting).await;
+    assert!(status.forwards[0].listening, "who comes now waits");
+    bench.order(Order::Cancel).await.unwrap();
+    let status = bench.environment.status();
+    assert_eq!((status.state, status.forwards[0].listening), (State::Idle, false));
+    assert_eq!(bench.kinds(), [Kind::Created, Kind::Connecting, Kind::Cancelled]);
+}
+
+#[tokio::test]
+async fn what_did_not_change_is_not_cut() {
+    let office = Office::open(Protocol::Ikev2);
+    let bench = Bench::connected(office.connection("office", &["kept", "removed"])).await;
+    let kept = begin(bench.address("kept")).await;
+    let (removed, leaving) = (bench.address("removed"), begin(bench.address("removed")).await);
+    assert_eq!(bench.apply(office.connection("office", &["kept", "removed"])).await, "", "nothing is new");
+    let changed = bench.apply(office.connection("office", &["kept", "added"])).await;
+    assert_eq!(changed, "forward added added, forward removed removed");
+    assert!(page(bench.address("added")).await.ends_with(&office.page()));
+    assert!(finish(kept).await.unwrap().ends_with(&office.page()));
+    assert!(TcpStream::connect(removed).await.is_err(), "nobody listens there any more");
+    assert!(finish(leaving).await.unwrap().ends_with(&office.page()), "whoever was there may go on");
+    let status = bench.environment.status();
+    assert_eq!(status.gateways[0].attempts, 1, "the tunnel is the same");
+    assert_eq!(status.forwards.iter().map(|forward| forward.name.as_str()).collect::<Vec<_>>(), ["kept", "added"]);
+    assert_eq!(bench.kinds().last(), Some(&Kind::Edited));
+}
+
+#[tokio::test]
+async fn a_forward_that_changed_takes_its_port_over() {
+    let office = Office::open(Protocol::Ikev2);
+    let bench = Bench::connected(office.connection("office", &["crm"])).await;
+    let address = bench.address("crm");
+    let mut plan = office.connection("office", &[]);
+    plan.forwards = vec![to_page("crm", address.port())];
+    bench.apply(plan).await;
+    let mut plan = office.connection("office", &[]);
+    plan.forwards = vec![to_page("crm", address.port())];
+    plan.forwards[0].max_connections = Some(1);
+    assert_eq!(bench.apply(plan).await, "forward crm changed");
+    assert_eq!(bench.address("crm"), address);
+    assert!(page(address).await.ends_with(&office.page()));
+}
+
+#[tokio::test]
+async fn refused_credentials_end_it_until_the_configuration_is_another_one() {
+    let mut office = Office::open(Protocol::Ikev2);
+    let password = office.forget_password();
+    let mut bench = Bench::new(office.connection("office", &["crm"]));
+    bench.order(Order::Connect).await.unwrap();
+    let status = bench.reaches(State::Failed).await;
+    assert_eq!((status.gateways[0].state, status.forwards[0].listening), (GatewayState::Refused, false));
+    let error = status.last_error.unwrap();
+    assert_eq!(error.code, "auth_failed");
+    assert!(error.hint.is_some());
+    assert_eq!(bench.kinds(), [Kind::Created, Kind::Connecting, Kind::Failed, Kind::Failed]);
+    office.remember_password(password);
+    assert_eq!(bench.apply(office.connection("office", &["crm"])).await, "gateway a changed");
+    bench.reaches(State::Connected).await;
+    assert!(page(bench.address("crm")).await.ends_with(&office.page()));
+}
+
+#[tokio::test]
+async fn a_gateway_that_says_goodbye_is_asked_again() {
+    let office = Office::open(Protocol::OpenVpn);
+    let mut bench = Bench::connected(office.connection("office", &["crm"])).await;
+    office.gateway.close().await;
+    let status = bench.reaches(State::Reconnecting).await;
+    assert!(status.forwards[0].listening && status.active.is_none(), "{status:#?}");
+    assert!(bench.kinds().contains(&Kind::Disconnected));
+    assert!(status.last_error.is_some());
+    bench.order(Order::Disconnect).await.unwrap();
+    assert_eq!(bench.environment.status().state, State::Idle);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_tried_again_and_holds_up_no_other() {
+    let office = Office::open(Protocol::Ikev2);
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut plan = office.connection("office", &["free"]);
+    plan.forwards.push(to_page("taken", taken.local_addr().unwrap().port()));
+    let mut bench = Bench::connected(plan).await;
+    assert!(page(bench.address("free")).await.ends_with(&office.page()));
+    let status = bench.environment.status();
+    let waiting = &status.forwards[1];
+    assert!(!waiting.listening && waiting.last_error.as_deref().unwrap().contains("in use"), "{waiting:?}");
+    let address = taken.local_addr().unwrap();
+    drop(taken);
+    bench.until(|status| status.forwards[1].listening).await;
+    assert!(page(address).await.ends_with(&office.page()));
+}
+
+#[tokio::test]
+async fn the_end_waits_for_live_connections_and_takes_no_new_ones() {
+    let office = Office::open(Protocol::Ikev2);
+    let mut bench = Bench::connected(office.connection("office", &["crm"])).await;
+    let (address, open) = (bench.address("crm"), begin(bench.address("crm")).await);
+    // It has arrived inside.
+    bench.environment.status();
+    tokio::time::timeout(PATIENCE, async {
+        while bench.environment.status().gateways[0].connections == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("in time");
+    let environment = bench.environment.clone();
+    let stop = Stop { drain: PATIENCE, deleted: false };
+    let stopping = tokio::spawn(async move { environment.stop(stop, By::Signal).await });
+    let status = bench.reaches(State::Draining).await;
+    assert!(!stopping.is_finished() && status.gateways[0].connections == 1);
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens any more");
+    assert!(finish(open).await.unwrap().ends_with(&office.page()));
+    tokio::time::timeout(PATIENCE, stopping).await.expect("in time").unwrap();
+    assert_eq!(bench.environment.status().state, State::Idle);
+    assert!(bench.order(Order::Connect).await.is_err(), "the process ends");
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_touches_no_other() {
+    let (good, mut bad) = (Office::open(Protocol::Ikev2), Office::open(Protocol::OpenVpn));
+    bad.forget_password();
+    let works = Bench::connected(good.connection("good", &["crm"])).await;
+    let open = begin(works.address("crm")).await;
+    let mut fails = Bench::new(bad.connection("bad", &["crm"]));
+    fails.order(Order::Connect).await.unwrap();
+    fails.reaches(State::Failed).await;
+    assert!(finish(open).await.unwrap().ends_with(&good.page()));
+    assert_eq!(works.environment.status().gateways[0].attempts, 1);
+}

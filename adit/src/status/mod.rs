@@ -1,0 +1,17 @@
+//! What can be seen from outside: one snapshot, for `adit status`, the metrics and the probes.
+
+mod model;
+mod text;
+mod timestamp;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use self::{
+    model::{
+        ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, ProcessStatus, Readiness, Rekeys,
+        State,
+    },
+    text::{details, table},
+    timestamp::Timestamp,
+};

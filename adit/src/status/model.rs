@@ -1,0 +1,282 @@
+//! The snapshot; its JSON is what `adit status --json` prints.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
+
+/// A process, with all its connections.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ProcessStatus {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) since: Timestamp,
+    /// Told to end: it takes no new connections any more.
+    pub(crate) stopping: bool,
+    /// By name.
+    pub(crate) connections: Vec<ConnectionStatus>,
+}
+
+/// States of a connection; what moves it from one to another is in `docs/states.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// Nobody has told it to connect, or somebody has told it to disconnect.
+    Idle,
+    Connecting,
+    Connected,
+    /// It was connected, and is being brought back.
+    Reconnecting,
+    /// No new connections are taken; those that live may go on for a while.
+    Draining,
+    /// The farewells are being sent.
+    Disconnecting,
+    /// It is not tried again by itself.
+    Failed,
+}
+
+impl State {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Idle,
+        Self::Connecting,
+        Self::Connected,
+        Self::Reconnecting,
+        Self::Draining,
+        Self::Disconnecting,
+        Self::Failed,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Reconnecting => "reconnecting",
+            Self::Draining => "draining",
+            Self::Disconnecting => "disconnecting",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// States of one gateway of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GatewayState {
+    Idle,
+    Connecting,
+    /// Its tunnel is up, and not in use.
+    Standby,
+    Active,
+    /// It is left: live connections go on, new ones go elsewhere.
+    Draining,
+    /// It failed, and is tried again at `retry_at`.
+    Waiting,
+    /// It refused our credentials, or could not prove who it is: never tried again by itself.
+    Refused,
+}
+
+impl GatewayState {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Idle, Self::Connecting, Self::Standby, Self::Active, Self::Draining, Self::Waiting, Self::Refused];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Standby => "standby",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Waiting => "waiting",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// Whether packets can travel through its tunnel.
+    pub(crate) const fn is_up(self) -> bool {
+        matches!(self, Self::Standby | Self::Active | Self::Draining)
+    }
+}
+
+/// What went wrong last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LastError {
+    pub(crate) at: Timestamp,
+    pub(crate) text: String,
+    pub(crate) hint: Option<String>,
+    /// In one word, such as `unreachable`.
+    pub(crate) code: String,
+}
+
+/// A connection: an environment of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ConnectionStatus {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) autostart: bool,
+    pub(crate) state: State,
+    pub(crate) since: Timestamp,
+    /// When anything was last changed or told to it.
+    pub(crate) latest_update: Timestamp,
+    pub(crate) policy: String,
+    /// The gateway in use.
+    pub(crate) active: Option<String>,
+    /// Gateways that could take over at once.
+    pub(crate) standby: Vec<String>,
+    pub(crate) gateways: Vec<GatewayStatus>,
+    pub(crate) forwards: Vec<ForwardStatus>,
+    pub(crate) failovers: u64,
+    pub(crate) last_error: Option<LastError>,
+}
+
+/// One gateway of a connection. Numbers are since its tunnel was first started.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct GatewayStatus {
+    pub(crate) name: String,
+    pub(crate) protocol: String,
+    /// `host:port` as configured.
+    pub(crate) server: String,
+    pub(crate) state: GatewayState,
+    pub(crate) since: Timestamp,
+    /// The address it has now.
+    pub(crate) remote: Option<String>,
+    /// Ours, inside.
+    pub(crate) addresses: Vec<String>,
+    pub(crate) dns: Vec<String>,
+    pub(crate) mtu: Option<u16>,
+    pub(crate) suite: Option<String>,
+    pub(crate) peer_identity: Option<String>,
+    pub(crate) rekey_due: Option<Timestamp>,
+    pub(crate) rekeys: Rekeys,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) received_packets: u64,
+    pub(crate) sent_packets: u64,
+    /// By reason.
+    pub(crate) drops: BTreeMap<String, u64>,
+    pub(crate) probe_rtt_ms: Option<f64>,
+    /// From the first packet to a tunnel that is up.
+    pub(crate) handshake_ms: Option<f64>,
+    pub(crate) retry_at: Option<Timestamp>,
+    pub(crate) attempts: u64,
+    pub(crate) failures: u64,
+    /// The failures by their code.
+    pub(crate) failures_by_code: BTreeMap<String, u64>,
+    /// Connections inside that are open.
+    pub(crate) connections: usize,
+    pub(crate) last_error: Option<LastError>,
+}
+
+/// How often keys were renewed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rekeys {
+    pub(crate) data: u64,
+    pub(crate) control: u64,
+}
+
+/// One way in or out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ForwardStatus {
+    pub(crate) name: String,
+    /// `local`, `reverse`, `socks`, `http_proxy`, `stdio`.
+    pub(crate) kind: String,
+    /// Whether it listens now.
+    pub(crate) listening: bool,
+    pub(crate) listen: String,
+    pub(crate) to: Option<String>,
+    /// The only gateway it uses.
+    pub(crate) gateway: Option<String>,
+    pub(crate) open: u64,
+    pub(crate) total: u64,
+    /// Over the limit, or while there was no tunnel.
+    pub(crate) refused: u64,
+    /// The target did not answer, or refused.
+    pub(crate) failed: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    pub(crate) last_error: Option<String>,
+}
+
+/// Whether what was asked about can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
+    /// What is missing; a line each.
+    pub(crate) reasons: Vec<String>,
+}
+
+impl ConnectionStatus {
+    /// Why it cannot be used now.
+    fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if self.state != State::Connected {
+            let why = self.last_error.as_ref().map_or(String::new(), |error| format!(": {}", error.text));
+            missing.push(format!("connection `{}` is {} since {}{why}", self.name, self.state.name(), self.since));
+        }
+        missing.extend(self.forwards.iter().filter_map(|forward| self.missing_of(forward)));
+        missing
+    }
+
+    /// Why this forward cannot be used now, apart from the connection's own state.
+    fn missing_of(&self, forward: &ForwardStatus) -> Option<String> {
+        if self.state == State::Connected && !forward.listening {
+            let why = forward.last_error.as_deref().unwrap_or("it does not listen");
+            return Some(format!("forward `{}` of `{}`: {why}", forward.name, self.name));
+        }
+        let pinned = forward.gateway.as_ref()?;
+        let up = self.gateways.iter().any(|gateway| gateway.name == *pinned && gateway.state.is_up());
+        let lacks = || format!("forward `{}` of `{}`: its gateway `{pinned}` is down", forward.name, self.name);
+        (self.state == State::Connected && !up).then(lacks)
+    }
+}
+
+impl ProcessStatus {
+    /// Whether everything that is to be connected is, or the connection or the forward that was asked about. A forward is
+    /// named alone, or as `connection/forward`.
+    pub(crate) fn readiness(&self, connection: Option<&str>, forward: Option<&str>) -> Readiness {
+        let mut reasons = Vec::new();
+        if self.stopping {
+            reasons.push("the process is stopping".to_owned());
+        }
+        let (connection, forward) = match (connection, forward.and_then(|name| name.split_once('/'))) {
+            // Names of forwards may be addresses or paths: only what names a connection is taken as one.
+            (None, Some((left, right))) if self.connections.iter().any(|known| known.name == left) => {
+                (Some(left), Some(right))
+            }
+            (connection, _) => (connection, forward),
+        };
+        let asked = self.connections.iter().filter(|known| connection.is_none_or(|name| known.name == name));
+        match forward {
+            Some(name) => {
+                let mut found = false;
+                for known in asked {
+                    for forward in known.forwards.iter().filter(|forward| forward.name == name) {
+                        found = true;
+                        if known.state == State::Connected {
+                            reasons.extend(known.missing_of(forward));
+                        } else {
+                            reasons.extend(known.missing().into_iter().take(1));
+                        }
+                    }
+                }
+                if !found {
+                    reasons.push(format!("there is no forward `{name}`"));
+                }
+            }
+            None => {
+                let mut found = connection.is_none();
+                for known in asked {
+                    found = true;
+                    if known.autostart || connection.is_some() {
+                        reasons.extend(known.missing());
+                    }
+                }
+                if let (false, Some(name)) = (found, connection) {
+                    reasons.push(format!("there is no connection `{name}`"));
+                }
+            }
+        }
+        Readiness { ready: reasons.is_empty(), reasons }
+    }
+}

@@ -1,0 +1,208 @@
+//! The snapshot for people.
+
+use std::time::Duration;
+
+use super::{ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, ProcessStatus, State, Timestamp};
+
+/// The connections, a line each: Name, Protocol, Server, Routes, Status.
+pub(crate) fn table(status: &ProcessStatus, now: Timestamp) -> String {
+    if status.connections.is_empty() {
+        return "no connections\n".to_owned();
+    }
+    let mut rows = vec![["NAME", "PROTOCOL", "SERVER", "ROUTES", "STATUS"].map(str::to_owned)];
+    rows.extend(status.connections.iter().map(|connection| {
+        [
+            connection.name.clone(),
+            protocols(connection),
+            server(connection),
+            connection.forwards.len().to_string(),
+            summary(connection, now),
+        ]
+    }));
+    let mut text = aligned(&rows);
+    if status.stopping {
+        text.push_str("\nThe process is stopping.\n");
+    }
+    text
+}
+
+/// Everything about one connection.
+pub(crate) fn details(connection: &ConnectionStatus, now: Timestamp) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            text += &format!("{name:<15}{value}\n");
+        }
+    };
+    line("Name", &connection.name);
+    line("Description", &connection.description);
+    line("Status", &summary(connection, now));
+    line("Latest update", &connection.latest_update.to_string());
+    line("Policy", &connection.policy);
+    line("In use", connection.active.as_deref().unwrap_or("-"));
+    line("Standby", &connection.standby.join(", "));
+    line("Fail-overs", &connection.failovers.to_string());
+    if let Some(error) = &connection.last_error {
+        line("Last error", &format!("{} ({})", error.text, error.at));
+        line("Hint", error.hint.as_deref().unwrap_or_default());
+    }
+    for gateway in &connection.gateways {
+        text.push('\n');
+        text.push_str(&gateway_details(gateway, now));
+    }
+    let count = connection.forwards.len();
+    text += &format!("\n{count} {} routed\n", if count == 1 { "port" } else { "ports" });
+    if count > 0 {
+        let mut rows = vec![
+            ["NAME", "KIND", "FROM", "TO", "GATEWAY", "OPEN", "TOTAL", "REFUSED", "FAILED", "IN", "OUT"]
+                .map(str::to_owned),
+        ];
+        rows.extend(connection.forwards.iter().map(forward_row));
+        text.push_str(&aligned(&rows));
+        for forward in &connection.forwards {
+            if let Some(error) = &forward.last_error {
+                text += &format!("{}: {error}\n", forward.name);
+            }
+        }
+    }
+    text
+}
+
+fn forward_row(forward: &ForwardStatus) -> [String; 11] {
+    let listen = if forward.listening { forward.listen.clone() } else { format!("{} (closed)", forward.listen) };
+    [
+        forward.name.clone(),
+        forward.kind.clone(),
+        listen,
+        forward.to.clone().unwrap_or_else(|| "-".to_owned()),
+        forward.gateway.clone().unwrap_or_else(|| "-".to_owned()),
+        forward.open.to_string(),
+        forward.total.to_string(),
+        forward.refused.to_string(),
+        forward.failed.to_string(),
+        bytes(forward.received_bytes),
+        bytes(forward.sent_bytes),
+    ]
+}
+
+fn gateway_details(gateway: &GatewayStatus, now: Timestamp) -> String {
+    let mut text = format!("Gateway {} ({} {})\n", gateway.name, gateway.protocol, gateway.server);
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            text += &format!("  {name:<13}{value}\n");
+        }
+    };
+    let mut state = format!("{} for {}", gateway.state.name(), span(gateway.since.age(now)));
+    if let Some(retry_at) = gateway.retry_at {
+        state += &format!(", tried again in {}", span(now.age(retry_at)));
+    }
+    line("State", &state);
+    line("Remote", gateway.remote.as_deref().unwrap_or_default());
+    line("Identity", gateway.peer_identity.as_deref().unwrap_or_default());
+    line("Addresses", &gateway.addresses.join(", "));
+    line("DNS", &gateway.dns.join(", "));
+    line("MTU", &gateway.mtu.map_or(String::new(), |mtu| mtu.to_string()));
+    line("Suite", gateway.suite.as_deref().unwrap_or_default());
+    let due = gateway.rekey_due.map_or(String::new(), |due| format!(", next in {}", span(now.age(due))));
+    let renewed = gateway.rekeys.data + gateway.rekeys.control;
+    if renewed > 0 || !due.is_empty() {
+        line("Rekeys", &format!("{} data, {} control{due}", gateway.rekeys.data, gateway.rekeys.control));
+    }
+    line("Received", &traffic(gateway.received_bytes, gateway.received_packets));
+    line("Sent", &traffic(gateway.sent_bytes, gateway.sent_packets));
+    let drops: Vec<_> =
+        gateway.drops.iter().filter(|(_, count)| **count > 0).map(|(why, count)| format!("{count} {why}")).collect();
+    line("Dropped", &drops.join(", "));
+    line("Probe", &gateway.probe_rtt_ms.map_or(String::new(), |rtt| format!("{rtt:.1} ms")));
+    line("Handshake", &gateway.handshake_ms.map_or(String::new(), |took| format!("{took:.0} ms")));
+    line("Attempts", &format!("{}, {} failed", gateway.attempts, gateway.failures));
+    line("Connections", &gateway.connections.to_string());
+    if let Some(error) = &gateway.last_error {
+        line("Last error", &format!("{} ({})", error.text, error.at));
+        line("Hint", error.hint.as_deref().unwrap_or_default());
+    }
+    text
+}
+
+fn protocols(connection: &ConnectionStatus) -> String {
+    let mut protocols: Vec<_> = connection.gateways.iter().map(|gateway| gateway.protocol.as_str()).collect();
+    protocols.dedup();
+    protocols.join("+")
+}
+
+/// The gateway in use, or the preferred one; and how many others there are.
+fn server(connection: &ConnectionStatus) -> String {
+    let in_use = connection.gateways.iter().find(|gateway| gateway.state == GatewayState::Active);
+    let Some(gateway) = in_use.or_else(|| connection.gateways.first()) else { return "-".to_owned() };
+    match connection.gateways.len() - 1 {
+        0 => gateway.server.clone(),
+        more => format!("{} (+{more})", gateway.server),
+    }
+}
+
+fn summary(connection: &ConnectionStatus, now: Timestamp) -> String {
+    let state = match connection.state {
+        State::Idle => "Not connected",
+        State::Connecting => "Connecting",
+        State::Connected => "Connected",
+        State::Reconnecting => "Reconnecting",
+        State::Draining => "Draining",
+        State::Disconnecting => "Disconnecting",
+        State::Failed => "Failed",
+    };
+    let mut text = format!("{state} for {}", span(connection.since.age(now)));
+    let trouble = matches!(connection.state, State::Connecting | State::Reconnecting | State::Failed);
+    if let (true, Some(error)) = (trouble, &connection.last_error) {
+        text += &format!(": {}", error.text);
+    }
+    let closed = connection.forwards.iter().filter(|forward| !forward.listening).count();
+    if connection.state == State::Connected && closed > 0 {
+        text += &format!(", {closed} of its forwards do not listen");
+    }
+    text
+}
+
+/// The two largest units of a time.
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        (_, _, _) => format!("{days} d {hours} h"),
+    }
+}
+
+fn traffic(count: u64, packets: u64) -> String {
+    format!("{}, {packets} packets", bytes(count))
+}
+
+fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Columns of the same width, two spaces between them; the last one as long as it is.
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let width = if column + 1 == N { 0 } else { widths[column] + 2 };
+            text += &format!("{cell:<width$}");
+        }
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,372 @@
+//! `adit run`, and what is told to it and asked about it, as it is run. Names of rows are those of `docs/states.md`.
+#![cfg(unix)]
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    running::{Ended, Running, Workplace, adit, get},
+    serve::{IKEV2, PAGE, USER, serve, web_server, workplace},
+};
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A gateway, and where the configuration of its clients goes.
+struct Office {
+    place: Workplace,
+    gateway: String,
+    admin: SocketAddr,
+    _running: Running,
+}
+
+impl Office {
+    fn open() -> Self {
+        let place = workplace();
+        let running = Running::start(serve(&place, &format!("{IKEV2}{USER}")));
+        let gateway = running.line("ready ike ").replace("/udp", "");
+        // Free now; nobody else asks for a port of this number.
+        let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self { place, gateway, admin, _running: running }
+    }
+
+    /// What stands before the connections.
+    fn head(&self) -> String {
+        format!(
+            "[admin]\nlisten = \"{}\"\n[control]\nsocket = \"control.sock\"\n[activity]\nfile = \"activity.log\"\n\
+             [limits]\ndrain_seconds = 20\n",
+            self.admin
+        )
+    }
+
+    /// All of them are the same user, who does not end the session of the one before.
+    fn connection(&self, name: &str, more: &str) -> String {
+        format!(
+            "[connection.{name}]\nprotocol = \"ikev2\"\nremotes = [\"{}\"]\nremote_id = \"vpn.example\"\nca = \"ca.pem\"\n\
+             user = \"alice\"\ninitial_contact = false\npassword = {{ file = \"password\" }}\n{more}\n",
+            self.gateway
+        )
+    }
+
+    /// To a web server of its own, which answers one at a time.
+    fn forward(&self, connection: &str, name: &str) -> String {
+        format!(
+            "[[connection.{connection}.forward]]\nname = \"{name}\"\nlisten = \"127.0.0.1:0\"\nto = \"{}\"\n",
+            web_server()
+        )
+    }
+
+    fn config(&self, connections: &str) -> PathBuf {
+        self.place.file("adit.toml", self.head() + connections)
+    }
+
+    fn run(&self, connections: &str) -> Running {
+        let config = self.config(connections);
+        let mut command = adit(&["run", "--config"]);
+        command.arg(config);
+        Running::start(command)
+    }
+
+    /// What this command says, for the process that runs.
+    fn told(&self, arguments: &[&str]) -> Ended {
+        let mut command = adit(arguments);
+        command.arg("--config").arg(self.place.0.join("adit.toml"));
+        Running::start(command).end()
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.told(&["status", "--json"]).with(0).stdout).unwrap()
+    }
+
+    /// The state of this connection, once something is so.
+    fn until(&self, name: &str, what: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let ended = self.told(&["status", "--json"]);
+            let status: Value = serde_json::from_str(&ended.stdout).unwrap_or_default();
+            let found = status["connections"].as_array().into_iter().flatten().find(|known| known["name"] == name);
+            match found {
+                Some(found) if what(found) => return found.clone(),
+                _ if Instant::now() > deadline => panic!("{status:#}\n{}", ended.stderr),
+                _ => thread::park_timeout(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    fn reaches(&self, name: &str, state: &str) -> Value {
+        self.until(name, |connection| connection["state"] == state)
+    }
+
+    fn address(&self, name: &str, forward: &str) -> String {
+        let connection = self.until(name, |connection| listen(connection, forward).is_some());
+        listen(&connection, forward).unwrap()
+    }
+
+    /// Status and body of the admin port.
+    fn ask(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Kinds of the activity log, of one connection.
+    fn activity(&self, name: &str) -> Vec<String> {
+        let file = self.place.0.join("activity.log");
+        let mut command = adit(&["log", "--json", "-n", "1000", "--connection", name, "--file"]);
+        command.arg(file);
+        let ended = Running::start(command).end().with(0);
+        let kind = |line: &str| serde_json::from_str::<Value>(line).unwrap()["kind"].as_str().unwrap().to_owned();
+        ended.stdout.lines().map(kind).collect()
+    }
+}
+
+fn listen(connection: &Value, forward: &str) -> Option<String> {
+    let forwards = connection["forwards"].as_array()?;
+    let found = forwards.iter().find(|known| known["name"] == forward && known["listening"] == true)?;
+    Some(found["listen"].as_str()?.to_owned())
+}
+
+/// A request that was begun, and arrived inside.
+fn begin(address: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n").unwrap();
+    stream
+}
+
+fn finish(mut stream: TcpStream) -> String {
+    stream.write_all(b"\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// C1, C4, C11, C20.
+#[test]
+fn connections_are_run_seen_and_told_what_to_do() {
+    let office = Office::open();
+    let waits = office.connection("waits", "autostart = false");
+    let running = office.run(&format!("{}{}{waits}", office.connection("main", ""), office.forward("main", "web")));
+    let connection = office.reaches("main", "connected");
+    assert_eq!(connection["active"], connection["gateways"][0]["name"]);
+    assert_eq!(connection["gateways"][0]["server"], office.gateway.as_str());
+    assert_eq!(get(&office.address("main", "web")), PAGE);
+    assert_eq!(office.until("waits", |_| true)["state"], "idle");
+
+    let table = office.told(&["status"]).with(0).stdout;
+    let rows: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+    assert_eq!(rows[0], ["NAME", "PROTOCOL", "SERVER", "ROUTES", "STATUS"]);
+    assert_eq!(rows[1][..5], ["main", "ikev2", &office.gateway, "1", "Connected"]);
+    assert_eq!(rows[2][..4], ["waits", "ikev2", &office.gateway, "0"]);
+    assert!(office.told(&["status", "main"]).with(0).stdout.contains("1 port routed"));
+    assert!(office.told(&["status", "none"]).with(2).stderr.contains("no connection `none`"));
+
+    // Three ways to ask whether it can be used.
+    assert_eq!(office.ask("/readyz"), (200, "ok\n".to_owned()));
+    assert_eq!(office.ask("/livez").0, 200);
+    assert_eq!(office.ask("/startupz").0, 200);
+    assert_eq!(office.ask("/readyz?connection=waits").0, 503);
+    assert!(office.ask("/metrics").1.contains("vpn_tunnel_up{connection=\"main\""));
+    assert_eq!(office.told(&["healthcheck"]).with(0).stdout, "ok\n");
+    office.told(&["healthcheck", "--forward", "web"]).with(0);
+    assert!(office.told(&["healthcheck", "--forward", "none"]).with(1).stdout.contains("there is no forward"));
+    let admin = office.admin.to_string();
+    Running::start(adit(&["healthcheck", "--admin", &admin, "--forward", "main/web"])).end().with(0);
+    Running::start(adit(&["healthcheck", "--admin", &admin, "--connection", "waits"])).end().with(1);
+
+    office.told(&["connect", "waits"]).with(0);
+    office.reaches("waits", "connected");
+    assert!(office.told(&["connect", "waits"]).with(1).stderr.contains("`waits` is connected already"));
+    let refused = office.told(&["disconnect", "waits"]).with(2);
+    assert!(refused.stderr.contains("no terminal") && refused.stderr.contains("--yes"), "{}", refused.stderr);
+    assert_eq!(office.told(&["disconnect", "--yes", "waits"]).with(0).stdout, "`waits` is disconnected\n");
+    assert_eq!(office.status()["connections"][1]["state"], "idle");
+    assert_eq!(get(&office.address("main", "web")), PAGE, "the other one goes on");
+
+    let log = office.told(&["log", "--connection", "waits"]).with(0).stdout;
+    let last = log.lines().last().unwrap();
+    assert!(last.contains("disconnected") && (last.contains("by user ") || last.contains("by uid ")), "{log}");
+    running.signal("-TERM");
+    let ended = running.end().with(0);
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.contains("connection{name=\"main\"}"), "{}", ended.stderr);
+    assert!(!office.place.0.join("control.sock").exists());
+    assert_eq!(office.activity("waits"), ["created", "connecting", "connected", "disconnected"]);
+    assert_eq!(office.activity("main"), ["created", "connecting", "connected", "disconnected"]);
+    let gone = office.told(&["status"]).with(1);
+    assert!(gone.stderr.contains("no adit answers at"), "{}", gone.stderr);
+}
+
+/// C6: an attempt that hangs.
+#[test]
+fn an_attempt_is_cancelled() {
+    let mut office = Office::open();
+    // Nobody answers there.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    office.gateway = silent.local_addr().unwrap().to_string();
+    let running = office.run(&office.connection("main", ""));
+    office.reaches("main", "connecting");
+    let (code, text) = office.ask("/readyz");
+    assert!(code == 503 && text.contains("`main` is connecting"), "{text}");
+    assert_eq!(office.ask("/startupz").0, 503);
+    assert_eq!(office.ask("/livez").0, 200);
+    office.told(&["cancel", "main"]).with(0);
+    assert_eq!(office.status()["connections"][0]["state"], "idle");
+    running.signal("-INT");
+    running.end().with(130);
+    assert_eq!(office.activity("main"), ["created", "connecting", "cancelled"]);
+}
+
+#[test]
+fn a_reload_cuts_nothing_that_did_not_change() {
+    let office = Office::open();
+    let main = office.connection("main", "") + &office.forward("main", "web");
+    let running = office.run(&main);
+    let address = office.address("main", "web");
+    office.reaches("main", "connected");
+    let open = begin(&address);
+    let more = office.forward("main", "more");
+    office.config(&format!("{main}{more}{}", office.connection("second", "")));
+    let said = office.told(&["reload"]).with(0).stdout;
+    assert!(said.contains("`main`: forward more added") && said.contains("`second` is new"), "{said}");
+    office.reaches("second", "connected");
+    assert_eq!(get(&office.address("main", "more")), PAGE);
+    assert_eq!(office.address("main", "web"), address);
+    assert_eq!(finish(open), PAGE);
+
+    // A mistake is told, and changes nothing.
+    office.config(&format!("{main}{more}nonsense = 1\n"));
+    let refused = office.told(&["reload"]).with(1);
+    assert!(refused.stderr.contains("nonsense"), "{}", refused.stderr);
+    running.said("the configuration stays as it was");
+    assert_eq!(get(&address), PAGE);
+    assert_eq!(office.status()["connections"].as_array().unwrap().len(), 2);
+
+    // By a signal: one connection is gone, the other has a forward less.
+    office.config(&main);
+    running.signal("-HUP");
+    office.until("main", |connection| connection["forwards"].as_array().unwrap().len() == 1);
+    assert_eq!(get(&address), PAGE);
+    let status = office.status();
+    assert_eq!(status["connections"].as_array().unwrap().len(), 1, "{status:#}");
+    assert_eq!(status["connections"][0]["gateways"][0]["attempts"], 1, "the tunnel is the same");
+    running.signal("-TERM");
+    running.end().with(0);
+    assert_eq!(office.activity("main"), ["created", "connecting", "connected", "edited", "edited", "disconnected"]);
+    assert_eq!(office.activity("second").last().unwrap(), "disconnected");
+    let log = fs::read_to_string(office.place.0.join("activity.log")).unwrap();
+    assert!(log.contains("\"kind\":\"reloaded\"") && log.contains("refused, it stays as it was"), "{log}");
+    assert!(log.contains("\"kind\":\"deleted\""), "{log}");
+}
+
+/// C5, and C3 by a secret that was swapped.
+#[test]
+fn a_changed_secret_is_noticed_and_ends_a_failure() {
+    let office = Office::open();
+    fs::write(office.place.0.join("password"), "hunter2\n").unwrap();
+    let running = office.run(&office.connection("main", ""));
+    let connection = office.reaches("main", "failed");
+    assert_eq!(connection["last_error"]["code"], "auth_failed");
+    assert!(office.told(&["status"]).with(0).stdout.contains("Failed for"));
+    running.said("`adit connect main` does");
+    // As Kubernetes does it: another file in its place.
+    fs::write(office.place.0.join("new"), "secret\n").unwrap();
+    fs::rename(office.place.0.join("new"), office.place.0.join("password")).unwrap();
+    office.reaches("main", "connected");
+    running.signal("-TERM");
+    let ended = running.end().with(0);
+    assert!(!ended.stderr.contains("hunter2") && !ended.stderr.contains("secret"), "{}", ended.stderr);
+}
+
+/// C12, C18, C20.
+#[test]
+fn the_end_lets_live_connections_finish() {
+    let office = Office::open();
+    let running = office.run(&(office.connection("main", "") + &office.forward("main", "web")));
+    office.reaches("main", "connected");
+    let address = office.address("main", "web");
+    let open = begin(&address);
+    office.until("main", |connection| connection["gateways"][0]["connections"] == 1);
+    running.signal("-TERM");
+    office.reaches("main", "draining");
+    let (code, text) = office.ask("/readyz");
+    assert!(code == 503 && text.contains("stopping"), "{text}");
+    assert_eq!(office.ask("/livez").0, 200);
+    assert!(TcpStream::connect(&address).is_err(), "nobody listens any more");
+    assert_eq!(finish(open), PAGE);
+    running.end().with(0);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let office = Office::open();
+    let running = office.run(&(office.connection("main", "") + &office.forward("main", "web")));
+    office.reaches("main", "connected");
+    let mut open = begin(&office.address("main", "web"));
+    office.until("main", |connection| connection["gateways"][0]["connections"] == 1);
+    running.signal("-TERM");
+    office.reaches("main", "draining");
+    running.signal("-INT");
+    running.end().with(130);
+    assert!(open.read_to_end(&mut Vec::new()).is_err(), "it was cut");
+}
+
+#[test]
+fn what_cannot_be_had_is_said_at_the_start() {
+    let office = Office::open();
+    let taken = TcpListener::bind(office.admin).unwrap();
+    let ended = office.run(&office.connection("main", "")).end().with(7);
+    assert!(ended.stderr.contains("cannot listen on") && ended.stderr.contains("[admin]"), "{}", ended.stderr);
+    drop(taken);
+    let mut command = adit(&["run", "--connection", "none", "--config"]);
+    command.arg(office.config(&office.connection("main", "")));
+    assert!(Running::start(command).end().with(2).stderr.contains("`none`"));
+    let mut command = adit(&["run", "--config"]);
+    command.arg(office.place.0.join("nothing.toml"));
+    assert!(Running::start(command).end().with(2).stderr.contains("nothing.toml"));
+}
+
+/// What systemd is told, and when.
+#[cfg(target_os = "linux")]
+#[test]
+fn systemd_is_told_what_happens() {
+    use std::os::unix::net::UnixDatagram;
+    let office = Office::open();
+    let path = office.place.0.join("notify.sock");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let next = |wanted: &str| loop {
+        let mut buffer = [0; 1024];
+        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{wanted}: {error}"));
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if text.contains(wanted) {
+            return text;
+        }
+    };
+    let mut command = adit(&["run", "--config"]);
+    command.arg(office.config(&office.connection("main", "")));
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    let running = Running::start(command);
+    next("READY=1");
+    next("WATCHDOG=1");
+    next("STATUS=1 of 1 connected");
+    running.signal("-HUP");
+    assert!(next("RELOADING=1").contains("MONOTONIC_USEC="));
+    next("READY=1");
+    next("WATCHDOG=1");
+    running.signal("-TERM");
+    next("STOPPING=1");
+    running.end().with(0);
+}

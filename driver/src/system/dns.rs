@@ -1,0 +1,315 @@
+//! Name resolution: systemd-resolved, else `resolvconf`, else the file itself.
+
+use std::{
+    env, io,
+    io::Write,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use adit_tunnel::Dns;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Namespace,
+    dbus::{Body, Connection, Method},
+    resolv_conf::{self, ResolvConf},
+};
+
+/// How names are to be resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsSettings {
+    /// Servers, best first.
+    pub servers: Vec<IpAddr>,
+    /// Domains to append to short names.
+    pub search: Vec<String>,
+    /// Domains that alone are asked of these servers; empty means all.
+    pub only: Vec<String>,
+}
+
+/// Who is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsMethod {
+    /// systemd-resolved, on the system's bus.
+    Resolved,
+    /// The program `resolvconf`.
+    Resolvconf,
+    /// `/etc/resolv.conf`; of a named namespace `/etc/netns/NAME/resolv.conf`.
+    File,
+}
+
+/// How it is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DnsUndo {
+    Resolved { index: u32 },
+    Resolvconf { record: String },
+    File { path: PathBuf, ours: String, before: Option<String> },
+}
+
+/// Whoever is told, found and open.
+#[derive(Debug)]
+pub(super) enum Resolver {
+    Resolved { bus: Connection, index: u32 },
+    Resolvconf { program: PathBuf, record: String },
+    File { file: ResolvConf, device: String },
+}
+
+impl Resolver {
+    /// The method that was chosen, or the first that works here.
+    pub(super) fn find(method: Option<DnsMethod>, device: &str, index: u32, namespace: &Namespace) -> io::Result<Self> {
+        // Whoever resolves for the machine does not know of links elsewhere.
+        let method = if namespace.name().is_some() { Some(DnsMethod::File) } else { method };
+        let with = |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
+        match method {
+            Some(DnsMethod::Resolved) => Self::resolved(index).map_err(|error| with("systemd-resolved", error)),
+            Some(DnsMethod::Resolvconf) => {
+                let missing = || io::Error::new(io::ErrorKind::NotFound, "there is no program `resolvconf`");
+                Self::resolvconf(device).ok_or_else(missing)
+            }
+            Some(DnsMethod::File) => Self::file(device, &namespace.resolv_conf()),
+            None => match Self::resolved(index) {
+                Ok(resolved) => Ok(resolved),
+                Err(error) => {
+                    tracing::debug!("no systemd-resolved: {error}");
+                    Self::resolvconf(device).map_or_else(|| Self::file(device, &namespace.resolv_conf()), Ok)
+                }
+            },
+        }
+    }
+
+    fn resolved(index: u32) -> io::Result<Self> {
+        let mut bus = Connection::system()?;
+        // Whether it is there, or can be started. It knows nothing of this link yet, so nothing is lost.
+        revert(&mut bus, index)?;
+        Ok(Self::Resolved { bus, index })
+    }
+
+    fn resolvconf(device: &str) -> Option<Self> {
+        let program = find_program("resolvconf")?;
+        Some(Self::Resolvconf { program, record: format!("{device}.adit") })
+    }
+
+    fn file(device: &str, path: &Path) -> io::Result<Self> {
+        Ok(Self::File { file: ResolvConf::open(path, device)?, device: device.to_owned() })
+    }
+
+    /// What it is, for the log.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Resolved { .. } => "systemd-resolved",
+            Self::Resolvconf { .. } => "resolvconf",
+            Self::File { .. } => "resolv.conf",
+        }
+    }
+
+    /// Whether it still works for a process without the rights it was opened with.
+    pub(super) fn outlives_rights(&self) -> bool {
+        !matches!(self, Self::Resolvconf { .. })
+    }
+
+    /// How [`Self::set`] will be undone.
+    pub(super) fn undo(&mut self, settings: &DnsSettings) -> io::Result<DnsUndo> {
+        Ok(match self {
+            Self::Resolved { index, .. } => DnsUndo::Resolved { index: *index },
+            Self::Resolvconf { record, .. } => DnsUndo::Resolvconf { record: record.clone() },
+            Self::File { file, device } => DnsUndo::File {
+                path: file.path().to_owned(),
+                ours: resolv_conf::text(device, settings),
+                before: file.read()?,
+            },
+        })
+    }
+
+    pub(super) fn set(&mut self, settings: &DnsSettings) -> io::Result<()> {
+        if !settings.only.is_empty() && !matches!(self, Self::Resolved { .. }) {
+            tracing::warn!(
+                "all names are asked of the tunnel's servers, not only those below {}: that takes systemd-resolved",
+                settings.only.join(", ")
+            );
+        }
+        match self {
+            Self::Resolved { bus, index } => set_resolved(bus, *index, settings),
+            Self::Resolvconf { program, record } => {
+                // The options are those of openresolv: before all others, and no others. Debian's takes no notice of them.
+                run(program, &["-a", record, "-m", "0", "-x"], &resolv_conf::text(record, settings))
+            }
+            Self::File { file, device } => file.write(&resolv_conf::text(device, settings)),
+        }
+    }
+
+    pub(super) fn revert(&mut self, undo: &DnsUndo) -> io::Result<()> {
+        match (self, undo) {
+            (Self::Resolved { bus, index }, _) => revert(bus, *index),
+            (Self::File { file, .. }, DnsUndo::File { ours, before, .. }) => file.restore(ours, before.as_deref()),
+            (_, undo) => undo.run(),
+        }
+    }
+}
+
+impl DnsUndo {
+    /// For a process that is gone, and its device with it.
+    pub(super) fn run(&self) -> io::Result<()> {
+        match self {
+            // Forgotten with the link.
+            Self::Resolved { .. } => Ok(()),
+            Self::Resolvconf { record } => match find_program("resolvconf") {
+                Some(program) => run(&program, &["-d", record], ""),
+                None => Ok(()),
+            },
+            Self::File { path, .. } if !path.exists() => Ok(()),
+            Self::File { path, ours, before } => ResolvConf::open(path, "")?.restore(ours, before.as_deref()),
+        }
+    }
+}
+
+impl DnsSettings {
+    pub(super) fn of(dns: &Dns) -> Self {
+        let Dns { servers, search_domains, resolve_domains } = dns;
+        let named = |domains: &[String]| domains.iter().filter(|domain| is_domain(domain)).cloned().collect();
+        Self { servers: servers.clone(), search: named(search_domains), only: named(resolve_domains) }
+    }
+}
+
+/// What a gateway sends is written into files: nothing but a name gets there.
+fn is_domain(text: &str) -> bool {
+    let label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+fn method(name: &str) -> Method<'_> {
+    Method {
+        destination: "org.freedesktop.resolve1",
+        path: "/org/freedesktop/resolve1",
+        interface: "org.freedesktop.resolve1.Manager",
+        name,
+    }
+}
+
+fn revert(bus: &mut Connection, index: u32) -> io::Result<()> {
+    let mut body = Body::new("i");
+    body.number(index);
+    bus.call(method("RevertLink"), &body)
+}
+
+/// The calls of org.freedesktop.resolve1(5).
+fn set_resolved(bus: &mut Connection, index: u32, settings: &DnsSettings) -> io::Result<()> {
+    let mut servers = Body::new("ia(iay)");
+    servers.number(index);
+    servers.array(8, |servers| {
+        for server in &settings.servers {
+            servers.align(8);
+            // AF_INET and AF_INET6 of Linux.
+            let (family, octets) = match server {
+                IpAddr::V4(v4) => (2, v4.octets().to_vec()),
+                IpAddr::V6(v6) => (10, v6.octets().to_vec()),
+            };
+            servers.number(family);
+            servers.array(1, |bytes| bytes.bytes.extend(octets));
+        }
+    });
+    bus.call(method("SetLinkDNS"), &servers)?;
+    let mut domains = Body::new("ia(sb)");
+    domains.number(index);
+    domains.array(8, |domains| {
+        let search = settings.search.iter().map(|domain| (domain.as_str(), false));
+        let only = settings.only.iter().map(|domain| (domain.as_str(), true));
+        // The root, for routing: whatever has no better place.
+        let all = settings.only.is_empty().then_some((".", true));
+        for (domain, routing) in search.chain(only).chain(all) {
+            domains.align(8);
+            domains.string(domain);
+            domains.flag(routing);
+        }
+    });
+    bus.call(method("SetLinkDomains"), &domains)?;
+    let mut default = Body::new("ib");
+    default.number(index);
+    default.flag(settings.only.is_empty());
+    bus.call(method("SetLinkDefaultRoute"), &default)
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut places = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    places.find_map(|place| Some(place.join(name)).filter(|program| program.is_file()))
+}
+
+fn run(program: &Path, args: &[&str], input: &str) -> io::Result<()> {
+    let mut child = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let status = child.wait()?;
+    let failed = || io::Error::other(format!("`{} {}` ended with {status}", program.display(), args.join(" ")));
+    if status.success() { Ok(()) } else { Err(failed()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::dbus::tests::double;
+
+    #[test]
+    fn resolved_is_told_servers_domains_and_whether_it_is_asked_for_all_else() {
+        let settings = DnsSettings {
+            servers: vec!["10.8.0.1".parse().unwrap(), "fd00::53".parse().unwrap()],
+            search: vec!["corp.example".to_owned()],
+            only: Vec::new(),
+        };
+        let (bus, calls) = double(vec![None; 4]);
+        let mut resolver = Resolver::Resolved { bus, index: 7 };
+        let undo = resolver.undo(&settings).unwrap();
+        resolver.set(&settings).unwrap();
+        resolver.revert(&undo).unwrap();
+        let calls = calls.join().unwrap();
+        let names: Vec<_> = calls.iter().map(|(name, signature, _)| (name.as_str(), signature.as_str())).collect();
+        assert_eq!(
+            names,
+            [
+                ("SetLinkDNS", "ia(iay)"),
+                ("SetLinkDomains", "ia(sb)"),
+                ("SetLinkDefaultRoute", "ib"),
+                ("RevertLink", "i")
+            ]
+        );
+        let mut servers =
+            vec![7, 0, 0, 0, 40, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 10, 8, 0, 1, 0, 0, 0, 0, 10, 0, 0, 0, 16, 0, 0, 0];
+        servers.extend("fd00::53".parse::<std::net::Ipv6Addr>().unwrap().octets());
+        assert_eq!(calls[0].2, servers);
+        let mut domains = vec![7, 0, 0, 0, 36, 0, 0, 0, 12, 0, 0, 0];
+        domains.extend(b"corp.example\0\0\0\0\0\0\0\0");
+        domains.extend([1, 0, 0, 0, b'.', 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(calls[1].2, domains);
+        assert_eq!(calls[2].2, [7, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(calls[3].2, [7, 0, 0, 0]);
+    }
+
+    #[test]
+    fn with_domains_of_its_own_a_tunnel_is_not_asked_for_others() {
+        let settings = DnsSettings {
+            servers: vec!["10.8.0.1".parse().unwrap()],
+            search: Vec::new(),
+            only: vec!["corp.example".to_owned()],
+        };
+        let (bus, calls) = double(vec![None; 3]);
+        Resolver::Resolved { bus, index: 7 }.set(&settings).unwrap();
+        let calls = calls.join().unwrap();
+        assert_eq!(calls[1].2.last_chunk(), Some(&[1, 0, 0, 0]));
+        assert!(calls[1].2.windows(12).any(|bytes| bytes == b"corp.example"));
+        assert_eq!(calls[2].2, [7, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_no_domain_gets_into_no_file() {
+        let dns = Dns {
+            search_domains: vec!["corp.example".into(), "a b".into(), "x\nnameserver 192.0.2.1".into(), "".into()],
+            resolve_domains: vec!["_x.example.".into(), "a..b".into()],
+            ..Dns::default()
+        };
+        let settings = DnsSettings::of(&dns);
+        assert_eq!((settings.search, settings.only), (vec!["corp.example".to_owned()], vec!["_x.example.".to_owned()]));
+    }
+}

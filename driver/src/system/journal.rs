@@ -1,0 +1,186 @@
+//! What is to be undone, on disk before it is done: one JSON object a line, only ever appended.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use super::{dns::DnsUndo, plan::Change};
+
+/// How something is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Undo {
+    /// An address, a route or a rule is removed.
+    Remove(Change),
+    /// A value is put back.
+    Sysctl { key: String, before: String },
+    /// Names are resolved as before.
+    Dns(DnsUndo),
+}
+
+/// A line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// The first: whose journal it is.
+    Of { device: String, namespace: Option<String> },
+    /// This will be done; its number is that of the line among its kind.
+    Do(Undo),
+    /// This was undone.
+    Undone(usize),
+}
+
+/// The journal of one device. The file is locked while the process lives, and kept open: it can be written also when the
+/// process has given up its rights.
+#[derive(Debug)]
+pub(super) struct Journal {
+    file: File,
+    next: usize,
+}
+
+/// What a journal says is still to be undone.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Leftover {
+    pub(super) namespace: Option<String>,
+    /// In the order it was done.
+    pub(super) undo: Vec<Undo>,
+}
+
+impl Journal {
+    /// Opens the journal of a device, and says what an earlier process has left in it.
+    ///
+    /// # Errors
+    /// `WouldBlock`: a process lives that has a device of this name. Else those of the system.
+    pub(super) fn open(folder: &Path, device: &str) -> io::Result<(Self, Leftover)> {
+        std::fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
+        let path = path(folder, device);
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).append(true).create(true).mode(0o600).open(&path).map_err(|error| at(&path, &error))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(|error| at(&path, &error))?;
+        Ok((Self { file, next: 0 }, leftover(&text)))
+    }
+
+    /// Forgets what was before, and begins anew.
+    pub(super) fn begin(&mut self, device: &str, namespace: Option<&str>) -> io::Result<()> {
+        self.clear()?;
+        self.append(&Line::Of { device: device.to_owned(), namespace: namespace.map(str::to_owned) })
+    }
+
+    /// Notes something that will be done; returns its number.
+    pub(super) fn will_do(&mut self, undo: &Undo) -> io::Result<usize> {
+        self.append(&Line::Do(undo.clone()))?;
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+
+    /// Notes that it was undone.
+    pub(super) fn undone(&mut self, number: usize) -> io::Result<()> {
+        self.append(&Line::Undone(number))
+    }
+
+    /// Nothing is left to undo.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.next = 0;
+        self.file.set_len(0)?;
+        self.file.rewind()
+    }
+
+    fn append(&mut self, line: &Line) -> io::Result<()> {
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        self.file.write_all(text.as_bytes())?;
+        self.file.sync_data()
+    }
+}
+
+pub(super) fn path(folder: &Path, device: &str) -> PathBuf {
+    folder.join(format!("{device}.journal"))
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// A last line that was not finished says of something that it was not begun.
+fn leftover(text: &str) -> Leftover {
+    let mut namespace = None;
+    let mut undo = Vec::new();
+    for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+        match line {
+            Line::Of { namespace: of, .. } => {
+                namespace = of;
+                undo.clear();
+            }
+            Line::Do(one) => undo.push(Some(one)),
+            Line::Undone(number) => {
+                if let Some(done) = undo.get_mut(number) {
+                    *done = None;
+                }
+            }
+        }
+    }
+    Leftover { namespace, undo: undo.into_iter().flatten().collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sysctl(key: &str) -> Undo {
+        Undo::Sysctl { key: key.to_owned(), before: "0".to_owned() }
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("adit-journal-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn what_was_not_undone_is_found_again_in_the_order_it_was_done() {
+        let folder = folder("found");
+        let (mut journal, before) = Journal::open(&folder, "vpn0").unwrap();
+        assert_eq!(before.undo, []);
+        journal.begin("vpn0", Some("blue")).unwrap();
+        let numbers = ["a", "b", "c"].map(|key| journal.will_do(&sysctl(key)).unwrap());
+        journal.undone(numbers[1]).unwrap();
+        drop(journal);
+        let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
+        assert_eq!(left, Leftover { namespace: Some("blue".to_owned()), undo: vec![sysctl("a"), sysctl("c")] });
+        journal.clear().unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, []);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_journal_has_one_owner_at_a_time() {
+        let folder = folder("owner");
+        let first = Journal::open(&folder, "vpn0").unwrap();
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(Journal::open(&folder, "vpn1").is_ok());
+        drop(first);
+        assert!(Journal::open(&folder, "vpn0").is_ok());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_line_cut_short_and_one_that_makes_no_sense_are_passed_over() {
+        let folder = folder("short");
+        let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
+        journal.begin("vpn0", None).unwrap();
+        journal.will_do(&sysctl("a")).unwrap();
+        drop(journal);
+        let mut file = OpenOptions::new().append(true).open(path(&folder, "vpn0")).unwrap();
+        file.write_all(b"{\"undone\":7}\nrubbish\n{\"do\":{\"sysc").unwrap();
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, [sysctl("a")]);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
