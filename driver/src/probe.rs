@@ -209,7 +209,7 @@ impl Prober {
         probe: &mut AddressProbe,
         start: impl FnOnce(Path, Box<dyn Random>, Epoch, bool) -> Result<T, Box<dyn Error + Send + Sync>>,
     ) -> Result<(), Failure> {
-        let local = receiver.local_address(probe.address);
+        let local = receiver.local_address(probe.address, None);
         let path = Path { transport: receiver.transport(), local, remote: probe.address };
         let tunnel = start(path, Box::new(OsRandom), clocks().0, probe.login);
         let tunnel = tunnel.map_err(|error| Failure::new(FailureKind::Configuration, error))?;
