@@ -41,6 +41,15 @@ impl Signals {
         }
     }
 
+    /// The next signal that ends the program, where SIGHUP does not; that one is passed over.
+    pub(crate) async fn next_end(&mut self) -> Exit {
+        loop {
+            if let Told::End(exit) = self.next_told().await {
+                return exit;
+            }
+        }
+    }
+
     /// The next signal, where SIGHUP does not end the program.
     #[cfg(unix)]
     pub(crate) async fn next_told(&mut self) -> Told {

@@ -1,4 +1,4 @@
-"""Checks the container file, the manifests and the chart with the tools that `fetch.py` has put into the folder given.
+"""Checks the container file, the manifests and the chart: `check.py TOOLS ADIT`, with the tools that `fetch.py` has put there.
 
 There is no cluster: what an API server would refuse is found by its own schemas, what a node would refuse by the rules of the Pod
 Security Standard `restricted`, and what would not work by following the names from one object to the next.
@@ -9,9 +9,10 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import tomllib
 
-TOOLS = pathlib.Path(sys.argv[1]).resolve()
+TOOLS, ADIT = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
 sys.path.insert(0, str(TOOLS / "python"))
 DEPLOY = pathlib.Path(__file__).parent.parent
 CHART = DEPLOY / "helm" / "adit"
@@ -161,10 +162,11 @@ def the_tunnel_has_a_read_only_root_and_right_probes():
         assert container["name"] == "adit" and container["securityContext"]["readOnlyRootFilesystem"] is True, name
         assert ("startupProbe" in container) == sidecar and (container.get("restartPolicy") == "Always") == sidecar, name
         if "everything" in name:
-            assert container["readinessProbe"]["exec"]["command"] == ["/usr/bin/adit", "healthcheck"], name
+            assert container["readinessProbe"]["exec"]["command"][:2] == ["/usr/bin/adit", "healthcheck"], name
         else:
             assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "admin"}, name
             assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "admin"}, name
+            assert not sidecar or container["startupProbe"]["httpGet"]["path"] == "/startupz", name
         mounts = {mount["name"] for mount in container["volumeMounts"]}
         assert mounts <= {volume["name"] for volume in spec["volumes"]}, name
         assert spec["terminationGracePeriodSeconds"] > config(make())["limits"]["drain_seconds"], name
@@ -229,6 +231,32 @@ def a_forward_keeps_all_that_was_said_of_it():
     }]
 
 
+def adit_takes_every_configuration():
+    with tempfile.TemporaryDirectory() as folder:
+        place = pathlib.Path(folder)
+        made = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=Office CA",
+                   "-keyout", place / "ca.key", "-out", place / "ca.pem")
+        assert made.returncode == 0, made.stderr
+        (place / "password").write_text("secret")
+        (place / "password").chmod(0o600)
+        # With a second connection, because one option needs it.
+        lab = 'config=[connection.production]\nprotocol="ikev2"\nremotes=["a.example"]\nuser="a"\n' \
+              'password={file="/etc/adit/secrets/password"}\nca=["/etc/adit/secrets/ca.pem"]\n[connection.lab]\nprotocol="ikev2"\n' \
+              'user="b"\npassword={file="/etc/adit/secrets/password"}\nca=["/etc/adit/secrets/ca.pem"]\n' \
+              '[[connection.lab.gateway]]\nname="b"\nremotes=["b.example"]'
+        makes = ALL | {"chart, two connections": lambda: helm("--set-string", lab.replace(",", "\\,"), *SECOND)}
+        makes = {name: make for name, make in makes.items() if name not in ("chart, gateway with everything", "chart, sidecar")}
+        makes["chart, sidecar"] = lambda: helm(*SIDECAR)
+        for name, make in makes.items():
+            text = of_kind("ConfigMap", make())["data"]["adit.toml"]
+            file = place / "adit.toml"
+            file.write_text(text.replace("/etc/adit/secrets", folder))
+            said = run(ADIT, "check", file)
+            assert said.returncode == 0, f"{name}: {said.stdout}{said.stderr}"
+            file.write_text(text.replace("/etc/adit/secrets", folder).replace("drain_seconds", "drain_second"))
+            assert run(ADIT, "check", file).returncode != 0, f"{name}: adit takes anything"
+
+
 def a_change_of_the_configuration_rolls_out():
     def checksum(*values):
         return of_kind("Deployment", helm(*values))["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
@@ -275,7 +303,7 @@ def the_container_file_is_clean():
 CHECKS = [
     every_object_is_what_the_api_takes, the_schemas_notice_mistakes, pods_meet_the_restricted_standard,
     the_tunnel_has_a_read_only_root_and_right_probes, names_lead_from_service_to_forward, metrics_are_found,
-    a_sidecar_listens_in_its_pod_alone, a_forward_keeps_all_that_was_said_of_it, a_change_of_the_configuration_rolls_out,
+    a_sidecar_listens_in_its_pod_alone, a_forward_keeps_all_that_was_said_of_it, adit_takes_every_configuration, a_change_of_the_configuration_rolls_out,
     values_that_cannot_work_are_refused, helm_finds_nothing_to_say, the_container_file_is_clean,
 ]
 

@@ -96,6 +96,22 @@ impl Connection {
         .await;
     }
 
+    /// Waits until it has ended: when both directions were shut down, once the other end has everything that was written.
+    pub async fn ended(&self) {
+        poll_fn(|cx| {
+            let mut inner = self.inside.lock();
+            let is_over = inner.check().is_err();
+            match inner.connections.get_mut(&self.id) {
+                Some(waiting) if waiting.closed.is_none() && !is_over => {
+                    store(&mut waiting.reader, cx.waker());
+                    Poll::Pending
+                }
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+
     /// The address at the other end of the connection.
     #[must_use]
     pub fn remote(&self) -> SocketAddr {

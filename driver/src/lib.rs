@@ -33,8 +33,11 @@
 //!
 //! Supported: UDP with segmentation offload where the system has it, and TCP; names resolved anew at every attempt, IPv6 and
 //! IPv4 tried with a stagger; a gateway that goes on at another port, and a change of our own address; reconnects over all
-//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named. The answering end is in [`gateway`]. Not supported: TUN devices for clients,
-//! listening behind the tunnel.
+//! gateways with jittered waits; names behind the tunnel, asked of the DNS servers the gateway named; ports of our own addresses inside
+//! ([`Client::listen`], [`Client::bind_udp_port`]) and echo requests ([`Client::ping`]). Several gateways of one connection, one taking over
+//! when another is lost, are in [`redundancy`]; forwards dial through a [`Way`], which is either. How soon silence counts as death is a
+//! [`Liveness`]. A TUN device beside all that (Linux) is
+//! attached by `Client::attach`, and `system` sees to what it needs of the machine. The answering end is in [`gateway`].
 //!
 //! # Features
 //!
@@ -51,6 +54,7 @@ mod error;
 mod handshakes;
 mod inside;
 mod listening;
+mod liveness;
 mod options;
 mod outer;
 mod ping;
@@ -95,6 +99,7 @@ pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;
 pub use error::{Failure, FailureKind, Stage};
 pub use listening::{Listener, UdpListener};
+pub use liveness::Liveness;
 pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use probe::{AddressProbe, ProbeOptions, ProbeReport, RemoteProbe, probe};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};

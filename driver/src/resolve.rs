@@ -1,6 +1,7 @@
 //! Names of gateways to addresses, in the order to try them.
 
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
     time::Duration,
@@ -37,6 +38,36 @@ pub(crate) async fn resolve(
     Ok(usable)
 }
 
+/// What names meant the last time they could be asked about.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    addresses: HashMap<(String, u16), Vec<SocketAddr>>,
+}
+
+impl Known {
+    /// Remembers what was found; where nothing could be found out, what was found before. A tunnel that carries everything, or lets
+    /// nothing past while it is down, takes the name servers along that would tell where to rebuild it.
+    pub(crate) fn settle(
+        &mut self,
+        host: &str,
+        port: u16,
+        found: Result<Vec<SocketAddr>, Failure>,
+    ) -> Result<Vec<SocketAddr>, Failure> {
+        let key = (host.to_owned(), port);
+        match found {
+            Ok(addresses) => {
+                self.addresses.insert(key, addresses.clone());
+                Ok(addresses)
+            }
+            Err(failure) => {
+                let known = self.addresses.get(&key).cloned().ok_or_else(|| failure.clone())?;
+                tracing::info!("{failure}; trying the addresses it had before");
+                Ok(known)
+            }
+        }
+    }
+}
+
 /// IPv6 and IPv4 in turns, IPv6 first, each address once.
 fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut unique = Vec::new();
@@ -66,6 +97,20 @@ mod tests {
         let found = ["1.1.1.1:1", "2.2.2.2:1", "1.1.1.1:1", "3.3.3.3:1", "[::1]:1", "[::2]:1"].map(parse);
         let expected = ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "3.3.3.3:1"].map(parse);
         assert_eq!(interleave(found.into_iter()), expected);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_asked_about_means_what_it_meant_before() {
+        let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let failed = || Err(Failure::new(FailureKind::Resolve, "no name server answers"));
+        let mut known = Known::default();
+        assert_eq!(known.settle("vpn.example", 500, failed()).unwrap_err().kind(), FailureKind::Resolve);
+        for address in ["192.0.2.1:500", "192.0.2.2:500"] {
+            assert_eq!(known.settle("vpn.example", 500, Ok(vec![parse(address)])).unwrap(), [parse(address)]);
+            assert_eq!(known.settle("vpn.example", 500, failed()).unwrap(), [parse(address)]);
+        }
+        assert!(known.settle("vpn.example", 4500, failed()).is_err());
+        assert!(known.settle("other.example", 500, failed()).is_err());
     }
 
     #[tokio::test]

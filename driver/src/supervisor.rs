@@ -11,7 +11,7 @@ use crate::{
     protocol::Protocol,
     race::{Ended, Gateway, closed_by_us, race},
     random::OsRandom,
-    resolve::resolve,
+    resolve::{Known, resolve},
     retry::Itinerary,
     shared::{Shared, State},
 };
@@ -34,6 +34,7 @@ pub(crate) async fn run<P: Protocol>(mut protocol: P, env: Env) {
 async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
     let remotes = protocol.remotes();
     let options = &env.shared.options;
+    let mut known = Known::default();
     let mut itinerary = Itinerary::new(remotes.len(), protocol.retry_policy(), options.first_rounds, &mut OsRandom);
     loop {
         let (index, redirect) = itinerary.current();
@@ -47,7 +48,7 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
         env.shared.publish(ClientEvent::Connecting { remote: gateway.label(None) });
         tracing::info!("connecting to {} over {}", gateway.label(None), gateway.remote.transport);
         let mut up_for = None;
-        let mut ended = attempt(protocol, &gateway, env, &mut up_for).await;
+        let mut ended = attempt(protocol, &gateway, env, &mut known, &mut up_for).await;
         env.handshakes.release();
         env.shared.state.send_replace(State::Down);
         env.shared.note_down();
@@ -77,10 +78,17 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
 }
 
 /// One gateway: all its addresses, until one carried a tunnel to its end or none is left.
-async fn attempt<P: Protocol>(protocol: &mut P, gateway: &Gateway, env: &Env, up_for: &mut Option<Duration>) -> Ended {
+async fn attempt<P: Protocol>(
+    protocol: &mut P,
+    gateway: &Gateway,
+    env: &Env,
+    known: &mut Known,
+    up_for: &mut Option<Duration>,
+) -> Ended {
     let remote = &gateway.remote;
     let resolving = resolve(&remote.host, remote.port, remote.family, remote.timeout);
-    let addresses = match unless_closed(env, resolving).await {
+    let found = unless_closed(env, resolving).await;
+    let addresses = match found.map(|found| known.settle(&remote.host, remote.port, found)) {
         None => return closed_by_us(),
         Some(Err(failure)) => return Ended { failure, retry: Retry::NextRemote },
         Some(Ok(addresses)) => of_local_family(addresses, protocol.socket_options().address),

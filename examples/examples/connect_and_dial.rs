@@ -36,6 +36,7 @@ async fn main() -> anyhow::Result<()> {
                 ClientEvent::Connecting { remote } => println!("connecting to {remote}"),
                 ClientEvent::Up(network) => println!("up, our addresses are {:?}", network.addresses),
                 ClientEvent::Down { cause, retry_in } => println!("{cause}; trying again in {retry_in:?}"),
+                ClientEvent::DeviceLost => println!("the device of the tunnel is gone; this example has none"),
                 ClientEvent::Prompt(prompt) => println!("the gateway asks: {prompt:?}"),
                 ClientEvent::Closed(cause) => println!("closed: {cause}"),
             }

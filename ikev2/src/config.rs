@@ -265,10 +265,12 @@ impl Settings {
         bounds(self.liveness >= Duration::from_millis(100), "liveness", "at least 100 ms")?;
         bounds(self.nat_keepalive >= Duration::from_millis(100), "nat_keepalive", "at least 100 ms")?;
         bounds((64..=65_536).contains(&self.replay_window), "replay_window", "between 64 and 65536 packets")?;
-        bounds((1..=20).contains(&self.retransmission.tries), "retransmission.tries", "between 1 and 20")?;
-        bounds(!self.retransmission.first.is_zero(), "retransmission.first", "longer than zero")?;
-        let longest = self.retransmission.limit >= self.retransmission.first;
-        bounds(longest, "retransmission.limit", "no shorter than retransmission.first")?;
+        for schedule in [Some(&self.retransmission), self.retransmission_once_up.as_ref()].into_iter().flatten() {
+            bounds((1..=20).contains(&schedule.tries), "retransmission.tries", "between 1 and 20")?;
+            bounds(!schedule.first.is_zero(), "retransmission.first", "longer than zero")?;
+            let longest = schedule.limit >= schedule.first;
+            bounds(longest, "retransmission.limit", "no shorter than retransmission.first")?;
+        }
         bounds(self.remote_networks.len() <= 255, "remote_networks", "at most 255 networks")?;
         bounds(!self.handshake_timeout.is_zero(), "handshake_timeout", "longer than zero")?;
         bounds(self.mtu.is_none_or(|mtu| mtu >= 576), "mtu", "at least 576 bytes")?;
@@ -306,6 +308,7 @@ impl Default for Settings {
                 limit: Duration::from_secs(8),
                 tries: 6,
             },
+            retransmission_once_up: None,
             // Enough for a person to approve a login elsewhere.
             handshake_timeout: Duration::from_secs(60),
             replay_window: 1024,
@@ -504,6 +507,8 @@ pub struct Settings {
     pub ike_rekey: Duration,
     /// Retransmission of requests.
     pub retransmission: Retransmission,
+    /// The same once the tunnel is up, for who wants to know sooner that the gateway is gone; `None`: as before.
+    pub retransmission_once_up: Option<Retransmission>,
     /// Longest handshake, from the first datagram to the tunnel up.
     pub handshake_timeout: Duration,
     /// ESP sequence numbers accepted below the newest; at least 64.

@@ -52,6 +52,8 @@ pub(crate) struct Established {
     superseded: bool,
     /// Only by a new handshake can the keys be renewed.
     pub(crate) needs_reauthentication: bool,
+    /// How often the IKE SA was replaced.
+    pub(crate) ike_rekeys: u64,
 }
 
 /// An IKE SA with its place in life.
@@ -59,6 +61,12 @@ pub(crate) struct Sa {
     pub(crate) ike: IkeSa,
     pub(crate) role: Role,
     pub(crate) exchange: Option<Exchange>,
+}
+
+impl Sa {
+    pub(crate) fn new(ike: IkeSa, role: Role) -> Self {
+        Self { ike: ike.up(), role, exchange: None }
+    }
 }
 
 /// What an IKE SA is there for.
@@ -109,7 +117,7 @@ impl Established {
     ) -> Self {
         let traffic = Traffic { opened: 0, sealed: 0, heard: cx.now, sent: cx.now, probed: cx.now };
         let established = Self {
-            sas: vec![Sa { ike: sa, role: Role::InUse, exchange: None }],
+            sas: vec![Sa::new(sa, Role::InUse)],
             told: child.is_some(),
             sealing: child.as_ref().map(|child| child.spi_in),
             children: child.into_iter().collect(),
@@ -125,6 +133,7 @@ impl Established {
             closed_children: Vec::new(),
             superseded: false,
             needs_reauthentication: false,
+            ike_rekeys: 0,
         };
         Self::schedule(cx);
         established
@@ -140,6 +149,14 @@ impl Established {
             let age = cx.jittered(age);
             cx.set(Timer::RekeyIke, age);
         }
+    }
+
+    /// The algorithms in use, of the IKE SA and of the child that packets are sealed with.
+    pub(crate) fn suite(&self) -> String {
+        let ike = self.sas.iter().find(|sa| sa.role == Role::InUse).map(|sa| format!("IKE {}", sa.ike.suite));
+        let sealing = self.children.iter().find(|child| Some(child.spi_in) == self.sealing);
+        let esp = sealing.map(|child| format!("ESP {}", child.suite));
+        [ike, esp].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// The IKE SA in use.

@@ -16,7 +16,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_tunnel::{Answer, Class, Epoch, Event, KeyChange, KeyTag, Path, Random, Timers, Transmit, Tunnel};
+use adit_tunnel::{
+    Answer, Class, Epoch, Event, KeyChange, KeyTag, Path, Random, Rekeys, Timers, Transmit, Tunnel, TunnelDetails,
+};
 
 use crate::{
     config::{Config, Remote},
@@ -56,6 +58,12 @@ pub struct Session {
     /// In a row.
     renewals_failed: u32,
     dropped: u64,
+    /// Who the gateway has proved to be.
+    peer: Option<String>,
+    /// Sealers that were made.
+    sealers: u64,
+    /// IKE SAs replaced before the association of now.
+    ike_rekeys: u64,
 }
 
 /// What outlives a session.
@@ -154,6 +162,9 @@ impl Session {
             probing,
             renewals_failed: 0,
             dropped: 0,
+            peer: None,
+            sealers: 0,
+            ike_rekeys: 0,
         };
         let purpose = Purpose {
             reauthentication: false,
@@ -285,6 +296,7 @@ impl Session {
     fn on_completed(&mut self, now: Instant, completed: Completed) {
         self.renewals_failed = 0;
         let moved = mem::take(&mut self.moved);
+        self.peer = completed.peer.clone();
         self.carry.ended_by_gateway = false;
         self.carry.signatures_refused = completed.purpose.signatures_refused;
         self.carry.addresses = completed.network.addresses.iter().map(adit_tunnel::IpNet::address).collect();
@@ -360,6 +372,7 @@ impl Session {
         let old = mem::replace(&mut self.state, State::Closed);
         self.on_completed(now, completed);
         let State::Established(mut old) = old else { return };
+        self.ike_rekeys += old.ike_rekeys + 1;
         let (mut cx, _, _, retiring) = self.parts(now);
         old.close_beside_another(&mut cx);
         if let Some(mut older) = retiring.replace(old) {
@@ -619,7 +632,11 @@ impl Tunnel for Session {
     }
 
     fn poll_event(&mut self) -> Option<Event<EspSealer, EspOpener>> {
-        self.out.events.pop_front()
+        let event = self.out.events.pop_front();
+        if matches!(event, Some(Event::Keys(KeyChange::SetSealer { .. }))) {
+            self.sealers += 1;
+        }
+        event
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -628,6 +645,25 @@ impl Tunnel for Session {
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
+    }
+
+    fn details(&self) -> TunnelDetails {
+        let is_rekey = |timer: &Timer| matches!(timer, Timer::RekeyIke | Timer::RekeyChild(_) | Timer::Reauthenticate);
+        let established = match &self.state {
+            State::Established(established) | State::Closing(established) => Some(established),
+            State::Handshake(_) | State::Leaving(_) | State::Closed => None,
+        };
+        TunnelDetails {
+            protocol: "ikev2",
+            suite: established.map(|established| established.suite()).unwrap_or_default(),
+            peer_identity: self.peer.clone(),
+            rekey_at: self.timers.running().filter(is_rekey).filter_map(|timer| self.timers.get(timer)).min(),
+            rekeys: Rekeys {
+                // The first was no rekey.
+                data: self.sealers.saturating_sub(1),
+                control: self.ike_rekeys + established.map_or(0, |established| established.ike_rekeys),
+            },
+        }
     }
 }
 

@@ -15,9 +15,11 @@ const UNITS: [(&str, u32); 2] = [("adit@.service", 15), ("adit-tun@.service", 20
 /// The first systemd that knows `Type=notify-reload`.
 const NOTIFY_RELOAD: u32 = 253;
 
+/// The program must be built.
 pub(crate) fn run(steps: &mut Steps) -> Result<()> {
     steps.run("units", units)?;
-    let tools = steps::target_dir()?.join("deploy");
+    let target = steps::target_dir()?;
+    let (tools, adit) = (target.join("deploy"), target.join("debug").join("adit"));
     steps.run("deploy tools", || {
         let fetched = Command::new("python3").arg("deploy/check/fetch.py").arg(&tools).status();
         ensure!(
@@ -26,7 +28,7 @@ pub(crate) fn run(steps: &mut Steps) -> Result<()> {
         );
         Ok(())
     })?;
-    steps.program("deploy", Command::new("python3").arg("deploy/check/check.py").arg(&tools))
+    steps.program("deploy", Command::new("python3").arg("deploy/check/check.py").args([&tools, &adit]))
 }
 
 /// Each unit is one that systemd has nothing to say about, and as safe as ever.

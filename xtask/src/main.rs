@@ -26,7 +26,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything: fmt, clippy, features, no-io, deny, api, deploy, packages, build, tests, simulations, docs, interop.
+    /// Everything: fmt, clippy, features, no-io, deny, api, packages, build, deploy, tests, simulations, docs, interop.
     Test,
     /// The cases with real peers, or those whose names begin as given.
     Interop {
@@ -86,6 +86,7 @@ fn dispatch(command: Command, steps: &mut Steps) -> Result<()> {
         Command::Package => packages(steps),
         Command::Deploy => {
             tools::install(steps)?;
+            steps.cargo("build", &["build", "-p", "adit"], &[])?;
             deploy::run(steps)
         }
         Command::Api { update } => steps.run("api", || api::run(update)),
@@ -101,11 +102,11 @@ fn test(steps: &mut Steps) -> Result<()> {
     steps.run("api", || api::run(false))?;
     steps.cargo("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
     steps.cargo("features", &["clippy", "-p", "openvpn", "--no-default-features", "--", "-D", "warnings"], &[])?;
-    deploy::run(steps)?;
     // Before the build: what it leaves in the target directory is ours again then.
     packages(steps)?;
     // Everything at once and in one profile: tests, programs and rig share what is built.
     steps.cargo("build", &["build", "--workspace", "--all-targets"], &[])?;
+    deploy::run(steps)?;
     steps.cargo("tests", &["test", "--workspace", "--", "--skip", "simulation"], &[])?;
     soak::simulations(steps, "simulations", &[], &[])?;
     steps.cargo("docs", &["doc", "--workspace", "--no-deps"], &[("RUSTDOCFLAGS", "-D warnings")])?;

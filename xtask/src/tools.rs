@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::steps::{Steps, is_root, may_sudo, path_with_sbin, say};
 
 /// A program or file, and its package.
-const NEEDED: [(&str, &str); 21] = [
+const NEEDED: [(&str, &str); 25] = [
     // `ring` has parts in C and assembler. (`.ci/run` has seen to these two: without them there would be no xtask.)
     ("cc", "gcc"),
     ("/usr/include/stdlib.h", "libc6-dev"),
@@ -28,6 +28,10 @@ const NEEDED: [(&str, &str); 21] = [
     ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
     ("/usr/lib/ipsec/plugins/libstrongswan-eap-mschapv2.so", "libcharon-extauth-plugins"),
     ("freeradius", "freeradius"),
+    ("iperf3", "iperf3"),
+    ("tcpdump", "tcpdump"),
+    ("ping", "iputils-ping"),
+    ("dbus-daemon", "dbus"),
     // The checks of `deploy/`.
     ("systemd-analyze", "systemd"),
     ("pip3", "python3-pip"),
@@ -36,7 +40,7 @@ const NEEDED: [(&str, &str); 21] = [
 /// Installs what is missing, or says what to install.
 pub(crate) fn install(steps: &mut Steps) -> Result<()> {
     let missing = missing();
-    if missing.is_empty() {
+    if missing.is_empty() && present(RESOLVED) {
         return Ok(());
     }
     steps.run("tools", || {
@@ -48,9 +52,14 @@ pub(crate) fn install(steps: &mut Steps) -> Result<()> {
         // Some of these are services: they are needed in namespaces of the cases, and must not start on the machine.
         let mut args = vec!["sh", "-ec", WITHOUT_SERVICES, "sh", "install", "-y", "-qq", "--no-install-recommends"];
         args.extend(&missing);
-        as_root(&args)?;
+        if !missing.is_empty() {
+            as_root(&args)?;
+        }
         let still = self::missing();
         ensure!(still.is_empty(), "apt-get went well, but still missing: {}", still.join(" "));
+        if !present(RESOLVED) {
+            as_root(&["sh", "-ec", UNPACK_RESOLVED])?;
+        }
         Ok(())
     })
 }
@@ -74,6 +83,18 @@ fn as_root(args: &[&str]) -> Result<()> {
     ensure!(status.success(), "`{}` failed", words.join(" "));
     Ok(())
 }
+
+/// The program of the cases about systemd-resolved.
+const RESOLVED: &str = "/lib/systemd/systemd-resolved";
+/// It alone: its package would take over the machine's own name resolution.
+const UNPACK_RESOLVED: &str = "\
+folder=$(mktemp -d)
+trap \"rm -rf $folder\" EXIT
+cd $folder
+chmod 755 $folder
+apt-get download -qq systemd-resolved
+dpkg-deb --fsys-tarfile systemd-resolved_*.deb | tar -x -C / ./lib/systemd/systemd-resolved
+";
 
 /// Debian asks this file whether a service may start; 101 is no. One that is there already knows better.
 const WITHOUT_SERVICES: &str = "\

@@ -79,6 +79,10 @@ fn the_metrics_say_what_the_status_says() {
     handshakes.took("production", "a", Duration::from_millis(180));
     handshakes.took("production", "a", Duration::from_secs(3));
     let text = metrics::text(&crate::status::tests::process(), &handshakes);
+    // Samples come in any order.
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    insta::assert_snapshot!(lines.join("\n"));
     let (samples, types) = parse(&text);
     for (name, value) in [
         ("vpn_build_info{version=\"0.1.0\"}", 1.0),

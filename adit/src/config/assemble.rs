@@ -1,6 +1,6 @@
 //! From what a file says to a plan: everything it names is read, and what does not fit together is said.
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use adit_driver::redundancy::Gateway;
 
@@ -11,7 +11,7 @@ use super::{
     problems::Problems,
     questions::Questions,
     reading::{self, Reading},
-    source::Source,
+    source::{Protocol, Source},
     tables::Described,
     ways::Way,
 };
@@ -123,7 +123,11 @@ fn finish(
     let several = connection.gateways.len() > 1;
     for table in connection.gateways {
         let subject = subject(&connection.name, &table, several);
-        let (place, chosen, probe) = (table.place.clone(), table.name.clone(), table.probe.clone());
+        let (place, chosen, mut probe) = (table.place.clone(), table.name.clone(), table.probe.clone());
+        // OpenVPN has no question that must be answered: where nothing else is asked through the tunnel, its gateway is.
+        if table.protocol == Protocol::OpenVpn && probe.is_none() && connection.redundancy.probe.is_none() {
+            probe = table.liveness.and_then(|liveness| liveness.of_the_driver().probe());
+        }
         let Some((mut configuration, fingerprint)) = gateway(table, subject, questions, problems) else { continue };
         adjust(&mut configuration);
         let mut label = configuration.label();
@@ -182,7 +186,7 @@ fn gateway(
     let configuration = match table.described? {
         Described::Ikev2(mut draft) => {
             if let Some(liveness) = table.liveness {
-                draft.set(move |settings| settings.liveness = liveness.idle());
+                draft.set(move |settings| liveness.of_the_driver().apply(settings));
             }
             // Whether something is missing can be said where nothing was taken out for being wrong.
             if !table.sound {
@@ -338,13 +342,21 @@ fn same_port(one: &Way, two: &Way) -> bool {
 }
 
 impl Liveness {
-    /// Silence after which the gateway is asked whether it is there.
-    fn idle(self) -> std::time::Duration {
-        let milliseconds = match self {
-            Self::Preset(Preset::Normal) => 30_000,
-            Self::Preset(Preset::Fast) => 500,
-            Self::Times { idle_ms, .. } => idle_ms.unwrap_or(30_000),
-        };
-        std::time::Duration::from_millis(milliseconds.into())
+    /// What is not said of it is as patient as the protocol.
+    fn of_the_driver(self) -> adit_driver::Liveness {
+        let milliseconds = |given: Option<u32>, default: u32| Duration::from_millis(given.unwrap_or(default).into());
+        match self {
+            Self::Preset(Preset::Normal) => adit_driver::Liveness::Normal,
+            Self::Preset(Preset::Fast) => adit_driver::Liveness::Fast,
+            Self::Times { idle_ms, retry_ms, tries } => adit_driver::Liveness::Exact {
+                idle: milliseconds(idle_ms, IDLE_MS),
+                retry: milliseconds(retry_ms, RETRY_MS),
+                tries: tries.unwrap_or(TRIES),
+            },
+        }
     }
 }
+
+const IDLE_MS: u32 = 30_000;
+const RETRY_MS: u32 = 2000;
+const TRIES: u32 = 5;

@@ -43,7 +43,7 @@ const PROBE: &[(&str, Kind)] = &[
 ];
 
 pub(super) const TUN: &[(&str, Kind)] = &[
-    ("routing", Either(&[Choice(&["pushed", "full"]), Texts])),
+    ("routing", Either(&[Choice(&["pushed", "split", "full"]), Texts])),
     ("device", Text),
     ("netns", Text),
     ("dns", Choice(&["auto", "resolved", "resolvconf", "file", "off"])),
@@ -51,6 +51,7 @@ pub(super) const TUN: &[(&str, Kind)] = &[
     ("mss", Number(256, 65_495)),
     ("user", Text),
     ("fail_closed", Flag),
+    ("block_ipv6", Flag),
     ("state_dir", Text),
 ];
 

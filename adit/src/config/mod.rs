@@ -206,7 +206,7 @@ fn sswan_draft(path: &Path, reading: &mut Reading<'_>) -> Option<Draft> {
     let cannot = |error| Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
     let bytes = reading.file(path).map_err(cannot);
     let bytes = reading.problems.catch(bytes)?;
-    reading.problems.catch(sswan::parse(&path.display().to_string(), &bytes))
+    sswan::parse(&path.display().to_string(), &bytes, reading.problems)
 }
 
 fn one_connection(path: &Path) -> Error {

@@ -19,6 +19,8 @@ pub(super) struct Given {
     /// User name and password.
     pub(super) login: Login,
     pub(super) passphrase: Option<draft::Given<SecretSource>>,
+    /// Where the profile is named.
+    pub(super) named: Option<String>,
 }
 
 /// Where user name and password are.
@@ -42,7 +44,8 @@ pub(super) fn load(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Opt
     let place = format!("profile {}", path.display());
     let text = reading
         .file(path)
-        .map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {}: {error}", path.display())));
+        .map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {}: {error}", path.display())))
+        .map_err(|error| given.named.iter().fold(error, |error, place| error.within(place)));
     let text = reading.problems.catch(text)?;
     if let Some(extension) = other_format(&text) {
         let name = path.display();

@@ -12,33 +12,35 @@ use serde_json::{Map, Value};
 use super::{
     draft::{Auth, Draft, Given, Method, Wording},
     files::{Content, SecretSource, without_mark},
+    problems::Problems,
 };
 use crate::error::{Error, Exit};
 
-/// Understands the profile; `name` is what to call it.
-pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Draft, Error> {
-    let mut root = Fields::new(name, bytes)?;
+/// Understands the profile; `name` is what to call it. `None`: what is wrong is in the list of problems, all of it.
+pub(super) fn parse(name: &str, bytes: &[u8], problems: &mut Problems) -> Option<Draft> {
+    let mut root = problems.catch(Fields::new(name, bytes))?;
+    let errors = problems.errors();
     let mut draft = Draft { forgiving: true, ..Draft::new(name, Wording::Options) };
     for known in ["uuid", "name"] {
         root.take(known);
     }
-    let kind = root.text("type")?;
-    root.remote(&mut draft)?;
-    root.local(&mut draft)?;
-    kind_of(&root, kind, &mut draft)?;
-    if let Some(proposals) = root.text("ike-proposal")? {
-        draft.set_ike_proposals(proposals)?;
+    problems.catch(root.remote(&mut draft));
+    problems.catch(root.local(&mut draft));
+    let kind = root.text("type");
+    problems.catch(kind.and_then(|kind| kind_of(&root, kind, &mut draft)));
+    if let Some(Some(proposals)) = problems.catch(root.text("ike-proposal")) {
+        problems.catch(draft.set_ike_proposals(proposals));
     }
-    if let Some(proposals) = root.text("esp-proposal")? {
-        draft.set_esp_proposals(proposals)?;
+    if let Some(Some(proposals)) = problems.catch(root.text("esp-proposal")) {
+        problems.catch(draft.set_esp_proposals(proposals));
     }
-    if let Some(mtu) = root.number("mtu")? {
+    if let Some(Some(mtu)) = problems.catch(root.number("mtu")) {
         draft.set(move |settings| settings.mtu = Some(mtu));
     }
-    if let Some(seconds) = root.number("nat-keepalive")? {
+    if let Some(Some(seconds)) = problems.catch(root.number("nat-keepalive")) {
         draft.set(move |settings| settings.nat_keepalive = Duration::from_secs(seconds.into()));
     }
-    if root.flag("ipv6-transport")? == Some(false) {
+    if problems.catch(root.flag("ipv6-transport")) == Some(Some(false)) {
         draft.remotes.iter_mut().for_each(|remote| remote.family = Some(Family::V4));
     }
     for (key, why) in [
@@ -53,7 +55,7 @@ pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Draft, Error> {
         }
     }
     root.finish(&mut draft);
-    Ok(draft)
+    (problems.errors() == errors).then_some(draft)
 }
 
 /// What the type of the profile asks for.

@@ -49,7 +49,9 @@ pub(super) fn described(
                 (user, password) => ovpn::Login::Apart { user, password: password.map(|secret| source.secret(secret)) },
             };
             let passphrase = table.passphrase.map(|secret| source.secret(secret));
-            Some(Described::OpenVpn(source.beside(&table.profile), ovpn::Given { login, passphrase }))
+            let Given { value: profile, place } = source.given(table.profile);
+            let given = ovpn::Given { login, passphrase, named: Some(place) };
+            Some(Described::OpenVpn(source.beside(&profile), given))
         }
     }
 }
@@ -58,7 +60,7 @@ pub(super) fn described(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OpenVpn {
-    profile: PathBuf,
+    profile: Spanned<PathBuf>,
     user: Option<String>,
     password: Option<Spanned<SecretTable>>,
     passphrase: Option<Spanned<SecretTable>>,

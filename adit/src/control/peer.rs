@@ -13,8 +13,13 @@ use crate::{
 pub(super) fn admitted(stream: &UnixStream) -> Result<By, Error> {
     let peer = stream.peer_cred().map_err(|error| Error::new(Exit::Other, format!("who is there: {error}")))?;
     let (theirs, ours) = (peer.uid(), rustix::process::geteuid().as_raw());
+    judge(theirs, ours)?;
+    Ok(By::User(theirs, name_of(theirs)))
+}
+
+fn judge(theirs: u32, ours: u32) -> Result<(), Error> {
     if theirs == ours || theirs == 0 {
-        return Ok(By::User(theirs, name_of(theirs)));
+        return Ok(());
     }
     let error = Error::new(Exit::Other, format!("uid {theirs} may not control a process of uid {ours}"));
     Err(error.hint("run it as the same user, or as root"))
@@ -36,6 +41,14 @@ fn named(passwd: &str, id: u32) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_same_user_and_root_are_admitted() {
+        assert!(judge(1000, 1000).is_ok() && judge(0, 1000).is_ok() && judge(0, 0).is_ok());
+        let refused = judge(1001, 1000).unwrap_err().to_string();
+        assert!(refused.contains("uid 1001 may not control a process of uid 1000"), "{refused}");
+        assert!(judge(1000, 0).is_err());
+    }
 
     #[test]
     fn a_user_is_found_by_id() {

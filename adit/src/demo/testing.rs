@@ -70,6 +70,16 @@ impl Office {
         self.connection_to(self.remote, name, forwards)
     }
 
+    /// The same over two gateways, this one preferred and the other one standing by.
+    pub(crate) fn connection_with(&self, other: &Self, name: &str, forwards: &[&str]) -> ConnectionPlan {
+        let mut connection = self.connection(name, forwards);
+        let (gateway, label) = other.member("b", other.remote);
+        connection.gateways.push(gateway);
+        connection.gateway_labels.push(label);
+        connection.redundancy.hot_standby = true;
+        connection
+    }
+
     /// The same, but somewhere else.
     pub(crate) fn connection_to(&self, remote: SocketAddr, name: &str, forwards: &[&str]) -> ConnectionPlan {
         let (gateway, label) = self.member("a", remote);

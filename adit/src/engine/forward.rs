@@ -19,7 +19,7 @@ pub(crate) async fn forward(mut plan: Plan, mut signals: Signals) -> Result<Exit
     }
     let (engine, _reloads) = Engine::new(Manner::Strict, plan.handshakes);
     let mut services = Services::default();
-    services.apply(&plan, &engine).await?;
+    services.apply(&plan, &engine)?;
     let Some(mut connection) = plan.connections.pop() else {
         return Err(Error::new(Exit::Usage, "there is no connection"));
     };

@@ -40,12 +40,12 @@ pub(crate) async fn run(load: Load) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
     let plan = tokio::select! {
         biased;
-        exit = signals.next() => return Ok(exit),
+        exit = signals.next_end() => return Ok(exit),
         plan = start_reading(&load) => flattened(plan).map_err(|unreadable| unreadable.error)?,
     };
     let (engine, reloads) = Engine::new(Manner::Patient, plan.handshakes);
     let mut services = Services::default();
-    services.apply(&plan, &engine).await?;
+    services.apply(&plan, &engine)?;
     let files = Files::new(plan.files.clone());
     let mut main =
         Main { drain: plan.drain, engine, services, load, files: Some(files), reading: None, said: String::new() };
@@ -61,7 +61,7 @@ pub(crate) async fn run(load: Load) -> Result<Exit, Error> {
     systemd::stopping();
     Ok(tokio::select! {
         () = main.engine.stop(main.drain, By::Signal) => exit,
-        again = signals.next() => again,
+        again = signals.next_end() => again,
         // The admin port says that we are stopping.
         () = beat(&main.engine) => exit,
     })
@@ -178,7 +178,7 @@ impl Main {
 
     /// Services come first: a new configuration whose ports cannot be had changes no connection.
     async fn apply(&mut self, plan: Plan, by: By) -> Result<String, Error> {
-        self.services.apply(&plan, &self.engine).await?;
+        self.services.apply(&plan, &self.engine)?;
         self.drain = plan.drain;
         self.files = Some(Files::new(plan.files.clone()));
         Ok(self.engine.apply(plan, by).await)

@@ -31,70 +31,78 @@ impl Drop for Serving {
     }
 }
 
-impl Services {
-    /// Goes on with these; what is as before is not touched. All that could not be had is told, and the rest is there.
-    pub(super) async fn apply(&mut self, plan: &Plan, engine: &Engine) -> Result<(), Error> {
-        let admin = self.apply_admin(plan.admin, engine);
-        let control = self.apply_control(&plan.control, engine).await;
-        let activity = engine.activity().write_to(plan.activity.as_ref());
-        admin.and(control).and(activity)
-    }
+/// What becomes of one of them.
+enum Change<T> {
+    /// It stays as it is.
+    None,
+    To(Option<T>),
+}
 
-    fn apply_admin(&mut self, wanted: Option<SocketAddr>, engine: &Engine) -> Result<(), Error> {
-        if self.admin.as_ref().map(|(address, _)| *address) == wanted {
-            return Ok(());
+impl Services {
+    /// Goes on with these; what is as before is not touched. If one of them cannot be had, all stay as they were.
+    pub(super) fn apply(&mut self, plan: &Plan, engine: &Engine) -> Result<(), Error> {
+        let admin = self.bind_admin(plan.admin)?;
+        #[cfg(unix)]
+        let control = self.bind_control(&plan.control)?;
+        #[cfg(not(unix))]
+        refuse_control(&plan.control)?;
+        engine.activity().write_to(plan.activity.as_ref())?;
+        if let Change::To(server) = admin {
+            self.admin = server.map(|(wanted, server)| {
+                tracing::info!(address = %server.address(), "probes and metrics at http://{}/", server.address());
+                (wanted, Serving(tokio::spawn(server.serve(engine.clone()))))
+            });
         }
-        self.admin = None;
-        if let Some(address) = wanted {
-            let server = admin::Server::bind(address)?;
-            tracing::info!(address = %server.address(), "probes and metrics at http://{}/", server.address());
-            self.admin = Some((address, Serving(tokio::spawn(server.serve(engine.clone())))));
+        #[cfg(unix)]
+        if let Change::To(server) = control {
+            self.control = server.map(|server| {
+                let path = server.path().to_owned();
+                tracing::debug!("control socket {}", path.display());
+                (path, Serving(tokio::spawn(server.serve(engine.clone()))))
+            });
         }
         Ok(())
     }
 
+    fn bind_admin(&self, wanted: Option<SocketAddr>) -> Result<Change<(SocketAddr, admin::Server)>, Error> {
+        if self.admin.as_ref().map(|(address, _)| *address) == wanted {
+            return Ok(Change::None);
+        }
+        let bind = |address| Ok::<_, Error>((address, admin::Server::bind(address)?));
+        Ok(Change::To(wanted.map(bind).transpose()?))
+    }
+
     #[cfg(unix)]
-    async fn apply_control(&mut self, plan: &ControlPlan, engine: &Engine) -> Result<(), Error> {
+    fn bind_control(&self, plan: &ControlPlan) -> Result<Change<control::Server>, Error> {
         let wanted = match plan {
             ControlPlan::Off => None,
             ControlPlan::Default => Some(control::default_path()),
             ControlPlan::At(path) => Some(path.clone()),
         };
         if self.control.as_ref().map(|(path, _)| path) == wanted.as_ref() {
-            return Ok(());
+            return Ok(Change::None);
         }
-        if let Some((_, serving)) = self.control.take() {
-            // Its socket is removed with it: before another one may be made there.
-            serving.0.abort();
-            tokio::task::yield_now().await;
-        }
-        let Some(path) = wanted else { return Ok(()) };
+        let Some(path) = wanted else { return Ok(Change::To(None)) };
         match control::Server::bind(&path) {
-            Ok(server) => {
-                tracing::debug!("control socket {}", server.path().display());
-                self.control = Some((path, Serving(tokio::spawn(server.serve(engine.clone())))));
-            }
+            Ok(server) => Ok(Change::To(Some(server))),
             // Nobody asked for this one.
             Err(error) if *plan == ControlPlan::Default => {
-                tracing::warn!(
-                    hint = error.hint_text(),
-                    "{}; `adit status` will not find this process",
-                    error.message()
-                );
+                let hint = error.hint_text();
+                tracing::warn!(hint, "{}; `adit status` will not find this process", error.message());
+                Ok(Change::To(None))
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
-        Ok(())
     }
+}
 
-    #[cfg(not(unix))]
-    async fn apply_control(&mut self, plan: &ControlPlan, _: &Engine) -> Result<(), Error> {
-        match plan {
-            ControlPlan::At(path) => {
-                let problem = format!("control socket {}: this system has none", path.display());
-                Err(Error::new(crate::error::Exit::Usage, problem).hint("take `socket` out of [control]"))
-            }
-            ControlPlan::Default | ControlPlan::Off => Ok(()),
+#[cfg(not(unix))]
+fn refuse_control(plan: &ControlPlan) -> Result<(), Error> {
+    match plan {
+        ControlPlan::At(path) => {
+            let problem = format!("control socket {}: this system has none", path.display());
+            Err(Error::new(crate::error::Exit::Usage, problem).hint("take `socket` out of [control]"))
         }
+        ControlPlan::Default | ControlPlan::Off => Ok(()),
     }
 }

@@ -233,6 +233,41 @@ async fn a_gateway_that_says_goodbye_is_asked_again() {
 }
 
 #[tokio::test]
+async fn another_gateway_takes_over_and_that_is_told() {
+    let (first, second) = (Office::open(Protocol::Ikev2), Office::open(Protocol::OpenVpn));
+    let mut bench = Bench::connected(first.connection_with(&second, "office", &["crm"])).await;
+    let status = bench.until(|status| status.standby == ["b"]).await;
+    assert_eq!((status.active.as_deref(), status.gateways[1].protocol.as_str()), (Some("a"), "openvpn"));
+    first.gateway.close().await;
+    let status = bench.until(|status| status.active.as_deref() == Some("b")).await;
+    assert_eq!((status.state, status.failovers), (State::Connected, 1), "new connections notice nothing");
+    assert!(page(bench.address("crm")).await.ends_with(&second.page()));
+    let entries = bench.activity.last(usize::MAX, None).0;
+    let told = entries.iter().find(|entry| entry.kind == Kind::Switched).unwrap();
+    assert_eq!((told.gateway.as_deref(), told.by.as_str()), (Some("b"), "program"));
+    assert!(told.reason.as_deref().unwrap().starts_with("from a: "), "{told:?}");
+    let lost = entries.iter().find(|entry| entry.kind == Kind::Disconnected).unwrap();
+    assert_eq!((lost.gateway.as_deref(), lost.by.as_str()), (Some("a"), "gateway"));
+    let standing_by =
+        entries.iter().any(|entry| entry.kind == Kind::Connected && entry.gateway.as_deref() == Some("b"));
+    assert!(standing_by, "{entries:#?}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_removed_leaves_the_other_its_tunnel() {
+    let (first, second) = (Office::open(Protocol::Ikev2), Office::open(Protocol::OpenVpn));
+    let mut bench = Bench::connected(first.connection_with(&second, "office", &["crm"])).await;
+    bench.until(|status| status.standby == ["b"]).await;
+    let open = begin(bench.address("crm")).await;
+    let mut alone = first.connection("office", &["crm"]);
+    alone.redundancy.hot_standby = true;
+    assert_eq!(bench.apply(alone).await, "gateway b removed");
+    let status = bench.until(|status| status.gateways.len() == 1 && status.standby.is_empty()).await;
+    assert_eq!((status.state, status.gateways[0].attempts), (State::Connected, 1));
+    assert!(finish(open).await.unwrap().ends_with(&first.page()));
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_tried_again_and_holds_up_no_other() {
     let office = Office::open(Protocol::Ikev2);
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();

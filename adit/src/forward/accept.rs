@@ -3,6 +3,7 @@
 use std::{future::Future, io, sync::Arc};
 
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::{
     OUT_OF_RESOURCES_WAIT,
@@ -48,10 +49,12 @@ pub(super) async fn serve<A, F, S>(
                         continue;
                     }
                     let (open, session) = (Open::new(&counters), session(accepted));
-                    connections.spawn(async move {
+                    let serving = async move {
                         session.await;
                         drop(open);
-                    });
+                    };
+                    // It speaks of the same connection.
+                    connections.spawn(serving.in_current_span());
                 }
                 Err(error) if is_out_of_resources(&error) => {
                     trouble.on_failure("cannot accept", &error);

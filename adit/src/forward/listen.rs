@@ -99,6 +99,13 @@ pub(super) fn of(kind: &ForwardKind) -> Option<&Listen> {
 
 /// Whether both want the same port, on an address they share.
 pub(super) fn overlap(a: &ForwardKind, b: &ForwardKind) -> bool {
+    if let (
+        ForwardKind::Reverse { transport: a_transport, port: a_port, .. },
+        ForwardKind::Reverse { transport: b_transport, port: b_port, .. },
+    ) = (a, b)
+    {
+        return (a_transport, a_port) == (b_transport, b_port);
+    }
     match (of(a), of(b)) {
         (Some(Listen::Tcp(a)), Some(Listen::Tcp(b))) | (Some(Listen::Udp(a)), Some(Listen::Udp(b))) => {
             let same = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();

@@ -61,10 +61,14 @@ impl Bound {
     /// Binds all local sockets, or none.
     pub(crate) fn bind_all(plans: &[ForwardPlan]) -> Result<Vec<Self>, Error> {
         let bind = |(index, plan): (usize, &ForwardPlan)| {
-            let socket = listen::bind(&plan.kind).map_err(|error| {
-                let earlier = plans.iter().take(index).find(|earlier| listen::overlap(&earlier.kind, &plan.kind));
-                listen::error(plan, earlier, &error)
-            })?;
+            let earlier = || plans.iter().take(index).find(|earlier| listen::overlap(&earlier.kind, &plan.kind));
+            if let ForwardKind::Reverse { transport, port, .. } = &plan.kind
+                && earlier().is_some()
+            {
+                // It would show with the first tunnel only.
+                return Err(reverse::cannot_listen(*port, *transport, &io::ErrorKind::AddrInUse.into()));
+            }
+            let socket = listen::bind(&plan.kind).map_err(|error| listen::error(plan, earlier(), &error))?;
             Ok(Self { plan: plan.clone(), socket })
         };
         plans.iter().enumerate().map(bind).collect()

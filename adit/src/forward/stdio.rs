@@ -7,7 +7,10 @@ use std::{
 };
 
 use adit_driver::Target;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, Stdin, Stdout};
+use tokio::{
+    fs::File,
+    io::{AsyncRead, AsyncWrite, ReadBuf, Stdin},
+};
 
 use super::{counters::Open, stop::Stop, through::Through};
 use crate::error::{Error, Exit};
@@ -24,7 +27,8 @@ pub(super) async fn serve(to: Target, through: Through, mut stop: Stop) -> Resul
             Error::new(Exit::Other, problem)
         })?;
         let _open = Open::new(&through.counters);
-        let streams = Streams { input: tokio::io::stdin(), output: tokio::io::stdout() };
+        let unusable = |error| Error::new(Exit::Other, format!("standard output: {error}"));
+        let streams = Streams { input: tokio::io::stdin(), output: output().map_err(unusable)? };
         let carried = through.carry(PEER, streams, inside).await;
         carried.map_err(|error| Error::new(Exit::Other, format!("the connection to {to} ended early: {error}")))
     };
@@ -37,7 +41,16 @@ pub(super) async fn serve(to: Target, through: Through, mut stop: Stop) -> Resul
 /// Both of them. Threads of their own read and write: to make them non-blocking would do so for whoever shares them.
 struct Streams {
     input: Stdin,
-    output: Stdout,
+    output: File,
+}
+
+/// Standard output as it is: that of the standard library keeps back what is not a whole line yet.
+fn output() -> io::Result<File> {
+    #[cfg(unix)]
+    let output = std::os::fd::AsFd::as_fd(&io::stdout()).try_clone_to_owned()?;
+    #[cfg(windows)]
+    let output = std::os::windows::io::AsHandle::as_handle(&io::stdout()).try_clone_to_owned()?;
+    Ok(File::from_std(output.into()))
 }
 
 impl AsyncRead for Streams {
@@ -57,19 +70,24 @@ impl AsyncWrite for Streams {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.output).poll_flush(cx))?;
-        Poll::Ready(close_output())
+        let closed = close_output();
+        if let Ok(nothing) = &closed {
+            self.output = File::from_std(nothing.try_clone()?);
+        }
+        Poll::Ready(closed.map(drop))
     }
 }
 
-/// Whoever reads our output sees its end, though we go on reading our input.
+/// Whoever reads our output sees its end, though we go on reading our input. What takes its place takes everything.
 #[cfg(unix)]
-fn close_output() -> io::Result<()> {
+fn close_output() -> io::Result<std::fs::File> {
     let nothing = std::fs::File::options().write(true).open("/dev/null")?;
-    Ok(rustix::stdio::dup2_stdout(nothing)?)
+    rustix::stdio::dup2_stdout(&nothing)?;
+    Ok(nothing)
 }
 
 /// Here our output ends with us.
 #[cfg(not(unix))]
-fn close_output() -> io::Result<()> {
-    Ok(())
+fn close_output() -> io::Result<std::fs::File> {
+    std::fs::File::options().write(true).open("NUL")
 }

@@ -29,8 +29,8 @@ use self::{
 use super::{Bound, ForwardCounters, Stopper, proxy_protocol, through::Through, udp};
 use crate::{
     error::{Error, Exit},
-    plan::{ForwardKind, ForwardPlan},
-    spec::LocalSpec,
+    plan::{ForwardKind, ForwardPlan, LocalTarget},
+    spec::{LocalSpec, TransportKind},
 };
 
 pub(super) async fn soon<F: Future>(future: F) -> F::Output {
@@ -225,6 +225,53 @@ async fn the_proxy_header_goes_first() {
     soon(stream.read_exact(&mut received)).await.unwrap();
     let header = proxy_protocol::header(Some(stream.local_addr().unwrap()), Some(serving.address));
     assert_eq!((&received[..28], received[28]), (&header[..], b'x'));
+}
+
+#[tokio::test]
+async fn what_two_forwards_want_is_said_before_anything_is_tried() {
+    let reverse = |port, transport| {
+        let to = LocalTarget::Address("localhost".to_owned(), 80);
+        ForwardPlan::new(ForwardKind::Reverse { transport, port, to })
+    };
+    let both = [reverse(80, TransportKind::Tcp), reverse(80, TransportKind::Udp)];
+    assert_eq!(Bound::bind_all(&both).unwrap()[0].to_string(), "inside:80 -> localhost:80/tcp");
+    let error = Bound::bind_all(&[both[0].clone(), both[0].clone()]).unwrap_err();
+    assert_eq!(error.exit(), Exit::LocalSocket);
+    assert!(
+        error.to_string().contains("port 80/tcp inside the tunnel") && error.to_string().contains("hint"),
+        "{error}"
+    );
+    let taken = Bound::bind_all(&[local("0:10.9.0.1:7")]).unwrap();
+    let port = taken[0].address().unwrap().port();
+    let named = ForwardPlan { name: "crm".to_owned(), ..local(&format!("{port}:10.9.0.1:7")) };
+    let error = Bound::bind_all(&[named]).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("forward `crm`: cannot listen on 127.0.0.1:{port}/tcp: ")), "{error}");
+}
+
+#[tokio::test]
+async fn datagrams_go_on_through_the_tunnel_that_takes_over() {
+    let (far, client) = connect(Manner::Welcome).await;
+    let serving = serve(&local(&format!("{}/udp", to(ECHO))), &client);
+    echo(b"one", serving.address).await;
+    let sender = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    sender.connect(serving.address).await.unwrap();
+    let mut buffer = [0; 10];
+    sender.send(b"one").await.unwrap();
+    soon(sender.recv(&mut buffer)).await.unwrap();
+    // A gateway that has forgotten us is replaced by another at its address.
+    let address = far.address;
+    far.gone().await;
+    let _far = Far::on(address, Transport::Udp, Manner::Welcome).await;
+    soon(async {
+        loop {
+            sender.send(b"two").await.unwrap();
+            let again = tokio::time::timeout(Duration::from_millis(200), sender.recv(&mut buffer)).await;
+            if again.is_ok_and(|received| received.is_ok_and(|length| buffer[..length] == *b"two")) {
+                return;
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,11 +1,14 @@
 //! The way from a connection of this machine into the tunnel.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use adit_driver::{Connection, Target, Way};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::counters::{Counted, ForwardCounters};
+
+/// How long the other end may take to say that it has the last bytes.
+const LAST_BYTES: Duration = Duration::from_secs(10);
 
 /// What all connections of a forward share.
 #[derive(Debug, Clone)]
@@ -30,11 +33,23 @@ impl Through {
         }
     }
 
-    /// Carries both directions to their ends.
+    /// Carries both directions to their ends, and waits until the other end has the last bytes: the tunnel may be closed next.
     ///
     /// # Errors
     /// What ended them early. Both sides are to be reset then: the inner one is.
     pub(super) async fn carry<S>(&self, peer: impl fmt::Display, outside: S, inside: Inside) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.copy(peer, outside, &inside).await?;
+        if tokio::time::timeout(LAST_BYTES, inside.connection()?.ended()).await.is_err() {
+            tracing::debug!("no word that the last bytes have arrived");
+        }
+        inside.finish();
+        Ok(())
+    }
+
+    async fn copy<S>(&self, peer: impl fmt::Display, outside: S, inside: &Inside) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -44,7 +59,6 @@ impl Through {
         match adit_driver::carry(outside, connection).await {
             Ok((up, down)) => {
                 tracing::debug!(%peer, %target, up, down, "finished");
-                inside.finish();
                 Ok(())
             }
             Err(error) => {

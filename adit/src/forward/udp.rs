@@ -19,6 +19,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::Instant,
 };
+use tracing::Instrument;
 
 use super::{
     OUT_OF_RESOURCES_WAIT,
@@ -311,7 +312,7 @@ impl Forward {
         let inside = self.through.way.bind_udp().await.inspect_err(|error| self.shared.counters.on_failed(error))?;
         tracing::debug!(%peer, "new association");
         let association = Arc::new(Association::new(inside, self.start, Open::new(&self.shared.counters)));
-        let task = self.tasks.spawn(answer(Arc::clone(&self.shared), peer, Arc::clone(&association)));
+        let task = self.tasks.spawn(answer(Arc::clone(&self.shared), peer, Arc::clone(&association)).in_current_span());
         let entry = Entry { association: Arc::clone(&association), task };
         self.shared.associations().insert(peer, entry);
         Ok(association)

@@ -1,6 +1,7 @@
 //! The program as a gateway: `adit serve` and `adit demo`, as they are run.
 
 mod demo;
+mod forwards;
 mod operations;
 mod running;
 mod serve;

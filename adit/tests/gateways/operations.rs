@@ -158,7 +158,9 @@ fn finish(mut stream: TcpStream) -> String {
 fn connections_are_run_seen_and_told_what_to_do() {
     let office = Office::open();
     let waits = office.connection("waits", "autostart = false");
-    let running = office.run(&format!("{}{}{waits}", office.connection("main", ""), office.forward("main", "web")));
+    let closed = "[[connection.main.forward]]\nname = \"closed\"\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\n";
+    let web = office.forward("main", "web");
+    let running = office.run(&format!("{}{web}{closed}{waits}", office.connection("main", "")));
     let connection = office.reaches("main", "connected");
     assert_eq!(connection["active"], connection["gateways"][0]["name"]);
     assert_eq!(connection["gateways"][0]["server"], office.gateway.as_str());
@@ -168,10 +170,17 @@ fn connections_are_run_seen_and_told_what_to_do() {
     let table = office.told(&["status"]).with(0).stdout;
     let rows: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
     assert_eq!(rows[0], ["NAME", "PROTOCOL", "SERVER", "ROUTES", "STATUS"]);
-    assert_eq!(rows[1][..5], ["main", "ikev2", &office.gateway, "1", "Connected"]);
+    assert_eq!(rows[1][..5], ["main", "ikev2", &office.gateway, "2", "Connected"]);
     assert_eq!(rows[2][..4], ["waits", "ikev2", &office.gateway, "0"]);
-    assert!(office.told(&["status", "main"]).with(0).stdout.contains("1 port routed"));
+    assert!(office.told(&["status", "main"]).with(0).stdout.contains("2 ports routed"));
     assert!(office.told(&["status", "none"]).with(2).stderr.contains("no connection `none`"));
+
+    // Each line of the log says whose it is.
+    let mut refused = TcpStream::connect(office.address("main", "closed")).unwrap();
+    assert!(refused.read_to_end(&mut Vec::new()).is_err());
+    running.said("connection{name=\"main\"}: cannot connect to 127.0.0.1:1");
+    let status = office.until("main", |connection| connection["forwards"][1]["failed"] == 1);
+    assert!(status["forwards"][1]["last_error"].as_str().unwrap().contains("refused"), "{status:#}");
 
     // Three ways to ask whether it can be used.
     assert_eq!(office.ask("/readyz"), (200, "ok\n".to_owned()));

@@ -81,7 +81,7 @@ impl<R: Read> ReadSome for R {
 
 pub(crate) const IKEV2: &str = "[serve.ike]\nprotocol = \"ikev2\"\nlisten = \"127.0.0.1:0\"\ncertificate = \"vpn.example.pem\"\n\
     identity = \"vpn.example\"\npool = \"10.99.0.0/24\"\nallow = \"127.0.0.1/32\"\n";
-const OPENVPN: &str = "[serve.ovpn]\nprotocol = \"openvpn\"\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0/tcp\"]\n\
+pub(crate) const OPENVPN: &str = "[serve.ovpn]\nprotocol = \"openvpn\"\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0/tcp\"]\n\
     certificate = \"vpn.example.pem\"\npool = \"10.98.0.0/24\"\nallow = \"127.0.0.1/32\"\n";
 pub(crate) const USER: &str = "users.alice = { password = { file = \"password\" } }\n";
 
@@ -105,7 +105,7 @@ fn ikev2_client(place: &Workplace, name: &str, gateway: &str, lines: &str) -> Pa
     place.file(&format!("{name}.toml"), text)
 }
 
-fn openvpn_client(place: &Workplace, gateway: &str, proto: &str, lines: &str) -> PathBuf {
+pub(crate) fn openvpn_client(place: &Workplace, gateway: &str, proto: &str, lines: &str) -> PathBuf {
     let remote = gateway.replace(':', " ");
     let text = format!(
         "client\ndev tun\nproto {proto}\nremote {remote}\nca ca.pem\nremote-cert-tls server\n\
@@ -125,7 +125,7 @@ fn page_through(command: Command) {
 }
 
 /// The gateway, and where it listens: `0.0.0.0:4500` of `ready NAME 0.0.0.0:4500/udp`.
-fn ready(command: Command, name: &str, transport: &str) -> (Running, String) {
+pub(crate) fn ready(command: Command, name: &str, transport: &str) -> (Running, String) {
     let gateway = Running::start(command);
     let address = (0..2).map(|nth| gateway.nth_line(&format!("ready {name} "), nth));
     let address = address.into_iter().find_map(|line| line.strip_suffix(&format!("/{transport}")).map(str::to_owned));

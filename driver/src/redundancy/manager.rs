@@ -488,7 +488,7 @@ impl Manager {
     }
 
     /// Shows how things are to those who dial and those who look.
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         let state = match &self.ended {
             Some(failure) if failure.kind() == FailureKind::Closed => ConnectionState::Closed,
             Some(_) => ConnectionState::Failed,

@@ -82,7 +82,7 @@ type Launch = Arc<dyn Fn(Options, Arc<dyn Prompter>, Option<Arc<Semaphore>>) -> 
 #[derive(Clone)]
 pub(crate) struct Spec {
     name: Arc<str>,
-    fingerprint: u64,
+    pub(crate) fingerprint: u64,
     probe: Option<Probe>,
     /// How many remotes it has.
     remotes: usize,
@@ -174,7 +174,9 @@ impl Redundant {
             ports: Mutex::default(),
             turn: AtomicUsize::new(0),
         });
-        let manager = Manager::new(Arc::clone(&core), specs, options, prompter);
+        let mut manager = Manager::new(Arc::clone(&core), specs, options, prompter);
+        // Whoever looks at once sees all gateways.
+        manager.publish();
         tokio::spawn(manager.run(receiver).in_current_span());
         Self { handle: Arc::new(Handle { core }) }
     }

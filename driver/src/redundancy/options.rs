@@ -49,7 +49,7 @@ pub enum ProbeTarget {
 pub struct Probe {
     /// What is asked.
     pub target: ProbeTarget,
-    /// From one question to the next.
+    /// From one question to the next; after one without an answer, the next follows at once.
     pub interval: Duration,
     /// How long an answer may take.
     pub timeout: Duration,

@@ -161,3 +161,109 @@ fn is_clearly_shorter(rtt: Duration, than: Duration) -> bool {
 
 /// Round trips within a few milliseconds of each other are the same to whoever uses them.
 const NOISE: Duration = Duration::from_millis(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAGGER: Duration = Duration::from_secs(3);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn rules(policy: Policy) -> Rules {
+        Rules { policy, hot_standby: true, stagger: STAGGER, fail_back_after: Some(PATIENCE) }
+    }
+
+    fn up(since: Instant) -> View {
+        View { steady_since: Some(since), ..View::default() }
+    }
+
+    fn with_rtt(since: Instant, ms: u64) -> View {
+        View { rtt: Some(Duration::from_millis(ms)), ..up(since) }
+    }
+
+    const DOWN: View = View {
+        refused: false,
+        dialled: None,
+        asking: false,
+        failed: true,
+        steady_since: None,
+        ailing: false,
+        rtt: None,
+        pinned: false,
+    };
+
+    #[test]
+    fn gateways_are_wanted_one_after_the_other() {
+        let now = Instant::now();
+        let idle = View::default();
+        let rules = rules(Policy::Priority);
+        let wanted = |views: &[View], at| wanted(views, None, rules, at);
+        assert_eq!(wanted(&[idle; 3], now), Decided { what: vec![true, false, false], again: Some(now + STAGGER) });
+        let dialled = View { dialled: Some(now), ..idle };
+        assert_eq!(wanted(&[dialled, idle, idle], now + STAGGER).what, [true, true, false]);
+        assert_eq!(wanted(&[DOWN, idle, idle], now).what, [true, true, false]);
+        let asking = View { asking: true, ..dialled };
+        assert_eq!(
+            wanted(&[asking, idle, idle], now + STAGGER),
+            Decided { what: vec![true, false, false], again: None }
+        );
+        let refused = View { refused: true, ..idle };
+        assert_eq!(wanted(&[refused, idle, idle], now).what, [false, true, false]);
+        assert_eq!(wanted(&[up(now), up(now), idle], now).what, [true, true, false]);
+        let ailing = View { ailing: true, ..up(now) };
+        assert_eq!(wanted(&[ailing, up(now), idle], now).what, [true, true, true], "it is no one to rely on");
+        let pinned = View { pinned: true, ..idle };
+        assert_eq!(wanted(&[up(now), up(now), pinned], now).what, [true, true, true]);
+    }
+
+    #[test]
+    fn without_a_hot_standby_one_is_enough_and_the_one_in_use_is_kept() {
+        let now = Instant::now();
+        let cold = Rules { hot_standby: false, ..rules(Policy::Priority) };
+        assert_eq!(wanted(&[up(now), View::default()], Some(0), cold, now).what, [true, false]);
+        assert_eq!(wanted(&[DOWN, up(now)], Some(1), cold, now).what, [true, true], "to be gone back to");
+        let staying = Rules { fail_back_after: None, ..cold };
+        assert_eq!(wanted(&[DOWN, up(now)], Some(1), staying, now).what, [false, true]);
+    }
+
+    #[test]
+    fn with_other_policies_all_are_wanted_that_may_be_tried() {
+        let now = Instant::now();
+        let refused = View { refused: true, ..View::default() };
+        for policy in [Policy::RoundRobin, Policy::LowestLatency] {
+            let decided = wanted(&[View::default(), refused, DOWN], None, rules(policy), now);
+            assert_eq!(decided, Decided { what: vec![true, false, true], again: None });
+        }
+    }
+
+    #[test]
+    fn a_better_gateway_is_picked_after_its_time_without_trouble() {
+        let now = Instant::now();
+        let rules = rules(Policy::Priority);
+        let views = [up(now), up(now)];
+        assert_eq!(pick(&views, Some(1), rules, now), Decided { what: None, again: Some(now + PATIENCE) });
+        let later = now + PATIENCE;
+        assert_eq!(pick(&views, Some(1), rules, later).what, Some((0, SwitchReason::FailBack)));
+        let ailing = View { ailing: true, ..up(now) };
+        assert_eq!(pick(&[ailing, up(now)], Some(1), rules, later).what, None);
+        assert_eq!(pick(&[ailing, up(now)], Some(0), rules, now).what, Some((1, SwitchReason::Probe)));
+        assert_eq!(pick(&[ailing, DOWN], Some(0), rules, now).what, None, "better than nothing");
+        assert_eq!(pick(&[ailing, DOWN], None, rules, now).what, Some((0, SwitchReason::Up)));
+        assert_eq!(pick(&[DOWN, up(now)], Some(0), rules, now).what, Some((1, SwitchReason::Lost)));
+        let staying = Rules { fail_back_after: None, ..rules };
+        assert_eq!(pick(&views, Some(1), staying, later), Decided { what: None, again: None });
+    }
+
+    #[test]
+    fn the_shortest_round_trip_is_picked_and_left_only_for_a_clearly_shorter_one() {
+        let now = Instant::now();
+        let (rules, later) = (rules(Policy::LowestLatency), now + PATIENCE);
+        let views = |a, b| [with_rtt(now, a), with_rtt(now, b)];
+        assert_eq!(pick(&views(30, 10), None, rules, now).what, Some((1, SwitchReason::Up)));
+        assert_eq!(pick(&views(30, 10), Some(0), rules, now), Decided { what: None, again: Some(later) });
+        assert_eq!(pick(&views(30, 10), Some(0), rules, later).what, Some((1, SwitchReason::LowerLatency)));
+        assert_eq!(pick(&views(30, 26), Some(0), rules, later).what, None, "a little");
+        assert_eq!(pick(&views(3, 1), Some(0), rules, later).what, None, "noise");
+        assert_eq!(pick(&[with_rtt(now, 30), up(now)], Some(0), rules, later).what, None, "nobody knows");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::{io, net::IpAddr, time::Duration};
 
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::sync::mpsc;
 
 use super::{
     Probe, ProbeTarget,
@@ -27,14 +27,19 @@ impl Probe {
 
 /// Asks again and again.
 pub(super) async fn run(run: u64, client: Client, probe: Probe, notes: mpsc::UnboundedSender<Note>) {
-    let mut tick = tokio::time::interval(probe.interval.max(SHORTEST));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let interval = probe.interval.max(SHORTEST);
     loop {
-        tick.tick().await;
-        let Some(answered) = ask(&client, &probe).await else { continue };
-        if notes.send(Note { run, what: What::Probe(answered) }).is_err() {
+        let next = now() + interval;
+        let sooner = now() + interval.min(probe.timeout.max(SHORTEST));
+        let answered = ask(&client, &probe).await;
+        // Without an answer it is asked again as soon as the time for one is over.
+        let next = if matches!(answered, Some(Err(_))) { sooner } else { next };
+        if let Some(answered) = answered
+            && notes.send(Note { run, what: What::Probe(answered) }).is_err()
+        {
             return;
         }
+        tokio::time::sleep_until(next.into()).await;
     }
 }
 

@@ -46,6 +46,8 @@ pub(super) enum Manner {
     Welcome,
     Silent,
     Say(Vec<u8>),
+    /// Welcomes and answers pings, but carries nothing.
+    Hollow,
     /// Welcomes, and answers data with this.
     Interrupt(Vec<u8>),
 }
@@ -244,7 +246,7 @@ impl Gateway {
                 (self.sealer, self.opener) = (ToySealer::new(), ToyOpener::new());
                 match manner {
                     Manner::Silent => {}
-                    Manner::Welcome | Manner::Interrupt(_) => self.out.push(vec![WELCOME]),
+                    Manner::Welcome | Manner::Hollow | Manner::Interrupt(_) => self.out.push(vec![WELCOME]),
                     Manner::Say(what) => self.out.push(what),
                 }
             }
@@ -257,7 +259,7 @@ impl Gateway {
             [DATA, ..] => match manner {
                 Manner::Silent => {}
                 Manner::Interrupt(what) => self.out.push(what),
-                Manner::Welcome | Manner::Say(_) => self.on_data(source, datagram),
+                Manner::Welcome | Manner::Hollow | Manner::Say(_) => self.on_data(source, datagram),
             },
             _ => {}
         }
@@ -270,6 +272,7 @@ impl Gateway {
         self.client = Some(source);
         self.seen.send_modify(|seen| seen.data += 1);
         match opened.content {
+            Content::Packet(_) if *self.manner.lock().expect("no panic") == Manner::Hollow => {}
             Content::Packet(range) => {
                 let id = self.id();
                 let mut host = self.host();

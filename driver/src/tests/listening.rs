@@ -2,12 +2,12 @@
 
 use std::{io::ErrorKind, net::Ipv4Addr, time::Duration};
 
-use adit_tunnel::Transport;
+use adit_tunnel::{IpNet, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     connect,
-    far::{CALLER, Far, HOST, Manner},
+    far::{CALLER, ECHO, Far, HOST, Manner},
     options, remote, soon,
     toy::Toy,
 };
@@ -94,6 +94,24 @@ async fn a_udp_port_inside_the_tunnel_takes_datagrams_and_answers_them() {
     let listener = client.bind_udp_port(5353).await.unwrap();
     soon(client.close()).await;
     assert_eq!(soon(listener.recv_from(&mut buffer)).await.unwrap_err().kind(), ErrorKind::NotConnected);
+}
+
+#[tokio::test]
+async fn what_the_gateway_did_not_agree_to_carry_is_refused_at_once() {
+    let far = Far::start(Transport::Udp).await;
+    let mut toy = Toy::new([remote(&far)]);
+    toy.selectors = vec![IpNet::new([10, 9, 0, 0], 24).unwrap()];
+    let client = soon(Builder::new(toy).options(options()).connect()).await.unwrap();
+    let outside: std::net::SocketAddr = "192.168.7.1:80".parse().unwrap();
+    let error = client.dial(outside).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NetworkUnreachable);
+    let text = error.to_string();
+    assert!(text.contains("192.168.7.1") && text.contains("10.9.0.0/24"), "{text}");
+    let socket = client.bind_udp().await.unwrap();
+    assert_eq!(socket.send_to(b"x", outside).unwrap_err().kind(), ErrorKind::NetworkUnreachable);
+    let ping = client.ping(outside.ip(), b"", Duration::from_secs(1)).await;
+    assert_eq!(ping.unwrap_err().kind(), ErrorKind::NetworkUnreachable);
+    soon(client.dial(std::net::SocketAddr::from((HOST, ECHO)))).await.unwrap();
 }
 
 #[tokio::test]

@@ -69,6 +69,8 @@ pub(super) struct Toy {
     pub(super) roamed: watch::Sender<Option<Path>>,
     /// What a hello says besides: see [`super::toy_gateway`].
     pub(super) hello: String,
+    /// What the gateway carries; empty is everything.
+    pub(super) selectors: Vec<IpNet>,
 }
 
 pub(super) type Deadlines = Arc<dyn Fn(Option<Instant>) -> Option<Instant> + Send + Sync>;
@@ -90,6 +92,7 @@ impl Toy {
             deadlines: Arc::new(|deadline| deadline),
             roamed: watch::Sender::new(None),
             hello: String::new(),
+            selectors: Vec::new(),
         }
     }
 }
@@ -138,6 +141,7 @@ pub(super) struct ToyTunnel {
     deadlines: Deadlines,
     roamed: watch::Sender<Option<Path>>,
     hello: Vec<u8>,
+    selectors: Vec<IpNet>,
     heard: Instant,
     next: Instant,
     events: VecDeque<Event<ToySealer, ToyOpener>>,
@@ -154,6 +158,7 @@ impl ToyTunnel {
             deadlines: Arc::clone(&toy.deadlines),
             roamed: toy.roamed.clone(),
             hello: [&[HELLO], toy.hello.as_bytes()].concat(),
+            selectors: toy.selectors.clone(),
             heard: now,
             next: now + RESEND,
             events: VecDeque::new(),
@@ -189,7 +194,7 @@ impl ToyTunnel {
             KeyChange::AddOpener { tag: KeyTag(1), flow: FlowId(0), opener },
             KeyChange::SetSealer {
                 flow: FlowId(0),
-                selectors: Vec::new(),
+                selectors: self.selectors.clone(),
                 sealer: Box::new(ToySealer { key, sequence: 0 }),
             },
         ];

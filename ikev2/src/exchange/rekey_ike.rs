@@ -84,7 +84,7 @@ impl Established {
         let ike = IkeSa::new((spi, theirs), true, suite, keys, 0, fragmentation);
         if closing {
             // We were leaving already: the gateway is to forget both.
-            self.sas.push(Sa { ike, role: Role::Deleting, exchange: None });
+            self.sas.push(Sa::new(ike, Role::Deleting));
             return Ok(());
         }
         let lost = rival.is_some_and(|rival| {
@@ -93,7 +93,7 @@ impl Established {
         if lost {
             // The peer keeps the one it made, and deletes the old one; we delete ours.
             tracing::debug!("simultaneous rekeying: our IKE SA {spi:?} is redundant");
-            self.sas.push(Sa { ike, role: Role::Deleting, exchange: None });
+            self.sas.push(Sa::new(ike, Role::Deleting));
             self.delete_ike(cx, spi);
             return Ok(());
         }
@@ -102,7 +102,7 @@ impl Established {
             sa.role = Role::Replaced;
             cx.set(Timer::Abandon(sa.ike.our_spi()), ABANDON);
         }
-        self.put_in_use(cx, Sa { ike, role: Role::InUse, exchange: None });
+        self.put_in_use(cx, Sa::new(ike, Role::InUse));
         self.delete_ike(cx, old);
         Ok(())
     }
@@ -176,7 +176,7 @@ impl Established {
         if let Some(Exchange::RekeyIke(ours)) = sa.exchange.as_mut() {
             ours.rival = Some(Rival { lowest_nonce: collision::lowest(&theirs, &nonce) });
         }
-        self.sas.push(Sa { ike, role: Role::Offered, exchange: None });
+        self.sas.push(Sa::new(ike, Role::Offered));
         cx.set(Timer::Abandon(new), ABANDON);
         let proposals = vec![Proposal { spi: Bytes::copy_from_slice(&new.0.to_be_bytes()), ..proposal }];
         let mut payloads = vec![Payload::Sa(SecurityAssociation { proposals }), Payload::Nonce(nonce)];
@@ -213,6 +213,7 @@ impl Established {
             cx.set(Timer::Abandon(spi), ABANDON);
         }
         self.sas.insert(0, new);
+        self.ike_rekeys += 1;
         // NAT detection is computed with the SPIs, so how the gateway sees us has to be learnt anew.
         if self.baseline != Baseline::Unknown {
             self.baseline = Baseline::Lost;

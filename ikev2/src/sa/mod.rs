@@ -23,7 +23,7 @@ use self::{
     window::{Requester, Responder},
 };
 use crate::{
-    config::Settings,
+    config::{Retransmission, Settings},
     esp::{EspOpener, EspSealer},
     message::{self, Delete, Header, IkeSpi, Message, Opened, Payload, Reassembly, Undecodable, numbers::ExchangeType},
     negotiate::IkeSuite,
@@ -197,6 +197,8 @@ pub(crate) struct IkeSa {
     request: Bytes,
     /// Both ends announced RFC 7383.
     pub(crate) fragmentation: bool,
+    /// The handshake is over.
+    is_up: bool,
 }
 
 impl IkeSa {
@@ -220,7 +222,18 @@ impl IkeSa {
             responses: Reassembly::new(),
             request: Bytes::new(),
             fragmentation,
+            is_up: false,
         }
+    }
+
+    /// The handshake is over.
+    pub(crate) fn up(mut self) -> Self {
+        self.is_up = true;
+        self
+    }
+
+    fn schedule<'a>(&self, settings: &'a Settings) -> &'a Retransmission {
+        settings.retransmission_once_up.as_ref().filter(|_| self.is_up).unwrap_or(&settings.retransmission)
     }
 
     /// The SPI we chose: names the SA among ours.
@@ -240,7 +253,8 @@ impl IkeSa {
         let message = Message::request(self.spis(), exchange, self.ours, self.requester.next_id(), payloads);
         let datagrams = self.seal(cx, &message, self.fragmentation);
         cx.send(*cx.path, &datagrams);
-        let wait = self.requester.start(datagrams, &cx.settings.retransmission);
+        let schedule = self.schedule(cx.settings);
+        let wait = self.requester.start(datagrams, schedule);
         cx.set(Timer::Retransmit(self.our_spi()), wait);
     }
 
@@ -277,7 +291,8 @@ impl IkeSa {
     #[must_use]
     pub(crate) fn retransmit(&mut self, cx: &mut Context<'_>) -> bool {
         let spi = self.our_spi();
-        let Some((datagrams, wait)) = self.requester.retransmit(&cx.settings.retransmission) else {
+        let schedule = self.schedule(cx.settings);
+        let Some((datagrams, wait)) = self.requester.retransmit(schedule) else {
             return false;
         };
         let path = *cx.path;

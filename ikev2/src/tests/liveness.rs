@@ -1,12 +1,13 @@
 //! Whether the gateway is still there, and the NAT between still open (RFC 7296 §2.4, RFC 3948 §2.3).
 
-use adit_tunnel::CloseKind;
+use adit_tunnel::{CloseKind, Rekeys, Tunnel};
 
 use super::{
     millis,
     pair::{Pair, Setup},
     secs,
 };
+use crate::config::Retransmission;
 use crate::message::{
     Header, Message, Notify, Payload,
     numbers::{ExchangeType, NotifyType},
@@ -138,4 +139,48 @@ fn the_gateways_question_is_answered() {
     pair.down();
     pair.up();
     assert_eq!(pair.response().payloads, []);
+}
+
+#[test]
+fn once_up_a_gateway_may_be_given_up_sooner_than_during_the_handshake() {
+    let mut pair = Setup::new(|setup| {
+        setup.settings.liveness = millis(500);
+        let once_up = Retransmission { first: millis(300), limit: millis(300), tries: 4 };
+        setup.settings.retransmission_once_up = Some(once_up);
+    })
+    .up();
+    let before = pair.now;
+    pair.network.cut_down = true;
+    pair.ends();
+    let took = pair.now - before;
+    assert!(took > millis(1200) && took < secs(2), "{took:?}");
+    assert_eq!(pair.closed().kind, CloseKind::TimedOut);
+
+    // The handshake is as patient as ever.
+    let mut pair = Setup::new(|setup| {
+        setup.settings.retransmission_once_up = Some(Retransmission { first: millis(1), limit: millis(1), tries: 1 });
+    })
+    .start();
+    pair.network.cut_down = true;
+    pair.run(secs(5));
+    pair.network.cut_down = false;
+    assert!(pair.run_until(secs(30), |pair| !pair.log.ups.is_empty()));
+}
+
+#[test]
+fn what_was_negotiated_can_be_asked_for() {
+    let mut pair = Setup::new(|setup| {
+        (setup.settings.child_rekey, setup.settings.ike_rekey) = (secs(100), secs(350));
+    })
+    .up();
+    let details = pair.client.details();
+    assert_eq!((details.protocol, details.rekeys), ("ikev2", Rekeys::default()));
+    assert!(details.suite.contains("IKE ") && details.suite.contains("ESP "), "{}", details.suite);
+    assert!(details.peer_identity.is_some());
+    assert!(details.rekey_at.is_some_and(|at| at > pair.now && at <= pair.now + secs(100)), "{details:?}");
+    pair.run(secs(390));
+    let rekeys = pair.client.details().rekeys;
+    assert!(rekeys.data >= 3 && rekeys.control == 1, "{rekeys:?}");
+    // A rekeyed child has a key exchange of its own.
+    assert!(pair.client.details().suite.starts_with(&details.suite));
 }

@@ -11,9 +11,9 @@ use crate::{
     needs::Need,
     net::{ECHO, Place, TARGET, WEB},
     process::{Process, Stream, run},
-    rig::{Rig, Session},
+    rig::{Rig, Session, check_body},
     server::Server,
-    tools::{dns, pattern::Body, serve::HELLO, socks, talk},
+    tools::{dns, fetch::Answer, pattern::Body, serve::HELLO, socks, stream, talk},
 };
 
 /// Long enough for a loaded machine.
@@ -32,6 +32,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("forward_unix_socket", forward_unix_socket).takes(5).needs(Need::Curl),
         Case::new("forward_stdio", forward_stdio).takes(4),
         Case::new("forward_proxy_protocol", forward_proxy_protocol).takes(3),
+        Case::new("forward_reverse", forward_reverse).takes(5),
         Case::new("forward_while_down", forward_while_down).takes(12),
         Case::new("forward_max_connections", forward_max_connections).takes(5),
     ]
@@ -251,6 +252,48 @@ fn forward_proxy_protocol(rig: &Rig) -> Result<()> {
 
 fn talk_to(rig: &Rig, address: &str) -> Result<talk::Answer> {
     Ok(serde_json::from_str(&run(&mut rig.tool(Place::Client, &["talk", address]))?)?)
+}
+
+/// A host behind the gateway reaches services of the client's machine, over TCP and UDP; the end of the program closes the ports.
+fn forward_reverse(rig: &Rig) -> Result<()> {
+    /// The first address of the server's pool.
+    const OURS: &str = "10.8.0.2";
+    let args = ["-R", "80:127.0.0.1:8088", "-R", "81:127.0.0.1:1", "-R", "90:127.0.0.1:9009/udp"];
+    let session = open(rig, &args)?;
+    session.client.process.wait_text(0, "inside:80 -> 127.0.0.1:8088/tcp", SOON)?;
+    let serve = ["serve", "--web", "127.0.0.1:8088", "--echo", "127.0.0.1:9009"];
+    let service = Process::spawn(&rig.process_name("service"), &rig.dir, &mut rig.tool(Place::Client, &serve))?;
+    service.wait_text(0, "ready", SOON)?;
+    let lan = |args: &[&str]| run(&mut rig.tool(Place::Lan, args));
+    let fetch = |path: &str, args: &[&str]| -> Result<Vec<Answer>> {
+        Ok(serde_json::from_str(&lan(&[&["fetch", &format!("{OURS}:80"), path], args].concat())?)?)
+    };
+    let hello = fetch("/", &[])?;
+    ensure!(hello.iter().all(|answer| answer.text == HELLO), "{hello:?}");
+    for answer in fetch(&format!("/bytes/{}", 1 << 20), &["--count", "5"])? {
+        check_body(&answer, 1 << 20)?;
+    }
+    for answer in fetch("/sink", &["--upload", &(1 << 20).to_string(), "--half-close"])? {
+        ensure!(answer.text == Body::sha256(1 << 20), "the upload arrived as {}", answer.text);
+    }
+    let echo = [&format!("{OURS}:90"), "--count", "50", "--interval", "10", "--size", "400"].map(str::to_owned);
+    let echo: Vec<&str> = echo.iter().map(String::as_str).collect();
+    let report: stream::Report = serde_json::from_str(&lan(&[&["stream"], &echo[..]].concat())?)?;
+    ensure!(report.lost.is_empty() && report.corrupted == 0, "{report:?}");
+    for port in [81, 82] {
+        let said = lan(&["talk", &format!("{OURS}:{port}")]);
+        // One has nobody behind it; the other is not there.
+        let refused = match (port, said) {
+            (81, Ok(answer)) => serde_json::from_str::<talk::Answer>(&answer)?.reset,
+            (_, said) => said.is_err_and(|error| format!("{error:#}").contains("refused")),
+        };
+        ensure!(refused, "port {port} inside was not refused");
+    }
+    session.client.process.wait_text(0, "cannot connect to 127.0.0.1:1: ", SOON)?;
+    session.exchange()?;
+    service.signal("TERM")?;
+    service.wait_exit(SOON)?;
+    session.close()
 }
 
 /// Without a tunnel, connections are reset at once, or wait until there is one.

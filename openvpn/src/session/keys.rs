@@ -8,6 +8,7 @@ use crate::{
     data::{DataKeyParams, Role},
     data_keys::{Derivation, Renewal},
     error::SessionError,
+    tls::{TlsSession, subject},
 };
 
 impl Session {
@@ -47,6 +48,11 @@ impl Session {
             "data keys installed"
         );
         self.cipher = Some(cipher);
+        let tls = self.slot.tls();
+        let (version, suite) = tls.map_or(("?", "?"), TlsSession::description);
+        self.agreed.suite = format!("{version} {suite}, data {cipher}");
+        self.agreed.server = tls.and_then(TlsSession::peer_certificate).and_then(|certificate| subject(certificate));
+        self.agreed.times += 1;
         self.timers.stop(Timer::HandWindow);
         if !renewal.reneg_sec.is_zero() {
             self.timers.set(Timer::Renegotiate, now + renewal.reneg_sec);

@@ -23,7 +23,8 @@ use std::{
 };
 
 use adit_tunnel::{
-    Answer, Class, Closed, Epoch, Event, Path, Prompt, Random, Retry, Timers, Transmit, Transport, Tunnel,
+    Answer, Class, Closed, Epoch, Event, Path, Prompt, Random, Rekeys, Retry, Timers, Transmit, Transport, Tunnel,
+    TunnelDetails,
 };
 use rustls::ClientConfig;
 
@@ -90,6 +91,16 @@ pub struct Session {
     prompts: u32,
     /// What a session has found out that only wants to know.
     probing: Option<Box<Probing>>,
+    /// What was negotiated with the newest data keys.
+    agreed: Agreed,
+}
+
+/// What was negotiated, and how often.
+#[derive(Debug, Default)]
+struct Agreed {
+    suite: String,
+    server: Option<String>,
+    times: u64,
 }
 
 /// How far the session is.
@@ -230,6 +241,7 @@ impl Session {
             dropped_datagrams: 0,
             prompts: 0,
             probing,
+            agreed: Agreed::default(),
             remote,
             config,
         };
@@ -611,6 +623,18 @@ impl Tunnel for Session {
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
+    }
+
+    fn details(&self) -> TunnelDetails {
+        // The first keys were no rekey; each later ones come with a TLS session of their own.
+        let rekeys = self.agreed.times.saturating_sub(1);
+        TunnelDetails {
+            protocol: "openvpn",
+            suite: self.agreed.suite.clone(),
+            peer_identity: self.agreed.server.clone(),
+            rekey_at: self.timers.get(Timer::Renegotiate),
+            rekeys: Rekeys { data: rekeys, control: rekeys },
+        }
     }
 }
 

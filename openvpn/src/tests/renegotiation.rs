@@ -1,5 +1,7 @@
 //! New keys while traffic flows.
 
+use adit_tunnel::{Rekeys, Tunnel};
+
 use super::{
     handshake::wraps,
     link::LinkSettings,
@@ -111,4 +113,16 @@ fn no_packet_is_lost_while_both_renegotiate_on_a_reordering_link() {
         Ok(seed) => loses_nothing(seed.parse().unwrap(), 3),
         Err(_) => (0..16).for_each(|seed| loses_nothing(seed, [0, 2, 3][seed as usize % 3])),
     }
+}
+
+#[test]
+fn what_was_negotiated_can_be_asked_for() {
+    let mut pair = Setup::new(|setup| setup.settings.reneg_sec = secs(100)).up();
+    let details = pair.client.details();
+    assert_eq!((details.protocol, details.rekeys), ("openvpn", Rekeys::default()));
+    assert!(details.suite.starts_with("TLSv1.") && details.suite.contains("data AES-256-GCM"), "{}", details.suite);
+    assert!(details.peer_identity.as_ref().is_some_and(|subject| subject.contains("CN=")), "{details:?}");
+    assert!(details.rekey_at.is_some_and(|at| at > pair.now && at <= pair.now + secs(100)), "{details:?}");
+    pair.run(secs(101));
+    assert_eq!(pair.client.details().rekeys, Rekeys { data: 1, control: 1 });
 }

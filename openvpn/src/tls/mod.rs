@@ -23,6 +23,7 @@ pub(crate) use accepting::{AcceptTemplate, holder};
 pub(crate) use adit_pki::ToldClock;
 pub(crate) use settings::TlsTemplate;
 pub use verify::ServerCertificateError;
+pub(crate) use verify::subject;
 
 /// One TLS connection over the control channel.
 pub(crate) struct TlsSession {

@@ -222,6 +222,12 @@ fn subject_text(name: &X509Name<'_>) -> String {
     name.iter_rdn().map(set).collect::<Vec<_>>().join(", ")
 }
 
+/// The subject of a certificate, without what a terminal would obey.
+pub(crate) fn subject(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(subject_text(certificate.subject()).chars().filter(|c| !c.is_control()).collect())
+}
+
 /// The last common name, as OpenVPN picks it.
 pub(super) fn common_name(name: &X509Name<'_>) -> String {
     name.iter_common_name().last().and_then(|cn| cn.as_str().ok()).unwrap_or_default().to_owned()

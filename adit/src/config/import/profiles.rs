@@ -47,7 +47,7 @@ fn stem(path: &Path) -> String {
 pub(super) fn sswan(path: &Path, bytes: &[u8], import: &mut Import, problems: &mut Problems) -> Option<()> {
     let place = path.display().to_string();
     // Whatever makes it unusable as it is, makes it unusable here.
-    problems.catch(native::parse(&place, bytes))?;
+    native::parse(&place, bytes, problems)?;
     let root: Map<String, Json> = serde_json::from_slice(without_mark(bytes)).unwrap_or_default();
     let text = |value: &Json| value.as_str().map(str::to_owned);
     let mut made =

@@ -34,11 +34,14 @@ fn build(draft: Draft) -> Result<ikev2::Config, Error> {
     super::build::build(draft, &mut Reading::new(&questions, "", &mut problems))
 }
 
-/// A strongSwan profile.
+/// A strongSwan profile, or everything that is wrong with it.
 fn sswan(path: &Path) -> Result<Draft, Error> {
     let (questions, mut problems) = (Questions::of_the_terminal(), Problems::default());
     let draft = super::sswan_draft(path, &mut Reading::new(&questions, "", &mut problems));
-    draft.ok_or_else(|| problems.into_error().unwrap())
+    draft.ok_or_else(|| {
+        let all: Vec<_> = problems.sorted().into_iter().map(ToString::to_string).collect();
+        Error::new(crate::error::Exit::Usage, all.join("\n"))
+    })
 }
 
 /// Without ` column N`, where the line is enough.

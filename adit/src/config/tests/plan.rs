@@ -301,3 +301,24 @@ fn every_file_is_to_be_watched_also_one_that_is_missing() {
         problems.files().map(|path| path.strip_prefix(&place.0).unwrap().display().to_string()).collect();
     assert_eq!(files, ["adit.toml", "ca.pem", "later.txt", "missing.ovpn"]);
 }
+
+#[test]
+fn liveness_is_asked_of_both_protocols_in_their_own_way() {
+    let place = Workplace::new();
+    let ca = std::fs::read_to_string(place.0.join("ca.pem")).unwrap();
+    place.file("b.ovpn", format!("client\ndev tun\nremote vpn.example 1194 udp\nauth-user-pass\n<ca>\n{ca}</ca>\n"));
+    let openvpn = "[[connection.office.gateway]]\nprotocol = \"openvpn\"\nprofile = \"b.ovpn\"\nuser = \"u\"\npassword = \"file:password.txt\"\n";
+    let of =
+        |lines: &str| place.connection(&format!("{PSK}{lines}[[connection.office.gateway]]\nname = \"a\"\n{openvpn}"));
+    let connection = of("liveness = { idle_ms = 700, retry_ms = 200, tries = 2 }\n");
+    let ikev2 = settings(&connection, 0);
+    assert!(ikev2.contains("liveness: 700ms") && ikev2.contains("first: 200ms, limit: 200ms, tries: 2"), "{ikev2}");
+    assert!(ikev2.contains("first: 500ms, limit: 8s, tries: 6"), "handshakes stay patient: {ikev2}");
+    assert!(connection.gateways[0].probe.is_none());
+    let probe = connection.gateways[1].probe.as_ref().unwrap();
+    assert_eq!((&probe.target, probe.interval.as_millis(), probe.failures), (&ProbeTarget::Gateway, 700, 2));
+    assert!(of("liveness = \"fast\"\n").gateways[1].probe.is_some());
+    assert!(of("").gateways[1].probe.is_none() && of("liveness = \"normal\"\n").gateways[1].probe.is_none());
+    let asked = of("liveness = \"fast\"\nprobe = { icmp = \"10.0.0.1\" }\n");
+    assert!(asked.gateways[1].probe.is_none() && asked.redundancy.probe.is_some());
+}

@@ -48,7 +48,7 @@ probe = { interval_ms = 5 }
         "error: adit.toml line 16: `forward.listen` has to be a whole number from 0 to 65535; hint: ",
         "error: adit.toml line 21: `probe.interval_ms` has to be",
         "error: adit.toml line 22: unknown table `connections`; hint: did you mean [connection.NAME]?",
-        "error: cannot read the profile nofile.ovpn: No such file",
+        "error: adit.toml line 20: cannot read the profile nofile.ovpn: No such file",
     ];
     for expected in expected {
         assert!(said.iter().any(|said| said.starts_with(expected)), "{expected}\n{said:#?}");
@@ -58,7 +58,7 @@ probe = { interval_ms = 5 }
         .iter()
         .filter_map(|said| said.split_once(" line ")?.1.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
         .collect();
-    assert!(places.is_sorted() && places.len() >= expected.len() - 1, "{said:#?}");
+    assert!(places.is_sorted() && places.len() >= expected.len(), "{said:#?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ pub(super) mod udp;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use adit_driver::{Connection, Listener};
+use adit_driver::Listener;
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
@@ -47,14 +47,12 @@ impl Reverse {
     ) -> Result<(), Error> {
         let listener = self.through.way.listen(self.port).await;
         let listener = listener.map_err(|error| cannot_listen(self.port, TransportKind::Tcp, &error))?;
-        let session = |(connection, peer)| self.clone().session(connection, peer);
+        let session = |(inside, peer)| self.clone().session(inside, peer);
         accept::serve(Gate(listener), most, counters, stop, session).await;
         Ok(())
     }
 
-    async fn session(self, connection: Connection, peer: SocketAddr) {
-        // Reset, unless both ends come to theirs.
-        let inside = Inside::new(connection);
+    async fn session(self, inside: Inside, peer: SocketAddr) {
         let mut outside = match self.connect().await {
             Ok(outside) => outside,
             Err(error) => {
@@ -103,7 +101,8 @@ fn too_late(_: Elapsed) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
-fn cannot_listen(port: u16, transport: TransportKind, error: &io::Error) -> Error {
+/// What is said of a port inside the tunnel that cannot be had.
+pub(super) fn cannot_listen(port: u16, transport: TransportKind, error: &io::Error) -> Error {
     let failed =
         Error::new(Exit::LocalSocket, format!("cannot listen on port {port}/{transport} inside the tunnel: {error}"));
     if error.kind() == io::ErrorKind::AddrInUse {
@@ -116,13 +115,14 @@ fn cannot_listen(port: u16, transport: TransportKind, error: &io::Error) -> Erro
 struct Gate(Listener);
 
 impl Source for Gate {
-    type Accepted = (Connection, SocketAddr);
+    /// What is not served, or not to its end, is reset.
+    type Accepted = (Inside, SocketAddr);
 
     async fn accept(&mut self) -> io::Result<Self::Accepted> {
         match self.0.accept().await {
             // The tunnel has ended for good, which others have to say.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => std::future::pending().await,
-            accepted => accepted,
+            accepted => accepted.map(|(connection, peer)| (Inside::new(connection), peer)),
         }
     }
 }

@@ -17,6 +17,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, timeout},
 };
+use tracing::Instrument;
 
 use super::{
     super::{
@@ -163,7 +164,7 @@ impl Forward {
         tracing::debug!(%peer, %to, "new association");
         let open = Open::new(&self.shared.counters);
         let association = Arc::new(Association { socket, used: AtomicU64::new(self.shared.now()), _open: open });
-        let task = self.tasks.spawn(answer(Arc::clone(&self.shared), peer, Arc::clone(&association)));
+        let task = self.tasks.spawn(answer(Arc::clone(&self.shared), peer, Arc::clone(&association)).in_current_span());
         self.shared.associations().insert(peer, Entry { association: Arc::clone(&association), task });
         Ok(association)
     }

@@ -72,7 +72,7 @@ max_connections = {{ . }}
 {{/* One probe: over HTTP, or by the program itself. */}}
 {{- define "adit.probe" -}}
 {{- if .root.Values.probes.exec -}}
-exec: { command: [/usr/bin/adit, healthcheck] }
+exec: { command: [/usr/bin/adit, healthcheck, --config, /etc/adit/config/adit.toml] }
 {{- else -}}
 httpGet: { path: {{ .path }}, port: admin }
 {{- end -}}
@@ -98,7 +98,7 @@ ports:
 {{- if eq .Values.mode "sidecar" }}
 # An hour, so that a gateway that is down makes no restarts.
 startupProbe:
-  {{- include "adit.probe" (dict "root" . "path" "/readyz") | nindent 2 }}
+  {{- include "adit.probe" (dict "root" . "path" "/startupz") | nindent 2 }}
   periodSeconds: 2
   failureThreshold: 1800
 {{- end }}

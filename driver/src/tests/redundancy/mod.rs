@@ -1,7 +1,10 @@
 //! Several gateways of one connection.
 
 mod choosing;
+mod failing_back;
 mod failing_over;
+mod probing;
+mod refusing;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -85,4 +88,8 @@ async fn up(redundant: &Redundant, name: &str) {
         }
     })
     .await;
+}
+
+fn states(redundant: &Redundant) -> Vec<crate::redundancy::GatewayState> {
+    redundant.status().gateways.iter().map(|gateway| gateway.state).collect()
 }

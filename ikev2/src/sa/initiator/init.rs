@@ -231,6 +231,7 @@ impl InitSent {
             id: local_identity(cx).to_payload(),
             spi_in,
             childless: message.notify(NotifyType::CHILDLESS_IKEV2_SUPPORTED).is_some(),
+            peer: None,
         };
         float(cx);
         AuthSent::send(cx, secured)

@@ -128,6 +128,8 @@ pub(crate) struct Completed {
     /// Until when we have to prove ourselves again (RFC 4478).
     pub(crate) auth_lifetime: Option<Duration>,
     pub(crate) purpose: Purpose,
+    /// Who the gateway has proved to be.
+    pub(crate) peer: Option<String>,
 }
 
 impl Handshake {
@@ -270,6 +272,8 @@ struct Secured {
     spi_in: u32,
     /// The gateway does without a child (RFC 6023).
     childless: bool,
+    /// Who the gateway has proved to be.
+    peer: Option<String>,
 }
 
 impl Secured {
@@ -424,6 +428,7 @@ impl Secured {
                     child,
                     network,
                     purpose: self.purpose,
+                    peer: self.peer,
                 }))
             }
             Err(error) => {
@@ -487,7 +492,7 @@ impl AuthSent {
     }
 
     fn handle_response(self: Box<Self>, cx: &mut ClientContext<'_>, response: Message) -> Step {
-        let secured = self.secured;
+        let mut secured = self.secured;
         // A child that failed comes with the gateway's proof; without one, the error is about us.
         if let (None, Some(error)) = (response.auth(), response.error()) {
             return secured.refused(cx, error);
@@ -498,6 +503,7 @@ impl AuthSent {
             Err(error) => return secured.reject(cx, error),
         };
         cx.note(|probing| probing.report.authenticated = true);
+        secured.peer = Identity::from_payload(&id).ok().map(|identity| identity.to_string());
         match cx.config.our_proof() {
             OurProof::Psk(_) | OurProof::Certificate(_) => secured.complete(cx, authenticated, &response),
             OurProof::Eap(_) if cx.probing.as_ref().is_some_and(|probing| !probing.probe.login) => {

@@ -1,0 +1,113 @@
+//! Questions through the tunnel, and ports inside of it.
+
+use super::*;
+use crate::{
+    redundancy::{GatewayState, Probe, ProbeTarget, SwitchReason},
+    tests::{far::Manner, toy::WELCOME},
+};
+
+fn probe(target: ProbeTarget) -> Probe {
+    Probe { target, interval: Duration::from_millis(50), timeout: Duration::from_millis(150), failures: 2 }
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_probe_is_not_answered_any_more_is_lost_although_the_gateway_lives() {
+    for target in [ProbeTarget::Tcp(echo().into()), ProbeTarget::Icmp(HOST.into())] {
+        let [a, b] = gateways().await;
+        let options = RedundancyOptions {
+            probe: Some(probe(target)),
+            fail_back_after: Some(Duration::from_millis(100)),
+            ..redundancy_options()
+        };
+        let redundant = start(vec![spec("a", &a), spec("b", &b)], options);
+        let mut events = redundant.events();
+        soon(async {
+            while redundant.status().gateways[..2].iter().any(|g| g.probe.as_ref().is_none_or(|p| p.rtt.is_none())) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        a.set(Manner::Hollow);
+        event(&mut events, |event| matches!(event, RedundancyEvent::ProbeFailed { gateway, .. } if gateway == "a"))
+            .await;
+        event(&mut events, |event| matches!(event, RedundancyEvent::Switched { to, .. } if to == "b")).await;
+        connection(&redundant.way(None, AT_ONCE)).await;
+        // It connects again, but is not gone back to as long as it carries nothing; and is not torn down again and again.
+        up(&redundant, "a").await;
+        event(
+            &mut events,
+            |event| matches!(event, RedundancyEvent::ProbeFailed { gateway, failures: 5.., .. } if gateway == "a"),
+        )
+        .await;
+        assert_eq!(states(&redundant), [GatewayState::Standby, GatewayState::Active]);
+        assert!(a.seen.borrow().byes == 1, "once, when it was lost");
+        a.set(Manner::Welcome);
+        let back =
+            |event: &RedundancyEvent| matches!(event, RedundancyEvent::Switched { reason: SwitchReason::FailBack, .. });
+        event(&mut events, back).await;
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_refuses_answers_for_the_tunnel() {
+    let [a] = gateways().await;
+    let refuses = ProbeTarget::Tcp((HOST, 1).into_address());
+    let redundant =
+        start(vec![spec("a", &a)], RedundancyOptions { probe: Some(probe(refuses)), ..redundancy_options() });
+    soon(async {
+        while redundant.status().gateways.first().and_then(|g| g.probe.clone()).is_none_or(|p| p.answered < 3) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(redundant.status().gateways[0].probe.as_ref().unwrap().failed, 0);
+}
+
+trait IntoAddress {
+    fn into_address(self) -> crate::Target;
+}
+
+impl IntoAddress for (std::net::Ipv4Addr, u16) {
+    fn into_address(self) -> crate::Target {
+        SocketAddr::from(self).into()
+    }
+}
+
+#[tokio::test]
+async fn a_port_is_open_inside_of_every_tunnel_and_after_another_took_over() {
+    let [a] = gateways().await;
+    let b = Far::with_manner(Transport::Udp, Manner::Say(vec![WELCOME, 1, 10, 9, 0, 3])).await;
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    let way = redundant.way(None, PATIENT);
+    let mut listener = way.listen(2222).await.unwrap();
+    let datagrams = way.bind_udp_port(5353).await.unwrap();
+    assert_eq!(way.listen(2222).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    up(&redundant, "a").await;
+    up(&redundant, "b").await;
+    let (to_a, to_b) = ([10, 9, 0, 2].into(), [10, 9, 0, 3].into());
+    for (far, ours) in [(&a, to_a), (&b, to_b)] {
+        far.call(ours, 2222);
+        let (mut accepted, _) = soon(listener.accept()).await.unwrap();
+        says(&mut accepted, b"welcome").await;
+        far.send(ours, 5353, b"who is there?");
+        let (_, from) = soon(datagrams.recv_from(&mut [0; 99])).await.unwrap();
+        datagrams.send_to(b"we are", from).unwrap();
+        soon(async {
+            while far.heard() != [b"we are"] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+    let mut events = redundant.events();
+    a.set(Manner::Silent);
+    event(&mut events, |event| matches!(event, RedundancyEvent::Switched { to, .. } if to == "b")).await;
+    b.call(to_b, 2222);
+    soon(listener.accept()).await.unwrap();
+    a.set(Manner::Welcome);
+    up(&redundant, "a").await;
+    a.call(to_a, 2222);
+    soon(listener.accept()).await.unwrap();
+    soon(redundant.close()).await;
+    assert!(soon(listener.accept()).await.is_err());
+}

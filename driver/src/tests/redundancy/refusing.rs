@@ -1,0 +1,146 @@
+//! Gateways that refuse us, and ends.
+
+use std::io::ErrorKind;
+
+use super::*;
+use crate::{
+    FailureKind,
+    redundancy::{ConnectionState, GatewayState},
+    tests::{
+        far::Manner,
+        toy::{END, REJECT},
+    },
+};
+
+fn rejects() -> Manner {
+    Manner::Say(vec![REJECT])
+}
+
+#[tokio::test]
+async fn refused_credentials_are_never_tried_again_and_the_others_go_on() {
+    let [a, b] = gateways().await;
+    a.set(rejects());
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    let mut events = redundant.events();
+    connection(&redundant.way(None, PATIENT)).await;
+    let refused = |event: &RedundancyEvent| matches!(event, RedundancyEvent::Failed { gateway, retry_in: None, cause } if gateway == "a" && cause.kind() == FailureKind::AuthFailed);
+    event(&mut events, refused).await;
+    // Not even when the other one is lost.
+    b.set(Manner::Silent);
+    event(&mut events, |event| matches!(event, RedundancyEvent::Down)).await;
+    let hellos = b.seen.borrow().hellos;
+    b.saw(|seen| seen.hellos > hellos + 3).await;
+    let status = redundant.status();
+    assert_eq!((status.gateways[0].state, status.state), (GatewayState::Refused, ConnectionState::Reconnecting));
+    assert_eq!((a.seen.borrow().hellos, status.gateways[0].attempts), (1, 1));
+    assert_eq!(status.gateways[0].failures_by_kind, [(FailureKind::AuthFailed, 1)]);
+    let pinned = redundant.way(Some("a"), PATIENT).dial(echo()).await.unwrap_err();
+    assert_eq!((pinned.kind(), pinned.to_string().contains("wrong password")), (ErrorKind::NotConnected, true));
+    // Somebody has seen to it.
+    a.set(Manner::Welcome);
+    redundant.update_specs(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    up(&redundant, "a").await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_not_who_it_should_be_is_not_tried_again() {
+    let [a, b] = gateways().await;
+    a.set(Manner::Say(vec![END, 3]));
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    soon(redundant.up()).await.unwrap();
+    let status = redundant.status();
+    assert_eq!(status.gateways[0].state, GatewayState::Refused);
+    assert_eq!(status.gateways[0].last_error.as_ref().unwrap().kind(), FailureKind::PeerNotAuthenticated);
+}
+
+#[tokio::test]
+async fn when_all_gateways_refuse_us_it_is_over() {
+    let [a, b] = gateways().await;
+    a.set(rejects());
+    b.set(rejects());
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    let failure = soon(redundant.up()).await.unwrap_err();
+    assert_eq!(
+        (failure.kind(), soon(redundant.closed()).await.kind()),
+        (FailureKind::AuthFailed, FailureKind::AuthFailed)
+    );
+    assert_eq!(redundant.status().state, ConnectionState::Failed);
+    assert_eq!((a.seen.borrow().hellos, b.seen.borrow().hellos), (1, 1));
+    let error = redundant.way(None, PATIENT).dial(echo()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotConnected);
+}
+
+#[tokio::test]
+async fn a_first_connect_gives_up_when_every_gateway_had_its_rounds() {
+    let [a, b] = gateways().await;
+    a.set(Manner::Silent);
+    b.set(Manner::Silent);
+    let options = RedundancyOptions { stagger: Duration::ZERO, tunnel: options(), ..redundancy_options() };
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], options);
+    assert_eq!(soon(redundant.up()).await.unwrap_err().kind(), FailureKind::Unreachable);
+    assert_eq!(redundant.status().state, ConnectionState::Failed);
+}
+
+#[tokio::test]
+async fn a_gateway_that_gave_up_at_first_is_tried_again_once_another_is_up() {
+    let [a, b] = gateways().await;
+    a.set(Manner::Silent);
+    let options = RedundancyOptions { stagger: Duration::ZERO, tunnel: options(), ..redundancy_options() };
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], options);
+    soon(redundant.up()).await.unwrap();
+    soon(async {
+        while redundant.status().gateways[0].failures == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    a.set(Manner::Welcome);
+    up(&redundant, "a").await;
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_closes() {
+    let [a] = gateways().await;
+    let redundant = start(vec![spec("a", &a)], redundancy_options());
+    let way = redundant.way(None, PATIENT);
+    let mut connection = connection(&way).await;
+    drop(redundant);
+    super::connection(&way).await;
+    drop(way);
+    a.saw(|seen| seen.byes == 1).await;
+    assert!(soon(connection.read_u8()).await.is_err());
+}
+
+#[tokio::test]
+async fn nothing_to_connect_to_is_said() {
+    let redundant = start(Vec::new(), redundancy_options());
+    assert_eq!(soon(redundant.up()).await.unwrap_err().kind(), FailureKind::Configuration);
+}
+
+#[tokio::test]
+async fn an_update_keeps_what_did_not_change_and_draining_refuses_what_is_new() {
+    let [a, b, c] = gateways().await;
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    up(&redundant, "b").await;
+    let mut kept = connection(&redundant.way(None, PATIENT)).await;
+    redundant.update_specs(vec![spec("a", &a), spec("c", &c)], redundancy_options());
+    up(&redundant, "c").await;
+    b.saw(|seen| seen.byes == 1).await;
+    says(&mut kept, b"as before").await;
+    assert_eq!((a.seen.borrow().hellos, redundant.status().gateways.len()), (1, 2));
+
+    let mut changed = spec("a", &a);
+    changed.fingerprint = 7;
+    redundant.update_specs(vec![changed, spec("c", &c)], redundancy_options());
+    a.saw(|seen| seen.byes == 1 && seen.hellos == 2).await;
+    assert!(soon(kept.read_u8()).await.is_err(), "it went through another configuration");
+
+    let held = connection(&redundant.way(None, PATIENT)).await;
+    let drain = redundant.drain(PATIENT);
+    tokio::pin!(drain);
+    tokio::time::timeout(Duration::from_millis(300), &mut drain).await.expect_err("there is a connection");
+    let error = redundant.way(None, PATIENT).dial(echo()).await.unwrap_err();
+    assert_eq!((error.kind(), redundant.status().state), (ErrorKind::NotConnected, ConnectionState::Draining));
+    drop(held);
+    soon(drain).await;
+}
