@@ -651,7 +651,7 @@ impl Tunnel for Session {
         let is_rekey = |timer: &Timer| matches!(timer, Timer::RekeyIke | Timer::RekeyChild(_) | Timer::Reauthenticate);
         let established = match &self.state {
             State::Established(established) | State::Closing(established) => Some(established),
-            State::Handshake(_) | State::Leaving(_) | State::Closed => None,
+            State::Handshake(_) | State::Leaving(_) | State::Parting(_) | State::Closed => None,
         };
         TunnelDetails {
             protocol: "ikev2",
