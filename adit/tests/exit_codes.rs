@@ -401,7 +401,18 @@ fn sigterm_while_connecting_is_no_failure() {
 #[cfg(unix)]
 #[test]
 fn the_end_of_the_terminal_ends_the_program_politely() {
+    hangups_are_not_ignored();
     ends_with("-HUP", 0);
+}
+
+/// Whoever started this test may have SIGHUP ignored, as `nohup` does, and programs inherit that. What is handled here they do not:
+/// they start with the default.
+#[cfg(unix)]
+fn hangups_are_not_ignored() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _entered = runtime.enter();
+    // The handler stays.
+    drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap());
 }
 
 /// As `nohup` starts it.

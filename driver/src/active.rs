@@ -373,6 +373,7 @@ impl<T: Tunnel> Core<T> {
             let mut live = env.shared.live();
             live.handshake = Some(now.saturating_duration_since(self.since));
             live.remote = Some(self.path.remote);
+            live.outer = self.sender.socket();
             drop(live);
             tracing::info!(gateway = %self.path.remote, address, mtu = network.mtu, "tunnel up");
         } else if self.network.as_ref() != Some(&network) {
@@ -536,6 +537,11 @@ impl<T: Tunnel> Core<T> {
     /// deadline is.
     fn transmit(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) -> (bool, Option<Instant>) {
         let blocked = self.flush(cx, now);
+        if let Some(socket) = self.sender.changed_socket()
+            && self.up_since.is_some()
+        {
+            env.shared.live().outer = Some(socket);
+        }
         let inside = env.shared.inside();
         let mut inner = inside.lock();
         if !inner.set_owned_driver(env.shared.id(), cx.waker()) {

@@ -21,7 +21,7 @@ use crate::{
     ping,
     protocol::Protocol,
     random::OsRandom,
-    shared::{Live, Shared, State, Stats},
+    shared::{Live, OuterSocket, Shared, State, Stats},
     supervisor, tunnel_dns,
     udp_socket::UdpSocket,
 };
@@ -298,6 +298,12 @@ impl Client {
     #[must_use]
     pub fn details(&self) -> Option<TunnelDetails> {
         self.live().details
+    }
+
+    /// The UDP socket the tunnel goes through, while it is up; none where it goes over TCP.
+    #[must_use]
+    pub fn outer_socket(&self) -> Option<OuterSocket> {
+        self.live().outer
     }
 
     /// From the first packet until the tunnel was up, of the latest one that was.

@@ -1,4 +1,4 @@
-//! Working VPN tunnels on tokio: connect to a gateway, then dial hosts behind it. No root, no TUN device, no routes.
+//! Working VPN tunnels on tokio: connect to a gateway, then dial hosts behind it, without root, TUN device or routes unless asked for.
 //!
 //! ```text
 //!  Connection, UdpSocket                            one task per tunnel
@@ -104,7 +104,7 @@ pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use probe::{AddressProbe, ProbeOptions, ProbeReport, RemoteProbe, probe};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
-pub use shared::Stats;
+pub use shared::{OuterSocket, Stats};
 #[cfg(target_os = "linux")]
 pub use tun::Device;
 pub use udp_socket::UdpSocket;

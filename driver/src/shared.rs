@@ -52,6 +52,8 @@ pub(crate) struct Live {
     pub(crate) details: Option<TunnelDetails>,
     /// From the first packet until it was up, of the latest one that was.
     pub(crate) handshake: Option<Duration>,
+    /// The socket it goes through, while it is up and goes over UDP.
+    pub(crate) outer: Option<OuterSocket>,
     /// Over all tunnels.
     pub(crate) rekeys: Rekeys,
 }
@@ -67,6 +69,17 @@ pub(crate) enum State {
     Up(Arc<NetworkConfig>),
     /// Never again.
     Closed(Failure),
+}
+
+/// The UDP socket that a tunnel goes through, as the system has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OuterSocket {
+    /// Whether the system takes many datagrams of the same length as one and parts them itself (GSO).
+    pub segmentation: bool,
+    /// Bytes that may wait to be received, if the system tells. Linux says twice what it was asked for: its own books are
+    /// kept there, too.
+    pub receive_buffer: Option<usize>,
 }
 
 /// Numbers since the client was made. Those of keys and packets inside are the protocol's and the stack's own.
@@ -93,6 +106,8 @@ pub struct Stats {
     pub dropped_unsealed: u64,
     /// Packets for the device that the kernel took not.
     pub dropped_device: u64,
+    /// TCP segments inside that were sent again.
+    pub retransmits: u64,
     /// How often the tunnel came up.
     pub times_up: u64,
     /// TCP connections open now.
@@ -124,6 +139,7 @@ impl Add for Stats {
             dropped_refused: self.dropped_refused + other.dropped_refused,
             dropped_unsealed: self.dropped_unsealed + other.dropped_unsealed,
             dropped_device: self.dropped_device + other.dropped_device,
+            retransmits: self.retransmits + other.retransmits,
             times_up: self.times_up + other.times_up,
             connections: self.connections + other.connections,
             udp_sockets: self.udp_sockets + other.udp_sockets,
@@ -169,6 +185,7 @@ impl Shared {
         let mut live = self.live();
         live.remote = None;
         live.details = None;
+        live.outer = None;
         drop(live);
         self.take_lost();
     }

@@ -22,6 +22,7 @@ async fn main() -> Result<()> {
         format!("ikev2_dial -- {gateway} {ca} {USER} {host} {port}"),
         format!("hyper_connector -- {profile} http://{WEB}/one http://{WEB}/two"),
         format!("both_protocols -- {gateway} {psk} {profile} {WEB}"),
+        format!("userspace_ping -- {gateway} {psk} 10.99.1.1"),
         format!("sans_io -- {gateway} {psk} {WEB}"),
         format!("print_profile -- {profile}"),
     ] {

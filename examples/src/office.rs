@@ -130,8 +130,11 @@ fn options(pool: [u8; 4], way: &'static str) -> Result<Options> {
     let net = |address: [u8; 4]| IpNet::new(Ipv4Addr::from(address), 24).context("no network");
     let listen = [Listen::udp((Ipv4Addr::LOCALHOST, 0))];
     let mut options = Options::new(listen, Pool::new([net(pool)?])?, AdmitProved, Lan { way });
-    let route = Route { destination: net([192, 168, 100, 0])?, via: RouteVia::Tunnel, metric: None };
-    options.network.routes = vec![route];
+    // The gateway itself is in the network of the pool: it answers pings.
+    for network in [[192, 168, 100, 0], pool] {
+        let route = Route { destination: net(network)?, via: RouteVia::Tunnel, metric: None };
+        options.network.routes.push(route);
+    }
     Ok(options)
 }
 

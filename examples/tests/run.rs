@@ -148,6 +148,29 @@ async fn sans_io_fetches_the_page_on_its_own_loop() {
 }
 
 #[tokio::test]
+async fn a_ping_needs_no_root_and_tells_who_is_silent() {
+    let site = Site::open("ping");
+    let (gateway, psk) = (site.office.ikev2_address().to_string(), site.office.psk());
+    let arguments = |target| [gateway.as_str(), psk.to_str().unwrap(), target];
+    let out = said("userspace_ping", &arguments("10.99.1.1")).await;
+    let lines: Vec<_> = out.lines().collect();
+    let answers = lines.iter().filter(|line| round_trip(line).is_some_and(|time| time > 0.0)).count();
+    assert!(answers > 0 && lines.len() == 5, "{out}");
+    assert_eq!(*lines.last().unwrap(), format!("4 sent, {answers} received"));
+
+    // The gateway answers for itself alone.
+    let silent = output("userspace_ping", &arguments("192.168.100.30")).await;
+    let out = String::from_utf8(silent.stdout).unwrap();
+    assert!(!silent.status.success() && out.ends_with("4 sent, 0 received\n"), "{out}");
+}
+
+/// Of an answer of the gateway, in milliseconds.
+fn round_trip(line: &str) -> Option<f64> {
+    let (_, time) = line.strip_prefix("14 bytes from 10.99.1.1: seq=")?.split_once(" time=")?;
+    time.strip_suffix(" ms")?.parse().ok()
+}
+
+#[tokio::test]
 async fn each_line_of_a_profile_is_printed_with_its_outcome() {
     let site = Site::open("profile");
     let profile = site.directory.join("mixed.ovpn");

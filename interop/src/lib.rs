@@ -23,6 +23,7 @@ mod pki;
 mod process;
 mod rig;
 mod runner;
+mod running;
 mod server;
 mod tools;
 mod up;

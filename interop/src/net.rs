@@ -17,6 +17,16 @@
 //!  client                      nat                            gateway
 //!  10.0.0.2  --- veth --- 10.0.0.1, 198.51.100.2  --- veth --- 198.51.100.1
 //! ```
+//!
+//! [`Net::add_second_gateway`] makes another gateway to the same lan, with cables of its own:
+//!
+//! ```text
+//!  client                    gateway2                     lan
+//!  203.0.115.2   --- veth --- 203.0.115.1
+//!                             192.168.101.1  --- veth --- 192.168.101.30
+//! ```
+//!
+//! The lan answers everybody through the first gateway; [`Net::lead_back`] names the networks it answers through the second.
 
 use std::{
     io::Write,
@@ -82,6 +92,16 @@ link add eth0 type veth peer name neighbour netns @G
 link set eth0 up
 addr add 203.0.114.2/24 dev eth0
 ";
+const SECOND_SETUP: &str = "\
+link set lo up
+link add client type veth peer name eth1 netns @C
+link add lan type veth peer name eth1 netns @L
+link set client up
+link set lan up
+addr add 203.0.115.1/24 dev client
+addr add 192.168.101.1/24 dev lan
+route add 192.168.100.0/24 via 192.168.101.30
+";
 const FORWARDING: &str = "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
 
 /// Where in the network something runs.
@@ -92,6 +112,8 @@ pub(crate) enum Place {
     Lan,
     /// Between client and gateway, in some cases; in others a second client's.
     Nat,
+    /// The other gateway to the lan, where a case has two.
+    Gateway2,
 }
 
 /// The namespaces of one case. Their names are made of the runner's process id and the case's number, so that no two
@@ -105,7 +127,7 @@ impl Net {
     /// Makes the namespaces `PREFIX-client`, `PREFIX-gateway` and `PREFIX-lan`.
     pub(crate) fn create(prefix: &str) -> Result<Self> {
         let net = Self { prefix: prefix.to_owned() };
-        let [client, gateway, lan, _] = names(prefix);
+        let [client, gateway, lan, ..] = names(prefix);
         batch(None, &format!("netns add {client}\nnetns add {gateway}\nnetns add {lan}\n"))?;
         batch(Some(&gateway), &GATEWAY_SETUP.replace("@C", &client).replace("@L", &lan))?;
         batch(Some(&client), CLIENT_SETUP)?;
@@ -128,18 +150,19 @@ impl Net {
 
     /// The namespace's name.
     pub(crate) fn name(&self, place: Place) -> String {
-        let [client, gateway, lan, nat] = names(&self.prefix);
+        let [client, gateway, lan, nat, second] = names(&self.prefix);
         match place {
             Place::Client => client,
             Place::Gateway => gateway,
             Place::Lan => lan,
             Place::Nat => nat,
+            Place::Gateway2 => second,
         }
     }
 
     /// Puts the namespace `PREFIX-nat` between client and gateway, and takes away their direct cable.
     pub(crate) fn add_nat(&self) -> Result<()> {
-        let [client, gateway, _, nat] = names(&self.prefix);
+        let [client, gateway, _, nat, _] = names(&self.prefix);
         batch(None, &format!("netns add {nat}\n"))?;
         batch(Some(&nat), &NAT_SETUP.replace("@C", &client).replace("@G", &gateway))?;
         batch(Some(&client), "link set eth0 down\nlink set inside up\naddr add 10.0.0.2/24 dev inside\n")?;
@@ -155,10 +178,25 @@ impl Net {
 
     /// Makes a second client beside the first of the place that else is the NAT's: 203.0.114.2, whose gateway is 203.0.114.1.
     pub(crate) fn add_neighbour(&self) -> Result<()> {
-        let [_, gateway, _, neighbour] = names(&self.prefix);
+        let [_, gateway, _, neighbour, _] = names(&self.prefix);
         batch(None, &format!("netns add {neighbour}\n"))?;
         batch(Some(&neighbour), &NEIGHBOUR_SETUP.replace("@G", &gateway))?;
         batch(Some(&gateway), "link set neighbour up\naddr add 203.0.114.1/24 dev neighbour\n")
+    }
+
+    /// Makes the namespace `PREFIX-gateway2`: another gateway to the lan, at 203.0.115.1.
+    pub(crate) fn add_second_gateway(&self) -> Result<()> {
+        let [client, _, lan, _, second] = names(&self.prefix);
+        batch(None, &format!("netns add {second}\n"))?;
+        batch(Some(&second), &SECOND_SETUP.replace("@C", &client).replace("@L", &lan))?;
+        batch(Some(&client), "link set eth1 up\naddr add 203.0.115.2/24 dev eth1\n")?;
+        batch(Some(&lan), "link set eth1 up\naddr add 192.168.101.30/24 dev eth1\n")?;
+        run(self.command(Place::Gateway2, "sh").args(["-c", FORWARDING])).map(drop)
+    }
+
+    /// From now on the lan answers this network through the second gateway, as a routing protocol would have it.
+    pub(crate) fn lead_back(&self, network: &str) -> Result<()> {
+        self.change(Place::Lan, &format!("route replace {network} via 192.168.101.1\n"))
     }
 
     /// Changes the network at a place: lines for `ip`.
@@ -223,8 +261,8 @@ fn pids(namespace: &str) -> Result<Vec<u32>> {
     Ok(listed.lines().filter_map(|line| line.trim().parse().ok()).collect())
 }
 
-fn names(prefix: &str) -> [String; 4] {
-    ["client", "gateway", "lan", "nat"].map(|place| format!("{prefix}-{place}"))
+fn names(prefix: &str) -> [String; 5] {
+    ["client", "gateway", "lan", "nat", "gateway2"].map(|place| format!("{prefix}-{place}"))
 }
 
 fn batch(namespace: Option<&str>, text: &str) -> Result<()> {

@@ -33,11 +33,17 @@ pub(crate) struct Counters {
 impl Server {
     /// Starts a server and waits until it serves.
     pub(crate) fn start(rig: &Rig, config: &Lines) -> Result<Self> {
-        let path = rig.dir.join("server.conf");
+        Self::start_at(rig, Place::Gateway, config)
+    }
+
+    /// The same at another place.
+    pub(crate) fn start_at(rig: &Rig, place: Place, config: &Lines) -> Result<Self> {
+        let name = rig.process_name("server");
+        let path = rig.dir.join(format!("{name}.conf"));
         fs::write(&path, config.text())?;
-        let mut command = rig.net.command(Place::Gateway, "openvpn");
+        let mut command = rig.net.command(place, "openvpn");
         command.current_dir(&rig.dir).arg("--config").arg(path);
-        let server = Self { process: Process::spawn(&rig.process_name("server"), &rig.dir, &mut command)? };
+        let server = Self { process: Process::spawn(&name, &rig.dir, &mut command)? };
         server.wait_ready()?;
         Ok(server)
     }

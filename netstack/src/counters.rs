@@ -8,6 +8,8 @@ pub struct Counters {
     pub packets_in: u64,
     /// Packets handed to a [`PacketSink`](crate::PacketSink).
     pub packets_out: u64,
+    /// TCP segments sent again, with a SYN, data or a FIN.
+    pub retransmits: u64,
     /// Packets dropped because a header was truncated or inconsistent.
     pub malformed: u64,
     /// Packets dropped because of a wrong IPv4, TCP, UDP or ICMP checksum.
@@ -36,7 +38,8 @@ pub struct Counters {
     pub unreachables_sent: u64,
     /// Echo requests answered.
     pub echoes_answered: u64,
-    /// Answers (RST, ICMP) not sent because of the rate limit, or because nobody fetched the earlier ones.
+    /// Answers (RST, ICMP) not sent because of the rate limit, because nobody fetched the earlier ones, or because the stack is
+    /// [quiet](crate::Stack::set_quiet).
     pub answers_suppressed: u64,
     /// ICMP errors that were about one of our connections or associations and were acted on.
     pub icmp_accepted: u64,

@@ -15,6 +15,7 @@ use crate::{
     CloseReason, PacketSink,
     clock::Clock,
     connection::{Turn, Unread, Verdict},
+    counters::Counters,
     demux::{TimeWait, Tuple},
     device::{Device, Sent, Track},
     flight::FlightLimit,
@@ -368,7 +369,13 @@ impl Live {
     }
 
     /// Sends as many packets as one turn allows; counts them.
-    pub(crate) fn take_turn(&mut self, clock: &Clock, now: Instant, sink: &mut dyn PacketSink, sent: &mut u64) -> Turn {
+    pub(crate) fn take_turn(
+        &mut self,
+        clock: &Clock,
+        now: Instant,
+        sink: &mut dyn PacketSink,
+        counters: &mut Counters,
+    ) -> Turn {
         self.on_time(now);
         for packets in 0..PACKETS_A_TURN {
             // smoltcp forgets that a fast retransmit is due when its device refuses the packet, so it never sees one
@@ -391,6 +398,7 @@ impl Live {
                 match std::mem::take(&mut self.track.sent) {
                     Sent::New => self.rto.on_sent(now, next),
                     Sent::Again => {
+                        counters.retransmits += 1;
                         self.recovery.on_sent_again(now, next, self.rto.is_due(now));
                         self.rto.on_sent_again(now);
                     }
@@ -402,7 +410,7 @@ impl Live {
                 // that without an end there would be no end to them.
                 self.rto.on_sent_again(now);
             }
-            *sent += 1;
+            counters.packets_out += 1;
         }
         Turn::More
     }

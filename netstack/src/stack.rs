@@ -53,6 +53,8 @@ pub struct Stack {
     pub(crate) udp_errors: usize,
     pub(crate) outbox: Outbox,
     pub(crate) rate_limit: RateLimit,
+    /// What is of no connection or socket is not answered.
+    pub(crate) quiet: bool,
     pub(crate) reassembly: Reassembly,
     pub(crate) counters: Counters,
 }
@@ -120,6 +122,7 @@ impl Stack {
             udp_errors: 0,
             outbox: Outbox::default(),
             rate_limit: RateLimit::default(),
+            quiet: false,
             reassembly: Reassembly::default(),
             counters: Counters::default(),
             config,
@@ -291,6 +294,12 @@ impl Stack {
         std::mem::swap(&mut self.listening, &mut other.listening);
     }
 
+    /// Whether segments and datagrams that are of no connection or socket are dropped without a RST or an ICMP error: they may be
+    /// another stack's that has the same addresses. The count is [`Counters::answers_suppressed`].
+    pub fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
+    }
+
     /// The owner dropped its handle. What was sent is delivered and the connection finished in the background, within 60
     /// seconds of the last progress. If something is unread, or arrives later, the remote gets a RST instead, so that it
     /// knows (RFC 2525 §2.17). No more events about the connection are made.
@@ -388,7 +397,7 @@ impl Stack {
         let Some(connection) = self.connections.get_mut(key) else { return Turn::Done };
         let Phase::Live(live) = &mut connection.phase else { return Turn::Done };
         self.counters.polls += 1;
-        let turn = live.take_turn(&self.clock, now, sink, &mut self.counters.packets_out);
+        let turn = live.take_turn(&self.clock, now, sink, &mut self.counters);
         if turn == Turn::Done {
             connection.queued = false;
             let wakes_at = live.wakes_at(&self.clock, now);

@@ -88,6 +88,9 @@ struct Families {
     rekeys: Counters,
     attempts: Counters,
     failures: Counters,
+    retransmits: Counters,
+    gso: Gauges,
+    receive_buffer: Gauges,
     probe: Numbers,
     connections: Gauges,
     forward_up: Gauges,
@@ -124,6 +127,13 @@ impl Families {
             rekeys: register(r, "vpn_rekeys", "How often keys were renewed, by kind"),
             attempts: register(r, "vpn_handshakes", "Attempts to bring the tunnel up"),
             failures: register(r, "vpn_handshake_failures", "Attempts that failed and tunnels that were lost, by code"),
+            retransmits: register(r, "vpn_netstack_retransmits", "TCP segments inside that were sent again"),
+            gso: register(r, "vpn_udp_gso_enabled", "1 while the system parts what is sent to the gateway, over UDP"),
+            receive_buffer: register(
+                r,
+                "vpn_udp_rcvbuf_bytes",
+                "Bytes of datagrams from the gateway that may wait, as the system counts",
+            ),
             probe: register(r, "vpn_probe_rtt_seconds", "Round trip of the latest probe"),
             connections: register(r, "vpn_tunnel_connections", "TCP connections inside that are open"),
             forward_up: register(r, "vpn_forward_up", "1 while the forward listens"),
@@ -173,6 +183,12 @@ impl Families {
         if gateway.state.is_up() {
             self.established.get_or_create(&labels).set(gateway.since.unix_seconds());
         }
+        if let Some(socket) = gateway.udp_socket {
+            self.gso.get_or_create(&labels).set(i64::from(socket.gso));
+            if let Some(bytes) = socket.receive_buffer {
+                self.receive_buffer.get_or_create(&labels).set(signed(bytes as u64));
+            }
+        }
         if let Some(rtt) = gateway.probe_rtt_ms {
             self.probe.get_or_create(&labels).set(rtt / 1000.0);
         }
@@ -182,6 +198,7 @@ impl Families {
             (&self.received_packets, gateway.received_packets),
             (&self.sent_packets, gateway.sent_packets),
             (&self.attempts, gateway.attempts),
+            (&self.retransmits, gateway.retransmits),
         ] {
             family.get_or_create(&labels).inc_by(count);
         }

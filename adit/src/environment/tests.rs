@@ -125,6 +125,7 @@ async fn a_connection_comes_up_and_its_forwards_carry() {
     assert_eq!(gateway.remote, Some(office.remote.to_string()));
     assert!(gateway.handshake_ms.is_some() && !gateway.addresses.is_empty() && gateway.mtu.is_some());
     assert!(gateway.received_bytes > 0 && gateway.sent_packets > 0);
+    assert!(gateway.udp_socket.is_some_and(|socket| socket.receive_buffer.is_some()), "{:?}", gateway.udp_socket);
     let forward = &status.forwards[0];
     assert_eq!((forward.total, forward.refused, forward.failed), (1, 0, 0));
     assert!(forward.received_bytes > forward.sent_bytes && forward.sent_bytes > 0);

@@ -16,7 +16,9 @@ use crate::{
     error::{code, described},
     forward::ForwardCounters,
     plan::{ConnectionPlan, ForwardKind, ForwardPlan, GatewayLabel},
-    status::{ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Rekeys, State, Timestamp},
+    status::{
+        ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Rekeys, State, Timestamp, UdpSocket,
+    },
 };
 
 pub(super) struct View {
@@ -160,6 +162,8 @@ fn idle(label: &GatewayLabel, since: Timestamp) -> GatewayStatus {
         received_packets: 0,
         sent_packets: 0,
         drops: BTreeMap::new(),
+        retransmits: 0,
+        udp_socket: None,
         probe_rtt_ms: None,
         handshake_ms: None,
         retry_at: None,
@@ -217,6 +221,10 @@ fn gateway_status(label: &GatewayLabel, found: &redundancy::GatewayStatus) -> Ga
         received_packets: stats.opened_packets,
         sent_packets: stats.sealed_packets,
         drops: drops.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
+        retransmits: stats.retransmits,
+        udp_socket: found
+            .outer
+            .map(|socket| UdpSocket { gso: socket.segmentation, receive_buffer: socket.receive_buffer }),
         probe_rtt_ms: found.probe.as_ref().and_then(|probe| probe.rtt).map(milliseconds),
         handshake_ms: found.handshake.map(milliseconds),
         retry_at: found.retry_at.map(Timestamp::from),

@@ -10,7 +10,7 @@ pub(crate) mod tests;
 pub(crate) use self::{
     model::{
         ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, ProcessStatus, Readiness, Rekeys,
-        State,
+        State, UdpSocket,
     },
     text::{details, table},
     timestamp::Timestamp,

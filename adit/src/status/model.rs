@@ -155,6 +155,10 @@ pub(crate) struct GatewayStatus {
     pub(crate) sent_packets: u64,
     /// By reason.
     pub(crate) drops: BTreeMap<String, u64>,
+    /// TCP segments inside that were sent again.
+    pub(crate) retransmits: u64,
+    /// The UDP socket its tunnel goes through; none where it goes over TCP.
+    pub(crate) udp_socket: Option<UdpSocket>,
     pub(crate) probe_rtt_ms: Option<f64>,
     /// From the first packet to a tunnel that is up.
     pub(crate) handshake_ms: Option<f64>,
@@ -166,6 +170,15 @@ pub(crate) struct GatewayStatus {
     /// Connections inside that are open.
     pub(crate) connections: usize,
     pub(crate) last_error: Option<LastError>,
+}
+
+/// A UDP socket to a gateway, as the system has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UdpSocket {
+    /// Whether the system parts what is sent into datagrams (GSO).
+    pub(crate) gso: bool,
+    /// Bytes that may wait to be received.
+    pub(crate) receive_buffer: Option<usize>,
 }
 
 /// How often keys were renewed.

@@ -32,6 +32,8 @@ fn gateway(name: &str, protocol: &str, server: &str, state: GatewayState) -> Gat
         received_packets: 2200,
         sent_packets: 12,
         drops: BTreeMap::from([("refused".to_owned(), 3), ("foreign".to_owned(), 0)]),
+        retransmits: 17,
+        udp_socket: up.then_some(UdpSocket { gso: true, receive_buffer: Some(4_194_304) }),
         probe_rtt_ms: up.then_some(12.25),
         handshake_ms: up.then_some(180.4),
         retry_at: None,

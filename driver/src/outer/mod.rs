@@ -12,7 +12,7 @@ use std::{
 
 use adit_tunnel::{Path, Transmit, Transport};
 
-use crate::{batch::Batch, protocol::SocketOptions};
+use crate::{batch::Batch, protocol::SocketOptions, shared::OuterSocket};
 
 /// The receiving half: a batch of datagrams at a time.
 #[derive(Debug)]
@@ -109,6 +109,22 @@ impl Sender {
         match self {
             Self::Udp(udp) => udp.poll_flush(cx, path).map(Ok),
             Self::Tcp(tcp) => tcp.poll_flush(cx),
+        }
+    }
+
+    /// What the system makes of the UDP socket.
+    pub(crate) fn socket(&self) -> Option<OuterSocket> {
+        match self {
+            Self::Udp(udp) => Some(udp.socket()),
+            Self::Tcp(_) => None,
+        }
+    }
+
+    /// The same, once after it has changed.
+    pub(crate) fn changed_socket(&mut self) -> Option<OuterSocket> {
+        match self {
+            Self::Udp(udp) => udp.changed_socket(),
+            Self::Tcp(_) => None,
         }
     }
 

@@ -17,6 +17,7 @@ use super::local_address;
 use crate::{
     batch::{Batch, RunLimit},
     protocol::SocketOptions,
+    shared::OuterSocket,
 };
 
 /// Receives up to [`SLOTS`] datagrams, or trains of datagrams, at a time.
@@ -35,6 +36,9 @@ pub(crate) struct UdpSender {
     control: VecDeque<Transmit>,
     pub(crate) batch: Batch,
     segment_bytes: usize,
+    receive_buffer: Option<usize>,
+    /// The system has taken segmentation back, and nobody has asked since.
+    changed: bool,
     full: u32,
     /// Why the last datagram could not be sent.
     trouble: Option<io::Error>,
@@ -94,11 +98,12 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
     if let Err(error) = state.enable_transport_errors((&socket).into()) {
         tracing::debug!("ICMP errors stay unseen: {error}");
     }
+    let receive_buffer = state.recv_buffer_size((&socket).into()).ok();
     tracing::debug!(
         local = %socket.local_addr()?,
         segments = state.max_gso_segments(),
         trains = state.gro_segments() > 1,
-        receive_buffer = state.recv_buffer_size((&socket).into()).unwrap_or(0),
+        receive_buffer = receive_buffer.unwrap_or(0),
         "UDP socket open"
     );
     let io = Arc::new(Io { socket: UdpSocket::from_std(socket)?, state });
@@ -117,6 +122,8 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
             control: VecDeque::new(),
             batch: Batch::datagrams(limit),
             segment_bytes,
+            receive_buffer,
+            changed: false,
             full: 0,
             trouble: None,
             unreachable: None,
@@ -282,6 +289,16 @@ impl UdpSender {
         any
     }
 
+    /// What the system makes of the socket now.
+    pub(crate) fn socket(&self) -> OuterSocket {
+        OuterSocket { segmentation: self.io.state.max_gso_segments() > 1, receive_buffer: self.receive_buffer }
+    }
+
+    /// The same, once after it has changed: the system may take segmentation back.
+    pub(crate) fn changed_socket(&mut self) -> Option<OuterSocket> {
+        std::mem::take(&mut self.changed).then(|| self.socket())
+    }
+
     /// Why the last datagram could not be sent, if so.
     pub(crate) fn trouble(&self) -> Option<&io::Error> {
         self.trouble.as_ref()
@@ -293,6 +310,7 @@ impl UdpSender {
     }
 
     fn limit_runs(&mut self) {
+        self.changed = true;
         let segments = MAX_SEGMENTS.min(self.io.state.max_gso_segments());
         self.batch.set_limit(RunLimit { segments, segment_bytes: self.segment_bytes });
     }
@@ -370,11 +388,12 @@ mod tests {
         };
         let (receive_buffer, send_buffer) = (Some(20_000), Some(30_000));
         let options = SocketOptions { address, port: Some(port), receive_buffer, send_buffer, mark: None };
-        let (receiver, _) = open(there, &options).unwrap();
+        let (receiver, sender) = open(there, &options).unwrap();
         let io = &receiver.io;
         assert_eq!(io.socket.local_addr().unwrap(), SocketAddr::new(there.ip(), port));
         let received = io.state.recv_buffer_size((&io.socket).into()).unwrap();
         let sent = io.state.send_buffer_size((&io.socket).into()).unwrap();
+        assert_eq!(sender.socket().receive_buffer, Some(received));
         // Linux doubles both, for its own books.
         assert!((20_000..=40_000).contains(&received), "{received}");
         assert!((30_000..=60_000).contains(&sent), "{sent}");

@@ -129,6 +129,7 @@ impl Manager {
         let mut sooner = |at: Option<Instant>| again = [again, at].into_iter().flatten().min();
         sooner(self.adjust(now));
         self.settle();
+        self.keep_apart();
         sooner(self.drain(now));
         self.give_up();
         again
@@ -266,6 +267,15 @@ impl Manager {
                     tracing::info!("{count} connections were lost with gateway {}", lost.spec.name)
                 }
             }
+        }
+    }
+
+    /// Of tunnels with the same addresses only one answers for them.
+    fn keep_apart(&self) {
+        let active = self.active_index();
+        let network = active.and_then(|index| self.members.get(index)?.network.clone());
+        for (index, member) in self.members.iter().enumerate() {
+            member.be_quiet_beside(network.as_ref().filter(|_| active != Some(index)));
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     error::{Failure, FailureKind},
-    shared::Stats,
+    shared::{OuterSocket, Stats},
 };
 
 /// How a connection is.
@@ -98,6 +98,8 @@ pub struct GatewayStatus {
     pub failures: u64,
     /// The same by kind; kinds that did not occur are left out.
     pub failures_by_kind: Vec<(FailureKind, u64)>,
+    /// The UDP socket its tunnel goes through, while it is up; none where it goes over TCP.
+    pub outer: Option<OuterSocket>,
     /// From the first packet until it was up, of the latest tunnel.
     pub handshake: Option<Duration>,
     /// How often keys were exchanged for new ones, over all tunnels.

@@ -170,6 +170,7 @@ impl Row {
             attempts,
             failures: failures.iter().map(|(_, count)| count).sum(),
             failures_by_kind: failures,
+            outer: live.outer,
             handshake: live.handshake,
             rekeys: adit_tunnel::Rekeys {
                 data: rekeys.data + live.rekeys.data,

@@ -65,6 +65,18 @@ async fn closing_resets_connections_and_says_goodbye_before_it_returns() {
 }
 
 #[tokio::test]
+async fn the_outer_socket_is_known_while_the_tunnel_is_up_over_udp() {
+    let (_far, client) = connect(Transport::Udp).await;
+    let socket = client.outer_socket().expect("a socket");
+    assert!(socket.receive_buffer.is_some_and(|bytes| bytes > 0), "{socket:?}");
+    soon(client.close()).await;
+    assert_eq!(client.outer_socket(), None);
+
+    let (_far, client) = connect(Transport::Tcp).await;
+    assert_eq!(client.outer_socket(), None);
+}
+
+#[tokio::test]
 async fn a_wish_to_close_that_comes_amid_a_turn_is_not_forgotten() {
     let far = Far::start(Transport::Udp).await;
     let mut toy = Toy::new([remote(&far)]);

@@ -152,9 +152,23 @@ impl Established {
 
     /// A new message of the client came from there. Without MOBIKE a gateway follows whatever it can verify (RFC 7296 §2.23);
     /// with it, the client says when it has moved (RFC 4555 §3.5).
-    pub(crate) fn on_asked_from(&self, cx: &mut Context<'_>, path: &Path) {
+    pub(crate) fn on_asked_from(&mut self, cx: &mut Context<'_>, path: &Path) {
         if !cx.end.is_client() && !self.mobike {
-            follow(cx, path);
+            self.follow(cx, path);
+        }
+    }
+
+    /// The client is there from now on.
+    pub(crate) fn follow(&mut self, cx: &mut Context<'_>, path: &Path) {
+        if *cx.path == *path {
+            return;
+        }
+        tracing::info!("the client has moved from {} to {}", cx.path.remote, path.remote);
+        *cx.path = *path;
+        cx.out.events.push_back(Event::Path(*path));
+        // What is in flight went where it no longer is, and is not given up because of that (RFC 4555 §3.11).
+        for sa in &mut self.sas {
+            sa.ike.start_again(cx);
         }
     }
 
@@ -236,7 +250,7 @@ impl Established {
             | NotifyType::ADDITIONAL_IP6_ADDRESS
             | NotifyType::NO_ADDITIONAL_ADDRESSES
                 if self.is_translated(path, request) => {}
-            NotifyType::UPDATE_SA_ADDRESSES if self.mobike && !cx.end.is_client() => follow(cx, path),
+            NotifyType::UPDATE_SA_ADDRESSES if self.mobike && !cx.end.is_client() => self.follow(cx, path),
             NotifyType::COOKIE2 => {
                 answer.push(Payload::notify(NotifyType::COOKIE2, notify.data.clone()));
             }
@@ -297,15 +311,6 @@ impl Established {
         self.use_offered(cx, offered);
         self.go_on(cx);
         Ok(())
-    }
-}
-
-/// The client is there from now on.
-pub(crate) fn follow(cx: &mut Context<'_>, path: &Path) {
-    if *cx.path != *path {
-        tracing::info!("the client has moved from {} to {}", cx.path.remote, path.remote);
-        *cx.path = *path;
-        cx.out.events.push_back(Event::Path(*path));
     }
 }
 

@@ -77,7 +77,8 @@ pub struct Limits {
     pub half_open: usize,
     /// With so many of these, a newcomer first has to show that it receives what we send to it (RFC 7296 §2.6).
     pub cookie_threshold: usize,
-    /// Peers of one address, or one /64 of IPv6, that have not proved who they are; many may be behind one NAT.
+    /// Peers of one address, or one /64 of IPv6, that have not proved who they are; many may be behind one NAT. From half of them on,
+    /// a newcomer from there has to show that it receives what we send to it: so nobody elsewhere takes all places of an address.
     pub half_open_per_address: usize,
 }
 
@@ -85,7 +86,7 @@ impl Default for Limits {
     fn default() -> Self {
         // The threshold is strongSwan's; the others are our judgement: a half-open peer costs some 5 kB, and some 150 kB if it fills
         // with long messages whatever can be filled.
-        Self { peers: 10_000, half_open: 256, cookie_threshold: 30, half_open_per_address: 64 }
+        Self { peers: 10_000, half_open: 256, cookie_threshold: 30, half_open_per_address: 16 }
     }
 }
 

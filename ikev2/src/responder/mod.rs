@@ -136,7 +136,10 @@ impl Responder {
             return Accept::Drop;
         }
         let config = Arc::clone(&self.config);
-        if self.half_open.total() >= limits.cookie_threshold && !self.has_cookie(now, path, message) {
+        // Forged senders must not use up the share of an address that is not theirs.
+        let crowded = self.half_open.of(from) >= limits.half_open_per_address.div_ceil(2);
+        let wants_cookie = crowded || self.half_open.total() >= limits.cookie_threshold;
+        if wants_cookie && !self.has_cookie(now, path, message) {
             let Some(nonce) = message.nonce() else { return Accept::Drop };
             let spi = message.header.initiator_spi;
             let cookie = self.cookies.make(&mut *self.random, now, from, spi, nonce);

@@ -24,7 +24,7 @@ use crate::{
     error::Outcome,
     esp::{EspOpener, EspSealer},
     established::Established,
-    exchange::{Wanted, informational::follow},
+    exchange::Wanted,
     message::{Header, IkeSpi, Reassembly},
     sa::{
         Context, End, IkeSa, NON_ESP_MARKER, Outbox, Timer,
@@ -322,7 +322,7 @@ impl Tunnel for ServerSession {
         if let State::Established(established) = state
             && !established.mobike
         {
-            follow(&mut cx, path);
+            established.follow(&mut cx, path);
         }
     }
 

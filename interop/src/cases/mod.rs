@@ -7,8 +7,10 @@ mod faults;
 mod forwards;
 mod ikev2;
 mod matrix;
+mod metrics;
 mod probe;
 mod probed;
+mod redundancy;
 mod renegotiation;
 mod serve;
 mod servers;
@@ -93,6 +95,8 @@ pub(crate) fn all() -> Vec<Case> {
         probe::cases(),
         ikev2::cases(),
         serve::cases(),
+        metrics::cases(),
+        redundancy::cases(),
         tun::cases(),
     ];
     let cases: Vec<Case> = groups.into_iter().flatten().collect();
@@ -102,5 +106,8 @@ pub(crate) fn all() -> Vec<Case> {
 
 /// The long suites, which run on request only.
 pub(crate) fn soak() -> Vec<Case> {
-    [renegotiation::soak(), times::soak(), faults::soak(), ikev2::soak()].into_iter().flatten().collect()
+    [renegotiation::soak(), times::soak(), faults::soak(), ikev2::soak(), redundancy::soak()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

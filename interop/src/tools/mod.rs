@@ -3,7 +3,9 @@
 pub(crate) mod datagram;
 pub(crate) mod dns;
 pub(crate) mod fetch;
+pub(crate) mod hold;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod pattern;
 pub(crate) mod probe;
 pub(crate) mod reconnect;

@@ -9,7 +9,7 @@ use super::{ServerError, World, millis, plan, secs, up, why};
 use crate::{
     Identity,
     exchange::Wanted,
-    message::{Message, Payload},
+    message::{Message, Payload, numbers::NotifyType},
     sa::Timer,
 };
 
@@ -54,15 +54,51 @@ fn the_threshold_decides_when_cookies_are_asked_for() {
     assert_eq!((world.census().peers, world.listener.listener.half_open()), (1, 0));
 }
 
+/// It receives the answers: it returns the cookies.
 #[test]
 fn one_address_has_its_share_alone() {
-    let (mut world, datagram) = first(|ends| ends.limits.half_open_per_address = 2);
+    let (mut world, datagram) = first(|ends| ends.limits.half_open_per_address = 4);
     for number in 0..10 {
-        world.deliver(as_another(&datagram, number, [203, 0, 113, 1]));
+        let another = as_another(&datagram, number, [203, 0, 113, 1]);
+        world.deliver(another.clone());
+        let answer = world.says_all(End::Listener).pop();
+        if let Some(cookie) = answer.and_then(|answer| cookie(&answer)) {
+            world.deliver(with(another, cookie));
+        }
     }
-    assert_eq!(world.listener.listener.half_open(), 2);
+    assert_eq!(world.listener.listener.half_open(), 4);
     world.deliver(as_another(&datagram, 11, [203, 0, 113, 2]));
-    assert_eq!(world.listener.listener.half_open(), 3);
+    assert_eq!(world.listener.listener.half_open(), 5);
+}
+
+/// As long as there are few, whoever is at an address comes in, though others send in its name.
+#[test]
+fn forged_senders_do_not_use_up_the_share_of_an_address() {
+    let (mut world, datagram) = first(|_| {});
+    let std::net::IpAddr::V4(address) = datagram.source.ip() else { panic!("{}", datagram.source) };
+    for number in 0..100 {
+        world.deliver(as_another(&datagram, number, address.octets()));
+    }
+    assert_eq!(world.listener.listener.half_open(), 8);
+    world.says_all(End::Listener);
+    world.let_go();
+    world.come_up();
+    world.assert_agree();
+}
+
+/// What is to be returned, if the answer asks for it.
+fn cookie(answer: &Datagram) -> Option<Payload> {
+    let message = Message::decode(&answer.bytes[4..]).unwrap();
+    message.notify(NotifyType::COOKIE).map(|cookie| Payload::Notify(cookie.clone()))
+}
+
+/// The same request, with it.
+fn with(mut datagram: Datagram, cookie: Payload) -> Datagram {
+    let (marker, message) = datagram.bytes.split_at(4);
+    let mut message = Message::decode(message).unwrap();
+    message.payloads.insert(0, cookie);
+    datagram.bytes = [marker, &message.encode()].concat();
+    datagram
 }
 
 #[test]

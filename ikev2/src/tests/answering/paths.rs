@@ -4,9 +4,9 @@ use adit_testing::Mapping;
 
 use super::{World, millis, secs, up};
 use crate::{
-    exchange::Exchange,
+    exchange::{Exchange, Wanted},
     message::{
-        Payload,
+        IkeSpi, Payload,
         numbers::{ExchangeType, NotifyType},
     },
 };
@@ -56,6 +56,39 @@ fn a_mapping_that_is_forgotten_is_noticed() {
         world.assert_agree();
         assert_eq!(world.clients[0].incarnation, 0);
     }
+}
+
+/// The gateway asks where the client is no more, for as long as it asks at all. Then it hears from it: that it has moved, anything, or
+/// data.
+#[test]
+fn what_was_asked_where_the_client_was_is_asked_where_it_is() {
+    for (on, data) in [(true, false), (false, false), (false, true)] {
+        let mut world = mobike(on);
+        let peer = world.newest_peer();
+        let before = spis(&mut world);
+        world.blackout(0, secs(20));
+        world.with_peer(peer, |tunnel, now| tunnel.want(now, Wanted::RekeyIke));
+        // Sent for the last time after 15.5 s, and given up after 23.5 s.
+        world.run(secs(21));
+        if data {
+            world.rebind(0, Mapping::Dead);
+            world.start_traffic(millis(100), 100);
+        } else {
+            world.roam(0);
+        }
+        world.run(secs(1));
+        assert_ne!(spis(&mut world), before, "MOBIKE {on}, data {data}");
+        world.run(secs(20));
+        world.assert_agree();
+        assert_eq!((world.newest_peer(), world.clients[0].incarnation), (peer, 0));
+    }
+}
+
+/// Of the IKE SA that the gateway uses.
+fn spis(world: &mut World) -> (IkeSpi, IkeSpi) {
+    let peer = world.newest_peer();
+    let gateway = world.listener.peers.get_mut(&peer).unwrap().driven.tunnel.established().unwrap();
+    gateway.current().unwrap().ike.spis()
 }
 
 /// A message that was heard before comes again from elsewhere: whoever repeats it moves nobody.

@@ -42,7 +42,7 @@ fn two_strongswan(rig: &Rig, out: WayOut) -> Result<()> {
         let config = strongswan::Way::Psk.client();
         let config = match place {
             Place::Nat => config.conn("remote_addrs", "203.0.114.1").conn("local.id", "neighbour@example.org"),
-            Place::Client | Place::Gateway | Place::Lan => config,
+            Place::Client | Place::Gateway | Place::Gateway2 | Place::Lan => config,
         };
         Stranger::strongswan(rig, place, &config)
     })

@@ -1,0 +1,127 @@
+//! The gateway in use fails in each of the ways it can, under a steady rate of requests, with the other standing by.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{NAME, WEB, World, connection, gateway_state, wait_both};
+use crate::{
+    cases::Case,
+    needs::Need,
+    net::Place,
+    process::Process,
+    rig::Rig,
+    running::Running,
+    tools::load::{Outcome, Report},
+};
+
+/// What the fault has to be noticed and answered in with `liveness = "fast"`, in seconds.
+const FAST: f64 = 3.0;
+/// A machine that is so late with the requests themselves, in milliseconds, says nothing about the program.
+const TOO_LATE: u32 = 1000;
+
+/// How the gateway fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// Its daemon is killed; the port answers with ICMP errors.
+    Killed,
+    /// Its daemon hangs: the port is open, and nobody answers.
+    Frozen,
+    /// Whatever is sent to it vanishes without a word.
+    Blackholed,
+}
+
+/// How soon silence counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Liveness {
+    Fast,
+    Normal,
+}
+
+impl Liveness {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Normal => "normal",
+        }
+    }
+
+    /// Seconds of load after the fault, and before the case gives up.
+    const fn seconds(self) -> u32 {
+        match self {
+            Self::Fast => 8,
+            Self::Normal => 75,
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for liveness in [Liveness::Fast, Liveness::Normal] {
+        for (name, fault) in [("killed", Fault::Killed), ("frozen", Fault::Frozen), ("blackholed", Fault::Blackholed)] {
+            let name = format!("redundancy_gateway_{name}_{}", liveness.name());
+            let case = Case::new(name, move |rig: &Rig| fails(rig, fault, liveness));
+            cases.push(case.needs(Need::StrongSwan).takes(u64::from(liveness.seconds()) + 15).paced());
+        }
+    }
+    cases
+}
+
+/// G7 of the failed gateway, G8 of the other; the connection stays connected (C4).
+fn fails(rig: &Rig, fault: Fault, liveness: Liveness) -> Result<()> {
+    let world = World::start(rig)?;
+    let keys = format!("liveness = {:?}\nstandby = \"hot\"\nfail_back_seconds = \"never\"", liveness.name());
+    let running = Running::start(rig, &connection(rig, &keys)?)?;
+    wait_both(rig, &running)?;
+    rig.hello(WEB.parse()?)?;
+
+    let seconds = liveness.seconds() + 3;
+    let file = rig.dir.join("load.json");
+    let args =
+        ["load", WEB, "--rate", "50", "--seconds", &seconds.to_string(), "--report", &file.display().to_string()];
+    let load = Process::spawn(&rig.process_name("load"), &rig.dir, &mut rig.tool(Place::Client, &args))?;
+    load.wait_text(0, "ready", Duration::from_secs(10))?;
+    // Requests of the time before the fault are wanted, too: two seconds of them.
+    std::thread::sleep(Duration::from_secs(2));
+    let at = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
+    match fault {
+        Fault::Killed => world.a.process.signal("KILL")?,
+        Fault::Frozen => world.a.process.signal("STOP")?,
+        Fault::Blackholed => rig.net.change(Place::Gateway, "route add blackhole 203.0.113.2/32\n")?,
+    }
+    load.wait_output(Duration::from_secs(u64::from(seconds) + 40))?;
+    let report: Report = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    if fault == Fault::Frozen {
+        // A stopped process cannot be ended politely.
+        world.a.process.signal("CONT")?;
+    }
+
+    let (answered, failed, wrong) =
+        (report.count(Outcome::Answered), report.count(Outcome::Failed), report.count(Outcome::Wrong));
+    let recovered = report.recovered_after(at);
+    let lag = report.worst_lag();
+    rig.measured(&format!(
+        "gateway {fault:?}, liveness {}: new requests succeed {} after the fault; {answered} answered, {failed} failed, \
+         {wrong} wrong; the slowest answer took {} ms; the load itself was at most {lag} ms late; failures: {:?}",
+        liveness.name(),
+        recovered.map_or_else(|| "never".to_owned(), |seconds| format!("{seconds:.2} s")),
+        report.slowest(),
+        report.failures,
+    ))?;
+    ensure!(wrong == 0, "{wrong} answers were wrong");
+    let recovered = recovered.context("requests fail to the end")?;
+    if liveness == Liveness::Fast && lag < TOO_LATE {
+        ensure!(recovered <= FAST, "new requests succeed {recovered:.2} s after the fault");
+    }
+
+    let connection = running.connection(rig, NAME)?;
+    ensure!(connection["state"] == "connected", "the connection is {}", connection["state"]);
+    ensure!(connection["active"] == "b", "the gateway in use is {}", connection["active"]);
+    ensure!(gateway_state(&connection, "b") == "active", "b is {}", gateway_state(&connection, "b"));
+    ensure!(connection["failovers"] == 1, "there were {} fail-overs", connection["failovers"]);
+    running.expect_activity(NAME, "switched")?;
+    let active = running.metric(rig, "vpn_active_server", &[("connection", NAME), ("server", "b")])?;
+    ensure!(active == Some(1.0), "the metric of the gateway in use is {active:?}");
+    rig.note("rows of docs/states.md: C4, then G7 and G8")?;
+    running.terminate(Duration::from_secs(45))
+}

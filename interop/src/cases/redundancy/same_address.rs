@@ -1,0 +1,140 @@
+//! A tunnel that comes again, or another that takes over, with the same address inside: connections live on.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow, ensure};
+use serde_json::Value;
+
+use super::{
+    Case, NAME, UP, WEB, World, case, connection, expect_state, gateway_a, gateway_b, gateway_state, over, server_b,
+    wait_both,
+};
+use crate::{
+    ike::{charon::Charon, setup::Setup},
+    net::Place,
+    rig::{Rig, check_body},
+    running::Running,
+    server::Server,
+};
+
+/// A download of the usual cases. In a build for development the machine takes a minute for ten times as much.
+const LENGTH: usize = 128 << 20;
+/// One of the long suite.
+const LONG: usize = 1 << 30;
+/// So much has come before anything happens.
+const SOME: u64 = 8 << 20;
+
+/// Which gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ike,
+    OpenVpn,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Ike, Self::OpenVpn];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ike => "ikev2",
+            Self::OpenVpn => "openvpn",
+        }
+    }
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let restart = |kind: Kind| {
+        case(&format!("restart_keeps_download_{}", kind.name()), 60, move |rig: &Rig| restart(rig, kind, LENGTH))
+    };
+    let mut cases: Vec<Case> = Kind::ALL.map(restart).into();
+    cases.push(case("takeover_keeps_download", 30, takeover));
+    cases
+}
+
+pub(super) fn soak() -> Vec<Case> {
+    let restart = |kind: Kind| {
+        case(&format!("restart_keeps_1_gib_{}", kind.name()), 400, move |rig: &Rig| restart(rig, kind, LONG))
+    };
+    Kind::ALL.map(restart).into()
+}
+
+/// C9 and C13, G7 and G2: the gateway is stopped in good order and started again, and gives the same address.
+fn restart(rig: &Rig, kind: Kind, length: usize) -> Result<()> {
+    // In good order: it tells its clients.
+    let b = server_b(rig).with("explicit-exit-notify 1");
+    let mut world = World::start_with(rig, &Setup::psk().gateway, &b)?;
+    let table = if kind == Kind::Ike { gateway_a(rig)? } else { gateway_b(rig)? };
+    let running = Running::start(rig, &over("", &[table]))?;
+    let before = running.wait_state(rig, NAME, "connected", UP)?;
+    during_download(rig, &running, length, || {
+        match kind {
+            Kind::Ike => {
+                world.a.process.signal("TERM")?;
+                world.a.process.wait_exit(Duration::from_secs(15))?;
+                world.a = Charon::start(rig, Place::Gateway, &Setup::psk().gateway)?;
+            }
+            Kind::OpenVpn => {
+                world.b.process.signal("TERM")?;
+                world.b.process.wait_exit(Duration::from_secs(15))?;
+                world.b = Server::start_at(rig, Place::Gateway2, &b)?;
+            }
+        }
+        Ok(())
+    })?;
+    let after = running.wait_state(rig, NAME, "connected", UP)?;
+    let addresses = |connection: &Value| connection["gateways"][0]["addresses"].to_string();
+    ensure!(
+        addresses(&before) == addresses(&after),
+        "the address is {}, was {}",
+        addresses(&after),
+        addresses(&before)
+    );
+    running.expect_activity(NAME, "restored")?;
+    expect_state(rig, &running, "connected")?;
+    rig.note("rows of docs/states.md: C9 C13 G7 G6 G2")?;
+    running.terminate(Duration::from_secs(45))
+}
+
+/// G7 and G8: the other gateway gives the same address, and its tunnel takes the connection over.
+fn takeover(rig: &Rig) -> Result<()> {
+    let a = Setup::psk().gateway.pool("p4.addrs", "10.8.0.2-10.8.0.9");
+    let world = World::start_with(rig, &a, &server_b(rig))?;
+    // Until it dies, the lan answers through the first.
+    rig.net.change(Place::Lan, "route replace 10.8.0.0/24 via 192.168.100.1\n")?;
+    let keys = "liveness = \"fast\"\nstandby = \"hot\"\nfail_back_seconds = \"never\"";
+    let running = Running::start(rig, &connection(rig, keys)?)?;
+    let both = wait_both(rig, &running)?;
+    let addresses = |name| super::gateway(&both, name)["addresses"].to_string();
+    rig.note(&format!("addresses: a {}, b {}", addresses("a"), addresses("b")))?;
+    during_download(rig, &running, LENGTH, || {
+        world.kill_a()?;
+        rig.net.lead_back("10.8.0.0/24")
+    })?;
+    let connection = running.connection(rig, NAME)?;
+    ensure!(gateway_state(&connection, "b") == "active", "b is {}", gateway_state(&connection, "b"));
+    running.expect_activity(NAME, "switched")?;
+    expect_state(rig, &running, "connected")?;
+    rig.note("rows of docs/states.md: G7 G8")?;
+    running.terminate(Duration::from_secs(45))
+}
+
+/// Something happens in the middle of a download, which must arrive whole, on the connection it began on.
+fn during_download(rig: &Rig, running: &Running, length: usize, happens: impl FnOnce() -> Result<()>) -> Result<()> {
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let download = scope.spawn(|| rig.fetch(WEB.parse()?, &format!("/bytes/{length}"), &["--patience", "90"]));
+        running.wait(rig, NAME, "the first megabytes", Duration::from_secs(60), |connection| {
+            connection["forwards"][0]["received_bytes"].as_u64().is_some_and(|bytes| bytes > SOME)
+        })?;
+        happens()?;
+        let answers = download.join().map_err(|_| anyhow!("the download panicked"))??;
+        answers.iter().try_for_each(|answer| check_body(answer, length))
+    })?;
+    let forward = running.connection(rig, NAME)?["forwards"][0].clone();
+    ensure!(forward["total"] == 1, "there were {} connections", forward["total"]);
+    let seconds = started.elapsed().as_secs_f64();
+    rig.measured(&format!("{} MiB over the interruption in {seconds:.1} s", length >> 20))
+}
