@@ -18,7 +18,7 @@ const LOG: &str = "Log options";
 /// Options of `--ikev2`.
 const IKEV2: &str = "IKEv2 options (with --ikev2; most also with a .sswan profile)";
 
-/// Reaches hosts behind a VPN gateway: without root, TUN device or routes.
+/// The command line. Its help begins with the description of the package.
 #[derive(Debug, Parser)]
 #[command(name = "adit", version, about, after_help = EXIT_CODES, propagate_version = true)]
 pub(crate) struct Arguments {

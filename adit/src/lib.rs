@@ -1,7 +1,8 @@
 //! The program `adit`, as a library: everything but `main`.
 //!
 //! `adit forward --config office.ovpn -L 8080:192.168.100.30:80` listens on this machine, and what connects there reaches a
-//! host behind the VPN gateway, be that an OpenVPN server or, as `--ikev2 HOST` or a TOML file has it, an IKEv2 one. It needs no rights, no TUN device and no routes.
+//! host behind the VPN gateway, be that an OpenVPN server or, as `--ikev2 HOST` or a TOML file has it, an IKEv2 one. It needs
+//! no rights and no TUN device, and leaves the machine's routes alone; `adit up` (Linux, as root) is what puts all of the machine behind a gateway.
 //!
 //! `adit serve --config serve.toml` is the other end: a gateway for labs, tests and small sites. `adit demo` has both ends in one
 //! process, on loopback, and shows what they do.

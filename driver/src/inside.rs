@@ -145,6 +145,11 @@ impl Inside {
         connections + inner.sockets.values().filter(|s| !s.closed && s.tie == tie).count()
     }
 
+    /// Whether packets of no connection are left alone: they may be of another tunnel's that has the same addresses.
+    pub(crate) fn set_quiet(&self, quiet: bool) {
+        self.lock().stack.set_quiet(quiet);
+    }
+
     /// The end, for good; why it ended before, if it did.
     pub(crate) fn end(&self, failure: &Failure) -> bool {
         let mut inner = self.lock();

@@ -1,4 +1,4 @@
-//! Working VPN tunnels on tokio: connect to a gateway, then dial hosts behind it. No root, no TUN device, no routes.
+//! Working VPN tunnels on tokio: connect to a gateway, then dial hosts behind it, without root, TUN device or routes unless asked for.
 //!
 //! ```text
 //!  Connection, UdpSocket                            one task per tunnel

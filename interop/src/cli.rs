@@ -15,7 +15,7 @@ use crate::{
     net,
     rig::Rig,
     runner,
-    tools::{datagram, fetch, load, probe, reconnect, relay, say, serve, socks, stream, talk, withholding},
+    tools::{datagram, fetch, hold, load, probe, reconnect, relay, say, serve, socks, stream, talk, withholding},
 };
 
 /// Cases of adit with real peers.
@@ -61,6 +61,8 @@ enum Command {
     Serve(serve::Options),
     #[command(hide = true)]
     Fetch(fetch::Options),
+    #[command(hide = true)]
+    Hold(hold::Options),
     #[command(hide = true)]
     Load(load::Options),
     #[command(hide = true)]
@@ -117,6 +119,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         }
         Command::Serve(options) => serve::main(&options)?,
         Command::Fetch(options) => fetch::main(&options)?,
+        Command::Hold(options) => hold::main(&options)?,
         Command::Load(options) => load::main(&options)?,
         Command::Stream(options) => stream::main(&options)?,
         Command::Probe(options) => probe::main(&options)?,

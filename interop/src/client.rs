@@ -320,11 +320,16 @@ pub(crate) fn unprivileged_at(rig: &Rig, place: Place, read_only: bool) -> Comma
         let script = "mount --make-rprivate /; mount -o remount,bind,ro /; exec setpriv \"$@\"";
         command.args(["--mount", "sh", "-ec", script, "sh"]);
     }
+    without_rights(&mut command);
+    command
+}
+
+/// The arguments of `setpriv` that make such a user.
+pub(crate) fn without_rights(command: &mut Command) {
     let user = format!("{CLIENT_UID}");
     command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
     command.args(["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"]);
     command.current_dir("/");
-    command
 }
 
 fn reference_command(rig: &Rig, profile: &Path, config: &ClientConfig) -> Result<Command> {

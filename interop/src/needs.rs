@@ -9,6 +9,9 @@ use crate::process::run;
 /// Where Debian has it. A package that is unpacked and not installed leaves the machine's own resolver alone.
 pub(crate) const RESOLVED: &str = "/lib/systemd/systemd-resolved";
 
+/// The interpreter that sees the packages of Debian, whatever others are first in the PATH.
+pub(crate) const DEBIAN_PYTHON: &str = "/usr/bin/python3";
+
 /// Something a machine has or has not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
@@ -28,6 +31,8 @@ pub(crate) enum Need {
     Tcpdump,
     /// systemd-resolved, and a bus for it.
     Resolved,
+    /// Python, and Prometheus' own client for it.
+    PrometheusClient,
 }
 
 impl Need {
@@ -46,6 +51,7 @@ impl Need {
             Self::StrongSwan => strongswan().err().map(|error| error.to_string()),
             Self::Iperf3 => tool("iperf3").err().map(|error| error.to_string()),
             Self::Tcpdump => tool("tcpdump").err().map(|error| error.to_string()),
+            Self::PrometheusClient => prometheus_client().err().map(|error| error.to_string()),
             Self::Resolved => resolved().err().map(|error| error.to_string()),
             Self::FreeRadius => tool("freeradius").err().map(|error| error.to_string()),
         }
@@ -82,6 +88,10 @@ fn resolved() -> Result<()> {
     tool("busctl")?;
     anyhow::ensure!(Path::new(RESOLVED).exists(), "{RESOLVED} is missing");
     Ok(())
+}
+
+fn prometheus_client() -> Result<()> {
+    run(Command::new(DEBIAN_PYTHON).args(["-c", "import prometheus_client"])).map(drop)
 }
 
 fn strongswan() -> Result<()> {

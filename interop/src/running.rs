@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Where its admin port is.
-const ADMIN: &str = "127.0.0.1:9002";
+pub(crate) const ADMIN: &str = "127.0.0.1:9002";
 /// Between looks at what has no event here.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -31,6 +31,17 @@ pub(crate) struct Running {
     pub(crate) process: Process,
     /// Its configuration, its control socket and its activity log are here, and belong to its user.
     dir: PathBuf,
+    config: PathBuf,
+}
+
+/// What a process holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holds {
+    pub(crate) descriptors: usize,
+    pub(crate) resident_kib: u64,
+    /// The most it ever was.
+    pub(crate) most_kib: u64,
+    pub(crate) threads: u64,
 }
 
 impl Running {
@@ -50,7 +61,30 @@ impl Running {
         write(&config, &dir, connections)?;
         command.arg(&rig.adit).args(["run", "--log-format", "json", "--config"]).arg(&config);
         let process = Process::spawn(&name, &rig.dir, &mut command)?;
-        Ok(Self { process, dir })
+        Ok(Self { process, dir, config })
+    }
+
+    /// Writes another configuration, and has it read.
+    pub(crate) fn reload(&self, rig: &Rig, connections: &str) -> Result<()> {
+        write(&self.config, &self.dir, connections)?;
+        run(&mut self.tell(rig, &["reload"])).map(drop)
+    }
+
+    /// What the process holds now.
+    pub(crate) fn holds(&self) -> Result<Holds> {
+        let pid = self.process.pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.and_then(|line| line.split_whitespace().next()?.parse().ok()).with_context(|| format!("no {name}"))
+        };
+        let descriptors = fs::read_dir(format!("/proc/{pid}/fd"))?.count();
+        Ok(Holds {
+            descriptors,
+            resident_kib: number("VmRSS")?,
+            most_kib: number("VmHWM")?,
+            threads: number("Threads")?,
+        })
     }
 
     /// A command of `adit` that speaks with it.

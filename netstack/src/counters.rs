@@ -38,7 +38,8 @@ pub struct Counters {
     pub unreachables_sent: u64,
     /// Echo requests answered.
     pub echoes_answered: u64,
-    /// Answers (RST, ICMP) not sent because of the rate limit, or because nobody fetched the earlier ones.
+    /// Answers (RST, ICMP) not sent because of the rate limit, because nobody fetched the earlier ones, or because the stack is
+    /// [quiet](crate::Stack::set_quiet).
     pub answers_suppressed: u64,
     /// ICMP errors that were about one of our connections or associations and were acted on.
     pub icmp_accepted: u64,

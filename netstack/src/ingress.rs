@@ -125,7 +125,7 @@ impl Stack {
 
     fn on_unknown_segment(&mut self, now: Instant, packet: &Packet<'_>, segment: &Segment) {
         self.counters.unknown_tcp += 1;
-        if !segment.rst && self.may_answer(now) {
+        if !segment.rst && self.may_answer_stranger(now) {
             self.counters.resets_sent += 1;
             self.answer(segment::reset_for(packet, segment));
         }
@@ -173,7 +173,7 @@ impl Stack {
 
     fn on_unknown_datagram(&mut self, now: Instant, packet: &Packet<'_>) {
         self.counters.unknown_udp += 1;
-        if self.may_answer(now) {
+        if self.may_answer_stranger(now) {
             self.counters.unreachables_sent += 1;
             self.answer(icmp::unreachable(packet.destination, packet, Unreachable::Port));
         }
@@ -244,6 +244,12 @@ impl Stack {
         let remote = SocketAddr::new(quoted.remote.0, quoted.remote.1);
         self.events.push_back(StackEvent::UdpError(UdpId(key), remote));
         true
+    }
+
+    /// As [`Self::may_answer`], to what is of no connection or socket here.
+    fn may_answer_stranger(&mut self, now: Instant) -> bool {
+        self.counters.answers_suppressed += u64::from(self.quiet);
+        !self.quiet && self.may_answer(now)
     }
 
     pub(crate) fn may_answer(&mut self, now: Instant) -> bool {

@@ -53,6 +53,8 @@ pub struct Stack {
     pub(crate) udp_errors: usize,
     pub(crate) outbox: Outbox,
     pub(crate) rate_limit: RateLimit,
+    /// What is of no connection or socket is not answered.
+    pub(crate) quiet: bool,
     pub(crate) reassembly: Reassembly,
     pub(crate) counters: Counters,
 }
@@ -120,6 +122,7 @@ impl Stack {
             udp_errors: 0,
             outbox: Outbox::default(),
             rate_limit: RateLimit::default(),
+            quiet: false,
             reassembly: Reassembly::default(),
             counters: Counters::default(),
             config,
@@ -289,6 +292,12 @@ impl Stack {
     pub fn trade_places(&mut self, other: &mut Self) {
         std::mem::swap(&mut self.counters, &mut other.counters);
         std::mem::swap(&mut self.listening, &mut other.listening);
+    }
+
+    /// Whether segments and datagrams that are of no connection or socket are dropped without a RST or an ICMP error: they may be
+    /// another stack's that has the same addresses. The count is [`Counters::answers_suppressed`].
+    pub fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
     }
 
     /// The owner dropped its handle. What was sent is delivered and the connection finished in the background, within 60

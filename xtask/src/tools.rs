@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::steps::{Steps, is_root, may_sudo, path_with_sbin, say};
 
 /// A program or file, and its package.
-const NEEDED: [(&str, &str); 25] = [
+const NEEDED: [(&str, &str); 26] = [
     // `ring` has parts in C and assembler. (`.ci/run` has seen to these two: without them there would be no xtask.)
     ("cc", "gcc"),
     ("/usr/include/stdlib.h", "libc6-dev"),
@@ -32,6 +32,8 @@ const NEEDED: [(&str, &str); 25] = [
     ("tcpdump", "tcpdump"),
     ("ping", "iputils-ping"),
     ("dbus-daemon", "dbus"),
+    // Reads the metrics as Prometheus does.
+    ("/usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py", "python3-prometheus-client"),
     // The checks of `deploy/`.
     ("systemd-analyze", "systemd"),
     ("pip3", "python3-pip"),

@@ -129,6 +129,7 @@ impl Manager {
         let mut sooner = |at: Option<Instant>| again = [again, at].into_iter().flatten().min();
         sooner(self.adjust(now));
         self.settle();
+        self.keep_apart();
         sooner(self.drain(now));
         self.give_up();
         again
@@ -266,6 +267,15 @@ impl Manager {
                     tracing::info!("{count} connections were lost with gateway {}", lost.spec.name)
                 }
             }
+        }
+    }
+
+    /// Of tunnels with the same addresses only one answers for them.
+    fn keep_apart(&self) {
+        let active = self.active_index();
+        let network = active.and_then(|index| self.members.get(index)?.network.clone());
+        for (index, member) in self.members.iter().enumerate() {
+            member.be_quiet_beside(network.as_ref().filter(|_| active != Some(index)));
         }
     }
 
@@ -430,11 +440,12 @@ impl Manager {
         for spec in specs {
             let known = before.iter().position(|member| member.spec.name == spec.name);
             let known = known.map(|index| before.swap_remove(index));
-            let same = |member: &Member| member.spec.fingerprint == spec.fingerprint && !options_changed;
+            // One that refused us does so again as long as nothing of its own has changed: an account must not be locked.
+            let same =
+                |member: &Member| member.spec.fingerprint == spec.fingerprint && (member.refused || !options_changed);
             let member = match known {
                 Some(mut member) if same(&member) => {
                     member.spec = spec;
-                    member.refused = false;
                     member
                 }
                 known => {

@@ -213,6 +213,15 @@ impl Member {
         Bequest::Reset(count)
     }
 
+    /// Leaves packets of no connection alone while another gateway, whose connections they may be of, has given us the same addresses: a
+    /// network whose routes change sooner than we notice sends here what is still that one's, and a RST would end it.
+    pub(super) fn be_quiet_beside(&self, active: Option<&Arc<NetworkConfig>>) {
+        if let Some(run) = &self.run {
+            let quiet = same_addresses(self.network.as_deref(), active.map(Arc::as_ref));
+            run.client.shared().inside().set_quiet(quiet);
+        }
+    }
+
     /// Resets the connections that are to go elsewhere.
     pub(super) fn sever(&self) {
         if let Some(run) = &self.run {

@@ -7,6 +7,7 @@ mod faults;
 mod forwards;
 mod ikev2;
 mod matrix;
+mod metrics;
 mod redundancy;
 mod renegotiation;
 mod serve;
@@ -91,6 +92,7 @@ pub(crate) fn all() -> Vec<Case> {
         times::cases(),
         ikev2::cases(),
         serve::cases(),
+        metrics::cases(),
         redundancy::cases(),
         tun::cases(),
     ];

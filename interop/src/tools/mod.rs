@@ -3,6 +3,7 @@
 pub(crate) mod datagram;
 pub(crate) mod dns;
 pub(crate) mod fetch;
+pub(crate) mod hold;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod pattern;

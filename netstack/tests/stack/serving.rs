@@ -55,6 +55,19 @@ fn only_ports_that_are_listened_on_take_connections() {
 }
 
 #[test]
+fn a_quiet_stack_refuses_nothing_that_may_be_anothers() {
+    let mut world = World::new();
+    world.stack.set_quiet(true);
+    world.stack.handle_packet(world.now, &syn(23));
+    let counters = world.stack.counters();
+    assert_eq!((counters.unknown_tcp, counters.answers_suppressed, counters.resets_sent), (1, 1, 0));
+    assert!(world.take_packets().is_empty());
+    world.stack.set_quiet(false);
+    world.stack.handle_packet(world.now, &syn(23));
+    assert_eq!(world.stack.counters().resets_sent, 1);
+}
+
+#[test]
 fn anybody_may_send_to_a_port_that_was_asked_for() {
     let mut world = World::new();
     let id = world.stack.bind_udp_port(53).unwrap();

@@ -3,7 +3,9 @@
 //! Gateway `a` is strongSwan in the namespace of all cases, gateway `b` an OpenVPN server in one of its own. The ids of states
 //! (`C9`, …) are those of `docs/states.md`.
 
+mod churn;
 mod faults;
+mod many;
 mod orders;
 mod policies;
 mod returns;
@@ -39,14 +41,22 @@ const WEB: &str = "127.0.0.1:33000";
 const UP: Duration = Duration::from_secs(40);
 
 pub(super) fn cases() -> Vec<Case> {
-    [faults::cases(), returns::cases(), revoked::cases(), same_address::cases(), policies::cases(), orders::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        faults::cases(),
+        returns::cases(),
+        revoked::cases(),
+        same_address::cases(),
+        policies::cases(),
+        orders::cases(),
+        many::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 pub(super) fn soak() -> Vec<Case> {
-    same_address::soak()
+    same_address::soak().into_iter().chain(churn::soak()).collect()
 }
 
 /// A case with strongSwan, which waits most of its time.

@@ -12,11 +12,10 @@ use super::{
     wait_both,
 };
 use crate::{
-    client::client_file,
+    client::{client_file, without_rights},
     config::{self, Transport},
     ike::{charon::Charon, setup::Setup},
     net::Place,
-    pki::CLIENT_UID,
     rig::{Rig, check_body},
     running::Running,
     server::Server,
@@ -150,9 +149,7 @@ fn name_changes(rig: &Rig) -> Result<()> {
     let mut command = rig.net.command(Place::Client, "unshare");
     let script = "mount --make-rprivate /; mount --bind \"$1\" /etc/hosts; shift; exec setpriv \"$@\"";
     command.args(["--mount", "sh", "-ec", script, "sh"]).arg(&hosts);
-    let user = CLIENT_UID.to_string();
-    command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"]);
-    command.args(["--ambient-caps=-all", "--no-new-privs"]);
+    without_rights(&mut command);
     let running = Running::start_by(rig, &over("", &[table]), command)?;
     let before = running.wait_state(rig, NAME, "connected", UP)?;
     let remote = |connection: &serde_json::Value| gateway(connection, "a")["remote"].to_string();

@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Result, anyhow, ensure};
 use serde_json::Value;
 
-use super::{Case, NAME, UP, WEB, World, case, expect_state, gateway_a, gateway_b, over, server_b};
+use super::{
+    Case, NAME, UP, WEB, World, case, connection, expect_state, gateway_a, gateway_b, gateway_state, over, server_b,
+    wait_both,
+};
 use crate::{
     ike::{charon::Charon, setup::Setup},
     net::Place,
@@ -46,7 +49,9 @@ pub(super) fn cases() -> Vec<Case> {
     let restart = |kind: Kind| {
         case(&format!("restart_keeps_download_{}", kind.name()), 60, move |rig: &Rig| restart(rig, kind, LENGTH))
     };
-    Kind::ALL.map(restart).into()
+    let mut cases: Vec<Case> = Kind::ALL.map(restart).into();
+    cases.push(case("takeover_keeps_download", 30, takeover));
+    cases
 }
 
 pub(super) fn soak() -> Vec<Case> {
@@ -90,6 +95,29 @@ fn restart(rig: &Rig, kind: Kind, length: usize) -> Result<()> {
     running.expect_activity(NAME, "restored")?;
     expect_state(rig, &running, "connected")?;
     rig.note("rows of docs/states.md: C9 C13 G7 G6 G2")?;
+    running.terminate(Duration::from_secs(45))
+}
+
+/// G7 and G8: the other gateway gives the same address, and its tunnel takes the connection over.
+fn takeover(rig: &Rig) -> Result<()> {
+    let a = Setup::psk().gateway.pool("p4.addrs", "10.8.0.2-10.8.0.9");
+    let world = World::start_with(rig, &a, &server_b(rig))?;
+    // Until it dies, the lan answers through the first.
+    rig.net.change(Place::Lan, "route replace 10.8.0.0/24 via 192.168.100.1\n")?;
+    let keys = "liveness = \"fast\"\nstandby = \"hot\"\nfail_back_seconds = \"never\"";
+    let running = Running::start(rig, &connection(rig, keys)?)?;
+    let both = wait_both(rig, &running)?;
+    let addresses = |name| super::gateway(&both, name)["addresses"].to_string();
+    rig.note(&format!("addresses: a {}, b {}", addresses("a"), addresses("b")))?;
+    during_download(rig, &running, LENGTH, || {
+        world.kill_a()?;
+        rig.net.lead_back("10.8.0.0/24")
+    })?;
+    let connection = running.connection(rig, NAME)?;
+    ensure!(gateway_state(&connection, "b") == "active", "b is {}", gateway_state(&connection, "b"));
+    running.expect_activity(NAME, "switched")?;
+    expect_state(rig, &running, "connected")?;
+    rig.note("rows of docs/states.md: G7 G8")?;
     running.terminate(Duration::from_secs(45))
 }
 

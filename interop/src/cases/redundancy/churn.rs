@@ -1,0 +1,99 @@
+//! Ten minutes of everything that happens to a process in months.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::{Case, NAME, UP, WEB, World, case, connection, forward, gateway_state, server_b, wait_both};
+use crate::{
+    ike::{charon::Charon, setup::Setup},
+    net::Place,
+    process::run,
+    rig::Rig,
+    running::Running,
+    server::Server,
+};
+
+/// How long it goes on.
+const LONG: Duration = Duration::from_secs(600);
+/// What an allocator may keep: less than a tunnel with its buffers.
+const GROWTH_KIB: u64 = 8 * 1024;
+/// Forwards that come and go.
+const MORE: usize = 10;
+/// Long enough for what is tried ever more slowly.
+const AGAIN: Duration = Duration::from_secs(90);
+
+pub(super) fn soak() -> Vec<Case> {
+    vec![case("churn", LONG.as_secs() + 120, churn)]
+}
+
+/// Connect and disconnect, forwards added and removed by reloads, gateways killed and started again; nothing is left behind.
+fn churn(rig: &Rig) -> Result<()> {
+    let mut world = World::start(rig)?;
+    let keys = "liveness = \"fast\"\nstandby = \"hot\"\nfail_back_seconds = 2\ndrain_seconds = 2";
+    let few = connection(rig, keys)?;
+    let further = |index: usize| format!("127.0.0.1:{}", 33100 + index);
+    let more: String = (0..MORE).map(|index| forward(&format!("more-{index}"), &further(index), "")).collect();
+    let more = few.clone() + &more;
+    let running = Running::start(rig, &few)?;
+    wait_both(rig, &running)?;
+    rig.hello(WEB.parse()?)?;
+    let started = Instant::now();
+    let (mut rounds, mut before) = (0, None);
+    while started.elapsed() < LONG || rounds < 2 {
+        reload(rig, &running, &more, 1 + MORE)?;
+        for index in 0..MORE {
+            rig.hello(further(index).parse()?)?;
+        }
+        reload(rig, &running, &few, 1)?;
+        run(&mut running.tell(rig, &["disconnect", "--yes", NAME]))?;
+        running.wait_state(rig, NAME, "idle", UP)?;
+        run(&mut running.tell(rig, &["connect", NAME]))?;
+        wait_both(rig, &running)?;
+        world.kill_b()?;
+        running.wait(rig, NAME, "b lost", UP, |connection| gateway_state(connection, "b") != "standby")?;
+        rig.hello(WEB.parse()?)?;
+        world.b = Server::start_at(rig, Place::Gateway2, &server_b(rig))?;
+        both_again(rig, &running)?;
+        world.kill_a()?;
+        running.wait(rig, NAME, "b active", UP, |connection| gateway_state(connection, "b") == "active")?;
+        rig.hello(WEB.parse()?)?;
+        world.a = Charon::start(rig, Place::Gateway, &Setup::psk().gateway)?;
+        both_again(rig, &running)?;
+        rig.hello(WEB.parse()?)?;
+        rounds += 1;
+        // What is made at the first time only is part of what there is before.
+        before.get_or_insert(running.holds()?);
+    }
+    let (Some(before), after) = (before, running.holds()?) else { anyhow::bail!("there was no round") };
+    rig.measured(&format!(
+        "{rounds} rounds in {:.0} s; descriptors {} then {}, threads {} then {}, resident {} kB then {} kB",
+        started.elapsed().as_secs_f64(),
+        before.descriptors,
+        after.descriptors,
+        before.threads,
+        after.threads,
+        before.resident_kib,
+        after.resident_kib,
+    ))?;
+    ensure!(after.descriptors <= before.descriptors + 2, "descriptors were left behind: {before:?}, {after:?}");
+    ensure!(after.threads <= before.threads + 2, "threads were left behind: {before:?}, {after:?}");
+    ensure!(after.resident_kib <= before.resident_kib + GROWTH_KIB, "it has grown: {before:?}, {after:?}");
+    running.terminate(Duration::from_secs(45))
+}
+
+fn reload(rig: &Rig, running: &Running, text: &str, forwards: usize) -> Result<()> {
+    running.reload(rig, text)?;
+    running.wait(rig, NAME, "its forwards", UP, |connection| {
+        connection["forwards"].as_array().is_some_and(|all| all.len() == forwards)
+    })?;
+    Ok(())
+}
+
+/// As [`wait_both`], with attempts that come more slowly.
+fn both_again(rig: &Rig, running: &Running) -> Result<()> {
+    running.wait(rig, NAME, "a active and b standby again", AGAIN, |connection| {
+        gateway_state(connection, "a") == "active" && gateway_state(connection, "b") == "standby"
+    })?;
+    Ok(())
+}
