@@ -16,8 +16,10 @@ impl Handshakes {
         Self { cap, permit: Arc::default() }
     }
 
-    /// Waits for our turn. It lasts until [`Self::release`].
+    /// Waits for our turn. It lasts until [`Self::release`]. One that is still ours is over first: who waits with the turn of others
+    /// in hand may wait for ever.
     pub(crate) async fn acquire(&self) {
+        self.release();
         let Some(cap) = &self.cap else { return };
         // A cap that was closed is none.
         let permit = Arc::clone(cap).acquire_owned().await.ok();
@@ -27,5 +29,26 @@ impl Handshakes {
     /// It is the turn of others, if it was ours.
     pub(crate) fn release(&self) {
         *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_for_another_turn_does_not_wait_for_itself() {
+        let cap = Arc::new(Semaphore::new(1));
+        let ours = Handshakes::new(Some(Arc::clone(&cap)));
+        ours.acquire().await;
+        assert_eq!(cap.available_permits(), 0);
+        tokio::time::timeout(Duration::from_secs(30), ours.acquire())
+            .await
+            .expect("our own turn does not stand in our way");
+        assert_eq!(cap.available_permits(), 0);
+        ours.release();
+        assert_eq!(cap.available_permits(), 1);
     }
 }

@@ -97,6 +97,17 @@ async fn attempt<P: Protocol>(
         let failure = Failure::new(FailureKind::Resolve, "no address in the family of the local address to bind to");
         return Ended { failure: failure.at(&remote.host), retry: Retry::NextRemote };
     }
+    attempt_addresses(protocol, gateway, &addresses, env, up_for).await
+}
+
+/// As [`attempt`], once the addresses are known.
+pub(crate) async fn attempt_addresses<P: Protocol>(
+    protocol: &mut P,
+    gateway: &Gateway,
+    addresses: &[SocketAddr],
+    env: &Env,
+    up_for: &mut Option<Duration>,
+) -> Ended {
     let mut failed = HashSet::new();
     loop {
         let left: Vec<SocketAddr> = addresses.iter().copied().filter(|a| !failed.contains(a)).collect();

@@ -440,11 +440,12 @@ impl Manager {
         for spec in specs {
             let known = before.iter().position(|member| member.spec.name == spec.name);
             let known = known.map(|index| before.swap_remove(index));
-            let same = |member: &Member| member.spec.fingerprint == spec.fingerprint && !options_changed;
+            // One that refused us does so again as long as nothing of its own has changed: an account must not be locked.
+            let same =
+                |member: &Member| member.spec.fingerprint == spec.fingerprint && (member.refused || !options_changed);
             let member = match known {
                 Some(mut member) if same(&member) => {
                     member.spec = spec;
-                    member.refused = false;
                     member
                 }
                 known => {

@@ -233,7 +233,7 @@ impl Redundant {
     }
 
     /// Replaces gateways and options. A gateway whose name and fingerprint are as before keeps its tunnel and its connections; one
-    /// that has refused us is tried again. Connections through a gateway that is gone, or has changed, are reset.
+    /// that has refused us is tried again only with another fingerprint. Connections through a gateway that is gone, or has changed, are reset.
     pub fn update(&self, gateways: Vec<Gateway>, options: RedundancyOptions) {
         self.update_specs(gateways.into_iter().map(Spec::from).collect(), options);
     }

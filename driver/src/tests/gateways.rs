@@ -22,6 +22,7 @@ use crate::{
     active::Env,
     race::{Gateway, race},
     shared::Shared,
+    supervisor::attempt_addresses,
 };
 
 /// An address nobody listens on.
@@ -263,4 +264,23 @@ async fn an_address_that_refuses_is_not_waited_for() {
     let (address, took, started) = winner(Transport::Tcp, &[dead, far.address], &far).await;
     assert_eq!((address, started), (far.address, 1));
     assert!(took < options().stagger, "{took:?}");
+}
+
+#[tokio::test]
+async fn the_next_address_has_its_turn_although_one_handshake_may_run_at_a_time() {
+    let broken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs_up = broken.local_addr().unwrap();
+    tokio::spawn(async move { while broken.accept().await.is_ok() {} });
+    let far = Far::start(Transport::Tcp).await;
+    let gateway = Gateway { index: 0, remote: remote(&far) };
+    let env = env().with_handshakes(Some(Arc::new(tokio::sync::Semaphore::new(1))));
+    let (mut toy, mut up_for) = (Toy::new([remote(&far)]), None);
+    let addresses = [hangs_up, far.address];
+    soon(async {
+        tokio::select! {
+            ended = attempt_addresses(&mut toy, &gateway, &addresses, &env, &mut up_for) => panic!("{}", ended.failure),
+            _ = far.saw(|seen| seen.hellos > 0) => {}
+        }
+    })
+    .await;
 }

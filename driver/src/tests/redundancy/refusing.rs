@@ -38,8 +38,34 @@ async fn refused_credentials_are_never_tried_again_and_the_others_go_on() {
     assert_eq!((pinned.kind(), pinned.to_string().contains("wrong password")), (ErrorKind::NotConnected, true));
     // Somebody has seen to it.
     a.set(Manner::Welcome);
-    redundant.update_specs(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    let mut mended = spec("a", &a);
+    mended.fingerprint = 1;
+    redundant.update_specs(vec![mended, spec("b", &b)], redundancy_options());
     up(&redundant, "a").await;
+}
+
+#[tokio::test]
+async fn refused_credentials_are_not_tried_again_because_something_else_was_edited() {
+    let [a, b, c] = gateways().await;
+    a.set(rejects());
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    up(&redundant, "b").await;
+    soon(async {
+        while states(&redundant)[0] != GatewayState::Refused {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    // Options of the connection, those of each tunnel, and another gateway.
+    let other = RedundancyOptions { stagger: Duration::from_millis(1), ..redundancy_options() };
+    redundant.update_specs(vec![spec("a", &a), spec("b", &b)], other.clone());
+    let tunnel = crate::Options { connect_timeout: PATIENT, ..other.tunnel.clone() };
+    let other = RedundancyOptions { tunnel, ..other };
+    redundant.update_specs(vec![spec("a", &a), spec("b", &b)], other.clone());
+    redundant.update_specs(vec![spec("a", &a), spec("c", &c)], other);
+    up(&redundant, "c").await;
+    assert_eq!((states(&redundant)[0], a.seen.borrow().hellos), (GatewayState::Refused, 1));
+    assert!(redundant.status().gateways[0].last_error.is_some(), "why is still known");
 }
 
 #[tokio::test]
