@@ -29,6 +29,7 @@ mod forward;
 mod generate;
 mod log;
 mod plan;
+mod probe;
 mod prompt;
 mod run;
 mod serve;

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Exit},
     forward, generate, log,
     plan::{ControlPlan, Plan},
-    serve,
+    probe, serve,
     signals::Signals,
     terminal::Terminal,
     up::{self, Up},
@@ -39,6 +39,7 @@ pub fn run(
     let log_format = arguments.log_format;
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
+        Command::Probe(arguments) => on_one_thread(probe::run(arguments)),
         Command::Up(arguments) => up(arguments, adjust),
         Command::Down(arguments) => up::down(arguments),
         Command::Check(arguments) => check(arguments),
@@ -85,7 +86,15 @@ async fn forward(arguments: &Forward, adjust: impl Fn(&mut Configuration) + Send
         exit = signals.next() => return Ok(exit),
         plan = load(arguments.clone(), adjust) => plan?,
     };
+    without_tun(&plan)?;
     engine::forward(plan, signals).await
+}
+
+/// A device would be missed in silence, and what was to go through it would go in the clear.
+fn without_tun(plan: &Plan) -> Result<(), Error> {
+    let Some(connection) = plan.connections.iter().find(|connection| connection.tun.is_some()) else { return Ok(()) };
+    let problem = format!("connection `{}`: `tun` takes `adit up`, nothing else makes a device", connection.name);
+    Err(Error::new(Exit::Usage, problem).hint("run it by `adit up --config FILE`, or take `tun` out"))
 }
 
 /// On a thread of its own: it may ask for secrets.
@@ -134,7 +143,10 @@ fn loader(arguments: &Run, adjust: impl Fn(&mut Configuration) + Send + Sync + '
             }
             plan.connections.retain(|connection| arguments.connections.contains(&connection.name));
         }
-        Ok(plan)
+        match without_tun(&plan) {
+            Ok(()) => Ok(plan),
+            Err(error) => Err(engine::Unreadable { files: plan.files, error }),
+        }
     };
     Arc::new(read)
 }

@@ -487,3 +487,16 @@ fn what_was_imported_passes_the_check_and_a_secret_is_not_printed() {
         &["new.toml is there already", "hint:"],
     );
 }
+
+#[test]
+fn a_device_is_never_left_out_in_silence() {
+    let place = Workplace::new();
+    let path = ikev2(&place, "192.0.2.1", "tun = { routing = \"full\", fail_closed = true }");
+    let said = ["`office`", "`tun` takes `adit up`", "hint: "];
+    let mut run = adit(&["run", "--config"]);
+    run.arg(&path);
+    fails(run, 2, &said);
+    fails(forward_ikev2(&path), 2, &said);
+    let unit = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd/adit-tun@.service")).unwrap();
+    assert!(unit.contains("ExecStart=/usr/bin/adit up ") && unit.contains("Type=exec\n"), "{unit}");
+}

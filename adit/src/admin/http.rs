@@ -1,6 +1,6 @@
 //! The admin port's HTTP.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, io, net::SocketAddr, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -11,7 +11,10 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+};
 
 use super::{metrics, query};
 use crate::{
@@ -20,10 +23,12 @@ use crate::{
     status::Readiness,
 };
 
-/// Callers at the same time; further ones wait.
-const CALLERS: usize = 64;
-/// How long a caller may take for the head of a request, and so how long an idle one is kept.
+/// Callers at the same time; another one takes the place of the first of them, so that a probe is always answered.
+pub(super) const CALLERS: usize = 64;
+/// How long a caller may take for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a caller may take for everything: its one request, and to read the answer.
+const LIFE: Duration = Duration::from_secs(30);
 const NO_DESCRIPTORS_WAIT: Duration = Duration::from_millis(100);
 const WHAT_THERE_IS: &str = "there is /livez, /readyz, /startupz and /metrics\n";
 
@@ -31,6 +36,8 @@ const WHAT_THERE_IS: &str = "there is /livez, /readyz, /startupz and /metrics\n"
 pub(crate) struct Server {
     address: SocketAddr,
     listener: TcpListener,
+    pub(super) patience: Duration,
+    pub(super) life: Duration,
 }
 
 impl Server {
@@ -45,7 +52,7 @@ impl Server {
                 .hint("choose another `listen` in [admin]")
         };
         let (address, listener) = bind().map_err(failed)?;
-        Ok(Self { address, listener })
+        Ok(Self { address, listener, patience: PATIENCE, life: LIFE })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -54,23 +61,18 @@ impl Server {
 
     /// Answers until it is dropped.
     pub(crate) async fn serve(self, engine: Engine) {
-        let (mut callers, room) = (JoinSet::new(), Arc::new(Semaphore::new(CALLERS)));
+        let (mut callers, mut places) = (JoinSet::new(), VecDeque::<AbortHandle>::new());
         loop {
-            // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let engine = engine.clone();
-                        callers.spawn(async move {
-                            let service = service_fn(|request| std::future::ready(answer(&request, &engine)));
-                            let mut builder = http1::Builder::new();
-                            builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-                            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-                                tracing::debug!(%peer, "admin port: {error}");
+                        places.retain(|caller| !caller.is_finished());
+                        while places.len() >= CALLERS {
+                            if let Some(first) = places.pop_front() {
+                                first.abort();
                             }
-                            drop(place);
-                        });
+                        }
+                        places.push_back(callers.spawn(talk(stream, peer, engine.clone(), (self.patience, self.life))));
                     }
                     Err(error) => {
                         tracing::warn!("admin port: {error}");
@@ -81,6 +83,18 @@ impl Server {
                 Some(_) = callers.join_next() => {}
             }
         }
+    }
+}
+
+/// Answers one request, within these times for its head and for everything.
+async fn talk(stream: TcpStream, peer: SocketAddr, engine: Engine, (patience, life): (Duration, Duration)) {
+    let service = service_fn(|request| std::future::ready(answer(&request, &engine)));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(patience).keep_alive(false);
+    match tokio::time::timeout(life, builder.serve_connection(TokioIo::new(stream), service)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, "admin port: {error}"),
+        Err(_) => tracing::debug!(%peer, "admin port: it took too long"),
     }
 }
 

@@ -18,6 +18,10 @@ use crate::{
     status::State,
 };
 
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
 async fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
@@ -159,6 +163,37 @@ async fn probes_follow_the_connection_and_liveness_does_not() {
     engine.order("office", Order::Disconnect, crate::activity::By::Program).await.unwrap();
     assert_eq!(get(address, "/readyz?connection=office").await.0, 503);
     assert_eq!(get(address, "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn callers_that_say_nothing_do_not_keep_a_probe_from_its_answer() {
+    let mut server = Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (server.patience, server.life) = (FOR_EVER, FOR_EVER);
+    let address = server.address();
+    tokio::spawn(server.serve(Engine::for_tests()));
+    let mut silent = Vec::new();
+    for _ in 0..http::CALLERS {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+        silent.push(stream);
+    }
+    let answered = tokio::time::timeout(PATIENCE, get(address, "/livez")).await.expect("in time");
+    assert_eq!(answered.0, 200);
+    // The first of them has made room, with a reset or without.
+    let ended = tokio::time::timeout(PATIENCE, silent[0].read(&mut [0; 16])).await.expect("in time");
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_too_long_is_left() {
+    let mut server = Server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    (server.patience, server.life) = (FOR_EVER, Duration::from_millis(50));
+    let address = server.address();
+    tokio::spawn(server.serve(Engine::for_tests()));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 16])).await.expect("in time");
+    assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::{fs::DirBuilderExt, fs::PermissionsExt, net::UnixStream as Probe},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
-        UnixListener, UnixStream,
+        UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{Semaphore, broadcast::error::RecvError},
@@ -22,6 +22,7 @@ use crate::{
     activity::By,
     engine::{Engine, Order},
     error::{Error, Exit},
+    forward::UnixListener,
 };
 
 /// A longer line is no request.
@@ -40,7 +41,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens; a socket that a process left behind is replaced, one that answers is not.
+    /// Listens; a socket that a process left behind is replaced, one that answers is not, and neither is any other file.
     pub(crate) fn bind(path: &Path) -> Result<Self, Error> {
         let failed = |error: io::Error| {
             let failed = Error::new(Exit::LocalSocket, format!("control socket {}: {error}", path.display()));
@@ -49,6 +50,7 @@ impl Server {
                     io::ErrorKind::AddrInUse,
                     "another adit runs there: give each its own `socket` in [control], or \"off\"",
                 ),
+                (io::ErrorKind::AlreadyExists, "choose another path as `socket` in [control], or remove what is there"),
                 (
                     io::ErrorKind::PermissionDenied,
                     "set `socket` in [control] to a path this user may write to, or \"off\"",
@@ -63,14 +65,8 @@ impl Server {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(failed)?;
         }
-        let listener = match UnixListener::bind(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_behind(path) => {
-                fs::remove_file(path).and_then(|()| UnixListener::bind(path)).map_err(failed)?
-            }
-            bound => bound.map_err(failed)?,
-        };
-        // Whoever connects before this is judged by who it is, as everybody.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        // For us alone; and whoever connects is judged by who it is.
+        let listener = UnixListener::bind(path, Some(0o600)).map_err(failed)?;
         Ok(Self { path: path.to_owned(), listener })
     }
 
@@ -86,7 +82,7 @@ impl Server {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => {
+                    Ok(stream) => {
                         let engine = engine.clone();
                         callers.spawn(async move {
                             if let Err(error) = answer(stream, engine).await {
@@ -105,19 +101,6 @@ impl Server {
             }
         }
     }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!("control socket {}: {error}", self.path.display());
-        }
-    }
-}
-
-/// Whether nobody answers there.
-fn is_left_behind(path: &Path) -> bool {
-    Probe::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 async fn answer(stream: UnixStream, engine: Engine) -> io::Result<()> {

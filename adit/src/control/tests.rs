@@ -79,6 +79,23 @@ async fn a_socket_that_was_left_behind_is_replaced_and_one_that_answers_is_not()
 }
 
 #[tokio::test]
+async fn a_file_that_is_no_socket_stays_and_so_does_what_took_its_place() {
+    let folder = Folder::new();
+    let path = folder.path().join("adit.toml");
+    fs::write(&path, "precious").unwrap();
+    let error = Server::bind(&path).err().unwrap();
+    assert!(error.exit() == Exit::LocalSocket && error.to_string().contains("no socket"), "{error}");
+    assert!(error.hint_text().unwrap().contains("another path"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+    let path = folder.path().join("control.sock");
+    let server = Server::bind(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "another's").unwrap();
+    drop(server);
+    assert_eq!(fs::read(&path).unwrap(), b"another's");
+}
+
+#[tokio::test]
 async fn the_protocol_is_a_json_object_a_line() {
     let bench = Bench::new(Engine::for_tests());
     let answers = bench

@@ -30,6 +30,8 @@ use std::{fmt, io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use adit_driver::{Options, Way};
 
+#[cfg(unix)]
+pub(crate) use self::unix::Listener as UnixListener;
 pub(crate) use self::{
     counters::{ForwardCounters, ForwardSnapshot},
     listen::default_name,

@@ -17,7 +17,7 @@ const BACKLOG: i32 = 1024;
 
 /// A bound socket; its file goes with it.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub(crate) struct Listener {
     // Before the file, so that nobody finds one without the other.
     listener: UnixListener,
     path: PathBuf,
@@ -30,7 +30,7 @@ impl Listener {
     ///
     /// # Errors
     /// `AddrInUse` if somebody listens there, `AlreadyExists` if something else is there.
-    pub(super) fn bind(path: &Path, mode: Option<u32>) -> io::Result<Self> {
+    pub(crate) fn bind(path: &Path, mode: Option<u32>) -> io::Result<Self> {
         let address = SockAddr::unix(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         if let Err(error) = bind(&socket, &address) {
@@ -49,7 +49,7 @@ impl Listener {
         Ok(Self { listener, path: path.to_owned(), identity })
     }
 
-    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
         Ok(self.listener.accept().await?.0)
     }
 }
