@@ -200,7 +200,7 @@ async fn a_silent_gateway_keeps_nobody_from_shaking_hands() {
         let [b] = gateways().await;
         let handshakes = Arc::new(tokio::sync::Semaphore::new(1));
         let options = RedundancyOptions { handshakes: Some(Arc::clone(&handshakes)), ..redundancy_options() };
-        let remote = crate::tests::remote(&silent);
+        let remote = remote(&silent);
         let patient = Spec::new("a", move || {
             let mut toy = Toy::new([remote.clone()]);
             toy.patience = Duration::from_secs(600);
