@@ -184,6 +184,12 @@ impl<T: Tunnel> Active<T> {
         self.core.tunnel
     }
 
+    /// Runs the tunnel until the gateway has said anything that matters, or a person is to be asked: `None`; or until it has ended
+    /// without either.
+    pub(crate) async fn answered(&mut self, env: &Env) -> Option<Closed> {
+        std::future::poll_fn(|cx| self.poll_answered(cx, env)).await
+    }
+
     /// Runs the tunnel until it ends.
     pub(crate) async fn run(&mut self, env: &Env) -> Closed {
         loop {
@@ -218,6 +224,9 @@ impl<T: Tunnel> Active<T> {
     }
 
     fn turn(&mut self, cx: &mut Context<'_>, env: &Env, racing: bool) -> Turn {
+        if racing && self.core.answered {
+            return Turn::Answered;
+        }
         let now = now();
         self.core.expire(cx, now, env);
         let received = self.receive(cx, now, env);

@@ -60,7 +60,7 @@ impl<P: Protocol> Builder<P> {
     }
 
     /// A cap on simultaneous handshakes, over all clients that share it. Held from the first packet until the tunnel is up or has
-    /// failed, but not while a person is asked.
+    /// failed, but not while a person is asked, nor from the third second on without an answer until one comes.
     #[must_use]
     pub fn handshakes(mut self, handshakes: Option<Arc<Semaphore>>) -> Self {
         self.handshakes = handshakes;

@@ -26,6 +26,14 @@ impl Handshakes {
         *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = permit;
     }
 
+    /// Waits for our turn, unless it still is.
+    pub(crate) async fn resume(&self) {
+        let is_ours = self.permit.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !is_ours {
+            self.acquire().await;
+        }
+    }
+
     /// It is the turn of others, if it was ours.
     pub(crate) fn release(&self) {
         *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -3,10 +3,10 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
+    convert::Infallible,
+    future::{pending, poll_fn},
     io,
     net::SocketAddr,
-    pin::pin,
     task::{Context, Poll},
     time::Duration,
 };
@@ -56,26 +56,20 @@ fn from_now(wait: Duration) -> Instant {
     after(now(), wait).into()
 }
 
-/// After so long, whoever waits is told that nothing has come yet.
+/// After so long, whoever waits is told that nothing has come yet, and others may shake hands.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Tries the addresses until one answers.
-pub(crate) async fn race<P: Protocol>(
-    protocol: &mut P,
-    gateway: &Gateway,
-    addresses: &[SocketAddr],
-    env: &Env,
-) -> Result<Active<P::Tunnel>, Ended> {
-    let mut racing = pin!(race_silently(protocol, gateway, addresses, env));
-    tokio::select! {
-        biased;
-        ended = &mut racing => return ended,
-        () = sleep_until(from_now(SILENCE)) => tracing::info!("no answer yet from {}", gateway.label(None)),
-    }
-    racing.await
+/// What becomes of a gateway that says nothing. Without an end.
+pub(crate) async fn mind_silence(gateway: &Gateway, env: &Env) -> Infallible {
+    sleep_until(from_now(SILENCE)).await;
+    tracing::info!("no answer yet from {}", gateway.label(None));
+    // What does not answer has no load of us, and must not keep others from theirs.
+    env.handshakes.release();
+    pending().await
 }
 
-async fn race_silently<P: Protocol>(
+/// Tries the addresses until one answers; over TCP, until one accepts.
+pub(crate) async fn race<P: Protocol>(
     protocol: &mut P,
     gateway: &Gateway,
     addresses: &[SocketAddr],

@@ -1,6 +1,14 @@
 //! From one tunnel to the next, over all gateways, until the client is closed or trying again is no use.
 
-use std::{collections::HashSet, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use adit_tunnel::Retry;
 
@@ -9,7 +17,7 @@ use crate::{
     client::ClientEvent,
     error::{Failure, FailureKind, Stage},
     protocol::Protocol,
-    race::{Ended, Gateway, closed_by_us, race},
+    race::{Ended, Gateway, closed_by_us, mind_silence, race},
     random::OsRandom,
     resolve::{Known, resolve},
     retry::Itinerary,
@@ -114,13 +122,22 @@ pub(crate) async fn attempt_addresses<P: Protocol>(
         if unless_closed(env, env.handshakes.acquire()).await.is_none() {
             return closed_by_us();
         }
-        let mut active = match unless_closed(env, race(protocol, gateway, &left, env)).await {
+        let mut silence = pin!(mind_silence(gateway, env));
+        let racing = beside(silence.as_mut(), race(protocol, gateway, &left, env));
+        let mut active = match unless_closed(env, racing).await {
             None => return closed_by_us(),
             Some(Err(ended)) => return ended,
             Some(Ok(active)) => active,
         };
         let address = active.address();
-        let closed = active.run(env).await;
+        let closed = match beside(silence.as_mut(), active.answered(env)).await {
+            Some(closed) => closed,
+            // The answer may have been all there was to say: then it is up, and needs no turn.
+            None if active.up_since().is_none() && unless_closed(env, env.handshakes.resume()).await.is_none() => {
+                return closed_by_us();
+            }
+            None => active.run(env).await,
+        };
         *up_for = active.up_since().map(|since| now().saturating_duration_since(since));
         protocol.finished(active.into_tunnel());
         let retry = closed.retry.clone();
@@ -140,6 +157,15 @@ pub(crate) fn of_local_family(mut addresses: Vec<SocketAddr>, local: Option<std:
         addresses.retain(|address| address.is_ipv4() == local.is_ipv4());
     }
     addresses
+}
+
+/// The future's result, while another one runs that has none.
+async fn beside<F: Future>(mut other: Pin<&mut impl Future<Output = Infallible>>, future: F) -> F::Output {
+    tokio::select! {
+        biased;
+        output = future => output,
+        never = &mut other => match never {},
+    }
 }
 
 /// The future's result, or `None` once the client is to be closed. Meanwhile connections that wait for too long expire.

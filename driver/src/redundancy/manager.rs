@@ -1,6 +1,7 @@
 //! The task of a connection: makes and ends the clients of its gateways, and says which of them take new connections.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -9,7 +10,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     ConnectionState, Core, Policy, RedundancyEvent, RedundancyOptions, Spec, SwitchReason,
-    member::{Bequest, Judged, Member, Note, Task, What},
+    member::{Bequest, Judged, Member, Note, What},
     plan::{self, Rules, View},
     probe,
     table::{Row, Table},
@@ -110,7 +111,7 @@ impl Manager {
                 command = commands.recv() => match command {
                     Some(Command::Look) => {}
                     Some(Command::Ports) => self.open_ports(),
-                    Some(Command::Update(specs, options)) => self.update(specs, *options),
+                    Some(Command::Update(specs, options)) => self.update(specs, *options, now()),
                     Some(Command::Drain) => self.draining = true,
                     Some(Command::Close) | None => {
                         self.close().await;
@@ -334,7 +335,11 @@ impl Manager {
         let Some(index) = self.members.iter().position(of_run) else { return };
         match note.what {
             What::Client(event) => self.on_client(index, event, now),
-            What::Probe(result) => self.on_probe(index, result, now),
+            What::Probe(asked, result) if self.probe_of(index).as_ref() == Some(&asked) => {
+                self.on_probe(index, result, now);
+            }
+            // A question from before an update.
+            What::Probe(..) => {}
         }
     }
 
@@ -349,13 +354,9 @@ impl Manager {
                 self.emit(RedundancyEvent::Connecting { gateway, remote });
             }
             ClientEvent::Up(network) => {
-                let prober = member
-                    .run
-                    .as_ref()
-                    .filter(|run| run.up.is_none())
-                    .zip(probe)
-                    .map(|(run, probe)| Task(tokio::spawn(probe::run(run.id, run.client.clone(), probe, sender))));
-                member.on_up(now, network, prober);
+                if member.on_up(now, network) {
+                    member.ask(now, probe, &sender);
+                }
                 self.emit(RedundancyEvent::Up { gateway });
             }
             ClientEvent::Down { cause, retry_in } => {
@@ -444,7 +445,9 @@ impl Manager {
         }
     }
 
-    fn update(&mut self, specs: Vec<Spec>, options: RedundancyOptions) {
+    fn update(&mut self, specs: Vec<Spec>, options: RedundancyOptions, now: Instant) {
+        let probes: HashMap<Arc<str>, _> =
+            (0..self.members.len()).filter_map(|index| Some((self.name_of(index)?, self.probe_of(index)))).collect();
         let options_changed = options.tunnel != self.options.tunnel;
         self.options = options;
         let mut before: Vec<Member> = std::mem::take(&mut self.members);
@@ -473,6 +476,17 @@ impl Manager {
                 self.leave(client);
             }
         }
+        for index in 0..self.members.len() {
+            let (name, probe) = (self.name_of(index), self.probe_of(index));
+            let is_new = name.and_then(|name| probes.get(&name)).is_some_and(|before| *before != probe);
+            if let Some(member) = self.members.get_mut(index).filter(|_| is_new) {
+                member.ask(now, probe, &self.sender);
+            }
+        }
+    }
+
+    fn name_of(&self, index: usize) -> Option<Arc<str>> {
+        Some(Arc::clone(&self.members.get(index)?.spec.name))
     }
 
     async fn close(&mut self) {

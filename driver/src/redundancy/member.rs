@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use super::{
     GatewayState, Probe, ProbeStatus, Spec,
     plan::View,
-    probe::Answered,
+    probe::{self, Answered},
     table::{Row, Tally},
 };
 use crate::{
@@ -85,7 +85,8 @@ pub(super) struct Note {
 
 pub(super) enum What {
     Client(ClientEvent),
-    Probe(Result<Duration, String>),
+    /// What was asked, and what became of it.
+    Probe(Probe, Answered),
 }
 
 /// What a probe's result means.
@@ -165,20 +166,31 @@ impl Member {
         }
     }
 
-    pub(super) fn on_up(&mut self, now: Instant, network: Arc<NetworkConfig>, prober: Option<Task>) {
+    /// Whether it is another tunnel than before.
+    pub(super) fn on_up(&mut self, now: Instant, network: Arc<NetworkConfig>) -> bool {
         self.network = Some(network);
         self.orphaned = false;
         self.strangers = 0;
         self.backoff.reset();
         self.retry_at = None;
-        let Some(run) = &mut self.run else { return };
+        let Some(run) = &mut self.run else { return false };
         run.dialled = None;
         run.failed = false;
         run.asking = false;
-        if run.up.is_none() {
-            run.prober = prober;
-            run.up = Some(Up { steady_since: Some(now), ..Up::default() });
-        }
+        let is_new = run.up.is_none();
+        run.up.get_or_insert_with(|| Up { steady_since: Some(now), ..Up::default() });
+        is_new
+    }
+
+    /// From now on this is what its tunnel is asked, if it is up. What another probe found is forgotten.
+    pub(super) fn ask(&mut self, now: Instant, probe: Option<Probe>, notes: &mpsc::UnboundedSender<Note>) {
+        let Some(run) = &mut self.run else { return };
+        let Some(up) = &mut run.up else { return };
+        // What ailed by an old probe has been without trouble only from now on.
+        let steady_since = if up.silent > 0 || up.ailing { Some(now) } else { up.steady_since };
+        *up = Up { steady_since, ..Up::default() };
+        let ask = |probe| Task(tokio::spawn(probe::run(run.id, run.client.clone(), probe, notes.clone())));
+        run.prober = probe.map(ask);
     }
 
     pub(super) fn on_down(&mut self) {

@@ -86,7 +86,7 @@ type Launch = Arc<dyn Fn(Options, Arc<dyn Prompter>, Option<Arc<Semaphore>>) -> 
 pub(crate) struct Spec {
     name: Arc<str>,
     pub(crate) fingerprint: u64,
-    probe: Option<Probe>,
+    pub(crate) probe: Option<Probe>,
     /// How many remotes it has.
     remotes: usize,
     launch: Launch,

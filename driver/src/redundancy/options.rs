@@ -73,7 +73,7 @@ pub struct RedundancyOptions {
     /// How long connections may stay on a gateway that is left in good order, before they are reset.
     pub drain: Duration,
     /// A cap on simultaneous handshakes, over all connections that share it. Held from the first packet until the tunnel is up
-    /// or has failed, but not while a person is asked.
+    /// or has failed, but not while a person is asked, nor from the third second on without an answer until one comes.
     pub handshakes: Option<Arc<Semaphore>>,
     /// Options of each tunnel.
     pub tunnel: Options,

@@ -35,7 +35,7 @@ pub(super) async fn run(run: u64, client: Client, probe: Probe, notes: mpsc::Unb
         // Without an answer it is asked again as soon as the time for one is over.
         let next = if matches!(answered, Some(Err(_))) { sooner } else { next };
         if let Some(answered) = answered
-            && notes.send(Note { run, what: What::Probe(answered) }).is_err()
+            && notes.send(Note { run, what: What::Probe(probe.clone(), answered) }).is_err()
         {
             return;
         }

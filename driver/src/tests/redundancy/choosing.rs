@@ -191,3 +191,36 @@ async fn who_waits_for_a_person_is_no_handshake() {
     up(&redundant, "b").await;
     soon(asked.notified()).await;
 }
+
+#[tokio::test]
+async fn a_silent_gateway_keeps_nobody_from_shaking_hands() {
+    // One that never says a word, and one that accepts and then says nothing.
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let silent = Far::with_manner(transport, Manner::Silent).await;
+        let [b] = gateways().await;
+        let handshakes = Arc::new(tokio::sync::Semaphore::new(1));
+        let options = RedundancyOptions { handshakes: Some(Arc::clone(&handshakes)), ..redundancy_options() };
+        let remote = remote(&silent);
+        let patient = Spec::new("a", move || {
+            let mut toy = Toy::new([remote.clone()]);
+            toy.patience = Duration::from_secs(600);
+            toy
+        });
+        let first = start(vec![patient], options.clone());
+        silent.saw(|seen| seen.hellos > 0).await;
+        assert_eq!(handshakes.available_permits(), 0);
+        let second = start(vec![spec("b", &b)], options);
+        soon(second.up()).await.unwrap();
+        // When it answers, it takes its turn like all others.
+        let ours = soon(handshakes.acquire()).await.unwrap();
+        let hellos = silent.seen.borrow().hellos;
+        let [high, low] = silent.address.port().to_be_bytes();
+        silent.set(Manner::Say(vec![crate::tests::toy::MOVE, high, low]));
+        silent.saw(|seen| seen.hellos > hellos).await;
+        silent.set(Manner::Welcome);
+        tokio::time::timeout(Duration::from_millis(300), first.up()).await.expect_err("it is not its turn");
+        drop(ours);
+        soon(first.up()).await.unwrap();
+        assert_eq!(handshakes.available_permits(), 1);
+    }
+}

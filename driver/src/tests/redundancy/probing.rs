@@ -111,3 +111,41 @@ async fn a_port_is_open_inside_of_every_tunnel_and_after_another_took_over() {
     soon(redundant.close()).await;
     assert!(soon(listener.accept()).await.is_err());
 }
+
+#[tokio::test]
+async fn another_probe_is_asked_from_the_update_on() {
+    let [a] = gateways().await;
+    let asks = |target: Option<ProbeTarget>| RedundancyOptions { probe: target.map(probe), ..redundancy_options() };
+    let redundant = start(vec![spec("a", &a)], asks(None));
+    let mut held = connection(&redundant.way(None, PATIENT)).await;
+    let found = || redundant.status().gateways.first().and_then(|gateway| gateway.probe.clone());
+    assert_eq!(found().map(|found| found.answered), None);
+    // Of one that is new, of one with another target, and of one that the gateway has for itself.
+    let answers = ProbeTarget::Icmp(HOST.into());
+    let silent = ProbeTarget::Icmp([10, 9, 0, 99].into());
+    let until = async |what: fn(&crate::redundancy::ProbeStatus) -> bool| {
+        soon(async {
+            while !found().is_some_and(|found| what(&found)) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    };
+    redundant.update_specs(vec![spec("a", &a)], asks(Some(answers.clone())));
+    until(|found| found.answered > 1).await;
+    redundant.update_specs(vec![spec("a", &a)], asks(Some(silent)));
+    until(|found| found.failed > 1 && found.answered == 0).await;
+    let mut own = spec("a", &a);
+    own.probe = Some(probe(answers));
+    redundant.update_specs(vec![own], asks(None));
+    until(|found| found.answered > 1 && found.failed == 0).await;
+    redundant.update_specs(vec![spec("a", &a)], asks(None));
+    soon(async {
+        while found().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    says(&mut held, b"as before").await;
+    assert_eq!(a.seen.borrow().hellos, 1, "one tunnel through all of it");
+}
