@@ -170,7 +170,8 @@ impl HttpProxy {
 
     async fn plain(&self, mut outside: Outside, plain: Plain, early: &[u8]) {
         let peer = outside.peer();
-        let inside = match self.through.dial_for(&outside, &plain.to).await {
+        // Who has said all may have ended its own direction, and waits for the answer.
+        let inside = match self.through.dial(peer, &plain.to).await {
             Ok(inside) => inside,
             Err(error) => return say(outside, &Refusal::of(&plain.to, &error)).await,
         };
