@@ -7,6 +7,7 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::{
     commands::arguments::Operation,
     config::Method,
+    probe::{self, Probe},
     spec::{LocalSpec, ProxySpec, ReverseSpec, TargetSpec},
     up::{Down, UP, UP_EXAMPLES, Up},
 };
@@ -43,6 +44,10 @@ pub(crate) enum Command {
     /// Forwards local ports to hosts behind the gateway
     #[command(after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
     Forward(Box<Forward>),
+
+    /// Explains what a gateway says, without a tunnel
+    #[command(long_about = probe::ABOUT, after_help = probe::EXIT_CODES)]
+    Probe(Box<Probe>),
 
     /// Puts the machine behind the gateway: a TUN device with its addresses, routes and DNS servers (Linux, as root)
     #[command(long_about = UP, after_help = format!("{UP_EXAMPLES}\n{EXIT_CODES}"))]
@@ -159,7 +164,7 @@ pub(crate) struct Demo {
 }
 
 /// Options of `adit forward`.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(group = ArgGroup::new("gateway").required(true).args(["config", "ikev2"]))]
 #[command(group = ArgGroup::new("way").required(true).multiple(true).args(["local", "reverse", "socks", "http_proxy", "stdio"]))]
 pub(crate) struct Forward {
@@ -321,6 +326,12 @@ pub(crate) enum WhileDown {
     Wait(Duration),
 }
 
+impl Default for WhileDown {
+    fn default() -> Self {
+        Self::Wait(WAIT)
+    }
+}
+
 impl WhileDown {
     /// How long they wait.
     pub(crate) fn wait(self) -> Duration {
@@ -337,7 +348,7 @@ impl FromStr for WhileDown {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match (text, text.strip_prefix("wait=")) {
             ("refuse", _) => Ok(Self::Refuse),
-            ("wait", _) => Ok(Self::Wait(Duration::from_secs(30))),
+            ("wait", _) => Ok(Self::default()),
             (_, Some(seconds)) => {
                 let seconds: u32 = seconds.parse().map_err(|_| "the seconds to wait are a whole number")?;
                 Ok(Self::Wait(Duration::from_secs(seconds.into())))
@@ -346,6 +357,9 @@ impl FromStr for WhileDown {
         }
     }
 }
+
+/// How long connections wait for a tunnel, unless it is said.
+const WAIT: Duration = Duration::from_secs(30);
 
 /// Permission bits, in octal.
 fn parse_mode(text: &str) -> Result<u32, &'static str> {

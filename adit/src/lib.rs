@@ -31,6 +31,7 @@ mod forward;
 mod generate;
 mod log;
 mod plan;
+mod probe;
 mod prompt;
 mod run;
 mod serve;

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Exit},
     forward, generate, log,
     plan::{ControlPlan, Plan},
-    serve,
+    probe, serve,
     signals::Signals,
     terminal::Terminal,
     up::{self, Up},
@@ -41,6 +41,7 @@ pub fn run(
     let log_format = arguments.log_format;
     let ended = match &arguments.command {
         Command::Forward(arguments) => on_one_thread(forward(arguments, adjust)),
+        Command::Probe(arguments) => on_one_thread(probe::run(arguments)),
         Command::Up(arguments) => up(arguments, adjust),
         Command::Down(arguments) => up::down(arguments),
         Command::Check(arguments) => check(arguments),

@@ -176,6 +176,10 @@ impl<T: Tunnel> Active<T> {
         self.core.up_since
     }
 
+    pub(crate) fn tunnel(&self) -> &T {
+        &self.core.tunnel
+    }
+
     pub(crate) fn into_tunnel(self) -> T {
         self.core.tunnel
     }

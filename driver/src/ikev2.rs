@@ -23,6 +23,13 @@ pub struct Ikev2 {
     carry: Carry,
 }
 
+impl Ikev2 {
+    /// What its tunnels are made from.
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+}
+
 impl From<Arc<Config>> for Ikev2 {
     fn from(config: Arc<Config>) -> Self {
         Self { config, carry: Carry::default() }

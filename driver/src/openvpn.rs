@@ -23,6 +23,13 @@ pub struct OpenVpn {
     carry: Carry,
 }
 
+impl OpenVpn {
+    /// What its tunnels are made from.
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+}
+
 impl From<Arc<Config>> for OpenVpn {
     fn from(config: Arc<Config>) -> Self {
         Self { config, carry: Carry::default() }

@@ -278,7 +278,7 @@ fn start<P: Protocol>(
 }
 
 /// A socket could not be opened: our own fault, or the gateway's.
-fn socket_failed(gateway: &Gateway, address: SocketAddr, error: io::Error) -> Ended {
+pub(crate) fn socket_failed(gateway: &Gateway, address: SocketAddr, error: io::Error) -> Ended {
     let local = matches!(
         error.kind(),
         io::ErrorKind::AddrInUse

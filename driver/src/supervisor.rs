@@ -135,7 +135,7 @@ pub(crate) async fn attempt_addresses<P: Protocol>(
 }
 
 /// A local address to bind to leaves only one family.
-fn of_local_family(mut addresses: Vec<SocketAddr>, local: Option<std::net::IpAddr>) -> Vec<SocketAddr> {
+pub(crate) fn of_local_family(mut addresses: Vec<SocketAddr>, local: Option<std::net::IpAddr>) -> Vec<SocketAddr> {
     if let Some(local) = local {
         addresses.retain(|address| address.is_ipv4() == local.is_ipv4());
     }

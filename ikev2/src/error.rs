@@ -88,6 +88,9 @@ pub enum SessionError {
     /// The gateway has no NAT traversal.
     #[error("the gateway does not support UDP encapsulation of ESP, which a client without root needs")]
     NoEncapsulation,
+    /// A probe offers no child, and the gateway does not prove itself then.
+    #[error("the gateway refuses whoever brings no child ({0}), before it proves who it is: a probe cannot go on")]
+    NoProofWithoutChild(Refusal),
     /// Another error notification.
     #[error("the gateway refused: {0}")]
     Refused(Refusal),
@@ -220,6 +223,7 @@ impl SessionError {
             Self::AuthFailed(_) => (CloseKind::AuthFailed, Retry::FreshCredentials),
             Self::NoIkeProposal(_)
             | Self::NoEspProposal(_)
+            | Self::NoProofWithoutChild(_)
             | Self::NoCommonSignature
             | Self::GroupNotOffered(_)
             | Self::TrafficSelectors

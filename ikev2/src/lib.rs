@@ -144,6 +144,7 @@ mod identity;
 mod message;
 mod negotiate;
 mod network;
+mod probe;
 mod responder;
 mod sa;
 mod selectors;
@@ -155,7 +156,7 @@ mod tests;
 #[doc(hidden)]
 pub mod fuzzing;
 
-pub use adit_pki::{ClientIdentity, TrustError};
+pub use adit_pki::{CertificateFacts, ClientIdentity, TrustError};
 pub use auth::PeerNotAuthenticated;
 pub use config::{
     CertificateVerifier, Complete, Config, ConfigBuilder, ConfigError, Credentials, EapCredentials, EapMethod,
@@ -170,6 +171,7 @@ pub use error::{PeerMisbehaved, Refusal, SessionError};
 pub use esp::{EspOpener, EspSealer};
 pub use identity::{Identity, IdentityError};
 pub use negotiate::{EspProposals, IkeProposals, ProposalError};
+pub use probe::{Detour, Probe, ProbeChild, ProbeReport};
 pub use responder::{
     AcceptedPeers, ClientAnchors, Limits, Responder, ResponderBuilder, ResponderConfig, ServerError, ServerSession,
     SharedKey,

@@ -26,9 +26,10 @@ use crate::{
     esp::{EspOpener, EspSealer},
     established::Established,
     exchange::{Wanted, informational::schedule_reauthentication},
-    message::{Header, IkeSpi},
+    message::{Delete, Header, IkeSpi, Payload, numbers::ExchangeType},
+    probe::{Probe, ProbeReport, Probing},
     sa::{
-        Context, End, NON_ESP_MARKER, Outbox, Timer,
+        Context, End, IkeSa, NON_ESP_MARKER, Outbox, Timer,
         initiator::{ClientContext, Completed, Handshake, Purpose, Step},
     },
 };
@@ -52,6 +53,8 @@ pub struct Session {
     carry: Carry,
     /// Our address has changed in the midst of a handshake: the gateway may have taken the one before for ours.
     moved: bool,
+    /// What a session has found out that only wants to know.
+    probing: Option<Box<Probing>>,
     /// In a row.
     renewals_failed: u32,
     dropped: u64,
@@ -82,6 +85,8 @@ enum State {
     Leaving(Handshake),
     /// DELETE was sent.
     Closing(Box<Established>),
+    /// A probe has sent DELETE for its IKE SA, which has no child.
+    Parting(Box<IkeSa>),
     Closed,
 }
 
@@ -100,6 +105,44 @@ impl Session {
         epoch: Epoch,
         now: Instant,
     ) -> Outcome<Self> {
+        Self::start(config, remote, carry, path, random, epoch, now, None)
+    }
+
+    /// Starts a session that only wants to know: it makes no child, deletes its IKE SA, ends with [`Event::Closed`] of
+    /// [`adit_tunnel::CloseKind::Local`] when it has found out all it can, and keeps a [`ProbeReport`] all the while. It never
+    /// sends INITIAL_CONTACT. Arguments as in [`Self::new`].
+    ///
+    /// # Errors
+    /// [`SessionError`] when the first message cannot be made.
+    pub fn probe(
+        config: Arc<Config>,
+        remote: usize,
+        path: Path,
+        random: Box<dyn Random>,
+        epoch: Epoch,
+        now: Instant,
+        probe: Probe,
+    ) -> Outcome<Self> {
+        let probing = Probing::new(probe, config.settings().ike_proposals.to_string());
+        Self::start(config, remote, Carry::default(), path, random, epoch, now, Some(Box::new(probing)))
+    }
+
+    /// What a probe has found out so far; `None` of other sessions.
+    #[must_use]
+    pub fn probe_report(&self) -> Option<&ProbeReport> {
+        self.probing.as_ref().map(|probing| &probing.report)
+    }
+
+    fn start(
+        config: Arc<Config>,
+        remote: usize,
+        carry: Carry,
+        path: Path,
+        random: Box<dyn Random>,
+        epoch: Epoch,
+        now: Instant,
+        probing: Option<Box<Probing>>,
+    ) -> Outcome<Self> {
         let remote = config.remotes().get(remote).or_else(|| config.remotes().first()).cloned();
         let mut remote = remote.ok_or(SessionError::Keys("a session without a gateway"))?;
         remote.port = path.remote.port();
@@ -116,6 +159,7 @@ impl Session {
             retiring: None,
             carry,
             moved: false,
+            probing,
             renewals_failed: 0,
             dropped: 0,
             peer: None,
@@ -124,7 +168,7 @@ impl Session {
         };
         let purpose = Purpose {
             reauthentication: false,
-            initial_contact: !session.carry.ended_by_gateway,
+            initial_contact: !session.carry.ended_by_gateway && session.probing.is_none(),
             addresses: session.carry.addresses.clone(),
             signatures_refused: session.carry.signatures_refused,
             ..Purpose::default()
@@ -160,7 +204,8 @@ impl Session {
             path: &mut self.path,
             epoch: self.epoch,
         };
-        let cx = ClientContext { base, config: &self.config, remote: &self.remote };
+        let probing = self.probing.as_deref_mut();
+        let cx = ClientContext { base, config: &self.config, remote: &self.remote, probing };
         (cx, &mut self.state, &mut self.renewal, &mut self.retiring)
     }
 
@@ -206,9 +251,19 @@ impl Session {
                 let step = handshake.handle_datagram(&mut cx, path, &header, message);
                 self.on_leaving(now, step);
             }
-            State::Handshake(_) | State::Leaving(_) | State::Established(_) | State::Closing(_) | State::Closed => {
-                self.dropped += 1
+            State::Parting(sa) if sa.matches(&header) => {
+                // Whatever the gateway asks meanwhile: it is told that the IKE SA is gone.
+                if matches!(sa.receive(&mut cx, path, &header, message), Ok(Some(_))) && header.response {
+                    cx.note(|probing| probing.report.deleted = true);
+                    self.finish(SessionError::ClosedLocally);
+                }
             }
+            State::Handshake(_)
+            | State::Leaving(_)
+            | State::Established(_)
+            | State::Closing(_)
+            | State::Parting(_)
+            | State::Closed => self.dropped += 1,
         }
     }
 
@@ -224,8 +279,18 @@ impl Session {
                 }
             }
             Step::Done(completed) => self.on_completed(now, *completed),
+            Step::Probed(sa) => self.part(now, sa),
             Step::Failed(error) => self.finish(error),
         }
+    }
+
+    /// A probe is through: the gateway is to keep nothing of it.
+    fn part(&mut self, now: Instant, mut sa: Box<IkeSa>) {
+        let (mut cx, state, ..) = self.parts(now);
+        cx.timers.stop(Timer::Handshake);
+        sa.request(&mut cx, ExchangeType::INFORMATIONAL, vec![Payload::Delete(Delete::Ike)]);
+        cx.set(Timer::Close, FAREWELL);
+        *state = State::Parting(sa);
     }
 
     fn on_completed(&mut self, now: Instant, completed: Completed) {
@@ -262,6 +327,7 @@ impl Session {
                     self.finish(SessionError::ClosedLocally);
                 }
             }
+            Step::Probed(sa) => self.part(now, sa),
             Step::Wait(_) | Step::NextSignature(_) | Step::Failed(_) => self.finish(SessionError::ClosedLocally),
         }
     }
@@ -284,6 +350,8 @@ impl Session {
                 self.replace(now, *completed);
                 return;
             }
+            // Nobody probes beside an association.
+            Step::Probed(_) => return,
             Step::Failed(error) => error,
         };
         self.timers.stop(Timer::Handshake);
@@ -357,6 +425,9 @@ impl Session {
         self.renewal = None;
         self.retiring = None;
         self.carry.ended_by_gateway |= error == SessionError::Deleted;
+        if let Some(probing) = self.probing.as_mut().filter(|_| error.is_auth_failed()) {
+            probing.report.accepted_us = Some(false);
+        }
         self.out.events.push_back(Event::Closed(error.closed()));
     }
 
@@ -433,7 +504,12 @@ impl Session {
                 let step = step(handshake, &mut cx);
                 self.on_leaving(now, step);
             }
-            State::Handshake(_) | State::Leaving(_) | State::Closed => {}
+            State::Parting(sa) if spi == Some(sa.our_spi()) => {
+                if !sa.retransmit(&mut cx) {
+                    self.finish(SessionError::ClosedLocally);
+                }
+            }
+            State::Handshake(_) | State::Leaving(_) | State::Parting(_) | State::Closed => {}
         }
     }
 
@@ -517,7 +593,7 @@ impl Tunnel for Session {
                 moved = true;
             }
             State::Established(established) => established.on_local_change(&mut cx),
-            State::Leaving(_) | State::Closing(_) | State::Closed => {}
+            State::Leaving(_) | State::Closing(_) | State::Parting(_) | State::Closed => {}
         }
         self.moved |= moved;
     }
@@ -550,7 +626,7 @@ impl Tunnel for Session {
                 *state = State::Leaving(handshake);
             }
             State::Handshake(_) => self.finish(SessionError::ClosedLocally),
-            closing @ (State::Closing(_) | State::Leaving(_)) => *state = closing,
+            closing @ (State::Closing(_) | State::Leaving(_) | State::Parting(_)) => *state = closing,
             State::Closed => {}
         }
     }
@@ -575,7 +651,7 @@ impl Tunnel for Session {
         let is_rekey = |timer: &Timer| matches!(timer, Timer::RekeyIke | Timer::RekeyChild(_) | Timer::Reauthenticate);
         let established = match &self.state {
             State::Established(established) | State::Closing(established) => Some(established),
-            State::Handshake(_) | State::Leaving(_) | State::Closed => None,
+            State::Handshake(_) | State::Leaving(_) | State::Parting(_) | State::Closed => None,
         };
         TunnelDetails {
             protocol: "ikev2",
@@ -597,7 +673,7 @@ impl fmt::Debug for Session {
             State::Handshake(handshake) => handshake.stage(),
             State::Leaving(_) => "leaving",
             State::Established(_) => "established",
-            State::Closing(_) => "closing",
+            State::Closing(_) | State::Parting(_) => "closing",
             State::Closed => "closed",
         };
         f.debug_struct("Session").field("remote", &self.remote).field("state", &state).finish_non_exhaustive()

@@ -134,7 +134,7 @@ impl SessionError {
         Closed { kind: self.kind(), source: Box::new(self), retry }
     }
 
-    fn kind(&self) -> CloseKind {
+    pub(crate) fn kind(&self) -> CloseKind {
         match self {
             Self::ClosedLocally => CloseKind::Local,
             Self::NoAnswer(_)

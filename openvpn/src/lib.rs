@@ -93,6 +93,7 @@ mod keepalive;
 mod key_exchange;
 mod keys;
 mod options;
+mod probe;
 mod profile;
 mod server;
 mod session;
@@ -107,6 +108,7 @@ pub mod fuzzing;
 #[doc(hidden)]
 pub mod internals;
 
+pub use adit_pki::CertificateFacts;
 pub use algorithms::{Cipher, Digest};
 pub use config::{
     ClientIdentity, Complete, Config, ConfigBuilder, ConfigError, ControlWrap, Credentials, Dangerous, Family, Framing,
@@ -117,6 +119,7 @@ pub use data::{DataOpener, DataSealer};
 pub use error::{PeerMisbehaved, SessionError};
 pub use keys::{ClientKeyMetadata, KeyError, StaticKey, StaticKeyError, TlsCryptV2ServerKey, WrappedKeyError};
 #[doc(hidden)]
+pub use probe::{Probe, ProbeReport};
 pub use profile::directives;
 pub use profile::{
     CredentialsWanted, DirectiveOutcome, IntoConfigError, Load, Outcome, Profile, ProfileError, Refusal, Secrets,

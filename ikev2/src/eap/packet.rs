@@ -9,7 +9,7 @@ use super::EapError;
 
 /// A type of request and response (IANA "EAP Registry", Method Types).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EapType(pub(super) u8);
+pub struct EapType(pub(crate) u8);
 
 /// What a server sends.
 #[derive(Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ impl Session {
     pub(crate) fn established(&mut self) -> Option<&mut Established> {
         match &mut self.state {
             State::Established(established) | State::Closing(established) => Some(established),
-            State::Handshake(_) | State::Leaving(_) | State::Closed => None,
+            State::Handshake(_) | State::Leaving(_) | State::Parting(_) | State::Closed => None,
         }
     }
 
@@ -35,6 +35,7 @@ impl Session {
             State::Leaving(_) => "Leaving",
             State::Established(_) => "Established",
             State::Closing(_) => "Closing",
+            State::Parting(_) => "Parting",
             State::Closed => "Closed",
         }
     }

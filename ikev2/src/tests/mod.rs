@@ -23,6 +23,7 @@ mod mutators;
 mod pair;
 mod peer;
 mod pki;
+mod probing;
 mod reauthentication;
 mod recorded;
 mod refusals;

@@ -58,7 +58,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// A server that asks a script about passwords: `alice` with `secret` may in. Calls are recorded in `calls`.
-fn script_server(rig: &Rig, password: &str) -> Result<Lines> {
+pub(super) fn script_server(rig: &Rig, password: &str) -> Result<Lines> {
     let script = rig.dir.join("verify.sh");
     let calls = rig.dir.join("calls");
     fs::write(

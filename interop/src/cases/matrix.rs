@@ -34,7 +34,7 @@ impl Wrap {
     }
 
     /// As the client's log names it.
-    fn logged(self) -> &'static str {
+    pub(super) fn logged(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::TlsAuth => "tls-auth",

@@ -8,6 +8,8 @@ mod forwards;
 mod ikev2;
 mod matrix;
 mod metrics;
+mod probe;
+mod probed;
 mod redundancy;
 mod renegotiation;
 mod serve;
@@ -90,6 +92,7 @@ pub(crate) fn all() -> Vec<Case> {
         faults::cases(),
         forwards::cases(),
         times::cases(),
+        probe::cases(),
         ikev2::cases(),
         serve::cases(),
         metrics::cases(),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adit_tunnel::{Answer, Event, FlowId, Path, Retry, Transport};
+use adit_tunnel::{Answer, CloseKind, Event, FlowId, Path, Retry, Transport};
 use bytes::Bytes;
 
 use super::{Phase, Session, Timer, peer_info::iv_proto};
@@ -37,7 +37,7 @@ impl Session {
                     self.fail(now, SessionError::ChallengeUnanswered, Retry::Never);
                 }
             }
-            (Phase::Leaving | Phase::Closed, _) => {}
+            (Phase::Parting | Phase::Leaving | Phase::Closed, _) => {}
         }
     }
 
@@ -78,6 +78,15 @@ impl Session {
         }
     }
 
+    /// A probe has seen what it can: TLS ends in good order, which an OpenVPN server takes for the end of the client. What it
+    /// still has to say of our certificate comes soon or never.
+    pub(super) fn part(&mut self, now: Instant) {
+        self.timers.stop_all();
+        self.phase = Phase::Parting;
+        self.slot.say_goodbye();
+        self.timers.set(Timer::GiveUp, now + PARTING);
+    }
+
     /// Says goodbye. Over TCP the end of the stream is the farewell.
     pub(super) fn leave(&mut self, now: Instant) {
         if matches!(self.phase, Phase::Leaving | Phase::Closed) {
@@ -107,7 +116,7 @@ impl Session {
     pub(super) fn on_give_up(&mut self) {
         match self.phase {
             Phase::Asking | Phase::Challenged => self.end(SessionError::ChallengeUnanswered, Retry::Never),
-            Phase::Leaving => self.end(SessionError::ClosedLocally, Retry::Never),
+            Phase::Parting | Phase::Leaving => self.end(SessionError::ClosedLocally, Retry::Never),
             Phase::Handshaking | Phase::Pulling | Phase::Up | Phase::Closed => {}
         }
     }
@@ -121,8 +130,13 @@ impl Session {
 
     /// Ends the session; what is already queued, such as a TLS alert, is still sent.
     pub(super) fn fail(&mut self, now: Instant, error: SessionError, retry: Retry) {
-        if matches!(self.phase, Phase::Leaving) {
+        // A probe that has said goodbye wants to hear no more than that its certificate is refused.
+        let over = self.phase == Phase::Parting && error.kind() != CloseKind::AuthFailed;
+        if over || self.phase == Phase::Leaving {
             return self.end(SessionError::ClosedLocally, Retry::Never);
+        }
+        if error.kind() == CloseKind::AuthFailed {
+            self.note(|probing| probing.report.accepted_us = Some(false));
         }
         self.flush(now);
         self.end(error, retry);
@@ -135,5 +149,7 @@ impl Session {
 
 /// Long enough for one retransmission, short enough for a person at a terminal.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a server may take to refuse the certificate of a probe.
+const PARTING: Duration = Duration::from_secs(1);
 /// More farewells than this help nobody.
 const MAX_EXIT_NOTICES: u32 = 5;

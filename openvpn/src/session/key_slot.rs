@@ -145,6 +145,14 @@ impl KeySlot {
         Ok(())
     }
 
+    /// Ends TLS in good order, if it is through.
+    pub(super) fn say_goodbye(&mut self) {
+        if let State::Tls(tls) = &mut self.state {
+            tls.say_goodbye();
+            self.channel.collect(tls);
+        }
+    }
+
     /// Sends a control message; lost if the slot is not ready.
     pub(super) fn send_message(&mut self, text: &[u8]) -> Result<(), TlsError> {
         match &mut self.state {

@@ -88,7 +88,12 @@ impl Session {
                 self.renew_token(&options);
                 Ok(())
             }
-            Phase::Asking | Phase::Handshaking | Phase::Challenged | Phase::Leaving | Phase::Closed => Ok(()),
+            Phase::Asking
+            | Phase::Handshaking
+            | Phase::Challenged
+            | Phase::Parting
+            | Phase::Leaving
+            | Phase::Closed => Ok(()),
         }
     }
 

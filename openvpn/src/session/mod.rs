@@ -48,6 +48,7 @@ use crate::{
     exchanged::Exchanged,
     keepalive::{Keepalive, Limits},
     options::PulledOptions,
+    probe::{Probe, ProbeReport, Probing},
     tls::{TlsSession, ToldClock},
 };
 
@@ -88,6 +89,8 @@ pub struct Session {
     dropped_datagrams: u64,
     /// Prompts the server has caused.
     prompts: u32,
+    /// What a session has found out that only wants to know.
+    probing: Option<Box<Probing>>,
     /// What was negotiated with the newest data keys.
     agreed: Agreed,
 }
@@ -113,6 +116,8 @@ enum Phase {
     Up,
     /// The server wants an answer before it lets us try again.
     Challenged,
+    /// A probe has ended TLS, and listens whether our certificate is refused.
+    Parting,
     /// We have said goodbye and wait for the acknowledgement.
     Leaving,
     /// Over.
@@ -153,16 +158,56 @@ impl Session {
         remote: usize,
         carry: Carry,
         path: Path,
+        random: Box<dyn Random>,
+        epoch: Epoch,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        Self::begin(config, remote, carry, path, random, epoch, now, None)
+    }
+
+    /// Starts a session that only wants to know: it ends with [`Event::Closed`] of [`adit_tunnel::CloseKind::Local`] when it has
+    /// found out all it can, and keeps a [`ProbeReport`] all the while. Arguments as in [`Self::new`].
+    ///
+    /// # Errors
+    /// [`ConfigError::NoRemote`] when there is no such gateway.
+    pub fn probe(
+        config: Arc<Config>,
+        remote: usize,
+        path: Path,
+        random: Box<dyn Random>,
+        epoch: Epoch,
+        now: Instant,
+        probe: Probe,
+    ) -> Result<Self, ConfigError> {
+        Self::begin(config, remote, Carry::default(), path, random, epoch, now, Some(probe))
+    }
+
+    /// What a probe has found out so far; `None` of other sessions.
+    #[must_use]
+    pub fn probe_report(&self) -> Option<ProbeReport> {
+        self.probing.as_ref().map(|probing| probing.report())
+    }
+
+    fn begin(
+        config: Arc<Config>,
+        remote: usize,
+        carry: Carry,
+        path: Path,
         mut random: Box<dyn Random>,
         epoch: Epoch,
         now: Instant,
+        probe: Option<Probe>,
     ) -> Result<Self, ConfigError> {
         let remote = config.remotes.get(remote).ok_or(ConfigError::NoRemote)?.clone();
         let settings = &config.settings;
         let clock = Arc::new(ToldClock::default());
         clock.tell(epoch.unix_time(now));
-        let tls_config = config.tls.with_clock(Arc::clone(&clock));
         let wrap = remote.control_wrap.as_ref().unwrap_or(&settings.control_wrap);
+        let probing = probe.map(|probe| Box::new(Probing::new(probe, first_report(&config, wrap), now)));
+        let tls_config = match &probing {
+            Some(probing) => config.tls.watching(Arc::clone(&clock), &probing.seen),
+            None => config.tls.with_clock(Arc::clone(&clock)),
+        };
         let wrapper = Wrapper::new(wrap, Role::Client, &settings.crypto);
         let mut options = PulledOptions::from_local(settings).map_err(|e| ConfigError::Option(e.to_string()))?;
         if settings.pull && remote.transport == Transport::Udp && keepalive::is_unsaid(settings) {
@@ -195,6 +240,7 @@ impl Session {
             transmits: VecDeque::new(),
             dropped_datagrams: 0,
             prompts: 0,
+            probing,
             agreed: Agreed::default(),
             remote,
             config,
@@ -324,22 +370,38 @@ impl Session {
         }
     }
 
+    /// Tells a probe; nobody else listens.
+    fn note(&mut self, note: impl FnOnce(&mut Probing)) {
+        if let Some(probing) = &mut self.probing {
+            note(probing);
+        }
+    }
+
     /// Whether what the server says still matters: not after the last word of either side.
     fn listens(&self) -> bool {
         match self.phase {
-            Phase::Handshaking | Phase::Asking | Phase::Pulling | Phase::Up => true,
+            Phase::Handshaking | Phase::Asking | Phase::Pulling | Phase::Up | Phase::Parting => true,
             Phase::Challenged | Phase::Leaving | Phase::Closed => false,
         }
     }
 
     fn on_slot_event(&mut self, now: Instant, event: SlotEvent) -> Result<(), SessionError> {
         match event {
+            // Whatever it says after our goodbye, but that it refuses us.
+            _ if self.phase == Phase::Parting => Ok(()),
             SlotEvent::Answered => {
                 self.timers.stop(Timer::Connect);
+                self.note(|probing| probing.on_answered(now));
                 Ok(())
             }
             // A renegotiation cannot wait for a person; it says what is known.
             SlotEvent::WantsKeyMessage => {
+                let tls = self.slot.tls().map_or(("?", "?"), TlsSession::description);
+                self.note(|probing| probing.on_tls(tls));
+                if self.probing.as_ref().is_some_and(|probing| !probing.probe.login) {
+                    self.part(now);
+                    return Ok(());
+                }
                 match self.login.question().filter(|_| self.slot.channel.key_id == KeyId::FIRST) {
                     Some(prompt) => {
                         self.ask(now, prompt);
@@ -399,6 +461,16 @@ impl Session {
         self.phase = Phase::Up;
         self.install_keys(now)?;
         self.login.on_up();
+        if self.probing.is_some() {
+            let (cipher, network) = (self.cipher.map(|cipher| cipher.to_string()), self.network_config());
+            self.note(|probing| {
+                probing.report.accepted_us = Some(true);
+                probing.report.cipher = cipher;
+                probing.report.network = Some(network);
+            });
+            self.leave(now);
+            return Ok(());
+        }
         if self.options.protocol_flags.dyn_tls_crypt
             && let Some(exported) = self.slot.exchanged().and_then(Exchanged::export_dynamic_tls_crypt)
         {
@@ -456,7 +528,7 @@ impl Session {
 
     fn on_timer(&mut self, now: Instant, timer: Timer) {
         match timer {
-            Timer::Retransmit => {}
+            Timer::Retransmit => self.note(|probing| probing.on_sent(now)),
             Timer::Connect => {
                 let error = SessionError::NoAnswer(self.connect_timeout());
                 self.fail(now, error, Retry::NextAddress);
@@ -594,6 +666,16 @@ const fn wrap_name(wrap: &ControlWrap) -> &'static str {
         ControlWrap::TlsAuth { .. } => "tls-auth",
         ControlWrap::TlsCrypt(_) => "tls-crypt",
         ControlWrap::TlsCryptV2 { .. } => "tls-crypt-v2",
+    }
+}
+
+/// What a probe knows before it has asked anything.
+fn first_report(config: &Config, wrap: &ControlWrap) -> ProbeReport {
+    ProbeReport {
+        wrap: wrap_name(wrap),
+        certificate_shown: !config.certificates.is_empty(),
+        offered_ciphers: config.settings.data_ciphers.iter().map(ToString::to_string).collect(),
+        ..ProbeReport::default()
     }
 }
 

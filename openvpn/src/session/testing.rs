@@ -55,7 +55,7 @@ impl Session {
             Timer::Renegotiate => up && ready && !settings.reneg_sec.is_zero(),
             Timer::Sample => up,
             Timer::SessionTimeout => up && self.options.session_timeout.is_some(),
-            Timer::GiveUp => matches!(self.phase, Phase::Asking | Phase::Challenged | Phase::Leaving),
+            Timer::GiveUp => matches!(self.phase, Phase::Asking | Phase::Challenged | Phase::Parting | Phase::Leaving),
         }
     }
 }

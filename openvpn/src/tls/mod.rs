@@ -123,6 +123,11 @@ impl TlsSession {
         out.into()
     }
 
+    /// Says that nothing more will come of us.
+    pub(crate) fn say_goodbye(&mut self) {
+        self.connection.send_close_notify();
+    }
+
     pub(crate) fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use adit_pki::{ClientIdentity, IdentityError, Judged, OnlyKey};
+use adit_pki::{ClientIdentity, IdentityError, Judged, OnlyKey, SeenChain};
 use rustls::{
     CipherSuite, ClientConfig, NamedGroup, SupportedProtocolVersion,
     client::Resumption,
@@ -14,7 +14,10 @@ use super::{ToldClock, verify::ServerVerifier};
 use crate::config::{ConfigError, ServerCheck, TlsSettings, TlsVersion};
 
 /// rustls's configuration without a clock, with everything in it that can be wrong.
-pub(crate) struct TlsTemplate(ClientConfig);
+pub(crate) struct TlsTemplate {
+    config: ClientConfig,
+    verifier: Arc<Judged<ServerVerifier>>,
+}
 
 impl TlsTemplate {
     /// # Errors
@@ -26,13 +29,13 @@ impl TlsTemplate {
     ) -> Result<Self, ConfigError> {
         let provider = Arc::new(provider(settings)?);
         let algorithms = provider.signature_verification_algorithms;
-        let verifier = Judged::new(ServerVerifier::new(server.clone(), algorithms)?, algorithms);
+        let verifier = Arc::new(Judged::new(ServerVerifier::new(server.clone(), algorithms)?, algorithms));
         let clock = Arc::new(ToldClock::default());
         let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock)
             .with_protocol_versions(&versions(settings))
             .map_err(|e| ConfigError::Tls(e.to_string()))?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier));
+            .with_custom_certificate_verifier(Arc::<Judged<ServerVerifier>>::clone(&verifier));
         let mut config = match identity {
             Some(identity) => {
                 let key = OnlyKey::new(identity, &provider).map_err(identity_error)?;
@@ -43,13 +46,22 @@ impl TlsTemplate {
         // Each renegotiation is a handshake of its own, and OpenVPN servers neither want names nor resume.
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
-        Ok(Self(config))
+        Ok(Self { config, verifier })
     }
 
     /// The configuration of one session, whose `clock` is asked for the time of certificates.
     pub(crate) fn with_clock(&self, clock: Arc<ToldClock>) -> Arc<ClientConfig> {
-        let mut config = self.0.clone();
+        let mut config = self.config.clone();
         config.time_provider = clock;
+        Arc::new(config)
+    }
+
+    /// The same, remembering what the server shows.
+    pub(crate) fn watching(&self, clock: Arc<ToldClock>, seen: &Arc<SeenChain>) -> Arc<ClientConfig> {
+        let mut config = self.config.clone();
+        config.time_provider = clock;
+        let judge = Arc::<Judged<ServerVerifier>>::clone(&self.verifier);
+        config.dangerous().set_certificate_verifier(seen.watch(judge));
         Arc::new(config)
     }
 }

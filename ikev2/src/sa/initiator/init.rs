@@ -80,8 +80,9 @@ impl InitSent {
         tracing::trace!("sent: {message}");
         let request = message.encode();
         let datagrams = vec![request.clone()];
-        let path = *cx.path;
+        let (path, now) = (*cx.path, cx.now);
         cx.send(path, &datagrams);
+        cx.note(|probing| probing.on_init_sent(now));
         let mut requester = Requester::starting_at(0);
         let wait = requester.start(datagrams, &settings.retransmission);
         cx.set(Timer::Retransmit(start.spi), wait);
@@ -93,8 +94,9 @@ impl InitSent {
         let Some((datagrams, wait)) = self.requester.retransmit(&cx.settings.retransmission) else {
             return false;
         };
-        let path = *cx.path;
+        let (path, now) = (*cx.path, cx.now);
         cx.send(path, datagrams);
+        cx.note(|probing| probing.on_init_sent(now));
         cx.set(Timer::Retransmit(self.start.spi), wait);
         true
     }
@@ -118,6 +120,8 @@ impl InitSent {
             return Step::Wait(Handshake::Init(self));
         }
         tracing::trace!("received: {message}");
+        let now = cx.now;
+        cx.note(|probing| probing.on_init_answer(now, &message));
         if let Some(cookie) = message.notify(NotifyType::COOKIE) {
             let cookie = cookie.data.clone();
             return self.retry(cx, None, Some(cookie));
@@ -211,6 +215,8 @@ impl InitSent {
         cx.timers.stop(Timer::Retransmit(start.spi));
         cx.timers.stop(Timer::Suspicion);
         tracing::debug!("IKE SA {:?} / {:?}: {suite}", spis.0, spis.1);
+        let path = *cx.path;
+        cx.note(|probing| probing.on_suite(&suite, &path, spis, message));
         let fragmentation =
             cx.settings.fragmentation && message.notify(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
         let hashes = message.notify(NotifyType::SIGNATURE_HASH_ALGORITHMS).map(|notify| auth::hashes_of(&notify.data));
@@ -224,6 +230,7 @@ impl InitSent {
             hashes: hashes.unwrap_or_default(),
             id: local_identity(cx).to_payload(),
             spi_in,
+            childless: message.notify(NotifyType::CHILDLESS_IKEV2_SUPPORTED).is_some(),
             peer: None,
         };
         float(cx);

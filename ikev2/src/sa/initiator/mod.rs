@@ -36,6 +36,7 @@ use crate::{
         numbers::{CfgType, DhGroup, ExchangeType, HashAlgorithm, NotifyType},
     },
     network,
+    probe::{self, Detour, Probing},
     sa::keys::ChildKeys,
     selectors,
 };
@@ -45,6 +46,17 @@ pub(crate) struct ClientContext<'a> {
     pub(crate) base: Context<'a>,
     pub(crate) config: &'a Config,
     pub(crate) remote: &'a Remote,
+    /// The session only wants to know.
+    pub(crate) probing: Option<&'a mut Probing>,
+}
+
+impl ClientContext<'_> {
+    /// Tells a probe; nobody else listens.
+    pub(crate) fn note(&mut self, note: impl FnOnce(&mut Probing)) {
+        if let Some(probing) = &mut self.probing {
+            note(probing);
+        }
+    }
 }
 
 impl<'a> Deref for ClientContext<'a> {
@@ -79,6 +91,8 @@ pub(crate) enum Step {
     Wait(Handshake),
     /// The tunnel stands.
     Done(Box<Completed>),
+    /// A probe has found out all it wanted to: the IKE SA is to be deleted.
+    Probed(Box<IkeSa>),
     /// Our signature was refused: once more from the start, with the next kind of signature.
     NextSignature(Purpose),
     /// It is over.
@@ -256,6 +270,8 @@ struct Secured {
     id: Identification,
     /// SPI of the child.
     spi_in: u32,
+    /// The gateway does without a child (RFC 6023).
+    childless: bool,
     /// Who the gateway has proved to be.
     peer: Option<String>,
 }
@@ -297,7 +313,7 @@ impl Secured {
     }
 
     // IKE_AUTH { IDi, [CERT+], [N(INITIAL_CONTACT)], [CERTREQ], [IDr], [AUTH], CP, SA, TSi, TSr, N… } -->
-    fn first_request(&self, cx: &ClientContext<'_>) -> Outcome<Vec<Payload>> {
+    fn first_request(&self, cx: &mut ClientContext<'_>) -> Outcome<Vec<Payload>> {
         let config = cx.config;
         let settings = config.settings();
         let mut payloads = vec![Payload::IdI(self.id.clone())];
@@ -312,11 +328,17 @@ impl Secured {
         }
         payloads.extend(config.requested_identity(cx.remote).map(|id| Payload::IdR(id.to_payload())));
         payloads.extend(self.first_proof(cx)?.map(Payload::Auth));
-        payloads.push(Payload::Cp(network::request(&self.purpose.addresses)));
-        payloads.push(Payload::Sa(settings.esp_proposals.sa_payload(self.spi_in, &[])));
         let (local, remote) = wanted_selectors(settings);
-        payloads.push(Payload::TsI(local));
-        payloads.push(Payload::TsR(remote));
+        let selectors = [Payload::TsI(local), Payload::TsR(remote)];
+        if let Some(probing) = &mut cx.probing {
+            let (child, instead) = probe::child(self.childless, self.spi_in, selectors);
+            probing.report.child = Some(child);
+            payloads.extend(instead);
+        } else {
+            payloads.push(Payload::Cp(network::request(&self.purpose.addresses)));
+            payloads.push(Payload::Sa(settings.esp_proposals.sa_payload(self.spi_in, &[])));
+            payloads.extend(selectors);
+        }
         if settings.mobike {
             payloads.push(status(NotifyType::MOBIKE_SUPPORTED));
         }
@@ -352,7 +374,7 @@ impl Secured {
     }
 
     /// What AUTHENTICATION_FAILED and its kin mean before the last response.
-    fn refused(self, cx: &ClientContext<'_>, error: &Notify) -> Step {
+    fn refused(self, cx: &mut ClientContext<'_>, error: &Notify) -> Step {
         let proof = match cx.config.our_proof() {
             OurProof::Psk(_) => "pre-shared key, or the identity we gave",
             OurProof::Certificate(_) => "certificate or signature, or the identity we gave",
@@ -361,6 +383,7 @@ impl Secured {
         match error.notify_type {
             NotifyType::AUTHENTICATION_FAILED if self.has_next_signature(cx) => {
                 let Purpose { signatures_refused, kinds_refused, .. } = self.purpose;
+                cx.note(|probing| probing.detour(Detour::Signature));
                 Step::NextSignature(Purpose {
                     signatures_refused: signatures_refused.wrapping_add(1),
                     kinds_refused: kinds_refused + 1,
@@ -369,6 +392,9 @@ impl Secured {
             }
             NotifyType::AUTHENTICATION_FAILED | NotifyType::AUTHORIZATION_FAILED => {
                 Step::Failed(SessionError::AuthFailed(proof))
+            }
+            _ if cx.probing.is_some() && probe::refuses_child(error) => {
+                Step::Failed(SessionError::NoProofWithoutChild(Refusal::of(error)))
             }
             NotifyType::INVALID_SYNTAX => Step::Failed(PeerMisbehaved::CannotReadUs.into()),
             _ => Step::Failed(SessionError::Refused(Refusal::of(error))),
@@ -384,6 +410,11 @@ impl Secured {
     /// Both ends are authenticated; what is left is the child.
     // <-- IKE_AUTH { … AUTH, [CP], SA, TSi, TSr, N… }
     fn complete(mut self, cx: &mut ClientContext<'_>, _: Authenticated, response: &Message) -> Step {
+        if let Some(probing) = &mut cx.probing {
+            probing.on_notifies(response);
+            probing.report.accepted_us = Some(true);
+            return Step::Probed(Box::new(self.sa));
+        }
         match self.first_child(cx, response) {
             Ok((child, network)) => {
                 let lifetime = response.notify(NotifyType::AUTH_LIFETIME).and_then(|n| n.data.first_chunk().copied());
@@ -466,13 +497,20 @@ impl AuthSent {
         if let (None, Some(error)) = (response.auth(), response.error()) {
             return secured.refused(cx, error);
         }
+        cx.note(|probing| probing.on_proof(&response));
         let (authenticated, id) = match secured.verify_peer(cx, &response) {
             Ok(verified) => verified,
             Err(error) => return secured.reject(cx, error),
         };
+        cx.note(|probing| probing.report.authenticated = true);
         secured.peer = Identity::from_payload(&id).ok().map(|identity| identity.to_string());
         match cx.config.our_proof() {
             OurProof::Psk(_) | OurProof::Certificate(_) => secured.complete(cx, authenticated, &response),
+            OurProof::Eap(_) if cx.probing.as_ref().is_some_and(|probing| !probing.probe.login) => {
+                let packet = response.eap().cloned().unwrap_or_default();
+                cx.note(|probing| probing.on_eap(&packet));
+                Step::Probed(Box::new(secured.sa))
+            }
             OurProof::Eap(methods) => {
                 let peer = EapPeer::new(Arc::clone(methods));
                 Box::new(EapRunning { secured, id, peer }).handle_response(cx, &response)
@@ -498,6 +536,7 @@ impl EapRunning {
         let Some(packet) = response.eap() else {
             return self.secured.reject(cx, PeerMisbehaved::EapMissing.into());
         };
+        cx.note(|probing| probing.on_eap(packet));
         let time = cx.unix_time();
         match self.peer.handle(&mut *cx.random, time, packet) {
             Ok(EapStep::Respond(packet)) => {

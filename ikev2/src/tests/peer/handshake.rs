@@ -52,6 +52,9 @@ impl ScriptedPeer {
         if self.script.fragment_size.is_some() {
             payloads.push(status(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, ""));
         }
+        if self.script.childless {
+            payloads.push(status(NotifyType::CHILDLESS_IKEV2_SUPPORTED, ""));
+        }
         let hashes: &[u8] = &[0, 2, 0, 3, 0, 4, 0, 5];
         payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, hashes));
         let shared = key.agree(&ke.public).expect("a valid KE");
@@ -211,6 +214,9 @@ impl ScriptedPeer {
             return vec![status(error, "")];
         }
         let first = self.sas[sa].handshake.first.clone().expect("a first IKE_AUTH");
+        if self.script.childless && first.sa().is_none() {
+            return Vec::new();
+        }
         let chosen = self.script.esp.choose(first.sa().expect("SA"), &[], None);
         let Some((suite, spi_out, proposal)) = chosen else {
             return vec![status(NotifyType::NO_PROPOSAL_CHOSEN, "")];

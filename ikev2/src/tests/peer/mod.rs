@@ -59,6 +59,8 @@ pub(super) struct Script {
     pub(super) client_selectors: Vec<TrafficSelector>,
     pub(super) network_selectors: Vec<TrafficSelector>,
     pub(super) mobike: bool,
+    /// It does without a child (RFC 6023), and says so.
+    pub(super) childless: bool,
     /// Announced, and the size of its own datagrams.
     pub(super) fragment_size: Option<usize>,
     /// Further payloads of the last IKE_AUTH.
@@ -100,6 +102,7 @@ impl Default for Script {
             client_selectors: vec![selectors::host(CLIENT.into())],
             network_selectors: vec![selectors::any_v4()],
             mobike: false,
+            childless: false,
             fragment_size: Some(1200),
             last_auth: Vec::new(),
             child_error: None,

@@ -8,6 +8,7 @@ mod liveness;
 mod nat;
 mod network;
 mod paced;
+mod probe;
 mod profiles;
 mod radius;
 mod reconnects;
@@ -42,6 +43,7 @@ pub(super) fn cases() -> Vec<Case> {
         radius::cases(),
         liveness::cases(),
         refusals::cases(),
+        probe::cases(),
         profiles::cases(),
         reconnects::cases(),
         times::cases(),

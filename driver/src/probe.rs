@@ -1,0 +1,271 @@
+//! Negotiates with a gateway to see what it says: every address, without a tunnel.
+//!
+//! The handshake is that of a tunnel, run by the same loop; the protocols keep the report ([`::ikev2::ProbeReport`],
+//! [`::openvpn::ProbeReport`]).
+
+use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use adit_tunnel::{CloseKind, Epoch, Path, Random, Transport, Tunnel};
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{
+    active::{Active, Env, now},
+    any::Any,
+    error::{Failure, FailureKind},
+    options::{Options, Prompter},
+    outer::{self, Receiver, Sender},
+    protocol::{Protocol, SocketOptions},
+    race::{Gateway, socket_failed},
+    random::{OsRandom, clocks},
+    resolve::resolve,
+    shared::Shared,
+    supervisor::of_local_family,
+};
+
+/// How to probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeOptions {
+    /// Tries our credentials, too: at one address, the first that judges them.
+    pub login: bool,
+    /// The longest an address may take to answer at all.
+    pub patience: Duration,
+}
+
+/// What is known of one `remote` of a configuration.
+#[derive(Debug)]
+pub struct RemoteProbe {
+    /// `host:port`.
+    pub remote: String,
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Every address of the host; a failure when it has none.
+    pub addresses: Result<Vec<AddressProbe>, Failure>,
+}
+
+/// What is known of one address of a gateway.
+#[derive(Debug)]
+pub struct AddressProbe {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// The time that the TCP handshake took, over TCP.
+    pub connected: Option<Duration>,
+    /// What the gateway said; `None` if nothing could even be asked.
+    pub report: Option<ProbeReport>,
+    /// Whether the credentials were to be tried here.
+    pub login: bool,
+    /// All went well, or why not.
+    pub result: Result<(), Failure>,
+}
+
+/// What a gateway said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeReport {
+    /// In IKEv2.
+    Ikev2(Box<::ikev2::ProbeReport>),
+    /// In OpenVPN.
+    OpenVpn(Box<::openvpn::ProbeReport>),
+}
+
+impl ProbeReport {
+    /// Whether anything came back.
+    fn has_answer(&self) -> bool {
+        match self {
+            Self::Ikev2(report) => report.first_answer.is_some(),
+            Self::OpenVpn(report) => report.first_answer.is_some(),
+        }
+    }
+
+    /// Whether our credentials were accepted or refused.
+    fn has_judged(&self) -> bool {
+        match self {
+            Self::Ikev2(report) => report.accepted_us.is_some(),
+            Self::OpenVpn(report) => report.accepted_us.is_some(),
+        }
+    }
+}
+
+/// Probes every address of every gateway of a configuration: beside each other, or one after another with a login, which is
+/// tried until one of them has judged it. Nothing of it comes up: see [`::ikev2::Probe`] and [`::openvpn::Probe`].
+///
+/// # Panics
+/// Outside of a tokio runtime.
+pub async fn probe(config: impl Into<Any>, options: ProbeOptions, prompter: Arc<dyn Prompter>) -> Vec<RemoteProbe> {
+    let prober = Prober { config: Arc::new(config.into()), options, prompter };
+    let gateways = prober.config.remotes().into_iter().enumerate().map(|(index, remote)| Gateway { index, remote });
+    if options.login {
+        let (mut probes, mut login) = (Vec::new(), true);
+        for gateway in gateways {
+            probes.push(prober.remote_with_login(gateway, &mut login).await);
+        }
+        return probes;
+    }
+    let mut running = JoinSet::new();
+    for gateway in gateways {
+        let prober = prober.clone();
+        running.spawn(async move { (gateway.index, prober.remote(gateway).await) });
+    }
+    let mut probes = running.join_all().await;
+    probes.sort_by_key(|(index, _)| *index);
+    probes.into_iter().map(|(_, probe)| probe).collect()
+}
+
+#[derive(Clone)]
+struct Prober {
+    config: Arc<Any>,
+    options: ProbeOptions,
+    prompter: Arc<dyn Prompter>,
+}
+
+impl Prober {
+    async fn remote(&self, gateway: Gateway) -> RemoteProbe {
+        let addresses = match self.addresses(&gateway).await {
+            Err(failure) => Err(failure),
+            Ok(addresses) => {
+                let mut running = JoinSet::new();
+                for (index, address) in addresses.into_iter().enumerate() {
+                    let (prober, gateway) = (self.clone(), gateway.clone());
+                    running.spawn(async move { (index, prober.address(&gateway, address, false).await) });
+                }
+                let mut probes = running.join_all().await;
+                probes.sort_by_key(|(index, _)| *index);
+                Ok(probes.into_iter().map(|(_, probe)| probe).collect())
+            }
+        };
+        RemoteProbe { remote: gateway.label(None), transport: gateway.remote.transport, addresses }
+    }
+
+    /// One address after another: credentials that are refused at one are not tried at the next.
+    async fn remote_with_login(&self, gateway: Gateway, login: &mut bool) -> RemoteProbe {
+        let addresses = match self.addresses(&gateway).await {
+            Err(failure) => Err(failure),
+            Ok(addresses) => {
+                let mut probes = Vec::new();
+                for address in addresses {
+                    let probe = self.address(&gateway, address, *login).await;
+                    *login &= !probe.report.as_ref().is_some_and(ProbeReport::has_judged);
+                    probes.push(probe);
+                }
+                Ok(probes)
+            }
+        };
+        RemoteProbe { remote: gateway.label(None), transport: gateway.remote.transport, addresses }
+    }
+
+    async fn addresses(&self, gateway: &Gateway) -> Result<Vec<SocketAddr>, Failure> {
+        let remote = &gateway.remote;
+        let patience = remote.timeout.min(self.options.patience);
+        let found = resolve(&remote.host, remote.port, remote.family, patience).await;
+        let found = found.map(|found| of_local_family(found, self.config.socket_options().address)).and_then(|found| {
+            let none = "no address in the family of the local address to bind to";
+            if found.is_empty() { Err(Failure::new(FailureKind::Resolve, none)) } else { Ok(found) }
+        });
+        found.map_err(|failure| self.explained(failure))
+    }
+
+    async fn address(&self, gateway: &Gateway, address: SocketAddr, login: bool) -> AddressProbe {
+        let mut probe = AddressProbe { address, connected: None, report: None, login, result: Ok(()) };
+        let result = self.negotiate(gateway, &mut probe).await;
+        probe.result = result.map_err(|failure| self.explained(failure.at(&gateway.label(Some(address)))));
+        probe
+    }
+
+    async fn negotiate(&self, gateway: &Gateway, probe: &mut AddressProbe) -> Result<(), Failure> {
+        let options = self.config.socket_options();
+        let began = now();
+        let sockets = match gateway.remote.transport {
+            Transport::Udp => outer::open_udp(probe.address, &options),
+            Transport::Tcp => {
+                let patience = gateway.remote.timeout.min(self.options.patience);
+                let sockets = outer::open_tcp(probe.address, &options, patience).await;
+                probe.connected = sockets.is_ok().then(|| now().saturating_duration_since(began));
+                sockets
+            }
+        };
+        let sockets = sockets.map_err(|error| socket_failed(gateway, probe.address, error).failure)?;
+        match &*self.config {
+            Any::Ikev2(protocol) => {
+                self.run(sockets, &options, probe, |path, random, epoch, login| {
+                    let config = Arc::clone(protocol.config());
+                    let probe = ::ikev2::Probe { login };
+                    Ok(::ikev2::Session::probe(config, gateway.index, path, random, epoch, now(), probe)?)
+                })
+                .await
+            }
+            Any::OpenVpn(protocol) => {
+                self.run(sockets, &options, probe, |path, random, epoch, login| {
+                    let config = Arc::clone(protocol.config());
+                    let probe = ::openvpn::Probe { login };
+                    Ok(::openvpn::Session::probe(config, gateway.index, path, random, epoch, now(), probe)?)
+                })
+                .await
+            }
+        }
+    }
+
+    async fn run<T: Probed>(
+        &self,
+        (receiver, sender): (Receiver, Sender),
+        options: &SocketOptions,
+        probe: &mut AddressProbe,
+        start: impl FnOnce(Path, Box<dyn Random>, Epoch, bool) -> Result<T, Box<dyn Error + Send + Sync>>,
+    ) -> Result<(), Failure> {
+        let local = receiver.local_address(probe.address, None);
+        let path = Path { transport: receiver.transport(), local, remote: probe.address };
+        let tunnel = start(path, Box::new(OsRandom), clocks().0, probe.login);
+        let tunnel = tunnel.map_err(|error| Failure::new(FailureKind::Configuration, error))?;
+        let shared = Arc::new(Shared::new(Options::default(), OsRandom.next_u64()));
+        let env = Env::new(shared, Arc::clone(&self.prompter));
+        let roams = path.transport == Transport::Udp && options.address.is_none();
+        let roaming = if roams { env.roaming(&path, now()) } else { None };
+        let mut active = Active::new(tunnel, path, receiver, sender, roaming);
+        let closed = match timeout(self.options.patience, active.run(&env)).await {
+            Ok(closed) => Some(closed),
+            // Who has answered is waited for as long as the protocol does.
+            Err(_) if active.tunnel().report().is_some_and(|report| report.has_answer()) => {
+                Some(active.run(&env).await)
+            }
+            Err(_) => None,
+        };
+        let icmp = active
+            .icmp_error()
+            .or_else(|| active.trouble())
+            .map(|error| io::Error::new(error.kind(), error.to_string()));
+        probe.report = active.into_tunnel().report();
+        match closed {
+            Some(closed) if closed.kind == CloseKind::Local => Ok(()),
+            Some(closed) if closed.kind != CloseKind::TimedOut || icmp.is_none() => Err(Failure::from_closed(closed)),
+            Some(_) | None => Err(silent(self.options.patience, icmp)),
+        }
+    }
+
+    fn explained(&self, failure: Failure) -> Failure {
+        let hint = self.config.hint(&failure);
+        failure.with_hint(hint)
+    }
+}
+
+/// Nothing came back.
+fn silent(patience: Duration, icmp: Option<io::Error>) -> Failure {
+    let text = match icmp {
+        Some(error) => format!("no answer within {} s: {}", patience.as_secs(), error.kind()),
+        None => format!("no answer within {} s", patience.as_secs()),
+    };
+    Failure::io(FailureKind::Unreachable, io::Error::new(io::ErrorKind::TimedOut, text))
+}
+
+/// A tunnel that keeps a report.
+trait Probed: Tunnel + Send + 'static {
+    fn report(&self) -> Option<ProbeReport>;
+}
+
+impl Probed for ::ikev2::Session {
+    fn report(&self) -> Option<ProbeReport> {
+        self.probe_report().map(|report| ProbeReport::Ikev2(Box::new(report.clone())))
+    }
+}
+
+impl Probed for ::openvpn::Session {
+    fn report(&self) -> Option<ProbeReport> {
+        self.probe_report().map(|report| ProbeReport::OpenVpn(Box::new(report)))
+    }
+}
