@@ -30,6 +30,25 @@ pub enum Exit {
 }
 
 impl Exit {
+    #[cfg(unix)]
+    const FAILURES: [Self; 9] = [
+        Self::Other,
+        Self::Usage,
+        Self::Unreachable,
+        Self::PeerNotAuthenticated,
+        Self::AuthFailed,
+        Self::NoAgreement,
+        Self::LocalSocket,
+        Self::Lost,
+        Self::Interrupted,
+    ];
+
+    /// The failure that has this code.
+    #[cfg(unix)]
+    pub(crate) fn of_code(code: i32) -> Option<Self> {
+        Self::FAILURES.into_iter().find(|exit| exit.code() == code)
+    }
+
     /// The exit code of the process.
     #[must_use]
     pub const fn code(self) -> i32 {

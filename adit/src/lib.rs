@@ -22,6 +22,8 @@ mod commands;
 mod config;
 mod control;
 mod demo;
+#[cfg(unix)]
+mod descriptors;
 mod engine;
 mod environment;
 mod error;

@@ -34,6 +34,8 @@ pub fn run(
         }
     };
     log::start(&arguments);
+    #[cfg(unix)]
+    crate::descriptors::raise();
     // A question may be open when the program ends.
     let _terminal = Terminal::save();
     let log_format = arguments.log_format;
@@ -125,24 +127,13 @@ fn loader(arguments: &Run, adjust: impl Fn(&mut Configuration) + Send + Sync + '
     // Kept: what was answered is not asked a second time.
     let (arguments, questions) = (arguments.clone(), Questions::of_the_terminal());
     let read = move || {
-        let only = match &arguments.connections[..] {
-            [only] => Some(only.as_str()),
-            [] | [_, _, ..] => None,
-        };
-        let read = config::plan(&arguments.config, only, &questions, &mut |configuration| adjust(configuration));
-        let mut plan = read.map_err(|problems| engine::Unreadable {
+        let read = config::plan(&arguments.config, &arguments.connections, &questions, &mut |configuration| {
+            adjust(configuration)
+        });
+        let plan = read.map_err(|problems| engine::Unreadable {
             files: problems.files().cloned().collect(),
             error: last_of(problems),
         })?;
-        if !arguments.connections.is_empty() {
-            let known = |name: &String| plan.connections.iter().any(|connection| connection.name == *name);
-            if let Some(name) = arguments.connections.iter().find(|name| !known(name)) {
-                let error =
-                    Error::new(Exit::Usage, format!("{} has no connection `{name}`", arguments.config.display()));
-                return Err(engine::Unreadable { files: plan.files, error });
-            }
-            plan.connections.retain(|connection| arguments.connections.contains(&connection.name));
-        }
         match without_tun(&plan) {
             Ok(()) => Ok(plan),
             Err(error) => Err(engine::Unreadable { files: plan.files, error }),

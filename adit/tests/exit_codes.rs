@@ -500,3 +500,20 @@ fn a_device_is_never_left_out_in_silence() {
     let unit = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd/adit-tun@.service")).unwrap();
     assert!(unit.contains("ExecStart=/usr/bin/adit up ") && unit.contains("Type=exec\n"), "{unit}");
 }
+
+#[test]
+fn connections_that_were_not_chosen_are_not_read() {
+    let place = Workplace::new();
+    let path = place.0.join("several.toml");
+    let one = |name: &str, psk: &str| {
+        format!("[connection.{name}]\nprotocol = \"ikev2\"\nremotes = [\"192.0.2.1\"]\npsk = {{ file = \"{psk}\" }}\n")
+    };
+    fs::write(&path, one("a", "no-psk-a") + &one("b", "no-psk-b") + &one("c", "no-psk-c")).unwrap();
+    let run = adit(&["run", "--connection", "a", "--connection", "b", "--config"]).arg(&path).output().unwrap();
+    let said = stderr(&run);
+    assert!(said.contains("no-psk-a") && said.contains("no-psk-b") && !said.contains("no-psk-c"), "{said}");
+    let mut nosuch = adit(&["run", "--connection", "a", "--connection", "nosuch", "--config"]);
+    nosuch.arg(&path);
+    let said = stderr(&nosuch.output().unwrap());
+    assert!(said.contains("there is no connection `nosuch`"), "{said}");
+}

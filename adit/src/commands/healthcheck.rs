@@ -50,9 +50,9 @@ fn by_location(located: &Located, arguments: &Healthcheck) -> Result<Readiness, 
 
 #[cfg(unix)]
 fn over_socket(located: &Located, arguments: &Healthcheck) -> Result<Readiness, Error> {
-    use crate::control::{Client, Request};
+    use crate::control::Request;
     let Healthcheck { connection, forward, .. } = arguments;
-    let mut client = Client::connect(located.control.as_deref())?;
+    let mut client = located.client()?;
     client.set_patience(PATIENCE)?;
     let answer = client.ask(&Request::Ready { connection: connection.clone(), forward: forward.clone() })?;
     answer.readiness.ok_or_else(|| Error::new(Exit::Other, "an answer without readiness"))

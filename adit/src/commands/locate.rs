@@ -11,8 +11,22 @@ use crate::error::{Error, Exit};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Located {
     pub(super) control: Option<PathBuf>,
+    /// There is none, and no other process is meant.
+    pub(super) control_off: bool,
     pub(super) admin: Option<SocketAddr>,
     pub(super) activity: Option<PathBuf>,
+}
+
+#[cfg(unix)]
+impl Located {
+    /// The process; an error where it has no control socket, and not another process.
+    pub(super) fn client(&self) -> Result<crate::control::Client, Error> {
+        if self.control_off {
+            let error = Error::new(Exit::Usage, "this configuration has no control socket: `socket = \"off\"`");
+            return Err(error.hint("name a path as `socket` in [control], or say --control PATH"));
+        }
+        crate::control::Client::connect(self.control.as_deref())
+    }
 }
 
 #[derive(Deserialize)]
@@ -49,9 +63,13 @@ pub(super) fn locate(process: &Process) -> Result<Located, Error> {
     let file: File =
         toml::from_str(&text).map_err(|error| Error::new(Exit::Usage, format!("{name}: {}", error.message())))?;
     let beside = path.parent().unwrap_or_else(|| std::path::Path::new(""));
-    let socket = file.control.and_then(|control| control.socket).filter(|socket| socket != "off");
+    let (off, socket) = match file.control.and_then(|control| control.socket) {
+        Some(socket) if socket == "off" => (true, None),
+        socket => (false, socket),
+    };
     Ok(Located {
         control: socket.map(|socket| beside.join(socket)),
+        control_off: off,
         admin: file.admin.and_then(|admin| admin.listen),
         activity: file.activity.and_then(|activity| activity.file).map(|file| beside.join(file)),
     })
@@ -72,12 +90,19 @@ mod tests {
         let located = locate(&Process { config: Some(path.clone()), control: None }).unwrap();
         let expected = Located {
             control: Some(folder.path().join("adit.sock")),
+            control_off: false,
             admin: Some("127.0.0.1:9002".parse().unwrap()),
             activity: Some("/a.log".into()),
         };
         assert_eq!(located, expected);
         std::fs::write(&path, "[control]\nsocket = \"off\"\n").unwrap();
-        assert_eq!(locate(&Process { config: Some(path.clone()), control: None }).unwrap(), Located::default());
+        let off = locate(&Process { config: Some(path.clone()), control: None }).unwrap();
+        assert_eq!(off, Located { control_off: true, ..Located::default() });
+        #[cfg(unix)]
+        {
+            let error = off.client().err().unwrap();
+            assert!(error.exit() == Exit::Usage && error.to_string().contains("`socket = \"off\"`"), "{error}");
+        }
         std::fs::write(&path, "secret = hunter2").unwrap();
         let error = locate(&Process { config: Some(path), control: None }).unwrap_err();
         assert!(error.exit() == Exit::Usage && !error.to_string().contains("hunter2"), "{error}");

@@ -11,7 +11,7 @@ pub(super) fn run(arguments: &Log) -> Result<Exit, Error> {
         return from_file(path, arguments);
     }
     let located = locate(&arguments.process)?;
-    match from_process(located.control.as_deref(), arguments) {
+    match from_process(&located, arguments) {
         // The process does not run; what it wrote is there.
         Err(error) if !arguments.follow => match located.activity {
             Some(path) => from_file(&path, arguments),
@@ -29,9 +29,9 @@ fn from_file(path: &std::path::Path, arguments: &Log) -> Result<Exit, Error> {
 }
 
 #[cfg(unix)]
-fn from_process(control: Option<&std::path::Path>, arguments: &Log) -> Result<Exit, Error> {
-    use crate::control::{Client, Request};
-    let mut client = Client::connect(control)?;
+fn from_process(located: &super::locate::Located, arguments: &Log) -> Result<Exit, Error> {
+    use crate::control::Request;
+    let mut client = located.client()?;
     let Log { connection, lines, follow, .. } = arguments;
     client.send(&Request::Log { connection: connection.clone(), lines: *lines, follow: *follow })?;
     while let Some(answer) = client.next()? {
@@ -43,7 +43,7 @@ fn from_process(control: Option<&std::path::Path>, arguments: &Log) -> Result<Ex
 }
 
 #[cfg(not(unix))]
-fn from_process(_: Option<&std::path::Path>, _: &Log) -> Result<Exit, Error> {
+fn from_process(_: &super::locate::Located, _: &Log) -> Result<Exit, Error> {
     Err(Error::new(Exit::Usage, "this system has no control socket").hint("give the activity log with --file"))
 }
 

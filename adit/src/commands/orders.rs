@@ -46,7 +46,7 @@ pub(super) fn disconnect(arguments: &Disconnect) -> Result<Exit, Error> {
 }
 
 fn client(process: &Process) -> Result<Client, Error> {
-    Client::connect(locate(process)?.control.as_deref())
+    locate(process)?.client()
 }
 
 fn tell(client: &mut Client, request: &Request) -> Result<Exit, Error> {

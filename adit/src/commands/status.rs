@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use super::{arguments::Status, json, locate::locate, say};
 use crate::{
-    control::{Client, Request},
+    control::Request,
     error::{Error, Exit},
     status::{ProcessStatus, Timestamp, details, table},
 };
@@ -14,7 +14,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 
 pub(super) fn run(arguments: &Status) -> Result<Exit, Error> {
     let located = locate(&arguments.process)?;
-    let mut client = Client::connect(located.control.as_deref())?;
+    let mut client = located.client()?;
     if !arguments.watch {
         let answer = client.ask(&Request::Status)?;
         say(&shown(answer.status, arguments)?)?;

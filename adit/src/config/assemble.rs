@@ -26,7 +26,7 @@ use crate::{
 /// reasons are in the list of problems.
 pub(super) fn plan(
     path: &Path,
-    only: Option<&str>,
+    only: &[String],
     questions: &Questions,
     adjust: Adjust<'_>,
     problems: &mut Problems,
@@ -35,7 +35,7 @@ pub(super) fn plan(
     let source = problems.catch(Source::read(path))?;
     let mut document = super::document::document(&source, problems);
     across(&document, problems);
-    if let Some(only) = only {
+    if !only.is_empty() {
         select(&source, &mut document, only, problems);
     }
     let connections =
@@ -89,7 +89,7 @@ pub(super) fn described(path: &Path, name: Option<&str>, problems: &mut Problems
     let mut document = super::document::document(&source, problems);
     across(&document, problems);
     match (name, &document.connections[..]) {
-        (Some(name), _) => select(&source, &mut document, name, problems),
+        (Some(name), _) => select(&source, &mut document, &[name.to_owned()], problems),
         (None, [_, _, ..]) => {
             let names: Vec<_> = document.connections.iter().map(|made| format!("`{}`", made.name)).collect();
             let error = Error::at(source.name(), "there are several connections in it");
@@ -101,11 +101,11 @@ pub(super) fn described(path: &Path, name: Option<&str>, problems: &mut Problems
     document.connections.pop()
 }
 
-fn select(source: &Source, document: &mut Document, only: &str, problems: &mut Problems) {
+fn select(source: &Source, document: &mut Document, only: &[String], problems: &mut Problems) {
     let names: Vec<_> = document.connections.iter().map(|made| format!("`{}`", made.name)).collect();
-    document.connections.retain(|made| made.name == only);
-    if document.connections.is_empty() {
-        let error = Error::at(source.name(), format!("there is no connection `{only}`"));
+    document.connections.retain(|made| only.contains(&made.name));
+    for missing in only.iter().filter(|only| document.connections.iter().all(|made| made.name != **only)) {
+        let error = Error::at(source.name(), format!("there is no connection `{missing}`"));
         problems.error(error.hint(format!("choose one of {}", names.join(", "))));
     }
 }

@@ -37,7 +37,8 @@ pub(crate) fn check(path: &Path, connection: Option<&str>) -> Checked {
     let mut problems = Problems::default();
     let connections = match (Kind::of(path), connection) {
         (Some(Kind::Toml), _) => {
-            let plan = assemble::plan(path, connection, &questions, &mut |_| (), &mut problems);
+            let plan =
+                assemble::plan(path, connection.map(str::to_owned).as_slice(), &questions, &mut |_| (), &mut problems);
             plan.map_or_else(Vec::new, |plan| summaries(&plan))
         }
         (Some(_), Some(_)) => {

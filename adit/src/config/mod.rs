@@ -68,17 +68,13 @@ impl From<Configuration> for Any {
 /// What is done with a configuration before it is used: nothing by the program itself, tests withhold features.
 pub(crate) type Adjust<'a> = &'a mut dyn FnMut(&mut Configuration);
 
-/// Reads a TOML file of connections and everything it names. `only` chooses one of them, once the whole file was understood.
+/// Reads a TOML file of connections and everything it names. `only` chooses some of them, once the whole file was
+/// understood; none: all.
 /// Warnings are said in the log.
 ///
 /// # Errors
 /// Everything that is wrong, at once, and the files to watch for it to become right.
-pub(crate) fn plan(
-    path: &Path,
-    only: Option<&str>,
-    questions: &Questions,
-    adjust: Adjust<'_>,
-) -> Result<Plan, Problems> {
+pub(crate) fn plan(path: &Path, only: &[String], questions: &Questions, adjust: Adjust<'_>) -> Result<Plan, Problems> {
     let mut problems = Problems::default();
     let plan = assemble::plan(path, only, questions, adjust, &mut problems);
     problems.log_warnings();

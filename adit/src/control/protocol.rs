@@ -61,6 +61,9 @@ pub(crate) struct Answer {
     pub(crate) error: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
+    /// What `adit` ends with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exit_code: Option<i32>,
     /// What was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) message: Option<String>,
@@ -79,6 +82,7 @@ impl Answer {
         ok: true,
         error: None,
         hint: None,
+        exit_code: None,
         message: None,
         version: None,
         status: None,
@@ -108,7 +112,7 @@ impl Answer {
 
     pub(crate) fn failed(error: &Error) -> Self {
         let hint = error.hint_text().map(str::to_owned);
-        Self { ok: false, error: Some(error.message()), hint, ..Self::OK }
+        Self { ok: false, error: Some(error.message()), hint, exit_code: Some(error.exit().code()), ..Self::OK }
     }
 
     /// What was answered, or why it was not done.
@@ -116,7 +120,8 @@ impl Answer {
         if self.ok {
             return Ok(self);
         }
-        let error = Error::new(Exit::Other, self.error.as_deref().unwrap_or("refused without a reason"));
+        let exit = self.exit_code.and_then(Exit::of_code).unwrap_or(Exit::Other);
+        let error = Error::new(exit, self.error.as_deref().unwrap_or("refused without a reason"));
         Err(match self.hint {
             Some(hint) => error.hint(hint),
             None => error,

@@ -103,7 +103,7 @@ async fn the_protocol_is_a_json_object_a_line() {
         .await;
     assert_eq!(answers[0], serde_json::json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}));
     assert!(answers[1]["ok"] == false && answers[1]["error"].as_str().unwrap().starts_with("no request"));
-    assert_eq!(answers[2], serde_json::json!({"ok": false, "error": "there is no connection `x`"}));
+    assert_eq!(answers[2], serde_json::json!({"ok": false, "error": "there is no connection `x`", "exit_code": 2}));
     assert_eq!(answers[3]["status"]["pid"], std::process::id());
     assert_eq!(answers.len(), 4);
 }
@@ -136,6 +136,8 @@ async fn orders_are_followed_and_told_by_whom() {
     assert!(states.iter().all(|state| matches!(state, State::Idle | State::Connecting | State::Connected)));
     assert!(bench.ask(ready(Some("crm"))).await.unwrap().readiness.unwrap().ready);
     assert!(bench.ask(Request::Cancel { connection: connection() }).await.is_err());
+    let nosuch = bench.ask(Request::Connect { connection: "nosuch".to_owned() }).await.unwrap_err();
+    assert_eq!(nosuch.exit(), Exit::Usage, "the code of the process is the caller's");
     let done = bench.ask(Request::Disconnect { connection: connection() }).await.unwrap();
     assert_eq!(done.message.as_deref(), Some("`office` is disconnected"));
     let log = Request::Log { connection: Some(connection()), lines: 2, follow: false };

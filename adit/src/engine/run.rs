@@ -47,8 +47,16 @@ pub(crate) async fn run(load: Load) -> Result<Exit, Error> {
     let mut services = Services::default();
     services.apply(&plan, &engine)?;
     let files = Files::new(plan.files.clone());
-    let mut main =
-        Main { drain: plan.drain, engine, services, load, files: Some(files), reading: None, said: String::new() };
+    let mut main = Main {
+        drain: plan.drain,
+        engine,
+        services,
+        load,
+        files: Some(files),
+        reading: None,
+        again: Vec::new(),
+        said: String::new(),
+    };
     for connection in plan.connections {
         let name = connection.name.clone();
         if let Err(error) = main.engine.add(connection, By::Program).await {
@@ -76,6 +84,8 @@ struct Main {
     /// `None` while they are looked at.
     files: Option<Files>,
     reading: Option<Reading>,
+    /// Those who came during a reading: it may have passed what they have changed, so there is another one after it.
+    again: Vec<Wanted>,
     /// What systemd was told last.
     said: String,
 }
@@ -138,16 +148,17 @@ impl Main {
         }
     }
 
-    /// Reads the configuration, unless that is being done.
+    /// Reads the configuration; once more, where that is being done.
     fn read(&mut self, wanted: Wanted) {
-        match &mut self.reading {
-            Some((_, others)) => others.push(wanted),
-            None => {
-                tracing::info!("reading the configuration again, by {}", wanted.by);
-                systemd::reloading();
-                self.reading = Some((start_reading(&self.load), vec![wanted]));
-            }
-        }
+        self.again.push(wanted);
+        self.read_for_all();
+    }
+
+    fn read_for_all(&mut self) {
+        let (None, Some(first)) = (&self.reading, self.again.first()) else { return };
+        tracing::info!("reading the configuration again, by {}", first.by);
+        systemd::reloading();
+        self.reading = Some((start_reading(&self.load), std::mem::take(&mut self.again)));
     }
 
     async fn on_read(&mut self, (plan, wanted): (Result<Plan, Unreadable>, Vec<Wanted>)) {
@@ -174,6 +185,7 @@ impl Main {
             drop(reply.send(done.clone()));
         }
         systemd::ready(&self.engine.summary());
+        self.read_for_all();
     }
 
     /// Services come first: a new configuration whose ports cannot be had changes no connection.
@@ -232,5 +244,54 @@ async fn beat(engine: &Engine) {
             _ = turns.tick() => engine.beat(),
             () = tick(&mut watchdog) => systemd::alive(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_during_a_reading_has_one_that_began_later() {
+        let (go, held) = std::sync::mpsc::channel::<()>();
+        let (held, begun) = (Mutex::new(held), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&begun);
+        let load: Load = Arc::new(move || {
+            count.fetch_add(1, Relaxed);
+            held.lock().unwrap().recv().unwrap();
+            Err(Unreadable { files: Vec::new(), error: Error::new(Exit::Usage, "not yet") })
+        });
+        let (engine, _reloads) = Engine::new(Manner::Patient, 1);
+        let mut main = Main {
+            engine,
+            services: Services::default(),
+            load,
+            drain: Duration::ZERO,
+            files: None,
+            reading: None,
+            again: Vec::new(),
+            said: String::new(),
+        };
+        let wanted = || {
+            let (reply, answer) = oneshot::channel();
+            (Wanted { by: By::Program, reply: Some(reply) }, answer)
+        };
+        let ((first, mut first_answer), (second, mut second_answer)) = (wanted(), wanted());
+        main.read(first);
+        main.read(second);
+        go.send(()).unwrap();
+        let read = finished(&mut main.reading).await;
+        main.on_read(read).await;
+        assert!(first_answer.try_recv().is_ok() && second_answer.try_recv().is_err());
+        go.send(()).unwrap();
+        let read = finished(&mut main.reading).await;
+        main.on_read(read).await;
+        assert!(second_answer.try_recv().is_ok() && main.reading.is_none());
+        assert_eq!(begun.load(Relaxed), 2);
     }
 }

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use adit_driver::Way;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::{Id, JoinSet},
+    time::Instant,
+};
 
 use crate::{
     error::Error,
@@ -36,6 +39,7 @@ enum State {
         /// Dropped, it cuts what lives.
         stopper: Stopper,
         listen: Option<String>,
+        task: Id,
     },
 }
 
@@ -43,8 +47,9 @@ enum State {
 pub(super) struct Forwards {
     pub(super) list: Vec<Forward>,
     tasks: JoinSet<Result<(), Error>>,
-    /// Those that are no longer configured, and when their last connections are cut.
-    leaving: Vec<(Instant, Stopper)>,
+    /// Those that are no longer configured, and when their last connections are cut; `None`: those of one whose limits or times
+    /// changed are not.
+    leaving: Vec<(Option<Instant>, Stopper)>,
     /// Whether they are to listen.
     open: bool,
     retry_at: Option<Instant>,
@@ -167,8 +172,8 @@ impl Forwards {
             let (stopper, stop) = Stopper::new();
             let listen = address(&bound);
             let serving = bound.serve(way(&forward.plan), Arc::clone(&forward.counters), stop);
-            self.tasks.spawn(tracing::Instrument::in_current_span(serving));
-            forward.state = State::Serving { stopper, listen };
+            let task = self.tasks.spawn(tracing::Instrument::in_current_span(serving)).id();
+            forward.state = State::Serving { stopper, listen, task };
         }
     }
 
@@ -223,8 +228,9 @@ impl Forwards {
                 Some(forward) => {
                     changes.changed.push(plan.name.clone());
                     let datagrams = forward.takes_datagrams();
-                    let Forward { counters, state, .. } = forward;
-                    released.extend(self.leave(state, datagrams, drain));
+                    let Forward { plan: before, counters, state, .. } = forward;
+                    let same = before.kind == plan.kind && before.gateway == plan.gateway;
+                    released.extend(self.leave(state, datagrams, (!same).then_some(drain)));
                     Forward { counters, ..Forward::new(plan) }
                 }
                 None => {
@@ -237,7 +243,7 @@ impl Forwards {
         for forward in old {
             let datagrams = forward.takes_datagrams();
             changes.removed.push(forward.plan.name);
-            released.extend(self.leave(forward.state, datagrams, drain));
+            released.extend(self.leave(forward.state, datagrams, Some(drain)));
         }
         for index in released {
             if let Some((_, stopper)) = self.leaving.get(index) {
@@ -249,32 +255,46 @@ impl Forwards {
     }
 
     /// Lets one end by and by; where it stands among those that leave.
-    fn leave(&mut self, state: State, datagrams: bool, drain: Duration) -> Option<usize> {
-        let State::Serving { stopper, listen: _ } = state else { return None };
+    fn leave(&mut self, state: State, datagrams: bool, drain: Option<Duration>) -> Option<usize> {
+        let State::Serving { stopper, listen: _, task: _ } = state else { return None };
         if datagrams {
             // Its associations answer from the port: only without them it is free.
             stopper.abort();
         } else {
             stopper.drain();
         }
-        self.leaving.push((Instant::now() + drain, stopper));
+        self.leaving.push((drain.map(|drain| Instant::now() + drain), stopper));
         Some(self.leaving.len() - 1)
     }
 
     /// The next that happens: one has ended, or something is due for [`Self::on_due`].
     pub(super) async fn next(&mut self) -> Happened {
-        let times = self.leaving.iter().map(|(at, _)| *at).chain(self.retry_at.filter(|_| self.open));
+        let times = self.leaving.iter().filter_map(|(at, _)| *at).chain(self.retry_at.filter(|_| self.open));
         let due = times.min();
         tokio::select! {
-            ended = next_ended(&mut self.tasks) => Happened::Ended(ended),
+            (task, ended) = next_ended(&mut self.tasks) => Happened::Ended(task, ended),
             () = sleep_until(due) => Happened::Due,
         }
+    }
+
+    /// One has ended that was to go on: it is said, and it is tried again.
+    pub(super) fn on_failed(&mut self, task: Id, error: &Error) {
+        self.leaving.retain(|(_, stopper)| !stopper.is_done());
+        let serves = |forward: &&mut Forward| matches!(&forward.state, State::Serving { task: of, .. } if *of == task);
+        let Some(forward) = self.list.iter_mut().find(serves).filter(|_| self.open) else {
+            return tracing::debug!("a forward that was to end has: {error}");
+        };
+        let text = error.message();
+        tracing::warn!("forward {} has ended: {text}; trying again in {} s", forward.plan.name, RETRY.as_secs());
+        forward.state = State::Closed;
+        forward.error = Some(text);
+        self.retry_at = Some(Instant::now() + RETRY);
     }
 
     /// Does what is due; whether anything is to be served now.
     pub(super) fn on_due(&mut self) -> bool {
         let now = Instant::now();
-        self.leaving.retain(|(at, _)| *at > now);
+        self.leaving.retain(|(at, stopper)| at.is_none_or(|at| at > now) && !stopper.is_done());
         if self.retry_at.is_none_or(|at| at > now) || !self.open {
             return false;
         }
@@ -285,14 +305,14 @@ impl Forwards {
 
 /// What happens to them.
 pub(super) enum Happened {
-    Ended(Result<(), Error>),
+    Ended(Id, Result<(), Error>),
     Due,
 }
 
 /// Never, while none ends.
-async fn next_ended(tasks: &mut JoinSet<Result<(), Error>>) -> Result<(), Error> {
+async fn next_ended(tasks: &mut JoinSet<Result<(), Error>>) -> (Id, Result<(), Error>) {
     loop {
-        match tasks.join_next().await {
+        match tasks.join_next_with_id().await {
             Some(Ok(ended)) => return ended,
             Some(Err(error)) if error.is_panic() => tracing::error!("a forward has ended: {error}"),
             Some(Err(_)) => {}

@@ -90,7 +90,7 @@ impl Task {
                 event = next(&mut self.running) => self.on_event(event),
                 () = next_step(&mut self.ending) => self.on_step(),
                 happened = self.forwards.next() => match happened {
-                    Happened::Ended(ended) => self.on_forward_ended(ended),
+                    Happened::Ended(task, ended) => self.on_forward_ended(task, ended),
                     Happened::Due => {
                         if self.forwards.on_due() {
                             self.serve();
@@ -288,13 +288,13 @@ impl Task {
         self.ends.send_replace(Some(ended));
     }
 
-    fn on_forward_ended(&mut self, ended: Result<(), Error>) {
+    fn on_forward_ended(&mut self, task: tokio::task::Id, ended: Result<(), Error>) {
         // Those that listen end when they are told to. Standard input and output are all there is to theirs.
         let stdio = self.plan.forwards.iter().any(|plan| matches!(plan.kind, crate::plan::ForwardKind::Stdio { .. }));
         match ended {
             Err(error) if stdio => self.end(Ended::Failed(Arc::new(error))),
             Ok(()) if stdio => self.end(Ended::Done),
-            Err(error) => tracing::warn!("a forward has ended: {error}"),
+            Err(error) => self.forwards.on_failed(task, &error),
             Ok(()) => {}
         }
     }

@@ -203,6 +203,86 @@ async fn a_forward_that_changed_takes_its_port_over() {
 }
 
 #[tokio::test]
+async fn other_limits_and_times_cut_nothing_that_lives() {
+    let office = Office::open(Protocol::Ikev2);
+    let at = |port: u16| {
+        let mut plan = office.connection("office", &[]);
+        plan.forwards = vec![to_page("crm", port)];
+        plan.redundancy.drain = Duration::ZERO;
+        plan
+    };
+    let bench = Bench::connected(at(0)).await;
+    let port = bench.address("crm").port();
+    bench.apply(at(port)).await;
+    let open = begin(bench.address("crm")).await;
+    let open = arrived(&bench, open, 1).await;
+    let mut plan = at(port);
+    plan.wait += Duration::from_secs(1);
+    assert_eq!(bench.apply(plan).await, "wait_seconds, forward crm changed");
+    let mut plan = at(port);
+    plan.forwards[0].max_connections = Some(1);
+    bench.apply(plan).await;
+    assert!(page(bench.address("crm")).await.ends_with(&office.page()));
+    assert!(finish(open).await.unwrap().ends_with(&office.page()));
+}
+
+/// It has arrived inside.
+async fn arrived(bench: &Bench, open: TcpStream, count: u64) -> TcpStream {
+    let arrived = async {
+        while bench.environment.status().forwards[0].open < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, arrived).await.expect("in time");
+    open
+}
+
+#[tokio::test]
+async fn a_forward_that_ended_with_an_error_says_so_and_is_tried_again() {
+    use crate::{
+        plan::{ForwardKind, ForwardPlan, LocalTarget},
+        spec::TransportKind,
+    };
+    let office = Office::open(Protocol::Ikev2);
+    let reverse = |name: &str| {
+        let to = LocalTarget::Address("127.0.0.1".to_owned(), 9);
+        let kind = ForwardKind::Reverse { transport: TransportKind::Tcp, port: 4000, to };
+        ForwardPlan { name: name.to_owned(), ..ForwardPlan::new(kind) }
+    };
+    let with = |names: &[&str]| {
+        let mut plan = office.connection("office", &[]);
+        plan.forwards = names.iter().map(|name| reverse(name)).collect();
+        plan
+    };
+    let mut bench = Bench::connected(with(&["one", "two"])).await;
+    let status = bench.until(|status| status.forwards.iter().any(|forward| forward.last_error.is_some())).await;
+    let (refused, serving): (Vec<_>, Vec<_>) = status.forwards.iter().partition(|forward| forward.last_error.is_some());
+    assert!(refused.len() == 1 && serving.len() == 1 && !refused[0].listening, "{status:#?}");
+    bench.apply(with(&[refused[0].name.as_str()])).await;
+    bench.until(|status| status.forwards[0].listening && status.forwards[0].last_error.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_it_waits_for_a_tunnel_is_let_go() {
+    let office = Office::open(Protocol::Ikev2);
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut plan = office.connection_to(silent.local_addr().unwrap(), "office", &["crm"]);
+    plan.wait = Duration::from_secs(3600);
+    let mut bench = Bench::new(plan);
+    bench.order(Order::Connect).await.unwrap();
+    bench.reaches(State::Connecting).await;
+    let left = TcpStream::connect(bench.address("crm")).await.unwrap();
+    let left = arrived(&bench, left, 1).await;
+    drop(left);
+    let gone = async {
+        while bench.environment.status().forwards[0].open > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("in time");
+}
+
+#[tokio::test]
 async fn refused_credentials_end_it_until_the_configuration_is_another_one() {
     let mut office = Office::open(Protocol::Ikev2);
     let password = office.forget_password();

@@ -96,6 +96,23 @@ impl Outside {
         self.local
     }
 
+    /// Waits until the client has left without having said anything that is not read yet: who has, may have ended only its own
+    /// direction, and wait for an answer.
+    pub(super) async fn left(&self) {
+        let mut byte = [0];
+        let said = match &self.stream {
+            Stream::Tcp(stream) => stream.peek(&mut byte).await,
+            #[cfg(unix)]
+            Stream::Unix(stream) => {
+                let peek = || Ok(rustix::net::recv(stream, &mut byte, rustix::net::RecvFlags::PEEK)?.0);
+                stream.async_io(tokio::io::Interest::READABLE, peek).await
+            }
+        };
+        if said.is_ok_and(|length| length > 0) {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// What was written is still to be delivered when this is dropped: no reset any more.
     pub(super) fn keep_the_last_bytes(&self) {
         match &self.stream {

@@ -50,6 +50,11 @@ impl Stopper {
         self.listening.closed().await;
     }
 
+    /// Whether all that it could end has ended.
+    pub(crate) fn is_done(&self) -> bool {
+        self.phase.is_closed()
+    }
+
     fn advance(&self, to: Phase) {
         self.phase.send_if_modified(|phase| {
             let later = to > *phase;

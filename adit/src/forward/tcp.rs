@@ -16,7 +16,7 @@ pub(super) struct Local {
 impl Local {
     pub(super) async fn session(self, mut outside: Outside) {
         let peer = outside.peer();
-        let Ok(inside) = self.through.dial(peer, &self.to).await else { return };
+        let Ok(inside) = self.through.dial_for(&outside, &self.to).await else { return };
         if self.proxy_protocol
             && let Err(error) = inside.write(&proxy_protocol::header(peer.address(), outside.local())).await
         {

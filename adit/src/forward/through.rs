@@ -5,7 +5,10 @@ use std::{fmt, io, sync::Arc, time::Duration};
 use adit_driver::{Connection, Target, Way};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use super::counters::{Counted, ForwardCounters};
+use super::{
+    counters::{Counted, ForwardCounters},
+    outside::Outside,
+};
 
 /// How long the other end may take to say that it has the last bytes.
 const LAST_BYTES: Duration = Duration::from_secs(10);
@@ -29,6 +32,19 @@ impl Through {
                 tracing::warn!(%peer, "cannot connect to {target}: {error}");
                 self.counters.on_failed(&format_args!("cannot connect to {target}: {error}"));
                 Err(error)
+            }
+        }
+    }
+
+    /// The same, as long as the client waits for it: one that has left takes no descriptor of an outage.
+    pub(super) async fn dial_for(&self, outside: &Outside, target: &Target) -> io::Result<Inside> {
+        let peer = outside.peer();
+        tokio::select! {
+            biased;
+            dialled = self.dial(peer, target) => dialled,
+            () = outside.left() => {
+                tracing::debug!(%peer, "left before {target} was reached");
+                Err(io::ErrorKind::ConnectionAborted.into())
             }
         }
     }

@@ -22,7 +22,7 @@ impl Workplace {
     fn read(&self, text: &str) -> (Option<Plan>, Problems) {
         let mut problems = Problems::default();
         let path = self.file("adit.toml", text);
-        let plan = assemble::plan(&path, None, &Questions::of_the_terminal(), &mut |_| (), &mut problems);
+        let plan = assemble::plan(&path, &[], &Questions::of_the_terminal(), &mut |_| (), &mut problems);
         (plan, problems)
     }
 

@@ -108,7 +108,7 @@ proptest! {
         let place = Workplace::new();
         let path = place.file("adit.toml", &bytes);
         let mut problems = Problems::default();
-        let plan = assemble::plan(&path, None, &Questions::noted(), &mut |_| (), &mut problems);
+        let plan = assemble::plan(&path, &[], &Questions::noted(), &mut |_| (), &mut problems);
         prop_assert!(plan.is_some() == (problems.errors() == 0));
         for problem in problems.sorted() {
             prop_assert!(!problem.to_string().contains('\n'));

@@ -150,7 +150,7 @@ impl HttpProxy {
     /// `early` is what the client sent before it had its answer.
     async fn connect(&self, mut outside: Outside, target: &Target, early: &[u8]) {
         let peer = outside.peer();
-        let inside = match self.through.dial(peer, target).await {
+        let inside = match self.through.dial_for(&outside, target).await {
             Ok(inside) => inside,
             Err(error) => return say(outside, &Refusal::of(target, &error)).await,
         };
@@ -170,6 +170,7 @@ impl HttpProxy {
 
     async fn plain(&self, mut outside: Outside, plain: Plain, early: &[u8]) {
         let peer = outside.peer();
+        // Who has said all may have ended its own direction, and waits for the answer.
         let inside = match self.through.dial(peer, &plain.to).await {
             Ok(inside) => inside,
             Err(error) => return say(outside, &Refusal::of(&plain.to, &error)).await,

@@ -67,7 +67,7 @@ impl Socks {
 
     async fn connect(&self, mut outside: Outside, target: &Target) {
         let peer = outside.peer();
-        let inside = match self.through.dial(peer, target).await {
+        let inside = match self.through.dial_for(&outside, target).await {
             Ok(inside) => inside,
             Err(error) => return say(outside, &Reply::of(&error).encode(None)).await,
         };

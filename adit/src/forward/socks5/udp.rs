@@ -24,7 +24,7 @@ use super::{
 const DATAGRAM_BYTES: usize = 10 * 1024;
 /// What stands before an answer: three bytes, the kind of its address, 16 of it, a port.
 const MOST_HEAD_BYTES: usize = 3 + 1 + 16 + 2;
-/// Names a client may use at the same time; the one looked up longest ago goes.
+/// Names a client may use at the same time, and so lookups; the one looked up longest ago goes.
 const MOST_NAMES: usize = 64;
 /// Datagrams that wait for a lookup, and their bytes: later ones are dropped.
 const MOST_WAITING: usize = 64;
@@ -185,8 +185,9 @@ impl<'a> Association<'a> {
 
     async fn send_to_name(&mut self, name: String, port: u16, payload: &[u8]) {
         let now = Instant::now();
-        if !self.names.contains_key(&name) {
-            self.make_room();
+        if !self.names.contains_key(&name) && !make_room(&mut self.names) {
+            tracing::debug!("datagram dropped: {MOST_NAMES} names are being looked up");
+            return;
         }
         let entry = self.names.entry(name.clone()).or_insert_with(Name::new);
         if !entry.is_looked_up && entry.fresh_until.is_none_or(|until| until <= now) {
@@ -204,14 +205,6 @@ impl<'a> Association<'a> {
             if self.waiting.len() < MOST_WAITING && bytes + payload.len() <= MOST_WAITING_BYTES {
                 self.waiting.push((name, port, payload.to_vec()));
             }
-        }
-    }
-
-    fn make_room(&mut self) {
-        while self.names.len() >= MOST_NAMES {
-            let oldest = self.names.iter().min_by_key(|(_, name)| name.fresh_until).map(|(name, _)| name.clone());
-            let Some(oldest) = oldest else { return };
-            self.names.remove(&oldest);
         }
     }
 
@@ -268,5 +261,34 @@ impl<'a> Association<'a> {
 impl Name {
     fn new() -> Self {
         Self { known: Vec::new(), fresh_until: None, is_looked_up: false }
+    }
+}
+
+/// Forgets a name where there are too many. Not one that is being looked up: its lookup would go on, and nobody count it.
+/// Whether there is room.
+fn make_room(names: &mut HashMap<String, Name>) -> bool {
+    while names.len() >= MOST_NAMES {
+        let known = names.iter().filter(|(_, name)| !name.is_looked_up);
+        let Some(oldest) = known.min_by_key(|(_, name)| name.fresh_until).map(|(name, _)| name.clone()) else {
+            return false;
+        };
+        names.remove(&oldest);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_looked_up_makes_no_room_for_another() {
+        let name = |index: usize, is_looked_up| (index.to_string(), Name { is_looked_up, ..Name::new() });
+        let mut names: HashMap<_, _> = (0..MOST_NAMES).map(|index| name(index, true)).collect();
+        assert!(!make_room(&mut names));
+        assert_eq!(names.len(), MOST_NAMES);
+        names.extend([name(7, false)]);
+        assert!(make_room(&mut names));
+        assert!(names.len() == MOST_NAMES - 1 && !names.contains_key("7"));
     }
 }
