@@ -10,6 +10,10 @@ use super::{
     outside::Outside,
 };
 
+/// So long a client that has ended its own direction may still wait for what the host says first: longer than a host behind a
+/// tunnel that is up takes to answer.
+const LISTENER: Duration = Duration::from_secs(2);
+
 /// How long the other end may take to say that it has the last bytes.
 const LAST_BYTES: Duration = Duration::from_secs(10);
 
@@ -39,10 +43,14 @@ impl Through {
     /// The same, as long as the client waits for it: one that has left takes no descriptor of an outage.
     pub(super) async fn dial_for(&self, outside: &Outside, target: &Target) -> io::Result<Inside> {
         let peer = outside.peer();
+        let left = async {
+            tokio::time::sleep(LISTENER).await;
+            outside.left().await;
+        };
         tokio::select! {
             biased;
             dialled = self.dial(peer, target) => dialled,
-            () = outside.left() => {
+            () = left => {
                 tracing::debug!(%peer, "left before {target} was reached");
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
