@@ -221,6 +221,7 @@ impl Inner {
         self.stack.trade_places(&mut other.stack);
         std::mem::swap(&mut self.stats, &mut other.stats);
         std::mem::swap(&mut self.reach, &mut other.reach);
+        std::mem::swap(&mut self.device, &mut other.device);
         std::mem::swap(&mut self.owner, &mut other.owner);
         self.moved = true;
         other.moved = true;

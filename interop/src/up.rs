@@ -40,6 +40,13 @@ impl Up {
         Self::start(rig, &name, &client.source(rig, &name)?, args)
     }
 
+    /// Starts it with a configuration of one connection, and waits until it is up.
+    pub(crate) fn toml(rig: &Rig, text: &str, args: &[&str]) -> Result<Self> {
+        let name = rig.process_name("up");
+        let file = client_file(&rig.dir.join(format!("{name}.toml")), text)?;
+        Self::start(rig, &name, &["--config".to_owned(), file.display().to_string()], args)
+    }
+
     fn start(rig: &Rig, name: &str, source: &[String], args: &[&str]) -> Result<Self> {
         let mut command = up_command(rig, source, args);
         let process = Process::spawn(name, &rig.dir, &mut command)?;

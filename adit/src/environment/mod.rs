@@ -30,6 +30,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{Instrument, Span};
 
 pub(crate) use self::prompts::Desk;
+pub(crate) use self::task::way;
 use self::{task::Task, view::View};
 use crate::{
     activity::{Activity, By},

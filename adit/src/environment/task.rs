@@ -198,6 +198,7 @@ impl Task {
             // What matters of them is in the snapshot.
             RedundancyEvent::Down
             | RedundancyEvent::Restored
+            | RedundancyEvent::DeviceLost
             | RedundancyEvent::Connecting { .. }
             | RedundancyEvent::Switched { from: None, .. }
             | RedundancyEvent::ProbeFailed { .. }
@@ -380,7 +381,8 @@ impl Task {
     }
 }
 
-pub(super) fn way(redundant: &Redundant, forward: &ForwardPlan, wait: Duration) -> Way {
+/// Where a forward dials.
+pub(crate) fn way(redundant: &Redundant, forward: &ForwardPlan, wait: Duration) -> Way {
     redundant.way(forward.gateway.as_deref(), forward.wait.unwrap_or(wait))
 }
 

@@ -93,6 +93,11 @@ impl Bound {
         Err(taken)
     }
 
+    /// What it was made from.
+    pub(crate) fn plan(&self) -> &ForwardPlan {
+        &self.plan
+    }
+
     /// The local address, where it has one.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.socket.address()

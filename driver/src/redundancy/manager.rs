@@ -52,6 +52,8 @@ pub(super) struct Manager {
     last_error: Option<Failure>,
     state: (ConnectionState, SystemTime),
     ended: Option<Failure>,
+    /// What happened: told when the table shows it, so that whoever hears of it can look there.
+    told: Vec<RedundancyEvent>,
     /// Clients that say goodbye.
     leaving: JoinSet<()>,
 }
@@ -90,6 +92,7 @@ impl Manager {
             last_error: None,
             state: (ConnectionState::Connecting, SystemTime::now()),
             ended: None,
+            told: Vec::new(),
             leaving: JoinSet::new(),
         }
     }
@@ -97,6 +100,7 @@ impl Manager {
     pub(super) async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         loop {
             let again = self.step(now());
+            self.seat();
             self.publish();
             if self.ended.is_some() {
                 break;
@@ -120,7 +124,15 @@ impl Manager {
         }
         if let Some(failure) = self.ended.clone() {
             self.emit(RedundancyEvent::Closed(failure));
+            self.tell();
         }
+    }
+
+    /// The device goes to the gateway that is active.
+    fn seat(&self) {
+        let active = self.active_index().and_then(|index| self.members.get(index)).filter(|member| member.is_up());
+        let shared = active.and_then(|member| member.run.as_ref()).map(|run| run.client.shared());
+        self.core.seat().follow(shared, active.and_then(|member| member.network.as_deref()));
     }
 
     /// Does what follows from how things are. When to look again if nothing happens.
@@ -360,8 +372,7 @@ impl Manager {
                 member.retry_at = Some(SystemTime::now() + retry_in.min(A_YEAR));
                 self.emit(RedundancyEvent::Failed { gateway, cause, retry_in: Some(retry_in) });
             }
-            // It says so itself.
-            ClientEvent::DeviceLost => {}
+            ClientEvent::DeviceLost => self.emit(RedundancyEvent::DeviceLost),
             ClientEvent::Prompt(prompt) => {
                 if is_challenge(&prompt) {
                     member.on_prompt();
@@ -470,6 +481,7 @@ impl Manager {
         }
         while self.leaving.join_next().await.is_some() {}
         self.active = None;
+        self.seat();
         self.ended = Some(closed_by_us().failure);
         self.publish();
     }
@@ -493,9 +505,15 @@ impl Manager {
         self.members.iter().position(|member| member.spec.name == *active)
     }
 
-    fn emit(&self, event: RedundancyEvent) {
-        // An error says that nobody listens.
-        drop(self.core.events.send(event));
+    fn emit(&mut self, event: RedundancyEvent) {
+        self.told.push(event);
+    }
+
+    fn tell(&mut self) {
+        for event in self.told.drain(..) {
+            // An error says that nobody listens.
+            drop(self.core.events.send(event));
+        }
     }
 
     /// Shows how things are to those who dial and those who look.
@@ -535,6 +553,7 @@ impl Manager {
             ended: self.ended.clone(),
         };
         self.core.table.send_replace(table);
+        self.tell();
     }
 }
 

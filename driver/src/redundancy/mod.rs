@@ -20,6 +20,7 @@ mod member;
 mod options;
 mod plan;
 mod probe;
+mod seat;
 mod status;
 mod table;
 
@@ -49,6 +50,7 @@ pub use status::{
 };
 
 use manager::{Command, Manager};
+use seat::Seat;
 pub(crate) use table::{Choice, Table};
 
 /// A connection that is kept up over one of several gateways. Cheap to clone; when the last clone and the last [`Way`] are dropped,
@@ -71,6 +73,7 @@ pub(crate) struct Core {
     pins: Mutex<HashMap<Arc<str>, usize>>,
     /// The ports that are open inside the tunnels.
     ports: Mutex<Ports>,
+    seat: Mutex<Seat>,
     /// Whose turn it is, where several gateways take new connections.
     pub(crate) turn: AtomicUsize,
 }
@@ -126,6 +129,10 @@ impl Core {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn seat(&self) -> MutexGuard<'_, Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn listen(self: &Arc<Self>, port: u16, pin: Option<Arc<str>>) -> io::Result<Listener> {
         let weak = Arc::downgrade(self);
         let listener = self.ports().listen(port, pin, move || {
@@ -172,6 +179,7 @@ impl Redundant {
             commands,
             pins: Mutex::default(),
             ports: Mutex::default(),
+            seat: Mutex::default(),
             turn: AtomicUsize::new(0),
         });
         let mut manager = Manager::new(Arc::clone(&core), specs, options, prompter);
@@ -186,6 +194,22 @@ impl Redundant {
     #[must_use]
     pub fn way(&self, pinned: Option<&str>, wait: Duration) -> Way {
         Way::redundant(self.clone(), pinned.map(|name| Pin::new(&self.handle.core, name)), wait)
+    }
+
+    /// Puts a TUN device beside the connections and sockets inside, as [`Client::attach`](crate::Client::attach) does. It follows the
+    /// active gateway, at every switch, whatever the policy: [`RedundancyStatus::active`] says which, and addresses and routes are to
+    /// be made those of its network. While none is up, what the kernel sends waits in the device's queue. It is removed with the
+    /// connection.
+    ///
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the runtime takes no more descriptors.
+    #[cfg(target_os = "linux")]
+    pub fn attach(&self, device: crate::tun::Device) -> io::Result<()> {
+        self.handle.core.seat().put(crate::tun::Port::new(device)?);
+        self.handle.core.command(Command::Look);
+        Ok(())
     }
 
     /// How it is now. Cheap.

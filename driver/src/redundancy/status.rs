@@ -184,6 +184,8 @@ pub enum RedundancyEvent {
         /// How many in a row.
         failures: u32,
     },
+    /// Somebody has removed the device of [`Redundant::attach`](super::Redundant::attach). The tunnels go on without one.
+    DeviceLost,
     /// A gateway asks, or says something. The [`crate::Prompter`] gets it, too.
     Prompt {
         /// Its name.

@@ -113,13 +113,25 @@ impl System {
     /// # Errors
     /// The first that cannot be done, by name; those before it are done.
     pub fn apply(&mut self, desired: &[Change]) -> io::Result<()> {
+        let is_over = |applied: &Applied| !desired.contains(&applied.change);
+        if self.applied.iter().any(is_over) {
+            // What closes comes first: nothing gets past it from one network to the next.
+            self.carry_out_all(desired.iter().filter(|change| closes(change)))?;
+        }
+        // With an address the kernel may remove the routes through its device: they are made again.
+        let moves = self.applied.iter().any(|applied| matches!(applied.change, Change::Address(_)) && is_over(applied));
         for at in (0..self.applied.len()).rev() {
-            if !self.applied.get(at).is_some_and(|applied| desired.contains(&applied.change)) {
+            let goes = |applied: &Applied| is_over(applied) || moves && is_of_device(&applied.change);
+            if self.applied.get(at).is_some_and(goes) {
                 let applied = self.applied.remove(at);
                 self.undo(&applied);
             }
         }
-        for change in desired {
+        self.carry_out_all(desired.iter())
+    }
+
+    fn carry_out_all<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> io::Result<()> {
+        for change in changes {
             if !self.applied.iter().any(|applied| applied.change == *change) {
                 self.carry_out(change)?;
             }
@@ -218,6 +230,19 @@ impl fmt::Debug for System {
 
 fn sysctl(key: &str) -> PathBuf {
     Path::new("/proc/sys").join(key)
+}
+
+/// Whether it keeps packets from going past the tunnel.
+fn closes(change: &Change) -> bool {
+    match change {
+        Change::Route { target, .. } => *target == Target::Unreachable,
+        Change::RuleSpecific { .. } | Change::RuleUnmarked { .. } => true,
+        Change::Address(_) | Change::Sysctl { .. } | Change::Dns(_) => false,
+    }
+}
+
+fn is_of_device(change: &Change) -> bool {
+    matches!(change, Change::Route { target: Target::Device, .. })
 }
 
 /// Whether a tunnel is of use without it.

@@ -1,6 +1,6 @@
 //! The toy gateway with a TUN device, in a network namespace of its own.
 
-use std::{env, net::SocketAddr, process::Command, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use adit_tunnel::Transport;
 use tokio::{
@@ -10,7 +10,9 @@ use tokio::{
 
 use super::{
     answering::{connect, gateway_options, until},
-    answering_openvpn, soon,
+    answering_openvpn,
+    namespace::in_namespace,
+    soon,
     toy_gateway::ToyListener,
 };
 use crate::{
@@ -18,34 +20,9 @@ use crate::{
     gateway::{Event, Gateway, TunOptions, WayOut},
 };
 
-/// Set inside the namespace.
-const INSIDE: &str = "ADIT_TEST_IN_NAMESPACE";
-const NAME: &str = "tests::answering_tun::all_peers_are_on_one_device";
-
-/// A namespace with a device needs no root where users may have namespaces of their own.
 #[test]
 fn all_peers_are_on_one_device() {
-    if env::var_os(INSIDE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(inside());
-        return;
-    }
-    let namespace = |command: &str| {
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--user", "--map-root-user", "--net", "sh", "-c", command]);
-        unshare
-    };
-    let probe = namespace("ip link set lo up && ip tuntap add dev probe mode tun").output().unwrap();
-    let why = String::from_utf8_lossy(&probe.stderr);
-    assert!(probe.status.success(), "this test needs a network namespace with a TUN device: run it as root: {why}");
-    let output = namespace("ip link set lo up && exec \"$0\" --exact \"$1\" --nocapture")
-        .arg(env::current_exe().unwrap())
-        .arg(NAME)
-        .env(INSIDE, "1")
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    in_namespace("tests::answering_tun::all_peers_are_on_one_device", inside());
 }
 
 async fn inside() {

@@ -10,6 +10,8 @@ mod far;
 mod gateways;
 mod life;
 mod listening;
+#[cfg(target_os = "linux")]
+mod namespace;
 mod paths;
 mod redundancy;
 mod toy;

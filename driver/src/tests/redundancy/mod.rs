@@ -1,6 +1,8 @@
 //! Several gateways of one connection.
 
 mod choosing;
+#[cfg(target_os = "linux")]
+mod device;
 mod failing_back;
 mod failing_over;
 mod probing;

@@ -65,14 +65,14 @@ fn case(name: &str, seconds: u64, run: impl Fn(&Rig) -> Result<()> + Send + Sync
 }
 
 /// The lan, and both gateways to it.
-struct World {
+pub(super) struct World {
     _lan: Process,
     a: Charon,
     b: Server,
 }
 
 impl World {
-    fn start(rig: &Rig) -> Result<Self> {
+    pub(super) fn start(rig: &Rig) -> Result<Self> {
         Self::start_with(rig, &Setup::psk().gateway, &server_b(rig))
     }
 
@@ -88,7 +88,7 @@ impl World {
     }
 
     /// Gateway `a` dies without a word.
-    fn kill_a(&self) -> Result<()> {
+    pub(super) fn kill_a(&self) -> Result<()> {
         self.a.process.signal("KILL")?;
         self.a.process.wait_exit(Duration::from_secs(15)).map(drop)
     }
@@ -125,7 +125,7 @@ fn gateway_b(rig: &Rig) -> Result<String> {
 }
 
 /// The connection over both, with further keys of its own, and one forward to the web server.
-fn connection(rig: &Rig, keys: &str) -> Result<String> {
+pub(super) fn connection(rig: &Rig, keys: &str) -> Result<String> {
     Ok(over(keys, &[gateway_a(rig)?, gateway_b(rig)?]))
 }
 

@@ -2,6 +2,7 @@
 
 mod closed;
 mod dns;
+mod gateways;
 mod network;
 
 use anyhow::{Result, ensure};
@@ -29,6 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
         network::cases(),
         closed::cases(),
         dns::cases(),
+        gateways::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
