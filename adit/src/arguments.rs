@@ -7,6 +7,7 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::{
     commands::arguments::Operation,
     config::Method,
+    debugging::Debugging,
     probe::{self, Probe},
     spec::{LocalSpec, ProxySpec, ReverseSpec, TargetSpec},
     up::{Down, UP, UP_EXAMPLES, Up},
@@ -140,6 +141,9 @@ pub(crate) struct Run {
     /// Only this connection of the file; may be repeated
     #[arg(long = "connection", value_name = "NAME")]
     pub(crate) connections: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) debugging: Debugging,
 }
 
 /// Options of `adit serve`.
@@ -237,6 +241,9 @@ pub(crate) struct Forward {
 
     #[command(flatten)]
     pub(crate) ikev2_options: Ikev2Options,
+
+    #[command(flatten)]
+    pub(crate) debugging: Debugging,
 }
 
 /// Options of `--ikev2`.

@@ -21,6 +21,7 @@ mod arguments;
 mod commands;
 mod config;
 mod control;
+mod debugging;
 mod demo;
 #[cfg(unix)]
 mod descriptors;

@@ -8,7 +8,7 @@ use crate::{
     arguments::{Arguments, Check, Command, Forward, Import, LogFormat, Run},
     commands,
     config::{self, Configuration, Problems, Questions},
-    demo, engine,
+    debugging, demo, engine,
     error::{Error, Exit},
     forward, generate, log,
     plan::{ControlPlan, Plan},
@@ -48,7 +48,7 @@ pub fn run(
         Command::Completions(arguments) => generate::completions(arguments.shell),
         Command::Import(arguments) => import(arguments),
         Command::Man => generate::man(),
-        Command::Run(arguments) => on_one_thread(engine::run(loader(arguments, adjust))),
+        Command::Run(arguments) => loader(arguments, adjust).and_then(|load| on_one_thread(engine::run(load))),
         Command::Operation(operation) => commands::run(operation),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
@@ -103,8 +103,13 @@ fn without_tun(plan: &Plan) -> Result<(), Error> {
 async fn load(arguments: Forward, adjust: impl Fn(&mut Configuration) + Send + 'static) -> Result<Plan, Error> {
     let read = move || {
         let questions = Questions::of_the_terminal();
-        let read = config::connection(&arguments, &questions, &mut |configuration| adjust(configuration));
+        let keys = arguments.debugging.keys()?;
+        let read = config::connection(&arguments, &questions, &mut |configuration| {
+            adjust(configuration);
+            debugging::log_keys(configuration, &keys);
+        });
         let mut connection = read.map_err(last_of)?;
+        connection.redundancy.tunnel.capture = arguments.debugging.capture()?;
         connection.forwards.extend(forward::flags::plans(&arguments)?);
         Ok(Plan {
             connections: vec![connection],
@@ -123,23 +128,29 @@ async fn load(arguments: Forward, adjust: impl Fn(&mut Configuration) + Send + '
 }
 
 /// What reads the configuration of `adit run`, now and whenever it has changed.
-fn loader(arguments: &Run, adjust: impl Fn(&mut Configuration) + Send + Sync + 'static) -> engine::Load {
+fn loader(arguments: &Run, adjust: impl Fn(&mut Configuration) + Send + Sync + 'static) -> Result<engine::Load, Error> {
+    // Once, also where the configuration is read again: one file has the tunnels of all connections.
+    let (keys, capture) = (arguments.debugging.keys()?, arguments.debugging.capture()?);
     // Kept: what was answered is not asked a second time.
     let (arguments, questions) = (arguments.clone(), Questions::of_the_terminal());
     let read = move || {
         let read = config::plan(&arguments.config, &arguments.connections, &questions, &mut |configuration| {
-            adjust(configuration)
+            adjust(configuration);
+            debugging::log_keys(configuration, &keys);
         });
-        let plan = read.map_err(|problems| engine::Unreadable {
+        let mut plan = read.map_err(|problems| engine::Unreadable {
             files: problems.files().cloned().collect(),
             error: last_of(problems),
         })?;
+        for connection in &mut plan.connections {
+            connection.redundancy.tunnel.capture.clone_from(&capture);
+        }
         match without_tun(&plan) {
             Ok(()) => Ok(plan),
             Err(error) => Err(engine::Unreadable { files: plan.files, error }),
         }
     };
-    Arc::new(read)
+    Ok(Arc::new(read))
 }
 
 /// Says all but one in the log; that one is for whoever waits for the configuration.

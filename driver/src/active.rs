@@ -306,6 +306,9 @@ impl<T: Tunnel> Core<T> {
                 match opened.content {
                     plane::Inner::Packet(packet) => {
                         inner.stats.opened_packets += 1;
+                        if let Some(capture) = &env.shared.options.capture {
+                            capture.packet(packet);
+                        }
                         inner.handle_packet(now, packet);
                     }
                     plane::Inner::Message(bytes) => {
@@ -611,7 +614,8 @@ impl<T: Tunnel> Core<T> {
         let mtu = self.network.as_ref().map_or(0, |network| network.mtu);
         let Inner { stack, stats, device, .. } = inner;
         let mut sealed = Sealed::default();
-        let mut sink = SealingSink::new(&mut self.plane.sealers, self.sender.batch(), mtu, &mut sealed);
+        let sink = SealingSink::new(&mut self.plane.sealers, self.sender.batch(), mtu, &mut sealed);
+        let mut sink = sink.captured(env.shared.options.capture.as_ref());
         // Neither keeps the other waiting for longer than one batch.
         self.device_first = !self.device_first;
         let mut lost = None;

@@ -47,6 +47,7 @@
 mod active;
 mod any;
 mod batch;
+mod capture;
 mod carry;
 mod client;
 mod connection;
@@ -94,6 +95,7 @@ mod tests;
 pub use adit_tunnel::Family;
 pub use adit_tunnel::{Rekeys, TunnelDetails};
 pub use any::{Any, AnyOpener, AnySealer, AnyTunnel, connect};
+pub use capture::Capture;
 pub use carry::carry;
 pub use client::{Builder, Client, ClientEvent, Events, Target};
 pub use connection::Connection;

@@ -9,6 +9,8 @@ use std::{
 use adit_netstack::StackConfig;
 use adit_tunnel::{Answer, NetworkConfig, Prompt};
 
+use crate::capture::Capture;
+
 /// Longer than any wait lasts: what is asked to be longer is cut to this, with which clocks can still be added up.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86400);
 
@@ -52,6 +54,8 @@ pub struct Options {
     pub mark: Option<u32>,
     /// How long [`crate::Client::close`] waits for the farewells to be sent.
     pub close_timeout: Duration,
+    /// Takes copies of the packets inside of the tunnel.
+    pub capture: Option<Capture>,
 }
 
 impl Default for Options {
@@ -72,6 +76,7 @@ impl Default for Options {
             address_check: Some(Duration::from_secs(3)),
             mark: None,
             close_timeout: Duration::from_secs(5),
+            capture: None,
         }
     }
 }

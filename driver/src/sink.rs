@@ -3,7 +3,7 @@
 use adit_netstack::PacketSink;
 use adit_tunnel::{SealError, Sealer};
 
-use crate::{batch::Batch, plane::Sealers};
+use crate::{batch::Batch, capture::Capture, plane::Sealers};
 
 /// Seals what the stack writes, in the send buffer.
 pub(crate) struct SealingSink<'a, S> {
@@ -11,6 +11,7 @@ pub(crate) struct SealingSink<'a, S> {
     batch: &'a mut Batch,
     largest: usize,
     sealed: &'a mut Sealed,
+    capture: Option<&'a Capture>,
     full: bool,
 }
 
@@ -28,7 +29,12 @@ impl<'a, S: Sealer> SealingSink<'a, S> {
     /// For packets of up to `mtu` bytes.
     pub(crate) fn new(sealers: &'a mut Sealers<S>, batch: &'a mut Batch, mtu: u16, sealed: &'a mut Sealed) -> Self {
         let largest = sealers.room(mtu.into());
-        Self { sealers, batch, largest, sealed, full: false }
+        Self { sealers, batch, largest, sealed, capture: None, full: false }
+    }
+
+    /// Gives copies of the packets there, too.
+    pub(crate) fn captured(self, capture: Option<&'a Capture>) -> Self {
+        Self { capture, ..self }
     }
 
     /// Whether something may have been left for want of room.
@@ -46,8 +52,13 @@ impl<S: Sealer> PacketSink for SealingSink<'_, S> {
     fn packet(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
         let sealers = &mut *self.sealers;
         let (header_len, room) = (sealers.header_len(), sealers.room(len));
+        let capture = self.capture;
         let sealed = self.batch.seal(header_len, len, room, fill, |buffer, range| {
-            match sealers.of_packet(buffer.get(range.clone()).unwrap_or_default()) {
+            let packet = buffer.get(range.clone()).unwrap_or_default();
+            if let Some(capture) = capture {
+                capture.packet(packet);
+            }
+            match sealers.of_packet(packet) {
                 Some(sealer) => sealer.seal(buffer, range),
                 None => Err(SealError::NoRoom),
             }

@@ -13,6 +13,7 @@ use adit_tunnel::{Event, FlowId, IpNet, KeyChange, KeyTag, Usage};
 use crate::{
     error::{Outcome, SessionError},
     esp::{EspOpener, EspSealer},
+    key_log,
     message::{IkeSpi, TrafficSelector, numbers::EncryptionId},
     negotiate::EspSuite,
     sa::{Context, Timer, keys::ChildKeys},
@@ -113,6 +114,9 @@ impl ChildSa {
     fn install(cx: &mut Context<'_>, agreed: Agreed, keys: &ChildKeys, ours: bool) -> Outcome<(Self, Box<EspSealer>)> {
         let (inbound, outbound) =
             if ours { (&keys.to_initiator, &keys.to_responder) } else { (&keys.to_responder, &keys.to_initiator) };
+        let log = &cx.settings.key_log;
+        key_log::esp(log, &agreed.suite, cx.path, agreed.spi_in, inbound);
+        key_log::esp(log, &agreed.suite, cx.path, agreed.spi_out, outbound);
         let usage = Arc::new(Usage::default());
         let check = SelectorCheck::new(&agreed.remote, &agreed.local);
         let window = cx.settings.replay_window;

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use adit_pki::{ClientIdentity, IdentityError, TrustError};
-use adit_tunnel::{Family, IpNet, Secret};
+use adit_tunnel::{Family, IpNet, KeySink, Secret};
 use pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use crate::{
@@ -54,6 +54,16 @@ impl Config {
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Logs the keys of all sessions that are made from now on: whoever reads them can read the tunnels.
+    pub fn log_keys(&mut self, keys: &KeySink) {
+        self.settings.key_log = keys.clone();
+        if let OurProof::Eap(methods) = &mut self.ours
+            && let Some(methods) = Arc::get_mut(methods)
+        {
+            methods.log_keys(keys);
+        }
     }
 
     /// What is weak about this configuration, one sentence each, for a person to read.
@@ -313,6 +323,7 @@ impl Default for Settings {
             handshake_timeout: Duration::from_secs(60),
             replay_window: 1024,
             mtu: None,
+            key_log: KeySink::default(),
         }
     }
 }
@@ -516,6 +527,8 @@ pub struct Settings {
     /// Largest inner packet, in bytes; `None` derives it from an outer MTU of 1500. At least 576; IPv6 inside the tunnel
     /// needs 1280 (RFC 8200 §5).
     pub mtu: Option<u16>,
+    /// Where keys are logged, for Wireshark; see [`Config::log_keys`].
+    pub(crate) key_log: KeySink,
 }
 
 /// When a request is sent again: each wait doubles.

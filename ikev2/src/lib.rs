@@ -141,6 +141,7 @@ mod esp;
 mod established;
 mod exchange;
 mod identity;
+mod key_log;
 mod message;
 mod negotiate;
 mod network;

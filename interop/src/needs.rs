@@ -25,6 +25,8 @@ pub(crate) enum Need {
     StrongSwan,
     /// FreeRADIUS.
     FreeRadius,
+    /// tshark, which captures and reads.
+    Tshark,
     /// `iperf3`.
     Iperf3,
     /// `tcpdump`.
@@ -53,6 +55,7 @@ impl Need {
             Self::Tcpdump => tool("tcpdump").err().map(|error| error.to_string()),
             Self::PrometheusClient => prometheus_client().err().map(|error| error.to_string()),
             Self::Resolved => resolved().err().map(|error| error.to_string()),
+            Self::Tshark => tool("tshark").err().map(|error| error.to_string()),
             Self::FreeRadius => tool("freeradius").err().map(|error| error.to_string()),
         }
     }

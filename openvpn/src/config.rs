@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 pub use adit_pki::ClientIdentity;
 pub use adit_tunnel::Family;
-use adit_tunnel::{Secret, Transport};
+use adit_tunnel::{KeySink, Secret, Transport};
 use bytes::Bytes;
 use pki_types::{CertificateDer, CertificateRevocationListDer};
 
@@ -45,6 +45,11 @@ impl Config {
     #[must_use]
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.certificates
+    }
+
+    /// Logs the secrets of TLS of all sessions that are made from now on: whoever reads them can read the control channel.
+    pub fn log_keys(&mut self, keys: &KeySink) {
+        self.tls.log_keys(keys);
     }
 
     /// Everything that has a default.

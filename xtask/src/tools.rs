@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::steps::{Steps, is_root, may_sudo, path_with_sbin, say};
 
 /// A program or file, and its package.
-const NEEDED: [(&str, &str); 26] = [
+const NEEDED: [(&str, &str); 27] = [
     // `ring` has parts in C and assembler. (`.ci/run` has seen to these two: without them there would be no xtask.)
     ("cc", "gcc"),
     ("/usr/include/stdlib.h", "libc6-dev"),
@@ -28,6 +28,7 @@ const NEEDED: [(&str, &str); 26] = [
     ("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", "libcharon-extra-plugins"),
     ("/usr/lib/ipsec/plugins/libstrongswan-eap-mschapv2.so", "libcharon-extauth-plugins"),
     ("freeradius", "freeradius"),
+    ("tshark", "tshark"),
     ("iperf3", "iperf3"),
     ("tcpdump", "tcpdump"),
     ("ping", "iputils-ping"),

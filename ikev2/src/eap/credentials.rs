@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, str, sync::Arc};
 
-use adit_tunnel::Secret;
+use adit_tunnel::{KeySink, Secret};
 use mschapv2::NtHash;
 
 use super::{
@@ -64,6 +64,17 @@ impl EapMethods {
     /// The answer to an Identity request; outside of EAP, too, no other name is given away.
     pub(crate) fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// Logs the secrets of TLS.
+    pub(crate) fn log_keys(&mut self, keys: &KeySink) {
+        for offer in &mut self.offers {
+            if let OfferKind::Tls(template) | OfferKind::Ttls(template, _) = &mut offer.kind
+                && let Some(template) = Arc::get_mut(template)
+            {
+                template.log_keys(keys);
+            }
+        }
     }
 
     /// Types of the methods, best first.

@@ -77,7 +77,7 @@ impl Established {
         let shared = key.agree(&ke.public).map_err(|_| PeerMisbehaved::KeInvalid)?;
         let Some(sa) = self.sa(old) else { return Ok(()) };
         let (prf, d) = (sa.ike.suite.prf, &sa.ike.keys.d);
-        let keys = IkeKeys::rekeyed(prf, d, &suite, &shared, &nonce, their_nonce, spi, theirs);
+        let keys = IkeKeys::rekeyed(prf, d, &suite, &shared, &nonce, their_nonce, spi, theirs, &cx.settings.key_log);
         let keys = keys.ok_or(crate::error::SessionError::Keys("the IKE SA"))?;
         let (fragmentation, closing) = (sa.ike.fragmentation, sa.role == Role::Deleting);
         tracing::debug!("IKE SA {spi:?} / {theirs:?} in place of {old:?}: {suite}");
@@ -169,7 +169,7 @@ impl Established {
         let (new, nonce) = (cx.ike_spi(), cx.nonce());
         let Some(sa) = self.sa(spi) else { return Err(refuse(NotifyType::TEMPORARY_FAILURE)) };
         let (prf, d) = (sa.ike.suite.prf, &sa.ike.keys.d);
-        let keys = IkeKeys::rekeyed(prf, d, &suite, &shared, &theirs, &nonce, their_spi, new)
+        let keys = IkeKeys::rekeyed(prf, d, &suite, &shared, &theirs, &nonce, their_spi, new, &cx.settings.key_log)
             .ok_or_else(|| refuse(NotifyType::NO_PROPOSAL_CHOSEN))?;
         tracing::debug!("the gateway rekeys the IKE SA: {their_spi:?} / {new:?}: {suite}");
         let ike = IkeSa::new((their_spi, new), false, suite, keys, 0, sa.ike.fragmentation);

@@ -112,7 +112,7 @@ impl Driver {
         let header = Header { responder_spi: spis.1, ..request.header.answer() };
         let response = Message { header, payloads }.encode();
         let shared = key.agree(&ke.public).ok()?;
-        let keys = IkeKeys::first(&suite, &shared, ni, &nonce, spis.0, spis.1)?;
+        let keys = IkeKeys::first(&suite, &shared, ni, &nonce, spis.0, spis.1, &adit_tunnel::KeySink::default())?;
         let (init, nonce) = (response.clone(), ni.clone());
         self.gateway = Some(Gateway { keys, suite, spis, init, nonce, next: 0, awaited: 1, spi_in: 0x1000 });
         self.give(&response);

@@ -123,7 +123,7 @@ impl Recording {
             (&spis.0.0.to_be_bytes()[..], &spis.1.0.to_be_bytes()[..]),
             (&record["spi_i"][..], &record["spi_r"][..])
         );
-        let keys = IkeKeys::first(&suite, &shared, ni, nr, spis.0, spis.1).unwrap();
+        let keys = IkeKeys::first(&suite, &shared, ni, nr, spis.0, spis.1, &adit_tunnel::KeySink::default()).unwrap();
         assert_keys(&keys, record);
         keys
     }
@@ -136,7 +136,18 @@ impl Recording {
             IkeSpi(u64::from_be_bytes(message.sa().unwrap().proposals[0].spi[..].try_into().unwrap()))
         };
         let spis = (spi(request), spi(response));
-        let keys = IkeKeys::rekeyed(suite.prf, &old.d, &suite, &shared, ni, nr, spis.0, spis.1).unwrap();
+        let keys = IkeKeys::rekeyed(
+            suite.prf,
+            &old.d,
+            &suite,
+            &shared,
+            ni,
+            nr,
+            spis.0,
+            spis.1,
+            &adit_tunnel::KeySink::default(),
+        )
+        .unwrap();
         assert_keys(&keys, record);
         (keys, spis.0)
     }

@@ -6,6 +6,7 @@ mod data;
 mod faults;
 mod forwards;
 mod ikev2;
+mod looking;
 mod matrix;
 mod metrics;
 mod probe;
@@ -93,6 +94,7 @@ pub(crate) fn all() -> Vec<Case> {
         forwards::cases(),
         times::cases(),
         probe::cases(),
+        looking::cases(),
         ikev2::cases(),
         serve::cases(),
         metrics::cases(),

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use adit_pki::{ClientIdentity, IdentityError, Judged, OnlyKey, SeenChain};
+use adit_pki::{ClientIdentity, IdentityError, Judged, OnlyKey, SeenChain, TlsKeyLog};
+use adit_tunnel::KeySink;
 use rustls::{
     CipherSuite, ClientConfig, NamedGroup, SupportedProtocolVersion,
     client::Resumption,
@@ -47,6 +48,10 @@ impl TlsTemplate {
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
         Ok(Self { config, verifier })
+    }
+
+    pub(crate) fn log_keys(&mut self, keys: &KeySink) {
+        self.config.key_log = Arc::new(TlsKeyLog(keys.clone()));
     }
 
     /// The configuration of one session, whose `clock` is asked for the time of certificates.

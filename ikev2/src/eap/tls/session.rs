@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use adit_pki::{ClientIdentity, Judged, OnlyKey, TlsTrouble, ToldClock};
+use adit_pki::{ClientIdentity, Judged, OnlyKey, TlsKeyLog, TlsTrouble, ToldClock};
+use adit_tunnel::KeySink;
 use pki_types::{CertificateDer, ServerName};
 use rustls::{
     ClientConfig, ClientConnection, Connection, Error as RustlsError, ProtocolVersion, SupportedProtocolVersion,
@@ -61,6 +62,10 @@ impl TlsTemplate {
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
         Ok(Self(config))
+    }
+
+    pub(in super::super) fn log_keys(&mut self, keys: &KeySink) {
+        self.0.key_log = Arc::new(TlsKeyLog(keys.clone()));
     }
 
     /// Begins a handshake; the ClientHello waits in [`TlsSession::take_output`].

@@ -208,7 +208,8 @@ impl InitSent {
         let spis = (start.spi, message.header.responder_spi);
         // Checked before: the key is used up.
         let Ok(shared) = key.agree(&public) else { return Step::Failed(PeerMisbehaved::KeInvalid.into()) };
-        let Some(keys) = IkeKeys::first(&suite, &shared, &start.nonce, &nonce, spis.0, spis.1) else {
+        let Some(keys) = IkeKeys::first(&suite, &shared, &start.nonce, &nonce, spis.0, spis.1, &cx.settings.key_log)
+        else {
             return Step::Failed(SessionError::Keys("the IKE SA"));
         };
         let Some(spi_in) = cx.esp_spi(|_| false) else { return Step::Failed(SessionError::Keys("ESP")) };

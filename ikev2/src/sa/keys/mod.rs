@@ -5,10 +5,11 @@ mod tests;
 
 use std::fmt;
 
-use adit_tunnel::Secret;
+use adit_tunnel::{KeySink, Secret};
 
 use crate::{
     crypto::{Integrity, Prf, SkCipher, encryption_key_len, sk_cipher},
+    key_log,
     message::{IkeSpi, numbers::IntegrityId},
     negotiate::{EspSuite, IkeSuite},
 };
@@ -36,9 +37,10 @@ impl IkeKeys {
         nr: &[u8],
         spi_i: IkeSpi,
         spi_r: IkeSpi,
+        log: &KeySink,
     ) -> Option<Self> {
         let skeyseed = skeyseed(suite.prf, shared, ni, nr);
-        Self::expand(suite, &skeyseed, ni, nr, spi_i, spi_r)
+        Self::expand(suite, &skeyseed, ni, nr, (spi_i, spi_r), log)
     }
 
     /// Keys of an IKE SA that replaces another: `SKEYSEED = prf(SK_d of the old, g^ir | Ni | Nr)`, by the old PRF; the rest is
@@ -52,23 +54,32 @@ impl IkeKeys {
         nr: &[u8],
         spi_i: IkeSpi,
         spi_r: IkeSpi,
+        log: &KeySink,
     ) -> Option<Self> {
         let skeyseed = rekeyed_skeyseed(old_prf, old_d, shared, ni, nr);
-        Self::expand(suite, &skeyseed, ni, nr, spi_i, spi_r)
+        Self::expand(suite, &skeyseed, ni, nr, (spi_i, spi_r), log)
     }
 
     /// `{SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} = prf+(SKEYSEED, Ni | Nr | SPIi | SPIr)`.
-    fn expand(suite: &IkeSuite, skeyseed: &Secret, ni: &[u8], nr: &[u8], spi_i: IkeSpi, spi_r: IkeSpi) -> Option<Self> {
+    fn expand(
+        suite: &IkeSuite,
+        skeyseed: &Secret,
+        ni: &[u8],
+        nr: &[u8],
+        spis: (IkeSpi, IkeSpi),
+        log: &KeySink,
+    ) -> Option<Self> {
         let prf_len = suite.prf.key_len();
         let integrity_len = integrity_key_len(suite.integrity)?;
         let encryption_len = encryption_key_len(suite.encryption, suite.key_bits)?;
         let len = 3 * prf_len + 2 * (integrity_len + encryption_len);
-        let all = ike_material(suite.prf, skeyseed, ni, nr, spi_i, spi_r, len);
+        let all = ike_material(suite.prf, skeyseed, ni, nr, spis.0, spis.1, len);
         let mut rest = all.expose();
         let d = take(&mut rest, prf_len)?;
         let (ai, ar) = (take(&mut rest, integrity_len)?, take(&mut rest, integrity_len)?);
         let (ei, er) = (take(&mut rest, encryption_len)?, take(&mut rest, encryption_len)?);
         let (pi, pr) = (take(&mut rest, prf_len)?, take(&mut rest, prf_len)?);
+        key_log::ike(log, suite, spis, [ei, er, ai, ar]);
         Some(Self {
             d: Secret::new(d),
             pi: Secret::new(pi),

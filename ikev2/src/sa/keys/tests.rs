@@ -158,8 +158,18 @@ impl Replay {
         let (ni, nr) = (nonces.0.as_slice(), nonces.1.as_slice());
         let shared = secret(&logged, "g_ir");
         let keys = match old.map(|old| &self.sas[old]) {
-            None => IkeKeys::first(&suite, &shared, ni, nr, spis.0, spis.1),
-            Some(old) => IkeKeys::rekeyed(old.suite.prf, &old.keys.d, &suite, &shared, ni, nr, spis.0, spis.1),
+            None => IkeKeys::first(&suite, &shared, ni, nr, spis.0, spis.1, &KeySink::default()),
+            Some(old) => IkeKeys::rekeyed(
+                old.suite.prf,
+                &old.keys.d,
+                &suite,
+                &shared,
+                ni,
+                nr,
+                spis.0,
+                spis.1,
+                &KeySink::default(),
+            ),
         };
         let keys = keys.unwrap();
         for (ours, name) in [(&keys.d, "sk_d"), (&keys.pi, "sk_pi"), (&keys.pr, "sk_pr")] {

@@ -64,7 +64,7 @@ impl<'a> Acceptable<'a> {
         let shared = key.agree(&ke.public).ok()?;
         let spis = (message.header.initiator_spi, cx.ike_spi());
         let nr = cx.nonce();
-        let keys = IkeKeys::first(&suite, &shared, nonce, &nr, spis.0, spis.1)?;
+        let keys = IkeKeys::first(&suite, &shared, nonce, &nr, spis.0, spis.1, &cx.settings.key_log)?;
         tracing::debug!("IKE SA {:?} / {:?}: {suite}", spis.0, spis.1);
         let mut payloads = vec![
             Payload::Sa(SecurityAssociation { proposals: vec![proposal] }),

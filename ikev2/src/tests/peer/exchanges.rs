@@ -129,7 +129,8 @@ impl ScriptedPeer {
     ) {
         let old = &self.sas[old];
         let (prf, d) = (old.suite.prf, &old.keys.d);
-        let keys = IkeKeys::rekeyed(prf, d, &suite, shared, ni, nr, spis.0, spis.1).unwrap();
+        let keys =
+            IkeKeys::rekeyed(prf, d, &suite, shared, ni, nr, spis.0, spis.1, &adit_tunnel::KeySink::default()).unwrap();
         let family = old.family;
         let sa = PeerSa::new(spis, ours, suite, keys, (old.client, old.own));
         self.sas.push(PeerSa { family, ..sa });

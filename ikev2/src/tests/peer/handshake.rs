@@ -58,7 +58,7 @@ impl ScriptedPeer {
         let hashes: &[u8] = &[0, 2, 0, 3, 0, 4, 0, 5];
         payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, hashes));
         let shared = key.agree(&ke.public).expect("a valid KE");
-        let keys = IkeKeys::first(&suite, &shared, &ni, &nr, spi_i, spi_r).unwrap();
+        let keys = IkeKeys::first(&suite, &shared, &ni, &nr, spi_i, spi_r, &adit_tunnel::KeySink::default()).unwrap();
         let mut header = request.header.answer();
         header.responder_spi = spi_r;
         let datagrams = self.encode(None, Message { header, payloads });

@@ -5,6 +5,7 @@ mod certificates;
 mod customers;
 mod handshake;
 mod liveness;
+mod looking;
 mod nat;
 mod network;
 mod paced;
@@ -44,6 +45,7 @@ pub(super) fn cases() -> Vec<Case> {
         liveness::cases(),
         refusals::cases(),
         probe::cases(),
+        looking::cases(),
         profiles::cases(),
         reconnects::cases(),
         times::cases(),
