@@ -257,7 +257,7 @@ fn a_reload_cuts_nothing_that_did_not_change() {
 
     // A mistake is told, and changes nothing.
     office.config(&format!("{main}{more}nonsense = 1\n"));
-    let refused = office.told(&["reload"]).with(1);
+    let refused = office.told(&["reload"]).with(2);
     assert!(refused.stderr.contains("nonsense"), "{}", refused.stderr);
     running.said("the configuration stays as it was");
     assert_eq!(get(&address), PAGE);
