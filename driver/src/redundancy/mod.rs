@@ -12,7 +12,7 @@
 //!   Client of gateway b ─ supervisor, tunnel task ───────┘     (through each tunnel)
 //! ```
 //!
-//! Each gateway has a [`Client`](crate::Client) of its own, with its own attempts and waits; the manager only says which of them
+//! Each gateway has a [`Client`] of its own, with its own attempts and waits; the manager only says which of them
 //! exist. See [`Policy`] for who takes new connections.
 
 mod manager;
