@@ -31,7 +31,8 @@ pub(crate) fn run(steps: &mut Steps, names: Vec<String>) -> Result<()> {
 
 /// Simulations are the tests with that word in their path. What is behind the number of seeds they say themselves.
 pub(crate) fn simulations(steps: &mut Steps, name: &str, profile: &[&str], envs: &[(&str, &str)]) -> Result<()> {
-    let tests = [&["test", "--workspace", "--lib", "--tests"], profile].concat();
+    // Without an end at the first crate that fails: what the others find is wanted, too.
+    let tests = [&["test", "--workspace", "--lib", "--tests", "--no-fail-fast"], profile].concat();
     steps.cargo(name, &[&tests[..], &["simulation"]].concat(), envs)?;
     for (package, tests) in SIMULATED {
         ensure!(steps.has_run(tests), "no simulation of {package} has run");
