@@ -163,12 +163,13 @@ pub(super) fn way(
         }
         WayKind::Reverse => {
             let target = to.as_ref().ok_or_else(|| missing("to", "`to = \"127.0.0.1:22\"`"));
-            let target = target.and_then(|text| match address::local_target(text)? {
-                LocalTarget::Unix(_) if transport == TransportKind::Udp => {
+            let target = target.and_then(|text| {
+                let target = address::local_target(text)?;
+                if transport == TransportKind::Udp && matches!(target, LocalTarget::Unix(_)) {
                     let error = text.error(format!("`{}` takes no datagrams", text.value.escape_debug()));
-                    Err(error.hint("name a host and a port, or leave `transport` away"))
+                    return Err(error.hint("name a host and a port, or leave `transport` away"));
                 }
-                target => Ok(target),
+                Ok(target)
             });
             let to = problems.catch(target);
             let port = table.port.as_ref().ok_or_else(|| missing("port", "`port = 2222`"));

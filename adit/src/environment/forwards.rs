@@ -30,7 +30,6 @@ pub(super) struct Forward {
     pub(super) error: Option<String>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there are a few, and they stay where they are")]
 enum State {
     Closed,
     /// Who connects waits.
