@@ -28,14 +28,21 @@ impl Task {
         if self.plan.wait != plan.wait {
             said.push("wait_seconds".to_owned());
         }
+        let device_changed = self.plan.tun != plan.tun;
+        if device_changed {
+            said.push("tun".to_owned());
+        }
         said.extend(options.iter().map(|option| (*option).to_owned()));
         said.extend(gateways.iter().cloned());
         let old = std::mem::replace(&mut self.plan, plan);
-        if !gateways.is_empty() || !options.is_empty() {
+        self.change_device();
+        let hopeful = hopeful || device_changed && self.lacked_device;
+        if !gateways.is_empty() || !options.is_empty() || device_changed {
+            let options = self.options();
             if hopeful && self.machine.on(Trigger::Edited).is_some() {
                 self.connect(by.clone());
             } else if let Some(running) = &self.running {
-                running.redundant.update(self.plan.gateways.clone(), self.options());
+                running.redundant.update(self.plan.gateways.clone(), options);
             }
         }
         let (plans, drain) = (self.plan.forwards.clone(), old.redundancy.drain);
