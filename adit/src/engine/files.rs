@@ -31,7 +31,16 @@ struct Watched {
 
 /// What is different whenever a file is written or replaced; `None`: it cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat(Option<(u64, SystemTime, u64, u64, (i64, i64))>);
+struct Stat(Option<Values>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Values {
+    length: u64,
+    modified: SystemTime,
+    /// Device, inode, and when either or the content was changed, which nobody can set: seconds and nanoseconds.
+    #[cfg(unix)]
+    inode: (u64, u64, i64, i64),
+}
 
 impl Files {
     /// Those that were read. What was written to one while that was done is found at the next look. Blocks.
@@ -69,15 +78,17 @@ impl Stat {
     fn of(path: &Path) -> Self {
         let read = || -> io::Result<_> {
             let data = fs::metadata(path)?;
-            // The last is when content or inode were changed, which nobody can set.
             #[cfg(unix)]
-            let (device, inode, changed) = {
+            let inode = {
                 use std::os::unix::fs::MetadataExt;
-                (data.dev(), data.ino(), (data.ctime(), data.ctime_nsec()))
+                (data.dev(), data.ino(), data.ctime(), data.ctime_nsec())
             };
-            #[cfg(not(unix))]
-            let (device, inode, changed) = (0, 0, (0, 0));
-            Ok((data.len(), data.modified()?, device, inode, changed))
+            Ok(Values {
+                length: data.len(),
+                modified: data.modified()?,
+                #[cfg(unix)]
+                inode,
+            })
         };
         Self(read().ok())
     }
