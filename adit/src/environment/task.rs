@@ -270,6 +270,7 @@ impl Task {
     }
 
     fn on_up(&mut self, gateway: &str) {
+        lock(&self.view).on_news(gateway);
         let Some(running) = &self.running else { return };
         let status = running.redundant.status();
         let Some(found) = status.gateways.iter().find(|known| known.name == gateway) else { return };
