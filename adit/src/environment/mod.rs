@@ -128,6 +128,11 @@ impl Environment {
         lock(&self.view).status()
     }
 
+    /// Whom questions are for whose answers its gateways have refused.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        lock(&self.view).refused()
+    }
+
     /// Does as it is told, or says why not.
     pub(crate) async fn order(&self, order: Order, by: By) -> Result<String, Error> {
         self.ask(|reply| Command::Order(order, by, reply)).await
