@@ -17,7 +17,7 @@ pub(crate) async fn forward(mut plan: Plan, mut signals: Signals) -> Result<Exit
         // For a process that stays: several of this kind may run beside each other.
         plan.control = ControlPlan::Off;
     }
-    let (engine, _reloads) = Engine::new(Manner::Strict, plan.handshakes);
+    let (engine, _reloads) = Engine::new(Manner::Strict, plan.handshakes, plan.memory);
     let mut services = Services::default();
     services.apply(&plan, &engine)?;
     let Some(mut connection) = plan.connections.pop() else {

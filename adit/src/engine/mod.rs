@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adit_driver::MemoryPool;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
@@ -36,7 +37,7 @@ use crate::{
     error::{Error, Exit},
     plan::{ConnectionPlan, Plan},
     prompt::Person,
-    status::{ProcessStatus, Readiness, State, Timestamp},
+    status::{Memory, ProcessStatus, Readiness, State, Timestamp},
 };
 
 /// The main loop shows that it turns once a second; after so long it hangs.
@@ -70,13 +71,14 @@ struct Reload {
 
 impl Engine {
     /// With no connections; those who want a reload are heard at the other end.
-    fn new(manner: Manner, handshakes: usize) -> (Self, mpsc::Receiver<Reload>) {
+    fn new(manner: Manner, handshakes: usize, memory: usize) -> (Self, mpsc::Receiver<Reload>) {
         let (reload, reloads) = mpsc::channel(16);
         let context = Context {
             activity: Activity::new(),
             changes: watch::Sender::new(0),
             handshakes: Handshakes::new(),
             limit: Arc::new(Semaphore::new(handshakes)),
+            memory: MemoryPool::new(memory),
             desk: Desk::new(Person::new()),
             manner,
         };
@@ -94,11 +96,14 @@ impl Engine {
     }
 
     pub(crate) fn status(&self) -> ProcessStatus {
+        let memory = &self.inner.context.memory;
         ProcessStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             since: self.inner.since,
             stopping: self.inner.stopping.load(Relaxed),
+            tasks: tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
+            memory: Memory { used_bytes: memory.used() as u64, limit_bytes: memory.limit() as u64 },
             connections: self.environments().values().map(Environment::status).collect(),
         }
     }
@@ -181,6 +186,7 @@ impl Engine {
     /// Goes on with these connections; what did not change is not touched. What was changed, in words.
     async fn apply(&self, plan: Plan, by: By) -> String {
         self.allow_handshakes(plan.handshakes);
+        self.inner.context.memory.set_limit(plan.memory);
         let mut said = Vec::new();
         let (mut deleted, drain) = (self.environments().clone(), plan.drain);
         for connection in plan.connections {
@@ -249,7 +255,7 @@ impl Engine {
     /// Without a main loop: nobody answers to a reload.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        Self::new(Manner::Patient, 16).0
+        Self::new(Manner::Patient, 16, 64 << 20).0
     }
 
     #[cfg(test)]

@@ -43,7 +43,7 @@ pub(crate) async fn run(load: Load) -> Result<Exit, Error> {
         exit = signals.next_end() => return Ok(exit),
         plan = start_reading(&load) => flattened(plan).map_err(|unreadable| unreadable.error)?,
     };
-    let (engine, reloads) = Engine::new(Manner::Patient, plan.handshakes);
+    let (engine, reloads) = Engine::new(Manner::Patient, plan.handshakes, plan.memory);
     let mut services = Services::default();
     services.apply(&plan, &engine)?;
     let files = Files::new(plan.files.clone());
@@ -266,7 +266,7 @@ mod tests {
             held.lock().unwrap().recv().unwrap();
             Err(Unreadable { files: Vec::new(), error: Error::new(Exit::Usage, "not yet") })
         });
-        let (engine, _reloads) = Engine::new(Manner::Patient, 1);
+        let (engine, _reloads) = Engine::new(Manner::Patient, 1, 1 << 20);
         let mut main = Main {
             engine,
             services: Services::default(),

@@ -36,6 +36,7 @@ impl Bench {
             changes: changes.clone(),
             handshakes: Handshakes::new(),
             limit: Arc::new(Semaphore::new(16)),
+            memory: MemoryPool::new(64 << 20),
             desk: Desk::new(Person::new()),
             manner: Manner::Patient,
         };

@@ -9,8 +9,8 @@ pub(crate) mod tests;
 
 pub(crate) use self::{
     model::{
-        ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, ProcessStatus, Readiness, Rekeys,
-        State, UdpSocket,
+        ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Memory, ProcessStatus, Readiness,
+        Rekeys, State, UdpSocket,
     },
     text::{details, table},
     timestamp::Timestamp,
