@@ -9,6 +9,8 @@ mod systemd;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_systemd.rs"]
 mod systemd;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -35,6 +37,7 @@ use crate::{
     admin::Handshakes,
     environment::{Context, Desk, Environment, Manner, Stop},
     error::{Error, Exit},
+    forward::Places,
     plan::{ConnectionPlan, Plan},
     prompt::Person,
     status::{Memory, ProcessStatus, Readiness, State, Timestamp},
@@ -80,6 +83,7 @@ impl Engine {
             limit: Arc::new(Semaphore::new(handshakes)),
             memory: MemoryPool::new(memory),
             desk: Desk::new(Person::new()),
+            places: Places::default(),
             manner,
         };
         let inner = Inner {
@@ -188,6 +192,8 @@ impl Engine {
         self.allow_handshakes(plan.handshakes);
         self.inner.context.memory.set_limit(plan.memory);
         let mut said = Vec::new();
+        // What goes from one connection to another, or on under another name, stays open meanwhile.
+        let _held = self.inner.context.places.hold(plan.connections.iter().flat_map(|made| &made.forwards));
         let (mut deleted, drain) = (self.environments().clone(), plan.drain);
         for connection in plan.connections {
             let name = connection.name.clone();

@@ -37,6 +37,7 @@ use crate::{
     activity::{Activity, By},
     admin::Handshakes,
     error::{Error, Exit},
+    forward::Places,
     plan::ConnectionPlan,
     status::ConnectionStatus,
 };
@@ -70,6 +71,8 @@ pub(crate) struct Context {
     /// What the connections through all tunnels may take.
     pub(crate) memory: MemoryPool,
     pub(crate) desk: Desk,
+    /// Where their forwards listen.
+    pub(crate) places: Places,
     pub(crate) manner: Manner,
 }
 

@@ -42,7 +42,7 @@ fn revoked(rig: &Rig) -> Result<()> {
     ensure!(tried.is_err() && at_a == 1, "a was tried {at_a} times after it had refused: {tried:?}");
 
     world.kill_b()?;
-    world.b = Server::start_at(rig, Place::Gateway2, &refusing(rig)?)?;
+    world.b = Server::start_at(rig, Place::Gateway2, &refusing(rig, &server_b(rig))?)?;
     running.wait_state(rig, NAME, "failed", Duration::from_secs(120))?;
     expect_state(rig, &running, "failed")?;
     let again = world.b.process.mark();
@@ -58,11 +58,11 @@ fn revoked(rig: &Rig) -> Result<()> {
     running.terminate(Duration::from_secs(45))
 }
 
-/// Gateway `b`, after it was told to let nobody in any more.
-fn refusing(rig: &Rig) -> Result<Lines> {
+/// An OpenVPN server, after it was told to let nobody in any more.
+pub(in crate::cases) fn refusing(rig: &Rig, server: &Lines) -> Result<Lines> {
     let script = rig.dir.join("refuse.sh");
     fs::write(&script, "#!/bin/sh\nexit 1\n")?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     let script = script.display().to_string();
-    Ok(server_b(rig).with(&format!("script-security 2\nclient-connect {script}")))
+    Ok(server.clone().with(&format!("script-security 2\nclient-connect {script}")))
 }
