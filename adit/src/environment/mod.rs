@@ -30,6 +30,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{Instrument, Span};
 
 pub(crate) use self::prompts::Desk;
+#[cfg(target_os = "linux")]
 pub(crate) use self::task::way;
 use self::{task::Task, view::View};
 use crate::{
