@@ -43,7 +43,7 @@ use crate::{
     forward::Places,
     plan::{ConnectionPlan, Plan},
     prompt::Person,
-    status::{Memory, ProcessStatus, Readiness, State, Timestamp},
+    status::{LastError, Memory, ProcessStatus, Readiness, State, Timestamp},
 };
 
 /// The main loop shows that it turns once a second; after so long it hangs.
@@ -64,6 +64,8 @@ struct Inner {
     reload: mpsc::Sender<Reload>,
     /// Who was asked for what is in no file.
     questions: Arc<Questions>,
+    /// Why the newest configuration is not in force.
+    refused: Mutex<Option<LastError>>,
     stopping: AtomicBool,
     /// Whether everything was ready once.
     started: AtomicBool,
@@ -103,6 +105,7 @@ impl Engine {
             handshakes: cap,
             reload,
             questions,
+            refused: Mutex::default(),
             stopping: AtomicBool::new(false),
             started: AtomicBool::new(false),
             beat: Mutex::new(Instant::now()),
@@ -119,6 +122,7 @@ impl Engine {
             stopping: self.inner.stopping.load(Relaxed),
             tasks: tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
             memory: Memory { used_bytes: memory.used() as u64, limit_bytes: memory.limit() as u64 },
+            configuration_error: lock(&self.inner.refused).clone(),
             connections: self.environments().values().map(Environment::status).collect(),
         }
     }
@@ -266,6 +270,18 @@ impl Engine {
         let status = self.status();
         let connected = status.connections.iter().filter(|connection| connection.state == State::Connected).count();
         format!("{connected} of {} connected", status.connections.len())
+    }
+
+    /// What has come of the newest configuration, for everybody to see.
+    fn show_read(&self, read: Result<(), &Error>) {
+        let refused = read.err().map(|error| LastError {
+            at: Timestamp::now(),
+            text: error.message(),
+            hint: error.hint_text().map(str::to_owned),
+            code: if error.exit() == Exit::LocalSocket { "local_socket" } else { "configuration" }.to_owned(),
+        });
+        *lock(&self.inner.refused) = refused;
+        self.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn note(&self, kind: Kind, by: By, reason: &str) {

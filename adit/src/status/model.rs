@@ -17,6 +17,8 @@ pub(crate) struct ProcessStatus {
     /// Tasks of the runtime that have not ended.
     pub(crate) tasks: usize,
     pub(crate) memory: Memory,
+    /// Why what its files say now is not in force: it was refused, and what they said before is.
+    pub(crate) configuration_error: Option<LastError>,
     /// By name.
     pub(crate) connections: Vec<ConnectionStatus>,
 }

@@ -119,6 +119,7 @@ pub(crate) fn process() -> ProcessStatus {
         stopping: false,
         tasks: 12,
         memory: Memory { used_bytes: 53248, limit_bytes: 512 << 20 },
+        configuration_error: None,
         connections: vec![production, staging, idle],
     }
 }
