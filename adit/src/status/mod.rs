@@ -12,7 +12,7 @@ pub(crate) mod tests;
 pub(crate) use self::text::{details, table};
 pub(crate) use self::{
     model::{
-        ConnectionStatus, DeviceState, DeviceStatus, ForwardStatus, GatewayState, GatewayStatus, LastError,
+        ConnectionStatus, DeviceState, DeviceStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Memory,
         ProcessStatus, Readiness, Rekeys, State, UdpSocket,
     },
     timestamp::Timestamp,
