@@ -90,12 +90,10 @@ impl Source {
         let name = path.display().to_string();
         let bytes = read(path).map_err(|error| {
             let failed = Error::new(Exit::Usage, format!("cannot read {name}: {error}"));
-            match error.kind() {
-                ErrorKind::NotFound => {
-                    failed.hint("name a file that is there; `adit import PROFILE` makes one of a profile")
-                }
-                _ => failed,
+            if error.kind() != ErrorKind::NotFound {
+                return failed;
             }
+            failed.hint("name a file that is there; `adit import PROFILE` makes one of a profile")
         })?;
         let text =
             String::from_utf8(bytes).map_err(|_| Error::new(Exit::Usage, format!("{name}: this is not UTF-8")))?;
