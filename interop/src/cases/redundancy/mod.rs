@@ -58,7 +58,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn soak() -> Vec<Case> {
-    same_address::soak().into_iter().chain(churn::soak()).collect()
+    churn::soak()
 }
 
 /// A case with strongSwan, which waits most of its time.
