@@ -7,6 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
     },
     thread,
     time::Duration,
@@ -145,9 +146,11 @@ pub(crate) struct Knocker {
 }
 
 impl Knocker {
+    /// It has knocked once already: the kernel opens to it, whatever the caller's thread does.
     pub(crate) fn at(address: SocketAddr) -> Self {
         let enough = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&enough);
+        let (knocked, first) = mpsc::channel();
         let thread = thread::spawn(move || {
             let (mut open, mut closed) = (0, 0);
             while !stop.load(Relaxed) {
@@ -156,11 +159,14 @@ impl Knocker {
                     Err(error) => panic!("{error}"),
                     Ok(_) => open += 1,
                 }
+                // Only the first is waited for.
+                let _ = knocked.send(());
                 // Not as many connections as descriptors.
                 thread::sleep(Duration::from_micros(500));
             }
             (open, closed)
         });
+        first.recv().unwrap();
         Self { enough, thread }
     }
 
