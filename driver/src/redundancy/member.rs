@@ -38,6 +38,8 @@ pub(super) struct Member {
     pub(super) strangers: usize,
     pub(super) tally: Tally,
     pub(super) retry_at: Option<SystemTime>,
+    /// Since when its round trips are clearly shorter than those of the gateway in use.
+    pub(super) quicker_since: Option<Instant>,
     /// Until when connections may stay, once new ones go elsewhere.
     pub(super) draining: Option<Instant>,
     state: (GatewayState, SystemTime),
@@ -112,6 +114,7 @@ impl Member {
             strangers: 0,
             tally: Tally::default(),
             retry_at: None,
+            quicker_since: None,
             draining: None,
             state: (GatewayState::Idle, SystemTime::now()),
         }
@@ -299,6 +302,7 @@ impl Member {
             steady_since: up.and_then(|up| up.steady_since),
             ailing: up.is_some_and(|up| up.ailing),
             rtt: up.and_then(|up| up.probe.rtt).or_else(|| run.filter(|_| up.is_some())?.client.handshake()),
+            quicker_since: self.quicker_since,
             pinned,
         }
     }
