@@ -27,12 +27,10 @@ impl Task {
         said.extend(options.iter().map(|option| (*option).to_owned()));
         said.extend(gateways.iter().cloned());
         let old = std::mem::replace(&mut self.plan, plan);
-        if !gateways.is_empty() || !options.is_empty() {
-            if self.machine.on(Trigger::Edited).is_some() {
-                self.connect(by.clone());
-            } else if let Some(running) = &self.running {
-                running.redundant.update(self.plan.gateways.clone(), self.options());
-            }
+        let is_changed = !gateways.is_empty() || !options.is_empty();
+        let begins = is_changed && self.machine.on(Trigger::Edited).is_some();
+        if let Some(running) = self.running.as_ref().filter(|_| is_changed && !begins) {
+            running.redundant.update(self.plan.gateways.clone(), self.options());
         }
         let (plans, drain) = (self.plan.forwards.clone(), old.redundancy.drain);
         let changes = self.forwards.apply(plans, |forward| rewired && forward.wait.is_none(), drain).await;
@@ -48,7 +46,10 @@ impl Task {
             let kept = self.forwards.list.len() - changes.added.len() - changes.changed.len();
             tracing::info!("configuration changed: {said}; {kept} forwards are as before");
             self.machine.touch();
-            self.note(Entry::new(Kind::Edited, by).reason(&said));
+            self.note(Entry::new(Kind::Edited, by.clone()).reason(&said));
+        }
+        if begins {
+            self.connect(by);
         }
         said
     }
