@@ -106,13 +106,38 @@ pub(crate) enum ForwardKind {
     Stdio { to: Target },
 }
 
+impl ForwardKind {
+    /// Where it listens on this side, if it does.
+    pub(crate) const fn listen(&self) -> Option<&Listen> {
+        match self {
+            Self::Local { listen, .. } | Self::Socks { listen, .. } | Self::HttpProxy { listen, .. } => Some(listen),
+            Self::Reverse { .. } | Self::Stdio { .. } => None,
+        }
+    }
+
+    /// Whether it carries datagrams alone.
+    pub(crate) const fn takes_datagrams(&self) -> bool {
+        matches!(self, Self::Local { listen: Listen::Udp(_), .. } | Self::Reverse { transport: TransportKind::Udp, .. })
+    }
+}
+
 /// Where to listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Listen {
     Tcp(SocketAddr),
     Udp(SocketAddr),
     /// A path, and permission bits of the socket.
     Unix(PathBuf, Option<u32>),
+}
+
+impl Listen {
+    /// Whether another port is taken each time.
+    pub(crate) const fn is_any(&self) -> bool {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => address.port() == 0,
+            Self::Unix(..) => false,
+        }
+    }
 }
 
 /// A service on this side.

@@ -129,6 +129,10 @@ impl FromStr for ReverseSpec {
         if let Some((port, path)) = text.split_once(':')
             && let Some(path) = as_path(path)
         {
+            let (path, transport) = take_transport(path);
+            if transport == Some(TransportKind::Udp) {
+                return Err(SpecError::UnixDatagrams);
+            }
             let to = LocalTarget::Unix(parse_path(path)?);
             return Ok(Self { transport: TransportKind::Tcp, port: parse_target_port(port)?, to });
         }
@@ -310,6 +314,7 @@ mod tests {
             ("80:localhost:8080", "80/tcp -> localhost:8080"),
             ("80:unix:/run/web.sock", "80/tcp -> unix:/run/web.sock"),
             ("80:/run/web.sock", "80/tcp -> unix:/run/web.sock"),
+            ("80:/run/web.sock/tcp", "80/tcp -> unix:/run/web.sock"),
         ] {
             assert_eq!(reverse(text), expected);
         }
@@ -370,6 +375,8 @@ mod tests {
             ("10.0.0.1:2222:host:22", SpecError::NoBind("10.0.0.1".into())),
             ("2222:host:22/sctp", SpecError::Transport("sctp".into())),
             ("2222:unix:", SpecError::Path(String::new())),
+            ("53:unix:/run/dns.sock/udp", SpecError::UnixDatagrams),
+            ("53:/run/dns.sock/udp", SpecError::UnixDatagrams),
         ] {
             assert_eq!(text.parse::<ReverseSpec>(), Err(expected), "{text}");
         }

@@ -207,7 +207,7 @@ impl Client {
         let weak = Arc::downgrade(self.shared());
         let listener = self.shared().own_ports().listen(port, None, move || {
             if let Some(shared) = weak.upgrade() {
-                shared.own_ports().close_tcp(port);
+                shared.own_ports().close_tcp(port, None);
                 shared.open_own_ports();
             }
         })?;
@@ -223,7 +223,7 @@ impl Client {
         let weak = Arc::downgrade(self.shared());
         let listener = self.shared().own_ports().bind(port, None, move || {
             if let Some(shared) = weak.upgrade() {
-                shared.own_ports().close_udp(port);
+                shared.own_ports().close_udp(port, None);
             }
         })?;
         self.shared().open_own_ports();

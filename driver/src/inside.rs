@@ -282,7 +282,7 @@ impl Inner {
     pub(crate) fn stats(&self) -> Stats {
         Stats {
             retransmits: self.stack.counters().retransmits,
-            connections: self.connections.len(),
+            connections: self.connections.values().filter(|c| c.tie != Tie::Probe).count(),
             udp_sockets: self.sockets.len(),
             ..self.stats
         }

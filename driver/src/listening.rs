@@ -39,22 +39,21 @@ type Arrived = (Connection, SocketAddr);
 /// The ports of one client, or of a connection of several gateways.
 #[derive(Default)]
 pub(crate) struct Ports {
-    tcp: BTreeMap<u16, TcpPort>,
-    udp: BTreeMap<u16, UdpPort>,
+    tcp: BTreeMap<Key, mpsc::Sender<Arrived>>,
+    udp: BTreeMap<Key, Arc<UdpGroup>>,
     /// There will be no more.
     ended: bool,
 }
 
+/// A port, of the gateway of that name alone or of all: there are no two that one gateway would have.
+type Key = (u16, Option<Arc<str>>);
+
+/// One TCP port of one gateway.
 #[derive(Clone)]
 struct TcpPort {
     sender: mpsc::Sender<Arrived>,
-    /// Of the gateway of that name alone.
-    pin: Option<Arc<str>>,
-}
-
-struct UdpPort {
-    group: Arc<UdpGroup>,
-    pin: Option<Arc<str>>,
+    /// Whether it is of this gateway alone.
+    is_pinned: bool,
 }
 
 /// Closes its port in the end.
@@ -76,9 +75,9 @@ impl Ports {
         pin: Option<Arc<str>>,
         close: impl FnOnce() + Send + Sync + 'static,
     ) -> io::Result<Listener> {
-        self.check(port, self.tcp.contains_key(&port))?;
+        self.check(port, is_taken(self.tcp.keys(), port, pin.as_deref()))?;
         let (sender, arrivals) = mpsc::channel(BACKLOG);
-        self.tcp.insert(port, TcpPort { sender, pin });
+        self.tcp.insert((port, pin), sender);
         Ok(Listener { port, arrivals, handshakes: JoinSet::new(), _open: Open(Some(Box::new(close))) })
     }
 
@@ -89,9 +88,9 @@ impl Ports {
         pin: Option<Arc<str>>,
         close: impl FnOnce() + Send + Sync + 'static,
     ) -> io::Result<UdpListener> {
-        self.check(port, self.udp.contains_key(&port))?;
+        self.check(port, is_taken(self.udp.keys(), port, pin.as_deref()))?;
         let group = Arc::new(UdpGroup { port, state: Mutex::default() });
-        self.udp.insert(port, UdpPort { group: Arc::clone(&group), pin });
+        self.udp.insert((port, pin), Arc::clone(&group));
         Ok(UdpListener { group, _open: Open(Some(Box::new(close))) })
     }
 
@@ -109,13 +108,13 @@ impl Ports {
         Ok(())
     }
 
-    pub(crate) fn close_tcp(&mut self, port: u16) {
-        self.tcp.remove(&port);
+    pub(crate) fn close_tcp(&mut self, port: u16, pin: Option<Arc<str>>) {
+        self.tcp.remove(&(port, pin));
     }
 
-    pub(crate) fn close_udp(&mut self, port: u16) {
-        if let Some(port) = self.udp.remove(&port) {
-            port.group.end();
+    pub(crate) fn close_udp(&mut self, port: u16, pin: Option<Arc<str>>) {
+        if let Some(group) = self.udp.remove(&(port, pin)) {
+            group.end();
         }
     }
 
@@ -123,22 +122,31 @@ impl Ports {
     pub(crate) fn end(&mut self) {
         self.ended = true;
         self.tcp.clear();
-        std::mem::take(&mut self.udp).into_values().for_each(|port| port.group.end());
+        std::mem::take(&mut self.udp).into_values().for_each(|group| group.end());
     }
 
     /// The TCP ports that are open at the gateway of that name.
     pub(crate) fn tcp_of(&self, gateway: Option<&str>) -> TcpPorts {
         let of = |pin: &Option<Arc<str>>| pin.is_none() || pin.as_deref() == gateway;
-        TcpPorts(self.tcp.iter().filter(|(_, at)| of(&at.pin)).map(|(port, at)| (*port, at.clone())).collect())
+        let open = self.tcp.iter().filter(|((_, pin), _)| of(pin));
+        let made = |((port, pin), sender): (&Key, &mpsc::Sender<Arrived>)| {
+            (*port, TcpPort { sender: sender.clone(), is_pinned: pin.is_some() })
+        };
+        TcpPorts(open.map(made).collect())
     }
 
     /// Opens the UDP ports inside of all these tunnels, each by the name of its gateway, and of no others.
     pub(crate) fn bind_inside(&self, insides: &[(Option<Arc<str>>, Arc<Inside>)]) {
-        for at in self.udp.values() {
-            let wanted = insides.iter().filter(|(gateway, _)| at.pin.is_none() || at.pin == *gateway);
-            at.group.bind_inside(&wanted.map(|(_, inside)| Arc::clone(inside)).collect::<Vec<_>>());
+        for ((_, pin), group) in &self.udp {
+            let wanted = insides.iter().filter(|(gateway, _)| pin.is_none() || pin == gateway);
+            group.bind_inside(&wanted.map(|(_, inside)| Arc::clone(inside)).collect::<Vec<_>>());
         }
     }
+}
+
+/// Whether a gateway that this port is to be of has it already.
+fn is_taken<'a>(mut open: impl Iterator<Item = &'a Key>, port: u16, pin: Option<&str>) -> bool {
+    open.any(|(taken, of)| *taken == port && (of.is_none() || pin.is_none() || of.as_deref() == pin))
 }
 
 /// TCP ports open in one tunnel.
@@ -159,7 +167,7 @@ impl TcpPorts {
                 connection.refuse(Refusal::Reset);
                 continue;
             };
-            if port.pin.is_some() {
+            if port.is_pinned {
                 connection.tie(Tie::Pinned);
             }
             // Who does not come to accept them has them reset.

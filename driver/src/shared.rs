@@ -112,7 +112,7 @@ pub struct Stats {
     pub retransmits: u64,
     /// How often the tunnel came up.
     pub times_up: u64,
-    /// TCP connections open now.
+    /// TCP connections open now; those that only ask whether the tunnel carries are not counted.
     pub connections: usize,
     /// UDP sockets open now.
     pub udp_sockets: usize,

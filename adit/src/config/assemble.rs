@@ -13,11 +13,11 @@ use super::{
     reading::{self, Reading},
     source::{Protocol, Source},
     tables::Described,
-    ways::Way,
 };
 use crate::{
     error::Error,
-    plan::{ConnectionPlan, ForwardKind, ForwardPlan, Listen, Plan},
+    forward::same_port_inside,
+    plan::{ConnectionPlan, Listen, Plan},
     spec::TransportKind,
     up::Routing,
 };
@@ -294,7 +294,7 @@ fn within(connection: &Connection, problems: &mut Problems) {
             let same = way.name.is_none()
                 && match way.listening() {
                     Some(_) => way.address().is_none_or(|(address, _)| address.port() != 0),
-                    None => same_port(first, way),
+                    None => same_port_inside(first.plan(), way.plan()),
                 };
             if !same {
                 let error = Error::at(at, format!("there is a forward `{name}` already: {}", first.place));
@@ -309,7 +309,7 @@ fn within(connection: &Connection, problems: &mut Problems) {
                 named => error.hint(format!("choose one of `{}`", named.join("`, `"))),
             });
         }
-        if let Some(first) = earlier.iter().find(|first| same_port(first, way)) {
+        if let Some(first) = earlier.iter().find(|first| same_port_inside(first.plan(), way.plan())) {
             let error = Error::at(&way.place, format!("this port of the tunnel is taken already: {}", first.place));
             problems.error(error.hint("give each its own `port`, or its own `gateway`"));
         }
@@ -325,19 +325,6 @@ fn within(connection: &Connection, problems: &mut Problems) {
     {
         let error = Error::at(&connection.place, "`policy` has no effect with one gateway");
         problems.warning(error.hint("add another [[connection.NAME.gateway]]"));
-    }
-}
-
-fn same_port(one: &Way, two: &Way) -> bool {
-    let (ForwardPlan { kind: a, gateway: first, .. }, ForwardPlan { kind: b, gateway: second, .. }) =
-        (one.plan(), two.plan());
-    let shared = first.is_none() || second.is_none() || first == second;
-    match (a, b) {
-        (
-            ForwardKind::Reverse { transport: one, port: a, .. },
-            ForwardKind::Reverse { transport: two, port: b, .. },
-        ) => shared && one == two && a == b,
-        _ => false,
     }
 }
 

@@ -93,7 +93,7 @@ fn summary(connection: &ConnectionPlan) -> ConnectionSummary {
 
 fn what_it_does(forward: &ForwardPlan) -> String {
     match &forward.kind {
-        ForwardKind::Local { listen, to } => format!("{} -> {to}", super::ways::shown(listen)),
+        ForwardKind::Local { listen, to } => format!("{} -> {to}", listen),
         ForwardKind::Reverse { transport, port, to } => {
             let to = match to {
                 crate::plan::LocalTarget::Address(host, port) => super::host_and_port(host, *port),
@@ -101,8 +101,8 @@ fn what_it_does(forward: &ForwardPlan) -> String {
             };
             format!("port {port}/{transport} of the tunnel -> {to}")
         }
-        ForwardKind::Socks { listen, .. } => format!("{} SOCKS5", super::ways::shown(listen)),
-        ForwardKind::HttpProxy { listen, .. } => format!("{} HTTP CONNECT", super::ways::shown(listen)),
+        ForwardKind::Socks { listen, .. } => format!("{} SOCKS5", listen),
+        ForwardKind::HttpProxy { listen, .. } => format!("{} HTTP CONNECT", listen),
         ForwardKind::Stdio { to } => format!("standard input and output -> {to}"),
     }
 }

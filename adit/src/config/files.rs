@@ -144,6 +144,13 @@ pub(super) fn without_mark(content: &[u8]) -> &[u8] {
     content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
 }
 
+/// Whether it is text in units of two bytes, as some editors on Windows write it: with a mark, or each letter beside a zero.
+pub(super) fn is_utf16(content: &[u8]) -> bool {
+    content.starts_with(b"\xff\xfe")
+        || content.starts_with(b"\xfe\xff")
+        || matches!(content, [first, second, ..] if (*first == 0) != (*second == 0))
+}
+
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;

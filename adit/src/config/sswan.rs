@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{
     draft::{Auth, Draft, Given, Method, Wording},
-    files::{Content, SecretSource, without_mark},
+    files::{Content, SecretSource, is_utf16, without_mark},
     problems::Problems,
 };
 use crate::error::{Error, Exit};
@@ -93,6 +93,9 @@ struct Fields<'a> {
 impl<'a> Fields<'a> {
     fn new(file: &'a str, bytes: &[u8]) -> Result<Self, Error> {
         let wrong = |problem: String| Error::new(Exit::Usage, problem);
+        if is_utf16(bytes) {
+            return Err(wrong(format!("{file}: it is UTF-16")).hint("save the profile as UTF-8"));
+        }
         match serde_json::from_slice(without_mark(bytes)) {
             Ok(Value::Object(members)) => Ok(Self { file, prefix: "", members }),
             Ok(_) => Err(wrong(format!("{file}: this is no strongSwan profile, but other JSON"))),

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     error::Error,
-    plan::{ForwardKind, ForwardPlan, Listen, Login},
+    forward::default_name,
+    plan::{ForwardKind, ForwardPlan, Listen, LocalTarget, Login},
     spec::TransportKind,
 };
 
@@ -162,13 +163,21 @@ pub(super) fn way(
         }
         WayKind::Reverse => {
             let target = to.as_ref().ok_or_else(|| missing("to", "`to = \"127.0.0.1:22\"`"));
-            let to = problems.catch(target.and_then(address::local_target));
+            let target = target.and_then(|text| {
+                let target = address::local_target(text)?;
+                if transport == TransportKind::Udp && matches!(target, LocalTarget::Unix(_)) {
+                    let error = text.error(format!("`{}` takes no datagrams", text.value.escape_debug()));
+                    return Err(error.hint("name a host and a port, or leave `transport` away"));
+                }
+                Ok(target)
+            });
+            let to = problems.catch(target);
             let port = table.port.as_ref().ok_or_else(|| missing("port", "`port = 2222`"));
             let port = problems.catch(port.map(|port| *port.get_ref()));
             port.zip(to).map(|(port, to)| ForwardKind::Reverse { transport, port, to })
         }
         WayKind::Socks => {
-            let udp = table.udp.unwrap_or(false);
+            let udp = table.udp.unwrap_or(true);
             listening(problems).map(|listen| ForwardKind::Socks { listen, login, udp })
         }
         WayKind::HttpProxy => listening(problems).map(|listen| ForwardKind::HttpProxy { listen, login }),
@@ -206,26 +215,6 @@ pub(super) fn way(
     Some(Way { place, name, listen: listen_place, gateway, plan, password })
 }
 
-/// Where it listens.
-fn default_name(kind: &ForwardKind) -> String {
-    match kind {
-        ForwardKind::Local { listen, .. }
-        | ForwardKind::Socks { listen, .. }
-        | ForwardKind::HttpProxy { listen, .. } => shown(listen),
-        ForwardKind::Reverse { transport: TransportKind::Tcp, port, .. } => format!("reverse:{port}"),
-        ForwardKind::Reverse { transport: TransportKind::Udp, port, .. } => format!("reverse:{port}/udp"),
-        ForwardKind::Stdio { .. } => "stdio".to_owned(),
-    }
-}
-
-pub(super) fn shown(listen: &Listen) -> String {
-    match listen {
-        Listen::Tcp(address) => address.to_string(),
-        Listen::Udp(address) => format!("{address}/udp"),
-        Listen::Unix(path, _) => format!("unix:{}", path.display()),
-    }
-}
-
 impl Way {
     /// What is known without its password.
     pub(super) fn plan(&self) -> &ForwardPlan {
@@ -258,11 +247,6 @@ impl Way {
 
     /// Where it listens on this machine.
     pub(super) fn listening(&self) -> Option<&Listen> {
-        match &self.plan.kind {
-            ForwardKind::Local { listen, .. }
-            | ForwardKind::Socks { listen, .. }
-            | ForwardKind::HttpProxy { listen, .. } => Some(listen),
-            ForwardKind::Reverse { .. } | ForwardKind::Stdio { .. } => None,
-        }
+        self.plan.kind.listen()
     }
 }

@@ -1,6 +1,15 @@
 //! A gateway of the demo, for tests of other modules.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 
 use adit_driver::{
     gateway::Gateway,
@@ -109,5 +118,38 @@ pub(crate) fn to_page(name: &str, port: u16) -> ForwardPlan {
         max_connections: None,
         wait: None,
         proxy_protocol: false,
+    }
+}
+
+/// Somebody who connects again and again, to see whether a port is always open.
+pub(crate) struct Knocker {
+    enough: Arc<AtomicBool>,
+    thread: thread::JoinHandle<(usize, usize)>,
+}
+
+impl Knocker {
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        let enough = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&enough);
+        let thread = thread::spawn(move || {
+            let (mut open, mut closed) = (0, 0);
+            while !stop.load(Relaxed) {
+                match TcpStream::connect(address) {
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => closed += 1,
+                    Err(error) => panic!("{error}"),
+                    Ok(_) => open += 1,
+                }
+                // Not as many connections as descriptors.
+                thread::sleep(Duration::from_micros(500));
+            }
+            (open, closed)
+        });
+        Self { enough, thread }
+    }
+
+    /// How often the port was open, and how often it was not.
+    pub(crate) fn end(self) -> (usize, usize) {
+        self.enough.store(true, Relaxed);
+        self.thread.join().unwrap()
     }
 }

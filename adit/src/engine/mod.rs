@@ -9,6 +9,8 @@ mod systemd;
 #[cfg(not(target_os = "linux"))]
 #[path = "no_systemd.rs"]
 mod systemd;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -34,6 +36,7 @@ use crate::{
     admin::Handshakes,
     environment::{Context, Desk, Environment, Manner, Stop},
     error::{Error, Exit},
+    forward::Places,
     plan::{ConnectionPlan, Plan},
     prompt::Person,
     status::{ProcessStatus, Readiness, State, Timestamp},
@@ -78,6 +81,7 @@ impl Engine {
             handshakes: Handshakes::new(),
             limit: Arc::new(Semaphore::new(handshakes)),
             desk: Desk::new(Person::new()),
+            places: Places::default(),
             manner,
         };
         let inner = Inner {
@@ -182,6 +186,8 @@ impl Engine {
     async fn apply(&self, plan: Plan, by: By) -> String {
         self.allow_handshakes(plan.handshakes);
         let mut said = Vec::new();
+        // What goes from one connection to another, or on under another name, stays open meanwhile.
+        let _held = self.inner.context.places.hold(plan.connections.iter().flat_map(|made| &made.forwards));
         let (mut deleted, drain) = (self.environments().clone(), plan.drain);
         for connection in plan.connections {
             let name = connection.name.clone();

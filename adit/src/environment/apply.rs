@@ -2,10 +2,13 @@
 
 use adit_driver::redundancy::{Gateway, RedundancyOptions};
 
-use super::{machine::Trigger, task::Task};
+use super::{
+    machine::Trigger,
+    task::{Task, way},
+};
 use crate::{
     activity::{By, Entry, Kind},
-    plan::ConnectionPlan,
+    plan::{ConnectionPlan, ForwardPlan},
 };
 
 impl Task {
@@ -13,6 +16,7 @@ impl Task {
     pub(super) async fn apply(&mut self, plan: ConnectionPlan, by: By) -> String {
         let mut said = Vec::new();
         let gateways = gateway_changes(&self.plan.gateways, &plan.gateways);
+        let hopeful = is_worth_another_try(&self.plan.gateways, &plan.gateways);
         let options = option_changes(&self.plan.redundancy, &plan.redundancy);
         let rewired = self.plan.wait != plan.wait;
         if self.plan.description != plan.description {
@@ -28,22 +32,29 @@ impl Task {
         said.extend(gateways.iter().cloned());
         let old = std::mem::replace(&mut self.plan, plan);
         let is_changed = !gateways.is_empty() || !options.is_empty();
-        let begins = is_changed && self.machine.on(Trigger::Edited).is_some();
-        if let Some(running) = self.running.as_ref().filter(|_| is_changed && !begins) {
+        let begins = is_changed && hopeful && self.machine.on(Trigger::Edited).is_some();
+        if begins {
+            // It has ended, and nothing goes through it any more.
+            self.running = None;
+        }
+        if let Some(running) = self.running.as_ref().filter(|_| is_changed) {
             running.redundant.update(self.plan.gateways.clone(), self.options());
         }
         let (plans, drain) = (self.plan.forwards.clone(), old.redundancy.drain);
-        let changes = self.forwards.apply(plans, |forward| rewired && forward.wait.is_none(), drain).await;
+        let (redundant, wait) = (self.running.as_ref().map(|running| &running.redundant), self.plan.wait);
+        let to = |forward: &ForwardPlan| redundant.map(|redundant| way(redundant, forward, wait));
+        let changes = self.forwards.apply(plans, to, |forward| rewired && forward.wait.is_none(), drain).await;
         for (what, names) in [("added", &changes.added), ("changed", &changes.changed), ("removed", &changes.removed)] {
             said.extend(names.iter().map(|name| format!("forward {name} {what}")));
         }
+        said.extend(changes.renamed.iter().map(|names| format!("forward {names}")));
         if self.forwards.is_open() {
-            self.forwards.bind();
             self.serve();
         }
         let said = said.join(", ");
         if !said.is_empty() {
-            let kept = self.forwards.list.len() - changes.added.len() - changes.changed.len();
+            let others = changes.added.len() + changes.changed.len() + changes.renamed.len();
+            let kept = self.forwards.list.len() - others;
             tracing::info!("configuration changed: {said}; {kept} forwards are as before");
             self.machine.touch();
             self.note(Entry::new(Kind::Edited, by.clone()).reason(&said));
@@ -53,6 +64,13 @@ impl Task {
         }
         said
     }
+}
+
+/// Whether there is a gateway that has not had its say as it is now. Those that have refused us would do so again, and lock an
+/// account.
+fn is_worth_another_try(old: &[Gateway], new: &[Gateway]) -> bool {
+    let same = |one: &Gateway, two: &Gateway| one.name == two.name && one.fingerprint == two.fingerprint;
+    new.iter().any(|new| !old.iter().any(|old| same(old, new)))
 }
 
 /// Which were added, changed, removed or put in another order.

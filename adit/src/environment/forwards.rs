@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use adit_driver::Way;
 use tokio::{
+    sync::watch,
     task::{Id, JoinSet},
     time::Instant,
 };
 
 use crate::{
     error::Error,
-    forward::{Bound, ForwardCounters, ForwardSnapshot, Stopper},
-    plan::{ForwardKind, ForwardPlan, Listen},
-    spec::TransportKind,
+    forward::{Bound, ForwardCounters, ForwardSnapshot, Held, Places, Stopper, Terms},
+    plan::{ForwardPlan, Listen},
 };
 
 /// How long after a forward could not listen it is tried again.
@@ -23,14 +23,13 @@ const RELEASE: Duration = Duration::from_secs(2);
 /// One of them.
 pub(super) struct Forward {
     pub(super) plan: ForwardPlan,
-    /// As long as the connection has a forward of this name.
+    /// As long as the connection has a forward of this name, or one that does the same under another.
     pub(super) counters: Arc<ForwardCounters>,
     state: State,
     /// Why it does not listen.
     pub(super) error: Option<String>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there are a few, and they stay where they are")]
 enum State {
     Closed,
     /// Who connects waits.
@@ -38,6 +37,7 @@ enum State {
     Serving {
         /// Dropped, it cuts what lives.
         stopper: Stopper,
+        terms: watch::Sender<Terms>,
         listen: Option<String>,
         task: Id,
     },
@@ -46,10 +46,10 @@ enum State {
 /// All of them.
 pub(super) struct Forwards {
     pub(super) list: Vec<Forward>,
+    places: Places,
     tasks: JoinSet<Result<(), Error>>,
-    /// Those that are no longer configured, and when their last connections are cut; `None`: those of one whose limits or times
-    /// changed are not.
-    leaving: Vec<(Option<Instant>, Stopper)>,
+    /// Those that are no longer configured, and when their last connections are cut.
+    leaving: Vec<(Instant, Stopper)>,
     /// Whether they are to listen.
     open: bool,
     retry_at: Option<Instant>,
@@ -60,12 +60,24 @@ impl Forward {
         Self { plan, counters: Arc::default(), state: State::Closed, error: None }
     }
 
-    fn takes_datagrams(&self) -> bool {
-        matches!(
-            &self.plan.kind,
-            ForwardKind::Local { listen: Listen::Udp(_), .. }
-                | ForwardKind::Reverse { transport: TransportKind::Udp, .. }
-        )
+    /// Whether what this one does is what the other is to do: under another name, perhaps, and on other terms.
+    fn does_the_same_as(&self, plan: &ForwardPlan) -> bool {
+        self.plan.kind == plan.kind && self.plan.gateway == plan.gateway
+    }
+
+    /// Goes on as this one. What lives is not touched; new terms hold for what comes.
+    fn go_on_as(&mut self, plan: ForwardPlan, way: Option<Way>) {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Bound(bound) => self.state = State::Bound(bound.with_plan(plan.clone())),
+            State::Serving { stopper, terms, listen, task } => {
+                if let Some(way) = way {
+                    terms.send_replace(Terms::new(way, &plan));
+                }
+                self.state = State::Serving { stopper, terms, listen, task };
+            }
+            State::Closed => {}
+        }
+        self.plan = plan;
     }
 
     /// Where it listens, if it does: a port that was any is known then.
@@ -83,9 +95,10 @@ fn address(bound: &Bound) -> Option<String> {
 }
 
 impl Forwards {
-    pub(super) fn new(plans: Vec<ForwardPlan>) -> Self {
+    pub(super) fn new(plans: Vec<ForwardPlan>, places: Places) -> Self {
         Self {
             list: plans.into_iter().map(Forward::new).collect(),
+            places,
             tasks: JoinSet::new(),
             leaving: Vec::new(),
             open: false,
@@ -140,14 +153,13 @@ impl Forwards {
 
     fn bind_one(&mut self, index: usize) {
         let forward = &mut self.list[index];
-        match Bound::bind_all(std::slice::from_ref(&forward.plan)).map(|mut bound| bound.pop()) {
-            Ok(Some(bound)) => {
+        match Bound::bind(&forward.plan, &self.places) {
+            Ok(bound) => {
                 if forward.error.take().is_some() {
                     tracing::info!("listens again: {bound}");
                 }
                 forward.state = State::Bound(bound);
             }
-            Ok(None) => {}
             Err(error) => {
                 let text = error.message();
                 if forward.error.as_ref() != Some(&text) {
@@ -171,9 +183,10 @@ impl Forwards {
             };
             let (stopper, stop) = Stopper::new();
             let listen = address(&bound);
-            let serving = bound.serve(way(&forward.plan), Arc::clone(&forward.counters), stop);
+            let (terms, in_force) = watch::channel(Terms::new(way(&forward.plan), &forward.plan));
+            let serving = bound.serve_on(in_force, Arc::clone(&forward.counters), stop);
             let task = self.tasks.spawn(tracing::Instrument::in_current_span(serving)).id();
-            forward.state = State::Serving { stopper, listen, task };
+            forward.state = State::Serving { stopper, terms, listen, task };
         }
     }
 
@@ -209,67 +222,91 @@ impl Forwards {
         }
     }
 
-    /// Goes on with these; what is the same is not touched. Connections of what is no longer there may go on for a while.
-    /// `rewired` says which others must be served anew. What was added, changed and removed, by name.
+    /// Goes on with these; what is the same is not touched, and what does the same on other terms goes on. Connections of what is no
+    /// longer there may go on for a while. `way` says where one dials, while that is known; `rewired` which others dial otherwise
+    /// now.
     pub(super) async fn apply(
         &mut self,
         plans: Vec<ForwardPlan>,
+        way: impl Fn(&ForwardPlan) -> Option<Way>,
         rewired: impl Fn(&ForwardPlan) -> bool,
         drain: Duration,
     ) -> Changes {
         let mut changes = Changes::default();
+        // Who connects to a place that is listened to before and afterwards finds it open all the time.
+        let held = self.places.hold(&plans);
         let mut old = std::mem::take(&mut self.list);
-        let mut released = Vec::new();
+        // Those whose name goes on to be one are no others under a new name.
+        let stays: Vec<bool> = old.iter().map(|old| plans.iter().any(|plan| plan.name == old.plan.name)).collect();
+        let mut gone: Vec<Forward> = Vec::new();
+        for (index, stays) in stays.into_iter().enumerate().rev() {
+            if !stays {
+                gone.push(old.remove(index));
+            }
+        }
         for plan in plans {
-            let known =
-                old.iter().position(|forward| forward.plan.name == plan.name).map(|index| old.swap_remove(index));
-            let forward = match known {
-                Some(forward) if forward.plan == plan && !rewired(&plan) => forward,
-                Some(forward) => {
+            let known = old.iter().position(|forward| forward.plan.name == plan.name);
+            let is_any = plan.kind.listen().is_some_and(Listen::is_any);
+            let renamed = gone.iter().position(|forward| forward.does_the_same_as(&plan)).filter(|_| !is_any);
+            let forward = match (known.map(|at| old.swap_remove(at)), renamed) {
+                (Some(forward), _) if forward.plan == plan && !rewired(&plan) => forward,
+                (Some(mut forward), _) if forward.does_the_same_as(&plan) => {
                     changes.changed.push(plan.name.clone());
-                    let datagrams = forward.takes_datagrams();
-                    let Forward { plan: before, counters, state, .. } = forward;
-                    let same = before.kind == plan.kind && before.gateway == plan.gateway;
-                    released.extend(self.leave(state, datagrams, (!same).then_some(drain)));
+                    let way = way(&plan);
+                    forward.go_on_as(plan, way);
+                    forward
+                }
+                (Some(forward), _) => {
+                    changes.changed.push(plan.name.clone());
+                    let counters = Arc::clone(&forward.counters);
+                    gone.push(forward);
                     Forward { counters, ..Forward::new(plan) }
                 }
-                None => {
+                (None, Some(at)) => {
+                    let mut forward = gone.swap_remove(at);
+                    changes.renamed.push(format!("{} is now {}", forward.plan.name, plan.name));
+                    let way = way(&plan);
+                    forward.go_on_as(plan, way);
+                    forward
+                }
+                (None, None) => {
                     changes.added.push(plan.name.clone());
                     Forward::new(plan)
                 }
             };
             self.list.push(forward);
         }
-        for forward in old {
-            let datagrams = forward.takes_datagrams();
-            changes.removed.push(forward.plan.name);
-            released.extend(self.leave(forward.state, datagrams, Some(drain)));
+        let removed = gone.iter().map(|forward| forward.plan.name.clone());
+        let is_gone = |name: &String| self.list.iter().all(|forward| forward.plan.name != *name);
+        changes.removed = removed.filter(is_gone).collect();
+        for forward in gone {
+            self.leave(forward, &held, drain).await;
         }
-        for index in released {
-            if let Some((_, stopper)) = self.leaving.get(index) {
-                // Without it, binding fails and is tried again.
-                drop(tokio::time::timeout(RELEASE, stopper.released()).await);
-            }
+        if self.open {
+            self.bind();
         }
         changes
     }
 
-    /// Lets one end by and by; where it stands among those that leave.
-    fn leave(&mut self, state: State, datagrams: bool, drain: Option<Duration>) -> Option<usize> {
-        let State::Serving { stopper, listen: _, task: _ } = state else { return None };
-        if datagrams {
+    /// Lets one end by and by. Waits until its place is free, unless it is held for another.
+    async fn leave(&mut self, forward: Forward, held: &Held, drain: Duration) {
+        let State::Serving { stopper, .. } = forward.state else { return };
+        if forward.plan.kind.takes_datagrams() {
             // Its associations answer from the port: only without them it is free.
             stopper.abort();
         } else {
             stopper.drain();
         }
-        self.leaving.push((drain.map(|drain| Instant::now() + drain), stopper));
-        Some(self.leaving.len() - 1)
+        if !held.has(&forward.plan.kind, &self.places) {
+            // Without it, binding fails and is tried again.
+            drop(tokio::time::timeout(RELEASE, stopper.released()).await);
+        }
+        self.leaving.push((Instant::now() + drain, stopper));
     }
 
     /// The next that happens: one has ended, or something is due for [`Self::on_due`].
     pub(super) async fn next(&mut self) -> Happened {
-        let times = self.leaving.iter().filter_map(|(at, _)| *at).chain(self.retry_at.filter(|_| self.open));
+        let times = self.leaving.iter().map(|(at, _)| *at).chain(self.retry_at.filter(|_| self.open));
         let due = times.min();
         tokio::select! {
             (task, ended) = next_ended(&mut self.tasks) => Happened::Ended(task, ended),
@@ -294,7 +331,7 @@ impl Forwards {
     /// Does what is due; whether anything is to be served now.
     pub(super) fn on_due(&mut self) -> bool {
         let now = Instant::now();
-        self.leaving.retain(|(at, stopper)| at.is_none_or(|at| at > now) && !stopper.is_done());
+        self.leaving.retain(|(at, stopper)| *at > now && !stopper.is_done());
         if self.retry_at.is_none_or(|at| at > now) || !self.open {
             return false;
         }
@@ -333,5 +370,7 @@ async fn sleep_until(time: Option<Instant>) {
 pub(super) struct Changes {
     pub(super) added: Vec<String>,
     pub(super) changed: Vec<String>,
+    /// Both names.
+    pub(super) renamed: Vec<String>,
     pub(super) removed: Vec<String>,
 }

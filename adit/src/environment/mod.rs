@@ -36,6 +36,7 @@ use crate::{
     activity::{Activity, By},
     admin::Handshakes,
     error::{Error, Exit},
+    forward::Places,
     plan::ConnectionPlan,
     status::ConnectionStatus,
 };
@@ -67,6 +68,8 @@ pub(crate) struct Context {
     /// How many handshakes there may be at the same time.
     pub(crate) limit: Arc<Semaphore>,
     pub(crate) desk: Desk,
+    /// Where their forwards listen.
+    pub(crate) places: Places,
     pub(crate) manner: Manner,
 }
 

@@ -60,7 +60,7 @@ impl Task {
         ends: watch::Sender<Option<Ended>>,
         by: By,
     ) -> Self {
-        let forwards = Forwards::new(plan.forwards.clone());
+        let forwards = Forwards::new(plan.forwards.clone(), context.places.clone());
         let task = Self {
             plan,
             context,

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use adit_driver::Target;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -14,8 +15,10 @@ use tokio::{
 use super::*;
 use crate::{
     activity::Kind,
-    demo::testing::{Kind as Protocol, Office, to_page},
+    demo::testing::{Kind as Protocol, Knocker, Office, to_page},
+    plan::{ForwardKind, ForwardPlan, Listen, LocalTarget},
     prompt::Person,
+    spec::TransportKind,
     status::{GatewayState, State},
 };
 
@@ -37,6 +40,7 @@ impl Bench {
             handshakes: Handshakes::new(),
             limit: Arc::new(Semaphore::new(16)),
             desk: Desk::new(Person::new()),
+            places: Places::default(),
             manner: Manner::Patient,
         };
         let environment = Environment::start(plan, context, By::Program);
@@ -220,10 +224,113 @@ async fn other_limits_and_times_cut_nothing_that_lives() {
     plan.wait += Duration::from_secs(1);
     assert_eq!(bench.apply(plan).await, "wait_seconds, forward crm changed");
     let mut plan = at(port);
-    plan.forwards[0].max_connections = Some(1);
+    plan.forwards[0].max_connections = Some(2);
     bench.apply(plan).await;
     assert!(page(bench.address("crm")).await.ends_with(&office.page()));
     assert!(finish(open).await.unwrap().ends_with(&office.page()));
+}
+
+#[tokio::test]
+async fn another_limit_cuts_no_flow_of_datagrams() {
+    let office = Office::open(Protocol::Ikev2);
+    let with = |limit: Option<usize>| {
+        let mut plan = office.connection("office", &["page"]);
+        let ForwardKind::Local { to, .. } = plan.forwards.remove(0).kind else { panic!("another kind") };
+        let kind = ForwardKind::Local { listen: Listen::Udp(([127, 0, 0, 1], 0).into()), to };
+        plan.forwards = vec![ForwardPlan { name: "dns".to_owned(), max_connections: limit, ..ForwardPlan::new(kind) }];
+        plan
+    };
+    let mut bench = Bench::connected(with(None)).await;
+    let address = bench.address("dns");
+    let [first, second] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    first.send_to(b"one", address).unwrap();
+    let counts = |status: &ConnectionStatus| {
+        let forward = &status.forwards[0];
+        (forward.open, forward.total, forward.sent_bytes)
+    };
+    counted(&bench, |status| counts(status) == (1, 1, 3)).await;
+    assert_eq!(bench.apply(with(Some(1))).await, "forward dns changed");
+    assert_eq!(bench.address("dns"), address);
+    first.send_to(b"two", address).unwrap();
+    counted(&bench, |status| counts(status) == (1, 1, 6)).await;
+    // One at a time from now on.
+    second.send_to(b"three", address).unwrap();
+    counted(&bench, |status| counts(status) == (1, 2, 11)).await;
+    bench.reaches(State::Connected).await;
+}
+
+#[tokio::test]
+async fn a_forward_under_another_name_is_the_same() {
+    let office = Office::open(Protocol::Ikev2);
+    let named = |name: &str, port: u16| {
+        let mut plan = office.connection("office", &[]);
+        plan.forwards = vec![to_page(name, port)];
+        plan.redundancy.drain = Duration::ZERO;
+        plan
+    };
+    let bench = Bench::connected(named("old", 0)).await;
+    let address = bench.address("old");
+    bench.apply(named("old", address.port())).await;
+    let open = begin(address).await;
+    let open = arrived(&bench, open, 1).await;
+    assert_eq!(bench.apply(named("new", address.port())).await, "forward old is now new");
+    let status = bench.environment.status();
+    assert_eq!((status.forwards[0].name.as_str(), status.forwards[0].open), ("new", 1));
+    assert!(finish(open).await.unwrap().ends_with(&office.page()));
+    assert!(page(address).await.ends_with(&office.page()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_leads_elsewhere_is_open_all_the_time() {
+    let office = Office::open(Protocol::Ikev2);
+    let bench = Bench::connected(office.connection("office", &["crm"])).await;
+    let address = bench.address("crm");
+    let to = |host: u8| {
+        let mut plan = office.connection("office", &[]);
+        let listen = Listen::Tcp(address);
+        let kind = ForwardKind::Local { listen, to: Target::Address(([10, 9, 0, host], 80).into()) };
+        plan.forwards = vec![ForwardPlan { name: "crm".to_owned(), ..ForwardPlan::new(kind) }];
+        plan
+    };
+    bench.apply(to(1)).await;
+    let knocker = Knocker::at(address);
+    for host in 2..20 {
+        assert_eq!(bench.apply(to(host)).await, "forward crm changed");
+        assert_eq!(bench.address("crm"), address);
+    }
+    let (open, closed) = knocker.end();
+    assert!(open > 0 && closed == 0, "open {open} times, closed {closed} times");
+}
+
+#[tokio::test]
+async fn a_limit_counts_what_was_there_before_it() {
+    let office = Office::open(Protocol::Ikev2);
+    let at = |port: u16, limit: Option<usize>| {
+        let mut plan = office.connection("office", &[]);
+        plan.forwards = vec![ForwardPlan { max_connections: limit, ..to_page("crm", port) }];
+        plan
+    };
+    let bench = Bench::connected(at(0, None)).await;
+    let port = bench.address("crm").port();
+    bench.apply(at(port, None)).await;
+    let open = begin(bench.address("crm")).await;
+    let open = arrived(&bench, open, 1).await;
+    bench.apply(at(port, Some(1))).await;
+    let refused = begin(bench.address("crm")).await;
+    assert!(finish(refused).await.is_err(), "there is one already");
+    assert_eq!(bench.environment.status().forwards[0].refused, 1);
+    assert!(finish(open).await.unwrap().ends_with(&office.page()));
+}
+
+/// Waits until numbers are such, which nobody is told of.
+async fn counted(bench: &Bench, what: impl Fn(&ConnectionStatus) -> bool) {
+    let found = async {
+        while !what(&bench.environment.status()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, found).await;
+    assert!(in_time.is_ok(), "{:#?}", bench.environment.status());
 }
 
 /// It has arrived inside.
@@ -239,10 +346,6 @@ async fn arrived(bench: &Bench, open: TcpStream, count: u64) -> TcpStream {
 
 #[tokio::test]
 async fn a_forward_that_ended_with_an_error_says_so_and_is_tried_again() {
-    use crate::{
-        plan::{ForwardKind, ForwardPlan, LocalTarget},
-        spec::TransportKind,
-    };
     let office = Office::open(Protocol::Ikev2);
     let reverse = |name: &str| {
         let to = LocalTarget::Address("127.0.0.1".to_owned(), 9);
@@ -294,8 +397,16 @@ async fn refused_credentials_end_it_until_the_configuration_is_another_one() {
     assert_eq!(error.code, "auth_failed");
     assert!(error.hint.is_some());
     assert_eq!(bench.kinds(), [Kind::Created, Kind::Connecting, Kind::Failed, Kind::Failed]);
+    // What has nothing to do with its refusal is no reason to try again: an account must not be locked.
+    let mut edited = office.connection("office", &["crm"]);
+    edited.redundancy.stagger += Duration::from_secs(1);
+    edited.redundancy.hot_standby = true;
+    edited.wait += Duration::from_secs(1);
+    let said = bench.apply(edited).await;
+    assert!(said.contains("standby, stagger_seconds") && !said.contains("gateway"), "{said}");
+    assert_eq!(bench.environment.status().state, State::Failed);
     office.remember_password(password);
-    assert_eq!(bench.apply(office.connection("office", &["crm"])).await, "gateway a changed");
+    assert_eq!(bench.apply(office.connection("office", &["crm"])).await.matches("gateway a changed").count(), 1);
     bench.reaches(State::Connected).await;
     assert!(page(bench.address("crm")).await.ends_with(&office.page()));
 }

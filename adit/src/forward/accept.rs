@@ -10,6 +10,7 @@ use super::{
     counters::{ForwardCounters, Open},
     is_out_of_resources,
     stop::Stop,
+    terms::{InForce, Terms},
     trouble::Trouble,
 };
 
@@ -25,13 +26,13 @@ pub(super) trait Source: Send {
 /// Runs `session` for each connection. Ends when it was told to stop, and the last connection has ended or was cut.
 pub(super) async fn serve<A, F, S>(
     mut source: A,
-    most: Option<usize>,
-    counters: Arc<ForwardCounters>,
+    terms: InForce,
+    counters: &Arc<ForwardCounters>,
     mut stop: Stop,
     session: F,
 ) where
     A: Source,
-    F: Fn(A::Accepted) -> S,
+    F: Fn(A::Accepted, &Terms) -> S,
     S: Future<Output = ()> + Send + 'static,
 {
     let mut connections = JoinSet::new();
@@ -41,14 +42,14 @@ pub(super) async fn serve<A, F, S>(
             () = stop.draining() => break,
             accepted = source.accept() => match accepted {
                 Ok(accepted) => {
-                    // Those that ended meanwhile make room.
-                    while connections.try_join_next().is_some() {}
-                    if most.is_some_and(|most| connections.len() >= most) {
+                    // Those of before a reload count, too.
+                    let open = counters.open();
+                    if open >= terms.borrow().most as u64 {
                         counters.on_refused();
-                        full.on_failure("connection refused", &format_args!("there are {} already", connections.len()));
+                        full.on_failure("connection refused", &format_args!("there are {open} already"));
                         continue;
                     }
-                    let (open, session) = (Open::new(&counters), session(accepted));
+                    let (open, session) = (Open::new(counters), session(accepted, &terms.borrow()));
                     let serving = async move {
                         session.await;
                         drop(open);

@@ -57,6 +57,11 @@ impl ForwardCounters {
         }
     }
 
+    /// Connections and UDP associations now.
+    pub(super) fn open(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+
     pub(super) fn on_refused(&self) {
         self.refused.fetch_add(1, Relaxed);
     }

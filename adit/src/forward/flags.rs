@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::listen;
 use crate::{
     arguments::Forward,
     config,
@@ -77,7 +76,7 @@ fn can_have_proxy_protocol(kind: &ForwardKind) -> bool {
 }
 
 fn unix_mode(kind: &ForwardKind) -> Option<u32> {
-    match listen::of(kind) {
+    match kind.listen() {
         Some(Listen::Unix(_, mode)) => *mode,
         Some(Listen::Tcp(_) | Listen::Udp(_)) | None => None,
     }

@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tokio::net::{TcpListener, UdpSocket};
@@ -15,11 +16,11 @@ use crate::{
     spec::TransportKind,
 };
 
-/// What is bound on this side.
-#[derive(Debug)]
+/// What is bound on this side; shared with who listens there next.
+#[derive(Debug, Clone)]
 pub(super) enum Socket {
-    Stream(Acceptor, At),
-    Datagram(UdpSocket, SocketAddr),
+    Stream(Arc<Acceptor>, At),
+    Datagram(Arc<UdpSocket>, SocketAddr),
     /// Nothing: it listens inside the tunnel, or not at all.
     None,
 }
@@ -36,6 +37,15 @@ impl Socket {
         match self {
             Self::Stream(_, At::Address(address)) | Self::Datagram(_, address) => Some(*address),
             Self::Stream(_, At::Path(_)) | Self::None => None,
+        }
+    }
+
+    /// Whether both are the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Stream(one, _), Self::Stream(two, _)) => Arc::ptr_eq(one, two),
+            (Self::Datagram(one, _), Self::Datagram(two, _)) => Arc::ptr_eq(one, two),
+            _ => false,
         }
     }
 
@@ -58,18 +68,18 @@ impl fmt::Display for Socket {
 }
 
 pub(super) fn bind(kind: &ForwardKind) -> io::Result<Socket> {
-    match of(kind) {
+    match kind.listen() {
         Some(Listen::Tcp(address)) => {
             let listener = std::net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
-            Ok(Socket::Stream(Acceptor::Tcp(TcpListener::from_std(listener)?), At::Address(address)))
+            Ok(Socket::Stream(Arc::new(Acceptor::Tcp(TcpListener::from_std(listener)?)), At::Address(address)))
         }
         Some(Listen::Udp(address)) => {
             let socket = std::net::UdpSocket::bind(address)?;
             socket.set_nonblocking(true)?;
             let address = socket.local_addr()?;
-            Ok(Socket::Datagram(UdpSocket::from_std(socket)?, address))
+            Ok(Socket::Datagram(Arc::new(UdpSocket::from_std(socket)?), address))
         }
         Some(Listen::Unix(path, mode)) => bind_unix(path, *mode),
         None => Ok(Socket::None),
@@ -79,7 +89,7 @@ pub(super) fn bind(kind: &ForwardKind) -> io::Result<Socket> {
 #[cfg(unix)]
 fn bind_unix(path: &Path, mode: Option<u32>) -> io::Result<Socket> {
     let listener = super::unix::Listener::bind(path, mode)?;
-    Ok(Socket::Stream(Acceptor::Unix(listener), At::Path(path.to_owned())))
+    Ok(Socket::Stream(Arc::new(Acceptor::Unix(listener)), At::Path(path.to_owned())))
 }
 
 #[cfg(not(unix))]
@@ -87,26 +97,24 @@ fn bind_unix(_: &Path, _: Option<u32>) -> io::Result<Socket> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no unix sockets"))
 }
 
-/// Where a forward listens on this side, if it does.
-pub(super) fn of(kind: &ForwardKind) -> Option<&Listen> {
-    match kind {
-        ForwardKind::Local { listen, .. }
-        | ForwardKind::Socks { listen, .. }
-        | ForwardKind::HttpProxy { listen, .. } => Some(listen),
-        ForwardKind::Reverse { .. } | ForwardKind::Stdio { .. } => None,
+/// Whether both want the same port inside of the same tunnel.
+pub(crate) fn same_port_inside(a: &ForwardPlan, b: &ForwardPlan) -> bool {
+    let shared = a.gateway.is_none() || b.gateway.is_none() || a.gateway == b.gateway;
+    match (&a.kind, &b.kind) {
+        (
+            ForwardKind::Reverse { transport: one, port: a, .. },
+            ForwardKind::Reverse { transport: two, port: b, .. },
+        ) => shared && (one, a) == (two, b),
+        _ => false,
     }
 }
 
 /// Whether both want the same port, on an address they share.
-pub(super) fn overlap(a: &ForwardKind, b: &ForwardKind) -> bool {
-    if let (
-        ForwardKind::Reverse { transport: a_transport, port: a_port, .. },
-        ForwardKind::Reverse { transport: b_transport, port: b_port, .. },
-    ) = (a, b)
-    {
-        return (a_transport, a_port) == (b_transport, b_port);
+pub(super) fn overlap(a: &ForwardPlan, b: &ForwardPlan) -> bool {
+    if same_port_inside(a, b) {
+        return true;
     }
-    match (of(a), of(b)) {
+    match (a.kind.listen(), b.kind.listen()) {
         (Some(Listen::Tcp(a)), Some(Listen::Tcp(b))) | (Some(Listen::Udp(a)), Some(Listen::Udp(b))) => {
             let same = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
             same && a.port() == b.port() && a.port() != 0
@@ -118,7 +126,7 @@ pub(super) fn overlap(a: &ForwardKind, b: &ForwardKind) -> bool {
 
 /// Which forward cannot listen, why, and what helps. `earlier` is the one of ours that takes the same place.
 pub(super) fn error(plan: &ForwardPlan, earlier: Option<&ForwardPlan>, error: &io::Error) -> Error {
-    let Some(listen) = of(&plan.kind) else { return Error::new(Exit::LocalSocket, error) };
+    let Some(listen) = plan.kind.listen() else { return Error::new(Exit::LocalSocket, error) };
     let name = if plan.name == default_name(&plan.kind) { String::new() } else { format!("forward `{}`: ", plan.name) };
     let place = match listen {
         Listen::Tcp(address) => format!("{address}/{}", TransportKind::Tcp),

@@ -11,12 +11,14 @@ mod listen;
 mod login;
 mod name;
 mod outside;
+mod places;
 mod proxy_protocol;
 mod reverse;
 mod socks5;
 mod stdio;
 mod stop;
 mod tcp;
+mod terms;
 mod through;
 mod trouble;
 mod udp;
@@ -34,8 +36,10 @@ use adit_driver::{Options, Way};
 pub(crate) use self::unix::Listener as UnixListener;
 pub(crate) use self::{
     counters::{ForwardCounters, ForwardSnapshot},
-    listen::default_name,
+    listen::{default_name, same_port_inside},
+    places::{Held, Places},
     stop::{Stop, Stopper},
+    terms::{InForce, Terms},
 };
 use self::{listen::Socket, through::Through};
 use crate::{
@@ -63,7 +67,7 @@ impl Bound {
     /// Binds all local sockets, or none.
     pub(crate) fn bind_all(plans: &[ForwardPlan]) -> Result<Vec<Self>, Error> {
         let bind = |(index, plan): (usize, &ForwardPlan)| {
-            let earlier = || plans.iter().take(index).find(|earlier| listen::overlap(&earlier.kind, &plan.kind));
+            let earlier = || plans.iter().take(index).find(|earlier| listen::overlap(earlier, plan));
             if let ForwardKind::Reverse { transport, port, .. } = &plan.kind
                 && earlier().is_some()
             {
@@ -74,6 +78,12 @@ impl Bound {
             Ok(Self { plan: plan.clone(), socket })
         };
         plans.iter().enumerate().map(bind).collect()
+    }
+
+    /// Binds the socket of one, or takes over the one that is at its place.
+    pub(crate) fn bind(plan: &ForwardPlan, places: &Places) -> Result<Self, Error> {
+        let socket = places.bind(&plan.kind).map_err(|error| listen::error(plan, None, &error))?;
+        Ok(Self { plan: plan.clone(), socket })
     }
 
     /// Binds the first of these whose local port no other program uses.
@@ -98,6 +108,11 @@ impl Bound {
         &self.plan
     }
 
+    /// The same with other terms, or another name.
+    pub(crate) fn with_plan(self, plan: ForwardPlan) -> Self {
+        Self { plan, ..self }
+    }
+
     /// The local address, where it has one.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.socket.address()
@@ -116,39 +131,61 @@ impl Bound {
             .map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
     }
 
+    /// Serves on the terms of its plan: see [`Self::serve_on`].
+    ///
+    /// # Errors
+    /// Why standard input and output could not be forwarded.
+    pub(crate) async fn serve(self, way: Way, counters: Arc<ForwardCounters>, stop: Stop) -> Result<(), Error> {
+        let terms = Terms::new(way, &self.plan).for_ever();
+        self.serve_on(terms, counters, stop).await
+    }
+
     /// Serves until it is told to stop, and its last connection has ended or was cut. Only a forward of standard input and
     /// output ends by itself.
     ///
     /// # Errors
     /// Why standard input and output could not be forwarded.
-    pub(crate) async fn serve(self, way: Way, counters: Arc<ForwardCounters>, stop: Stop) -> Result<(), Error> {
-        let Self { plan, socket } = self;
-        let through = Through { way, counters: Arc::clone(&counters) };
-        let most = plan.max_connections;
-        match (plan.kind, socket) {
+    pub(crate) async fn serve_on(
+        self,
+        terms: InForce,
+        counters: Arc<ForwardCounters>,
+        stop: Stop,
+    ) -> Result<(), Error> {
+        let through = |terms: &Terms| Through { way: terms.way.clone(), counters: Arc::clone(&counters) };
+        match (self.plan.kind, self.socket) {
             (ForwardKind::Local { to, .. }, Socket::Stream(acceptor, _)) => {
-                let local = tcp::Local { through, to, proxy_protocol: plan.proxy_protocol };
-                accept::serve(acceptor, most, counters, stop, |outside| local.clone().session(outside)).await;
+                let session = |outside, terms: &Terms| {
+                    let local =
+                        tcp::Local { through: through(terms), to: to.clone(), proxy_protocol: terms.proxy_protocol };
+                    local.session(outside)
+                };
+                accept::serve(acceptor, terms, &counters, stop, session).await;
             }
             (ForwardKind::Local { to, .. }, Socket::Datagram(socket, _)) => {
-                udp::serve(socket, to, through, most.unwrap_or(usize::MAX), stop).await;
+                udp::serve(socket, to, terms, &counters, stop).await;
             }
             (ForwardKind::Socks { login, udp, .. }, Socket::Stream(acceptor, _)) => {
-                let socks = socks5::Socks { through, login, udp };
-                accept::serve(acceptor, most, counters, stop, |outside| socks.clone().session(outside)).await;
+                let session = |outside, terms: &Terms| {
+                    socks5::Socks { through: through(terms), login: login.clone(), udp }.session(outside)
+                };
+                accept::serve(acceptor, terms, &counters, stop, session).await;
             }
             (ForwardKind::HttpProxy { login, .. }, Socket::Stream(acceptor, _)) => {
-                let proxy = http_proxy::HttpProxy { through, login };
-                accept::serve(acceptor, most, counters, stop, |outside| proxy.clone().session(outside)).await;
+                let session = |outside, terms: &Terms| {
+                    http_proxy::HttpProxy { through: through(terms), login: login.clone() }.session(outside)
+                };
+                accept::serve(acceptor, terms, &counters, stop, session).await;
             }
             (ForwardKind::Reverse { transport: TransportKind::Tcp, port, to }, _) => {
-                let reverse = reverse::Reverse { through, port, to, proxy_protocol: plan.proxy_protocol };
-                return reverse.serve(most, counters, stop).await;
+                return reverse::serve(port, &to, terms, &counters, stop).await;
             }
             (ForwardKind::Reverse { transport: TransportKind::Udp, port, to }, _) => {
-                return reverse::udp::serve(port, to, through, most.unwrap_or(usize::MAX), stop).await;
+                return reverse::udp::serve(port, to, terms, &counters, stop).await;
             }
-            (ForwardKind::Stdio { to }, _) => return stdio::serve(to, through, stop).await,
+            (ForwardKind::Stdio { to }, _) => {
+                let through = through(&terms.borrow());
+                return stdio::serve(to, through, stop).await;
+            }
             (kind, socket) => {
                 return Err(Error::new(Exit::Other, format!("{kind:?} cannot be served by {socket:?}")));
             }

@@ -4,6 +4,7 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -54,17 +55,17 @@ enum Stream {
     Unix(tokio::net::UnixStream),
 }
 
-impl Source for Acceptor {
+impl Source for Arc<Acceptor> {
     type Accepted = Outside;
 
     async fn accept(&mut self) -> io::Result<Outside> {
-        match self {
-            Self::Tcp(listener) => {
+        match &**self {
+            Acceptor::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 Ok(Outside::tcp(stream, peer))
             }
             #[cfg(unix)]
-            Self::Unix(listener) => Ok(Outside::unix(listener.accept().await?)),
+            Acceptor::Unix(listener) => Ok(Outside::unix(listener.accept().await?)),
         }
     }
 }

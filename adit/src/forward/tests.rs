@@ -26,7 +26,7 @@ use self::{
     far::{ECHO, Far, HOST, Manner, RESETS},
     toy::{END, EXPIRE, KINDS, Toy},
 };
-use super::{Bound, ForwardCounters, Stopper, proxy_protocol, through::Through, udp};
+use super::{Bound, ForwardCounters, Stopper, Terms, proxy_protocol, udp};
 use crate::{
     error::{Error, Exit},
     plan::{ForwardKind, ForwardPlan, LocalTarget},
@@ -365,9 +365,10 @@ async fn new_senders_are_served_however_many_there_were() {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let target = SocketAddr::from((HOST, ECHO)).into();
-    let through = Through { way: client.clone().into(), counters: Arc::default() };
+    let plan = ForwardPlan { max_connections: Some(2), ..local("0:10.9.0.1:7/udp") };
+    let terms = Terms::new(client.clone().into(), &plan).for_ever();
     let (_stopper, stop) = Stopper::new();
-    tokio::spawn(udp::serve(socket, target, through, 2, stop));
+    tokio::spawn(async move { udp::serve(Arc::new(socket), target, terms, &Arc::default(), stop).await });
     for _ in 0..10 {
         echo(b"more", address).await;
     }

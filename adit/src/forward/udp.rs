@@ -1,7 +1,7 @@
 //! UDP: each local sender has a socket inside the tunnel, for as long as it is in use.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     io,
     net::SocketAddr,
     pin::pin,
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use adit_driver::{Target, UdpSocket as InsideSocket};
+use adit_driver::{Target, UdpSocket as InsideSocket, Way};
 use tokio::{
     net::UdpSocket,
     task::{AbortHandle, JoinSet},
@@ -25,9 +25,9 @@ use super::{
     OUT_OF_RESOURCES_WAIT,
     counters::{ForwardCounters, Open},
     is_out_of_resources,
-    name::Name,
+    name::{Name, Resolver, Waiting},
     stop::Stop,
-    through::Through,
+    terms::{InForce, Terms},
 };
 
 /// How long after the last datagram of a sender its association ends. Answers do not count, here and in the stack of the
@@ -37,9 +37,6 @@ pub(super) const IDLE: Duration = Duration::from_secs(300);
 pub(super) const MAX_ASSOCIATIONS: usize = 1024;
 /// The largest UDP datagram.
 const DATAGRAM_BYTES: usize = 65535;
-/// Datagrams that wait for the first lookup of a name, and their bytes: the older ones go.
-const MAX_WAITING: usize = 64;
-const MAX_WAITING_BYTES: usize = 128 * 1024;
 /// Datagrams that are taken at once, before anything else is looked at.
 const BATCH: usize = 32;
 /// Silence of an association, in either direction, after which it is taken to have ended when the forward is to end.
@@ -92,7 +89,7 @@ struct Entry {
 /// What the tasks of a forward share.
 #[derive(Debug)]
 struct Shared {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     associations: Mutex<HashMap<SocketAddr, Entry>>,
     /// Where answers are put, one at a time.
     scratch: Mutex<Vec<u8>>,
@@ -102,6 +99,11 @@ struct Shared {
 impl Shared {
     fn associations(&self) -> MutexGuard<'_, HashMap<SocketAddr, Entry>> {
         self.associations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another forward listens on the socket, too: what comes is for that one.
+    fn is_handed_over(&self) -> bool {
+        Arc::strong_count(&self.socket) > 1
     }
 
     /// Fetches an answer and passes it on, if that is possible at once; else it is returned.
@@ -152,12 +154,21 @@ impl Shared {
     }
 }
 
-pub(super) async fn serve(socket: UdpSocket, target: Target, through: Through, most: usize, mut stop: Stop) {
-    let mut forward = Forward::new(socket, target, through, most.min(MAX_ASSOCIATIONS));
+pub(super) async fn serve(
+    socket: Arc<UdpSocket>,
+    target: Target,
+    mut terms: InForce,
+    counters: &Arc<ForwardCounters>,
+    mut stop: Stop,
+) {
+    let mut forward = Forward::new(socket, target, &terms.borrow_and_update(), counters);
     let shared = Arc::clone(&forward.shared);
     let mut buffer = vec![0; DATAGRAM_BYTES];
     let mut aborted = stop.clone();
     loop {
+        if forward.is_draining && shared.is_handed_over() {
+            return;
+        }
         tokio::select! {
             received = shared.socket.recv_from(&mut buffer) => match received {
                 Ok((length, peer)) => forward.on_datagrams(length, peer, &mut buffer).await,
@@ -175,6 +186,7 @@ pub(super) async fn serve(socket: UdpSocket, target: Target, through: Through, m
             }
             // Reaps those that are done.
             Some(_) = forward.tasks.join_next() => {}
+            Ok(()) = terms.changed() => forward.take(&terms.borrow_and_update()),
             () = stop.draining(), if !forward.is_draining => forward.is_draining = true,
             () = shared.silence(forward.start), if forward.is_draining => return,
             () = aborted.aborted() => return,
@@ -184,10 +196,10 @@ pub(super) async fn serve(socket: UdpSocket, target: Target, through: Through, m
 
 struct Forward {
     shared: Arc<Shared>,
-    through: Through,
+    way: Way,
     name: Name,
     /// What came before the first lookup of the name was done.
-    waiting: VecDeque<(SocketAddr, Vec<u8>)>,
+    waiting: Waiting,
     tasks: JoinSet<()>,
     start: Instant,
     max_associations: usize,
@@ -197,21 +209,27 @@ struct Forward {
 }
 
 impl Forward {
-    fn new(socket: UdpSocket, target: Target, through: Through, max_associations: usize) -> Self {
+    fn new(socket: Arc<UdpSocket>, target: Target, terms: &Terms, counters: &Arc<ForwardCounters>) -> Self {
         let scratch = Mutex::new(vec![0; DATAGRAM_BYTES]);
-        let counters = Arc::clone(&through.counters);
-        let shared = Shared { socket, associations: Mutex::default(), scratch, counters };
+        let shared = Shared { socket, associations: Mutex::default(), scratch, counters: Arc::clone(counters) };
         Self {
             shared: Arc::new(shared),
-            through,
+            way: terms.way.clone(),
             name: Name::new(target),
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             tasks: JoinSet::new(),
             start: Instant::now(),
-            max_associations,
+            max_associations: terms.most.min(MAX_ASSOCIATIONS),
             was_full: false,
             is_draining: false,
         }
+    }
+
+    /// Goes on with these; those that are too many go when there is a new one.
+    fn take(&mut self, terms: &Terms) {
+        self.way = terms.way.clone();
+        self.max_associations = terms.most.min(MAX_ASSOCIATIONS);
+        self.was_full = false;
     }
 
     /// Takes the datagram at the start of the buffer, and those that have come behind it.
@@ -224,29 +242,19 @@ impl Forward {
     }
 
     async fn on_datagram(&mut self, peer: SocketAddr, datagram: &[u8]) {
-        match self.name.address(&self.through.way) {
+        match self.name.address(Resolver::Inside(&self.way)) {
             Some(remote) => self.send(peer, remote, datagram).await,
-            None if self.name.is_looked_up() => self.wait(peer, datagram),
+            None if self.name.is_looked_up() => self.waiting.push(peer, datagram),
             None => tracing::debug!(%peer, "datagram dropped: no address"),
         }
     }
 
-    fn wait(&mut self, peer: SocketAddr, datagram: &[u8]) {
-        self.waiting.push_back((peer, datagram.to_vec()));
-        let bytes =
-            |waiting: &VecDeque<(_, Vec<u8>)>| waiting.iter().map(|(_, datagram)| datagram.len()).sum::<usize>();
-        while self.waiting.len() > MAX_WAITING || bytes(&self.waiting) > MAX_WAITING_BYTES {
-            self.waiting.pop_front();
-        }
-    }
-
     async fn send_waiting(&mut self) {
-        let Some(remote) = self.name.address(&self.through.way) else {
-            tracing::debug!("{} datagrams dropped: no address", self.waiting.len());
-            self.waiting = VecDeque::new();
-            return;
+        let waiting = self.waiting.take();
+        let Some(remote) = self.name.address(Resolver::Inside(&self.way)) else {
+            return tracing::debug!("{} datagrams dropped: no address", waiting.len());
         };
-        for (peer, datagram) in std::mem::take(&mut self.waiting) {
+        for (peer, datagram) in waiting {
             self.send(peer, remote, &datagram).await;
         }
     }
@@ -305,11 +313,11 @@ impl Forward {
             self.shared.counters.on_refused();
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the forward is ending"));
         }
-        if self.through.way.network().is_none() {
+        if self.way.network().is_none() {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the tunnel is down"));
         }
         self.make_room();
-        let inside = self.through.way.bind_udp().await.inspect_err(|error| self.shared.counters.on_failed(error))?;
+        let inside = self.way.bind_udp().await.inspect_err(|error| self.shared.counters.on_failed(error))?;
         tracing::debug!(%peer, "new association");
         let association = Arc::new(Association::new(inside, self.start, Open::new(&self.shared.counters)));
         let task = self.tasks.spawn(answer(Arc::clone(&self.shared), peer, Arc::clone(&association)).in_current_span());
@@ -369,8 +377,11 @@ async fn answer(shared: Arc<Shared>, peer: SocketAddr, association: Arc<Associat
 mod tests {
     use super::{super::tests::tunnel, *};
 
-    fn through(client: adit_driver::Client) -> Through {
-        Through { way: client.into(), counters: Arc::default() }
+    /// For two senders at most.
+    async fn forward(client: adit_driver::Client) -> Forward {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let terms = Terms { way: client.into(), most: 2, proxy_protocol: false };
+        Forward::new(Arc::new(socket), SocketAddr::from(([10, 9, 0, 1], 7)).into(), &terms, &Arc::default())
     }
 
     #[tokio::test]
@@ -389,10 +400,8 @@ mod tests {
     #[tokio::test]
     async fn a_new_sender_takes_the_place_of_the_one_idle_longest() {
         let (_far, client) = tunnel().await;
-        let remote = SocketAddr::from(([10, 9, 0, 1], 7));
         let [one, two, three] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut forward = Forward::new(socket, remote.into(), through(client), 2);
+        let mut forward = forward(client).await;
         for peer in [one, two, one, three] {
             forward.on_datagram(peer, b"x").await;
         }
@@ -406,8 +415,7 @@ mod tests {
         let (_far, client) = tunnel().await;
         let remote = SocketAddr::from(([10, 9, 0, 1], 7));
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut forward = Forward::new(socket, remote.into(), through(client), 2);
+        let mut forward = forward(client).await;
         forward.on_datagram(peer, b"x").await;
         let association = forward.find(peer).unwrap();
         assert!(!association.warned.load(Relaxed));
@@ -415,21 +423,5 @@ mod tests {
         assert!(error.to_string().contains("at most") && error.kind() == io::ErrorKind::InvalidInput, "{error}");
         forward.on_datagram(peer, &[0; DATAGRAM_BYTES]).await;
         assert!(association.warned.load(Relaxed));
-    }
-
-    #[tokio::test]
-    async fn what_waits_for_a_name_is_bounded() {
-        let (_far, client) = tunnel().await;
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut forward = Forward::new(socket, ("db.corp.example", 7).into(), through(client), 2);
-        for _ in 0..2 * MAX_WAITING {
-            forward.on_datagram(peer, b"x").await;
-        }
-        assert_eq!(forward.waiting.len(), MAX_WAITING);
-        for _ in 0..3 {
-            forward.on_datagram(peer, &[0; DATAGRAM_BYTES]).await;
-        }
-        assert_eq!(forward.waiting.len(), MAX_WAITING_BYTES / DATAGRAM_BYTES);
     }
 }

@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::{fs::Mode, process::umask};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -33,13 +32,15 @@ impl Listener {
     pub(crate) fn bind(path: &Path, mode: Option<u32>) -> io::Result<Self> {
         let address = SockAddr::unix(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        if let Err(error) = bind(&socket, &address) {
+        if let Err(error) = socket.bind(&address) {
             if error.kind() != io::ErrorKind::AddrInUse {
                 return Err(error);
             }
             remove_stale(path, &address)?;
-            bind(&socket, &address)?;
+            socket.bind(&address)?;
         }
+        // Nobody can connect before it listens, and then the permissions are those that were chosen. A mask would be that of the
+        // whole process: what another thread makes just now would get it, too.
         let metadata = fs::symlink_metadata(path)?;
         let identity = (metadata.dev(), metadata.ino());
         fs::set_permissions(path, fs::Permissions::from_mode(mode.unwrap_or(DEFAULT_MODE)))?;
@@ -61,15 +62,6 @@ impl Drop for Listener {
             tracing::warn!("cannot remove {}: {error}", self.path.display());
         }
     }
-}
-
-/// With nobody's permission: those chosen are set before anybody can connect, which is once it listens.
-fn bind(socket: &Socket, address: &SockAddr) -> io::Result<()> {
-    // Of the whole process, for this one call: a file another thread makes just now is ours alone, at worst.
-    let before = umask(Mode::RWXU | Mode::RWXG | Mode::RWXO);
-    let bound = socket.bind(address);
-    umask(before);
-    bound
 }
 
 /// Removes the socket of a program that has ended.

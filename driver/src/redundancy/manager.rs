@@ -156,6 +156,7 @@ impl Manager {
         let mut dialled = false;
         for (index, wanted) in wanted.what.into_iter().enumerate() {
             let Some(member) = self.members.get_mut(index) else { continue };
+            member.wanted = wanted;
             match (&member.run, wanted) {
                 (None, true) => {
                     if !self.was_up && member.again.is_some() {
@@ -170,7 +171,7 @@ impl Manager {
                         }
                     }
                 }
-                (Some(_), false) if member.draining.is_none() && member.has_connections() => {
+                (Some(_), false) if member.draining.is_none() && member.connections() > 0 => {
                     member.draining = Some(after(now, self.options.drain));
                     again = Some(now);
                 }
@@ -397,7 +398,7 @@ impl Manager {
                 member.on_down();
                 member.tally.fail(&cause);
                 self.last_error = Some(cause.clone());
-                if self.may_return(index, &cause) {
+                if self.may_return(&cause) {
                     self.rest(index, cause, now);
                 } else {
                     self.refuse(index, cause);
@@ -408,9 +409,8 @@ impl Manager {
 
     /// Whether a gateway whose client has ended may be tried again. One that fell silent may, even where its own configuration says
     /// that silence is the end: unless there is no other, for then it is the end of the connection.
-    fn may_return(&self, index: usize, cause: &Failure) -> bool {
+    fn may_return(&self, cause: &Failure) -> bool {
         let is_stranger = cause.kind() == FailureKind::PeerNotAuthenticated;
-        let _ = index;
         !is_stranger && (cause.is_for_now() || self.members.len() > 1 && cause.kind() == FailureKind::Unreachable)
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Member {
     pub(super) quicker_since: Option<Instant>,
     /// Until when connections may stay, once new ones go elsewhere.
     pub(super) draining: Option<Instant>,
+    /// It is to have a client. Of one that is not, connections that may not go elsewhere end with the others.
+    pub(super) wanted: bool,
     state: (GatewayState, SystemTime),
 }
 
@@ -116,6 +118,7 @@ impl Member {
             retry_at: None,
             quicker_since: None,
             draining: None,
+            wanted: false,
             state: (GatewayState::Idle, SystemTime::now()),
         }
     }
@@ -237,26 +240,26 @@ impl Member {
         }
     }
 
-    /// Resets the connections that are to go elsewhere.
+    /// Resets the connections that must not stay.
     pub(super) fn sever(&self) {
         if let Some(run) = &self.run {
-            run.client.shared().inside().sever(Tie::Free);
+            self.leaving().iter().for_each(|tie| run.client.shared().inside().sever(*tie));
         }
+    }
+
+    /// Which connections must not stay for ever once new ones go elsewhere: what is pinned to this gateway does, as long as it is wanted.
+    fn leaving(&self) -> &'static [Tie] {
+        if self.wanted { &[Tie::Free] } else { &[Tie::Free, Tie::Pinned] }
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.run.as_ref().is_some_and(|run| run.up.is_some())
     }
 
-    /// Whether anything would be lost with its client.
-    pub(super) fn has_connections(&self) -> bool {
-        let count = |run: &Run, tie| run.client.shared().inside().count(tie);
-        self.run.as_ref().is_some_and(|run| count(run, Tie::Free) + count(run, Tie::Pinned) > 0)
-    }
-
-    /// How many connections and sockets there are that may go elsewhere.
+    /// How many connections and sockets there are that must not stay for ever once new ones go elsewhere.
     pub(super) fn connections(&self) -> usize {
-        self.run.as_ref().map_or(0, |run| run.client.shared().inside().count(Tie::Free))
+        let count = |run: &Run| self.leaving().iter().map(|tie| run.client.shared().inside().count(*tie)).sum();
+        self.run.as_ref().map_or(0, count)
     }
 
     pub(super) fn on_probe(&mut self, now: Instant, result: Answered, probe: &Probe) -> Judged {

@@ -134,10 +134,10 @@ impl Core {
     }
 
     pub(crate) fn listen(self: &Arc<Self>, port: u16, pin: Option<Arc<str>>) -> io::Result<Listener> {
-        let weak = Arc::downgrade(self);
+        let (weak, of) = (Arc::downgrade(self), pin.clone());
         let listener = self.ports().listen(port, pin, move || {
             if let Some(core) = weak.upgrade() {
-                core.ports().close_tcp(port);
+                core.ports().close_tcp(port, of);
                 core.command(Command::Ports);
             }
         })?;
@@ -146,10 +146,10 @@ impl Core {
     }
 
     pub(crate) fn bind_udp_port(self: &Arc<Self>, port: u16, pin: Option<Arc<str>>) -> io::Result<UdpListener> {
-        let weak = Arc::downgrade(self);
+        let (weak, of) = (Arc::downgrade(self), pin.clone());
         let listener = self.ports().bind(port, pin, move || {
             if let Some(core) = weak.upgrade() {
-                core.ports().close_udp(port);
+                core.ports().close_udp(port, of);
             }
         })?;
         self.command(Command::Ports);

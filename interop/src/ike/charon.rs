@@ -61,6 +61,13 @@ impl CharonConfig {
             .child("remote_ts", "0.0.0.0/0")
     }
 
+    /// A daemon that is told everything later.
+    pub(crate) fn empty() -> Self {
+        let mut empty = Self::new();
+        empty.swanctl = Settings::default();
+        empty
+    }
+
     fn new() -> Self {
         let mut daemon = Settings::default();
         for (path, value) in [
@@ -201,9 +208,21 @@ impl Charon {
     /// Starts the customers' `ipsec.conf` and `ipsec.secrets` with `starter`, in a mount namespace with an `/etc` of its
     /// own. Files of the PKI go below `/etc/ipsec.d`.
     pub(crate) fn start_customers(rig: &Rig, conf: &str, secrets: &str, files: &[(&str, &str)]) -> Result<Self> {
+        Self::start_with_starter(rig, conf, secrets, files, &[])
+    }
+
+    /// The same with further files of text, which `ipsec.conf` includes by names beside it.
+    pub(crate) fn start_with_starter(
+        rig: &Rig,
+        conf: &str,
+        secrets: &str,
+        files: &[(&str, &str)],
+        texts: &[(&str, &str)],
+    ) -> Result<Self> {
         let name = rig.process_name("starter");
         let dir = rig.dir.join(&name);
-        let config = CharonConfig::new().plugin_before("stroke", "vici");
+        // `stroke` tells of connections as they were in the file, and no passwords.
+        let config = CharonConfig::new().plugin_before("stroke", "vici").daemon("filelog.stderr.cfg", "2");
         config.write(&dir, &rig.pki)?;
         for folder in ["cacerts", "certs", "private", "crls", "ocspcerts", "aacerts", "acerts"] {
             fs::create_dir_all(dir.join("ipsec.d").join(folder))?;
@@ -213,6 +232,11 @@ impl Charon {
         }
         fs::write(dir.join("ipsec.conf"), conf)?;
         fs::write(dir.join("ipsec.secrets"), secrets)?;
+        for (file, text) in texts {
+            let path = dir.join(file);
+            fs::create_dir_all(path.parent().context("no folder")?)?;
+            fs::write(path, text)?;
+        }
         let mut command = rig.net.command(Place::Gateway, "unshare");
         command.current_dir(&dir).args(["--mount", "sh", "-ec", STARTER_SCRIPT]);
         let process = Process::spawn(&name, &rig.dir, &mut command)?;
@@ -220,6 +244,11 @@ impl Charon {
         charon.wait_ready()?;
         charon.wait("added configuration", START)?;
         Ok(charon)
+    }
+
+    /// Where its files are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Its sockets are open when its threads run.

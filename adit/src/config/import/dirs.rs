@@ -1,24 +1,43 @@
 //! Files by pattern, and where strongSwan looks for certificates and keys.
 
 use std::{
+    ffi::OsStr,
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
-/// The files a pattern names, whose last part may have `*` and `?`; in the order of their names.
+/// The files a pattern names, every part of which may have `*` and `?`; in the order of their names.
 pub(super) fn matching(pattern: &Path) -> Vec<PathBuf> {
-    let Some(last) = pattern.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
-    if !last.contains(['*', '?']) {
-        return vec![pattern.to_owned()];
+    let is_pattern = |part: &OsStr| part.to_string_lossy().contains(['*', '?']);
+    let mut found = vec![PathBuf::new()];
+    for part in pattern.components().map(Component::as_os_str) {
+        if is_pattern(part) {
+            let wanted: Vec<char> = part.to_string_lossy().chars().collect();
+            found = found.iter().flat_map(|directory| entries(directory, &wanted)).collect();
+        } else {
+            found.iter_mut().for_each(|path| path.push(part));
+        }
     }
-    let directory = pattern.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let pattern: Vec<char> = last.chars().collect();
-    let mut found = files(directory);
-    found.retain(|path| {
-        let name: Vec<char> = path.file_name().unwrap_or_default().to_string_lossy().chars().collect();
-        // As a shell has it: hidden files are asked for by their dot.
-        fits(&pattern, &name) && (name.first() != Some(&'.') || pattern.first() == Some(&'.'))
-    });
+    // One that is named outright has to be there.
+    if pattern.components().map(Component::as_os_str).any(is_pattern) {
+        found.retain(|path| path.is_file());
+    }
+    found
+}
+
+/// What is in a directory and fits; in the order of the names.
+fn entries(directory: &Path, pattern: &[char]) -> Vec<PathBuf> {
+    let here = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let names = fs::read_dir(here).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut found: Vec<_> = names
+        .filter(|name| {
+            let name: Vec<char> = name.to_string_lossy().chars().collect();
+            // As a shell has it: hidden files are asked for by their dot.
+            fits(pattern, &name) && (name.first() != Some(&'.') || pattern.first() == Some(&'.'))
+        })
+        .map(|name| directory.join(name))
+        .collect();
+    found.sort();
     found
 }
 
@@ -115,6 +134,24 @@ fn beside(file: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    #[test]
+    fn every_part_of_a_path_may_be_a_pattern() {
+        let place = std::env::temp_dir().join(format!("adit-patterns-{}", std::process::id()));
+        for folder in ["b", "a", ".hidden", "a/c.conf"] {
+            fs::create_dir_all(place.join(folder)).unwrap();
+        }
+        for file in ["a/x.conf", "b/y.conf", "b/z.txt", ".hidden/w.conf"] {
+            fs::write(place.join(file), "").unwrap();
+        }
+        let found = super::matching(&place.join("*/*.conf"));
+        let one = super::matching(&place.join("b/missing.conf"));
+        let expected = [place.join("a/x.conf"), place.join("b/y.conf")];
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!((found.as_slice(), one), (&expected[..], vec![place.join("b/missing.conf")]));
+    }
+
     #[test]
     fn a_pattern_fits_as_in_a_shell() {
         let fits = |pattern: &str, name: &str| {

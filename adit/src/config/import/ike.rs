@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use adit_pki::CertificateFacts;
 use adit_tunnel::Secret;
-use ikev2::{EspProposals, Identity, IkeProposals};
+use ikev2::{EspProposals, Identity, IdentityError, IkeProposals};
 
 use super::{Import, Made, Value, dirs::Store};
+use crate::config::files::read;
 
 /// A connection, with both of its ends.
 #[derive(Default)]
@@ -17,6 +19,8 @@ pub(super) struct Connection {
     pub(super) port: Option<u16>,
     pub(super) ike_proposals: Option<Said>,
     pub(super) esp_proposals: Option<Said>,
+    /// Without an identity of the other end, every one is accepted that is vouched for; otherwise its address.
+    pub(super) any_identity: bool,
     /// What is taken over as it is.
     pub(super) keys: Vec<(&'static str, Value)>,
     pub(super) notes: Vec<String>,
@@ -100,13 +104,18 @@ impl Connection {
             made.note("It answers whoever calls: this is how to call it, so both ends are exchanged. See that its name or address is right.");
         }
         made.text("protocol", "ikev2");
-        self.remotes(&mut made, import);
+        if !self.remotes(&mut made, import) {
+            return;
+        }
         self.identities(&mut made);
         let eap = self.proofs(store, credentials, &mut made, import);
         self.trust(store, eap, &mut made);
         self.proposals(&mut made, import);
-        let networks: Vec<_> =
-            self.theirs.networks.iter().filter(|said| !is_anybody(&said.value) && said.value != "dynamic").collect();
+        let mut networks: Vec<_> = self.theirs.networks.iter().filter(|said| said.value != "dynamic").collect();
+        // Everything is what is asked for unless something is said.
+        if networks.iter().all(|said| is_anybody(&said.value)) {
+            networks.clear();
+        }
         let mut wanted = Vec::new();
         for said in networks {
             let network = crate::config::draft::Given::new(said.value.as_str(), "").network();
@@ -151,7 +160,8 @@ impl Connection {
         true
     }
 
-    fn remotes(&self, made: &mut Made, import: &mut Import) {
+    /// Where the gateway is. Whether that can be said.
+    fn remotes(&self, made: &mut Made, import: &mut Import) -> bool {
         let mut remotes = Vec::new();
         for address in self.theirs.addresses.iter().filter(|address| !is_anybody(address)) {
             let remote = match self.port.filter(|port| *port != 500) {
@@ -170,21 +180,29 @@ impl Connection {
         if self.port.is_some_and(|port| port != 500) {
             made.note("With another port than 500, NAT traversal is used from the first datagram on.");
         }
+        let any = !remotes.is_empty();
+        if !any {
+            import.lose(&self.place, &self.name, "it has no address of a gateway that could be called");
+        }
         made.set("remotes", Value::Texts(remotes));
+        any
     }
 
     fn identities(&self, made: &mut Made) {
         match &self.theirs.id {
             Some(id) if id.value == "%any" => made.text("remote_id", "%any"),
-            Some(id) if !is_anybody(&id.value) => match Identity::from_text(&id.value) {
-                Ok(_) => made.text("remote_id", id.value.trim_start_matches('%')),
+            Some(id) if !is_anybody(&id.value) => match identity(id.value.trim_start_matches('%')) {
+                Ok(id) => made.text("remote_id", id),
                 Err(error) => made.note(format!("{}: `{}`: {error}", id.place, id.key)),
             },
+            None if self.any_identity && !self.by_psk() => made.note(
+                "strongSwan takes whoever the authority vouches for, as no `id` of the gateway is said; here it has to be who `remotes` names, unless `remote_id` says another name, or `\"%any\"`.",
+            ),
             Some(_) | None => {}
         }
         if let Some(id) = self.ours.id.as_ref().filter(|id| !is_anybody(&id.value)) {
-            match Identity::from_text(&id.value) {
-                Ok(_) => made.text("local_id", id.value.clone()),
+            match identity(&id.value) {
+                Ok(id) => made.text("local_id", id),
                 Err(error) => made.note(format!("{}: `{}`: {error}", id.place, id.key)),
             }
         }
@@ -221,6 +239,7 @@ impl Connection {
                     made.text("signature", "rsa-pss");
                 }
                 self.certificate(store, credentials, made, import);
+                self.confirm_identity(store, made);
                 false
             }
         }
@@ -270,8 +289,10 @@ impl Connection {
                 auth.place, auth.key
             ));
         }
-        let user = self.ours.eap_id.as_ref().filter(|id| !id.value.starts_with('%')).map(|id| id.value.clone());
-        let own = user.as_deref().or_else(|| self.ours.id.as_ref().map(|id| id.value.as_str()));
+        let named = |said: &Said| !is_anybody(&said.value) && !said.value.starts_with('%');
+        let user = self.ours.eap_id.as_ref().filter(|id| named(id)).map(|id| id.value.clone());
+        // Inside of EAP we are who we are outside of it, unless something else is said.
+        let own = user.clone().or_else(|| self.ours.id.as_ref().filter(|id| named(id)).map(|id| id.value.clone()));
         let has_certificate = !self.ours.certificates.is_empty()
             || credentials.iter().any(|credential| matches!(credential.kind, CredentialKind::Pkcs12(_)));
         if methods.iter().any(|method| method == "tls") {
@@ -286,11 +307,10 @@ impl Connection {
         }
         let passwords = methods.is_empty() || methods.iter().any(|method| method != "tls");
         if passwords {
-            let wanted: Vec<&str> = own.into_iter().collect();
+            let wanted: Vec<&str> = own.as_deref().into_iter().collect();
             let is_login = |kind: &CredentialKind| matches!(kind, CredentialKind::Eap | CredentialKind::NtHash);
-            let chosen =
-                choose(credentials, is_login, &wanted).filter(|chosen| user.is_none() || chosen.is_of(&wanted));
-            let user = user.or_else(|| chosen.and_then(|chosen| chosen.ids.first().cloned()));
+            let chosen = choose(credentials, is_login, &wanted).filter(|chosen| own.is_none() || chosen.is_of(&wanted));
+            let user = user.or_else(|| chosen.and_then(|chosen| chosen.ids.first().cloned())).or(own);
             match &user {
                 Some(user) => made.text("user", user.clone()),
                 None => {
@@ -384,10 +404,30 @@ impl Connection {
         }
     }
 
+    fn by_psk(&self) -> bool {
+        self.ours.auth.as_ref().is_some_and(|auth| ["psk", "secret"].contains(&auth.value.as_str()))
+    }
+
+    /// strongSwan names itself by the subject of its certificate if that does not bear the name it was told.
+    fn confirm_identity(&self, store: &Store, made: &mut Made) {
+        let Some(id) = &self.ours.id else { return };
+        let Ok(wanted) = identity(&id.value).and_then(|text| Identity::from_text(&text)) else { return };
+        let file = self.ours.certificates.first().and_then(|name| read(&store.certificate(name)).ok());
+        let chain = file.and_then(|file| adit_pki::certificates(&file).ok()).unwrap_or_default();
+        let Some(facts) = chain.first().and_then(|leaf| CertificateFacts::read(leaf)) else { return };
+        let certified = std::iter::once(&facts.subject).chain(&facts.names);
+        if !certified.filter_map(|name| Identity::from_text(name).ok()).any(|name| name.matches(&wanted)) {
+            made.keys.retain(|(key, _)| *key != "local_id");
+            made.note(format!(
+                "{}: `{}`: the certificate does not bear this name, so strongSwan says the certificate's subject, and so does this.",
+                id.place, id.key
+            ));
+        }
+    }
+
     /// Who vouches for the gateway.
     fn trust(&self, store: &Store, eap: bool, made: &mut Made) {
-        let by_psk = self.ours.auth.as_ref().is_some_and(|auth| ["psk", "secret"].contains(&auth.value.as_str()));
-        if by_psk {
+        if self.by_psk() {
             return;
         }
         if self.theirs.auth.as_ref().is_some_and(|auth| auth.value == "psk") {
@@ -440,6 +480,21 @@ impl Connection {
             made.set("legacy", Value::Flag(true));
         }
     }
+}
+
+/// An identity as ours is written. A distinguished name has a backslash before the commas of a value, where strongSwan has
+/// quotation marks around it.
+fn identity(text: &str) -> Result<String, IdentityError> {
+    let mut written = String::new();
+    let mut quoted = false;
+    for letter in text.chars() {
+        match letter {
+            '"' if text.contains('=') => quoted = !quoted,
+            ',' | '+' if quoted => written.extend(['\\', letter]),
+            letter => written.push(letter),
+        }
+    }
+    Identity::from_text(&written).map(|_| written)
 }
 
 /// Words of proposals that are to be allowed expressly.

@@ -110,16 +110,15 @@ impl File {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = String::from_utf8_lossy(without_mark(bytes)).into_owned();
         let mut current = Current::Nothing;
-        for (number, line) in text.lines().enumerate() {
-            let place = format!("{name} line {}", number + 1);
-            let line = uncommented(line);
-            if line.trim().is_empty() {
+        for (number, line) in lines(&text) {
+            let place = format!("{name} line {number}");
+            let Some(line) = line else {
+                problems.error(Error::at(&place, "a quotation mark is not closed"));
                 continue;
-            }
+            };
             let indented = line.starts_with([' ', '\t']);
             if let Some((key, value)) = line.split_once('=').filter(|_| indented) {
-                let value = value.trim().trim_matches('"').to_owned();
-                let said = Said { place: place.clone(), key: key.trim().to_owned(), value };
+                let said = Said { place: place.clone(), key: key.trim().to_owned(), value: unquoted(value.trim()) };
                 match current {
                     Current::Nothing => problems.error(Error::at(&place, "this key is in no section")),
                     Current::Setup => self.setup.push(said),
@@ -128,7 +127,11 @@ impl File {
                 }
                 continue;
             }
-            let words: Vec<_> = line.split_whitespace().collect();
+            let header = line.trim().split_once(char::is_whitespace).map(|(word, name)| (word, name.trim()));
+            // A name with blanks has quotation marks.
+            let header = header.filter(|(_, name)| name.starts_with('"') || !name.contains(char::is_whitespace));
+            let name = header.map(|(_, name)| unquoted(name)).unwrap_or_default();
+            let words: Vec<_> = header.map(|(word, _)| [word, name.as_str()]).into_iter().flatten().collect();
             match words[..] {
                 ["config", "setup"] => current = Current::Setup,
                 ["conn", section] => current = Current::Connection(open(&mut self.connections, section, &place)),
@@ -171,7 +174,8 @@ impl File {
         for said in section.keys.iter().filter(|said| said.key != "also") {
             add(said.clone(), true);
         }
-        for said in section.keys.iter().filter(|said| said.key == "also") {
+        // Of several the last one is right.
+        for said in section.keys.iter().rev().filter(|said| said.key == "also") {
             match self.connections.iter().find(|(name, _)| *name == said.value) {
                 Some(_) if depth >= MAX_DEPTH => {
                     problems.error(Error::at(&said.place, "sections take each other over in a circle"));
@@ -189,7 +193,9 @@ impl File {
         {
             default.keys.iter().filter(|said| said.key != "also").for_each(|said| add(said.clone(), false));
         }
-        let keys = order.into_iter().filter_map(|key| keys.remove(&key)).collect();
+        let found = order.into_iter().filter_map(|key| keys.remove(&key));
+        // A key with nothing behind it takes away what `%default` says, and is no key then.
+        let keys = found.filter(|said| depth > 0 || !said.value.is_empty()).collect();
         Section { place: section.place.clone(), keys }
     }
 }
@@ -210,18 +216,58 @@ fn open(sections: &mut Vec<(String, Section)>, name: &str, place: &str) -> usize
     })
 }
 
-/// Without what stands behind a `#` that is in no quotation marks.
-fn uncommented(line: &str) -> &str {
-    let mut quoted = false;
-    for (at, letter) in line.char_indices() {
+/// The lines with something in them, by their number, without what stands behind a `#` that is in no quotation marks. What is in
+/// quotation marks may go on in the next lines; `None` if they are never closed.
+fn lines(text: &str) -> Vec<(usize, Option<String>)> {
+    let mut found = Vec::new();
+    let (mut line, mut begins, mut number) = (String::new(), 1, 1);
+    let (mut quoted, mut escaped, mut comment) = (false, false, false);
+    for letter in text.chars() {
+        number += usize::from(letter == '\n');
         match letter {
-            '"' => quoted = !quoted,
+            '\n' if !quoted => {
+                found.push((begins, Some(std::mem::take(&mut line))));
+                (begins, comment) = (number, false);
+                continue;
+            }
+            _ if comment => continue,
             // An identity may be `@#` and digits.
-            '#' if !quoted && !line[..at].ends_with('@') => return &line[..at],
+            '#' if !quoted && !line.ends_with('@') => {
+                comment = true;
+                continue;
+            }
+            '"' if !escaped => quoted = !quoted,
             _ => {}
         }
+        escaped = quoted && letter == '\\' && !escaped;
+        line.push(letter);
     }
-    line
+    found.push((begins, (!quoted).then_some(line)));
+    found.retain(|(_, line)| line.as_ref().is_none_or(|line| !line.trim().is_empty()));
+    found
+}
+
+/// Without quotation marks, and what a backslash means within them.
+fn unquoted(text: &str) -> String {
+    let mut plain = String::new();
+    let (mut quoted, mut escaped) = (false, false);
+    for letter in text.chars() {
+        match (escaped, letter) {
+            (false, '"') => quoted = !quoted,
+            (false, '\\') if quoted => {
+                escaped = true;
+                continue;
+            }
+            (true, 'n') => plain.push('\n'),
+            (true, 't') => plain.push('\t'),
+            (true, 'r') => plain.push('\r'),
+            // A line that goes on in the next.
+            (true, '\n') => {}
+            (_, letter) => plain.push(letter),
+        }
+        escaped = false;
+    }
+    plain
 }
 
 fn connection(name: &str, section: &Section, import: &mut Import) -> Option<Connection> {
@@ -235,8 +281,9 @@ fn connection(name: &str, section: &Section, import: &mut Import) -> Option<Conn
         return None;
     }
     let mut made = Connection { name: name.to_owned(), place: section.place.clone(), ..Connection::default() };
-    // The older way to say how both ends prove themselves.
-    if let Some(said) = section.keys.iter().find(|said| said.key == "authby") {
+    // The older way to say how both ends prove themselves: it counts for neither where the newer one is used for either.
+    let newer = value("leftauth").is_some() || value("rightauth").is_some();
+    if let Some(said) = section.keys.iter().find(|said| said.key == "authby" && !newer) {
         made.ours.auth = Some(said.clone());
         made.theirs.auth = Some(said.clone());
     }
@@ -267,8 +314,8 @@ fn key(said: &Said, made: &mut Connection, import: &mut Import) {
         "keyexchange" if ["ike", "ikev2"].contains(&value) => {}
         "type" if value == "tunnel" => {}
         "type" => lose(import, "there is tunnel mode alone"),
-        "ike" => made.ike_proposals = Some(said.clone()),
-        "esp" => made.esp_proposals = Some(said.clone()),
+        "ike" => made.ike_proposals = Some(proposals(said)),
+        "esp" => made.esp_proposals = Some(proposals(said)),
         "ah" => lose(import, "AH is not supported"),
         "auto" => match value {
             "start" => made.keys.push(("autostart", Value::Flag(true))),
@@ -343,7 +390,13 @@ fn of_end(key: &str, said: &Said, end: &mut End, import: &mut Import) {
     let list = || value.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty());
     let lose = |import: &mut Import, why: &str| import.lose(&said.place, &said.key, why);
     match key {
-        "" => end.addresses = list().collect(),
+        // With a mark in front: others may call, too.
+        "" if is_anybody(value) => {}
+        "" => {
+            end.addresses = list()
+                .map(|address| if is_anybody(&address) { address } else { address.trim_start_matches('%').to_owned() })
+                .collect();
+        }
         "id" => end.id = Some(said.clone()),
         "auth" => end.auth = Some(said.clone()),
         "cert" => end.certificates.extend(list()),
@@ -368,6 +421,15 @@ fn of_end(key: &str, said: &Said, end: &mut End, import: &mut Import) {
         "nexthop" => lose(import, "the way to the gateway is chosen by the system"),
         _ => lose(import, "this key is not known"),
     }
+}
+
+/// Without a `!` behind them, the defaults are proposed, too.
+fn proposals(said: &Said) -> Said {
+    let value = match said.value.trim_end().strip_suffix('!') {
+        Some(strict) => strict.to_owned(),
+        None => format!("{},default", said.value),
+    };
+    Said { value, ..said.clone() }
 }
 
 /// `ID ID : KIND "secret"`, a line each.

@@ -18,7 +18,12 @@ use std::{
 
 use adit_tunnel::Secret;
 
-use super::{Kind, Problems, Questions, files::without_mark, reading::Reading, unknown_extension};
+use super::{
+    Kind, Problems, Questions,
+    files::{is_utf16, without_mark},
+    reading::Reading,
+    unknown_extension,
+};
 use crate::error::{Error, Exit};
 
 /// What was understood of a file, and what was not.
@@ -83,6 +88,11 @@ impl Import {
             .map_err(|error| Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display())));
         let bytes = reading.problems.catch(bytes)?;
         let mut import = Self { source: path.to_owned(), ..Self::default() };
+        if is_utf16(&bytes) {
+            let error = Error::new(Exit::Usage, format!("{}: it is UTF-16", path.display()));
+            problems.error(error.hint("save it as UTF-8"));
+            return None;
+        }
         match sort(path, &bytes) {
             Some(Sort::Sswan) => profiles::sswan(path, &bytes, &mut import, reading.problems)?,
             Some(Sort::Ovpn) => profiles::ovpn(path, &bytes, &mut import, &mut reading)?,
@@ -92,6 +102,11 @@ impl Import {
                 let error =
                     Error::new(Exit::Usage, format!("{}: this is a TOML file of connections already", path.display()));
                 problems.error(error.hint("`adit check` says whether it can be used"));
+                return None;
+            }
+            Some(Sort::WireGuard) => {
+                let error = format!("{}: this is a configuration of WireGuard, which is not supported", path.display());
+                problems.error(Error::new(Exit::Usage, error).hint("there are IKEv2 and OpenVPN"));
                 return None;
             }
             None => {
@@ -165,6 +180,7 @@ enum Sort {
     Swanctl,
     Ipsec,
     Toml,
+    WireGuard,
 }
 
 /// By the end of the name, or, as `.conf` may be many things, by what is in it.
@@ -180,6 +196,9 @@ fn sort(path: &Path, bytes: &[u8]) -> Option<Sort> {
         line.strip_prefix(word).map(str::trim_start).is_some_and(|rest| rest.is_empty() || rest.starts_with(['{', ':']))
     };
     for line in lines() {
+        if line == "[Interface]" {
+            return Some(Sort::WireGuard);
+        }
         if ["connections", "secrets", "authorities", "pools"].iter().any(|word| section(line, word)) {
             return Some(Sort::Swanctl);
         }

@@ -132,6 +132,8 @@ fn at<'a>(root: &'a mut Section, path: &[String]) -> &'a mut Section {
 /// With everything that the sections it refers to have, and it has not.
 fn resolved(section: &Section, root: &Section, level: usize) -> Section {
     let mut made = flattened(section, root, 0);
+    // A key with nothing behind it is as if it stood nowhere, neither here nor in what is referred to.
+    made.keys.retain(|key| !key.value.is_empty());
     let sections = std::mem::take(&mut made.sections);
     if level < MAX_LEVELS {
         made.sections = sections.into_iter().map(|(name, inner)| (name, resolved(&inner, root, level + 1))).collect();

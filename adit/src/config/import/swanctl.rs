@@ -57,7 +57,7 @@ fn connection(name: &str, section: &Section, authorities: &[String], import: &mu
         import.lose(&place, format_args!("connections.{name}"), "this is IKEv1, which is not supported");
         return None;
     }
-    let mut made = Connection { name: name.to_owned(), place, ..Connection::default() };
+    let mut made = Connection { name: name.to_owned(), place, any_identity: true, ..Connection::default() };
     let mut vips = false;
     for key in &section.keys {
         vips |= key.name == "vips";
@@ -229,7 +229,14 @@ fn of_child(key: &Key, made: &mut Connection, import: &mut Import) {
     match key.name.as_str() {
         "remote_ts" => made.theirs.networks.extend(each()),
         "local_ts" => made.ours.networks.extend(each()),
-        "esp_proposals" => made.esp_proposals = Some(said(key)),
+        "esp_proposals" => match &mut made.esp_proposals {
+            // Of another child.
+            Some(known) => {
+                let more = list(value).filter(|more| !list(&known.value).any(|known| known == *more));
+                known.value = list(&known.value).chain(more).collect::<Vec<_>>().join(",");
+            }
+            None => made.esp_proposals = Some(said(key)),
+        },
         "ah_proposals" => lose(import, "AH is not supported"),
         "mode" if value == "tunnel" => {}
         "mode" => lose(import, "there is tunnel mode alone"),

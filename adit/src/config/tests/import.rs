@@ -389,6 +389,69 @@ fn ipsec_with_defaults_and_sections_of_others_is_understood() {
 }
 
 #[test]
+fn ipsec_is_read_as_strongswan_reads_it() {
+    let place = Workplace::new();
+    place.file("certificate.pem", place.text("client.pem"));
+    place.file(
+        "ipsec.conf",
+        "conn %default\n\tleftid=default@example\n\tauto=add\nconn mixed\n\tright=192.0.2.1\n\tauthby=secret\n\tleftauth=eap-md5\n\
+        conn \"two words\"\n\tright=%two.example\n\trightid=\"C=CH, O=\\\"Example, Ltd\\\"\"\n\talso=first\n\talso=second\n\tleftid=\n\
+        \tike=aes256-sha256-modp2048\n\trightsubnet=\"10.0.0.0/8,\\\n10.1.0.0/16\" # networks\nconn first\n\tdpddelay=3\nconn second\n\tdpddelay=4\n\tauthby=psk\n\
+        conn named\n\tright=192.0.2.3\n\tleftcert=certificate.pem\n\tleftid=somebody.else\n",
+    );
+    place.file("ipsec.secrets", "alice : EAP \"x\"\n");
+    let text = place.imported("ipsec.conf").text(None);
+    // `authby` is for neither end where `leftauth` is for one; the only password is somebody else's.
+    has(&text, &["auth = \"eap\"", "user = \"default@example\""]);
+    says(&text, &["The password is in none of the files"]);
+    assert!(!text.contains("pre-shared key, and we do by something else"), "{text}");
+    has(
+        &text,
+        &[
+            "[connection.\"two words\"]",
+            "remotes = [\"two.example\"]",
+            "remote_id = \"C=CH, O=Example\\\\, Ltd\"",
+            "liveness_seconds = 4",
+            "ike_proposals = \"aes256-sha256-modp2048,default\"",
+            "remote_ts = [\"10.0.0.0/8\", \"10.1.0.0/16\"]",
+            "certificate = \"certificate.pem\"",
+        ]
+        .map(|line| line.replace("certificate.pem", &place.path("certificate.pem")))
+        .each_ref()
+        .map(String::as_str),
+    );
+    assert_eq!(text.matches("local_id").count(), 1, "{text}");
+    says(&text, &["`leftid`: the certificate does not bear this name"]);
+}
+
+#[test]
+fn swanctl_is_read_as_strongswan_reads_it() {
+    let place = Workplace::new();
+    for folder in ["sites/a", "sites/b"] {
+        place.folder(folder);
+    }
+    place.file(
+        "sites/b/x.conf",
+        "connections { b { remote_addrs = b.example\n local { auth = eap\n eap_id = bob\n } } }\n",
+    );
+    place.file(
+        "swanctl.conf",
+        "connections {\n a : t {\n remote_addrs = a.example\n rekey_time =\n local { auth = psk\n }\n children {\n one { remote_ts = 0.0.0.0/0, 10.0.0.0/8\n\
+        esp_proposals = aes256gcm16\n }\n two { esp_proposals = aes128gcm16,aes256gcm16\n }\n }\n }\n}\nt {\n rekey_time = 1h\n dpd_delay = 9s\n}\ninclude sites/*/*.conf\n",
+    );
+    let text = place.imported("swanctl.conf").text(None);
+    let lines = [
+        "remote_ts = [\"0.0.0.0/0\", \"10.0.0.0/8\"]",
+        "esp_proposals = \"aes256gcm16,aes128gcm16\"",
+        "liveness_seconds = 9",
+    ];
+    has(&text, &lines);
+    has(&text, &["[connection.b]", "user = \"bob\""]);
+    assert!(!text.contains("rekey"), "{text}");
+    says(&text, &["strongSwan takes whoever the authority vouches for, as no `id` of the gateway is said"]);
+}
+
+#[test]
 fn what_cannot_be_understood_is_refused_in_a_line_each() {
     let place = Workplace::new();
     for (name, text, said) in [
@@ -411,6 +474,15 @@ fn what_cannot_be_understood_is_refused_in_a_line_each() {
         ("x.sswan", "{ \"type\": \"ikev2-cert-eap\", \"remote\": { \"addr\": \"a\" } }", "RFC 4739"),
         ("x.toml", "", "this is a TOML file of connections already"),
         ("x.txt", "", "nothing is known by this extension"),
+        ("ipsec.conf", "conn a\n  right=\"x\n  left=y\n", "ipsec.conf line 2: a quotation mark is not closed"),
+        ("ipsec.conf", "conn a b\n  right=x\n", "ipsec.conf line 1: this is neither a section nor a key of one"),
+        (
+            "swanctl.conf",
+            "connections {\n a {\n remote_addrs = 10.0.0.0/8\n }\n}\n",
+            "no connection in it that could be taken over; hint: swanctl.conf line 3: `remote address`",
+        ),
+        ("wg0.conf", "[Interface]\nPrivateKey = x\n", "this is a configuration of WireGuard"),
+        ("x.sswan", "\u{0}{\u{0}", "it is UTF-16; hint: save it as UTF-8"),
         ("missing.ovpn", "", ""),
     ] {
         if name != "missing.ovpn" {

@@ -197,7 +197,6 @@ fn forwards_of_every_kind_are_understood() {
         listen = "127.0.0.1:1080"
         user = "x"
         password = {{ file = "password.txt" }}
-        udp = true
         [connection.office.http_proxy]
         listen = "[::1]:3128"
         "#
@@ -229,6 +228,16 @@ fn forwards_of_every_kind_are_understood() {
     let ForwardKind::Socks { login: Some(login), udp: true, .. } = &socks.kind else { panic!("{socks:?}") };
     assert_eq!((login.user.as_str(), login.password.expose()), ("x", &b"secret"[..]));
     assert!(matches!(http.kind, ForwardKind::HttpProxy { login: None, .. }));
+}
+
+#[test]
+fn a_socks_proxy_carries_datagrams_unless_it_is_told_not_to() {
+    let place = Workplace::new();
+    let udp = |more: &str| {
+        let connection = place.connection(&format!("{PSK}[connection.office.socks]\nlisten = 1080\n{more}"));
+        matches!(connection.forwards[0].kind, ForwardKind::Socks { udp: true, .. })
+    };
+    assert!(udp("") && udp("udp = true") && !udp("udp = false"));
 }
 
 #[test]

@@ -135,6 +135,10 @@ fn what_does_not_fit_together_is_said() {
             "this port of the tunnel is taken already: ",
         ),
         (
+            "reverse = { port = 53, to = \"unix:/run/dns\", transport = \"udp\" }",
+            "`unix:/run/dns` takes no datagrams; hint: name a host",
+        ),
+        (
             "forward = [{ listen = 1, to = \"h:1\", name = \"x\" }, { listen = 2, to = \"h:1\", name = \"x\" }]",
             "there is a forward `x` already: ",
         ),

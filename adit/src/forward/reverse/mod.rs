@@ -17,6 +17,7 @@ use super::{
     outside::Outside,
     proxy_protocol,
     stop::Stop,
+    terms::{InForce, Terms},
     through::{Inside, Through},
 };
 use crate::{
@@ -29,29 +30,33 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// TCP from inside the tunnel.
-#[derive(Debug, Clone)]
-pub(super) struct Reverse {
-    pub(super) through: Through,
-    pub(super) port: u16,
-    pub(super) to: LocalTarget,
+#[derive(Debug)]
+struct Reverse {
+    through: Through,
+    port: u16,
+    to: LocalTarget,
     /// A PROXY header goes first.
-    pub(super) proxy_protocol: bool,
+    proxy_protocol: bool,
+}
+
+pub(super) async fn serve(
+    port: u16,
+    to: &LocalTarget,
+    terms: InForce,
+    counters: &Arc<ForwardCounters>,
+    stop: Stop,
+) -> Result<(), Error> {
+    let way = terms.borrow().way.clone();
+    let listener = way.listen(port).await.map_err(|error| cannot_listen(port, TransportKind::Tcp, &error))?;
+    let session = |(inside, peer), terms: &Terms| {
+        let through = Through { way: terms.way.clone(), counters: Arc::clone(counters) };
+        Reverse { through, port, to: to.clone(), proxy_protocol: terms.proxy_protocol }.session(inside, peer)
+    };
+    accept::serve(Gate(listener), terms, counters, stop, session).await;
+    Ok(())
 }
 
 impl Reverse {
-    pub(super) async fn serve(
-        self,
-        most: Option<usize>,
-        counters: Arc<ForwardCounters>,
-        stop: Stop,
-    ) -> Result<(), Error> {
-        let listener = self.through.way.listen(self.port).await;
-        let listener = listener.map_err(|error| cannot_listen(self.port, TransportKind::Tcp, &error))?;
-        let session = |(inside, peer)| self.clone().session(inside, peer);
-        accept::serve(Gate(listener), most, counters, stop, session).await;
-        Ok(())
-    }
-
     async fn session(self, inside: Inside, peer: SocketAddr) {
         let mut outside = match self.connect().await {
             Ok(outside) => outside,

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -13,9 +13,9 @@ use std::{
 
 use adit_driver::UdpListener;
 use tokio::{
-    net::{UdpSocket, lookup_host},
+    net::UdpSocket,
     task::{AbortHandle, JoinSet},
-    time::{Instant, timeout},
+    time::Instant,
 };
 use tracing::Instrument;
 
@@ -23,8 +23,9 @@ use super::{
     super::{
         OUT_OF_RESOURCES_WAIT,
         counters::{ForwardCounters, Open},
+        name::{Name, Resolver, Waiting},
         stop::Stop,
-        through::Through,
+        terms::{InForce, Terms},
         udp::{DRAINED, IDLE, MAX_ASSOCIATIONS},
     },
     cannot_listen,
@@ -37,9 +38,6 @@ use crate::{
 
 /// More than any packet of a tunnel.
 const DATAGRAM_BYTES: usize = 10 * 1024;
-/// How long the address of the service is used before it is looked up again, and how long that may take.
-const FRESH: Duration = Duration::from_secs(60);
-const LOOKUP: Duration = Duration::from_secs(5);
 
 /// What one sender uses.
 struct Association {
@@ -65,9 +63,9 @@ struct Shared {
 
 struct Forward {
     shared: Arc<Shared>,
-    host: String,
-    port: u16,
-    known: Option<(SocketAddr, Instant)>,
+    name: Name,
+    /// What came before the first lookup of the name was done.
+    waiting: Waiting,
     tasks: JoinSet<()>,
     most: usize,
     is_draining: bool,
@@ -76,20 +74,31 @@ struct Forward {
 pub(in super::super) async fn serve(
     port: u16,
     to: LocalTarget,
-    through: Through,
-    most: usize,
+    mut terms: InForce,
+    counters: &Arc<ForwardCounters>,
     mut stop: Stop,
 ) -> Result<(), Error> {
-    let LocalTarget::Address(host, to_port) = to else {
-        return Err(Error::new(Exit::Usage, format!("{to} takes no datagrams")).hint("name a host and a port"));
+    let name = match to {
+        LocalTarget::Address(host, to_port) => match host.parse::<IpAddr>() {
+            Ok(address) => Name::new(SocketAddr::new(address, to_port).into()),
+            Err(_) => Name::new((host.as_str(), to_port).into()),
+        },
+        // Refused where it is read; said again rather than to serve nothing.
+        LocalTarget::Unix(_) => return Err(no_datagrams(&to)),
     };
-    let listener = through.way.bind_udp_port(port).await;
+    let way = terms.borrow_and_update().way.clone();
+    let listener = way.bind_udp_port(port).await;
     let listener = listener.map_err(|error| cannot_listen(port, TransportKind::Udp, &error))?;
-    let Through { counters, .. } = through;
+    let counters = Arc::clone(counters);
     let shared = Arc::new(Shared { listener, associations: Mutex::default(), counters, start: Instant::now() });
-    let most = most.min(MAX_ASSOCIATIONS);
-    let (known, tasks, is_draining) = (None, JoinSet::new(), false);
-    let mut forward = Forward { shared: Arc::clone(&shared), host, port: to_port, known, tasks, most, is_draining };
+    let mut forward = Forward {
+        shared: Arc::clone(&shared),
+        name,
+        waiting: Waiting::default(),
+        tasks: JoinSet::new(),
+        most: most(&terms.borrow()),
+        is_draining: false,
+    };
     let mut buffer = vec![0; DATAGRAM_BYTES];
     let mut aborted = stop.clone();
     loop {
@@ -102,13 +111,30 @@ pub(in super::super) async fn serve(
                     tokio::time::sleep(OUT_OF_RESOURCES_WAIT).await;
                 }
             },
+            Some(found) = forward.name.next_found() => {
+                if let Err(error) = &found {
+                    shared.counters.on_failed(error);
+                }
+                forward.name.on_found(found);
+                forward.send_waiting().await;
+            }
             // Reaps those that are done.
             Some(_) = forward.tasks.join_next() => {}
+            Ok(()) = terms.changed() => forward.most = most(&terms.borrow_and_update()),
             () = stop.draining(), if !forward.is_draining => forward.is_draining = true,
             () = shared.silence(), if forward.is_draining => return Ok(()),
             () = aborted.aborted() => return Ok(()),
         }
     }
+}
+
+/// What is said of a service that takes none.
+pub(crate) fn no_datagrams(to: &LocalTarget) -> Error {
+    Error::new(Exit::Usage, format!("{to} takes no datagrams")).hint("name a host and a port, or leave UDP away")
+}
+
+fn most(terms: &Terms) -> usize {
+    terms.most.min(MAX_ASSOCIATIONS)
 }
 
 impl Shared {
@@ -137,17 +163,35 @@ impl Shared {
 impl Forward {
     async fn on_datagram(&mut self, peer: SocketAddr, datagram: &[u8]) {
         let known = self.shared.associations().get(&peer).map(|entry| Arc::clone(&entry.association));
-        let association = match known {
-            Some(association) => association,
-            None if self.is_draining => return self.shared.counters.on_refused(),
-            None => match self.open(peer).await {
-                Ok(association) => association,
-                Err(error) => {
-                    tracing::debug!(%peer, "datagram dropped: {error}");
-                    return self.shared.counters.on_failed(&error);
-                }
+        match known {
+            Some(association) => self.send(peer, &association, datagram).await,
+            None if self.is_draining => self.shared.counters.on_refused(),
+            None => match self.name.address(Resolver::Here) {
+                Some(to) => self.begin(peer, to, datagram).await,
+                None if self.name.is_looked_up() => self.waiting.push(peer, datagram),
+                None => tracing::debug!(%peer, "datagram dropped: no address"),
             },
-        };
+        }
+    }
+
+    async fn send_waiting(&mut self) {
+        for (peer, datagram) in self.waiting.take() {
+            self.on_datagram(peer, &datagram).await;
+        }
+    }
+
+    /// The first datagram of a sender.
+    async fn begin(&mut self, peer: SocketAddr, to: SocketAddr, datagram: &[u8]) {
+        match self.open(peer, to).await {
+            Ok(association) => self.send(peer, &association, datagram).await,
+            Err(error) => {
+                tracing::debug!(%peer, "datagram dropped: {error}");
+                self.shared.counters.on_failed(&error);
+            }
+        }
+    }
+
+    async fn send(&self, peer: SocketAddr, association: &Association, datagram: &[u8]) {
         association.used.store(self.shared.now(), Relaxed);
         match association.socket.send(datagram).await {
             Ok(_) => self.shared.counters.on_received(datagram.len()),
@@ -155,8 +199,7 @@ impl Forward {
         }
     }
 
-    async fn open(&mut self, peer: SocketAddr) -> io::Result<Arc<Association>> {
-        let to = self.address().await?;
+    async fn open(&mut self, peer: SocketAddr, to: SocketAddr) -> io::Result<Arc<Association>> {
         let any = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
         socket.connect(to).await?;
@@ -167,20 +210,6 @@ impl Forward {
         let task = self.tasks.spawn(answer(Arc::clone(&self.shared), peer, Arc::clone(&association)).in_current_span());
         self.shared.associations().insert(peer, Entry { association: Arc::clone(&association), task });
         Ok(association)
-    }
-
-    async fn address(&mut self) -> io::Result<SocketAddr> {
-        let now = Instant::now();
-        if let Some((address, until)) = self.known
-            && now < until
-        {
-            return Ok(address);
-        }
-        let found = timeout(LOOKUP, lookup_host((self.host.as_str(), self.port))).await;
-        let mut found = found.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let address = found.next().ok_or(io::ErrorKind::NotFound)?;
-        self.known = Some((address, now + FRESH));
-        Ok(address)
     }
 
     /// Ends the association that was idle longest when there are too many.

@@ -224,3 +224,18 @@ async fn a_silent_gateway_keeps_nobody_from_shaking_hands() {
         assert_eq!(handshakes.available_permits(), 1);
     }
 }
+
+#[tokio::test]
+async fn pinned_connections_of_a_gateway_nobody_wants_are_reset_when_their_time_is_over() {
+    let [a, b] = gateways().await;
+    let drain = Duration::from_millis(300);
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], RedundancyOptions { drain, ..cold() });
+    soon(redundant.up()).await.unwrap();
+    let way = redundant.way(Some("b"), PATIENT);
+    let mut pinned = connection(&way).await;
+    drop(way);
+    let before = std::time::Instant::now();
+    assert_eq!(soon(pinned.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert!(before.elapsed() >= drain / 2, "{:?}", before.elapsed());
+    b.saw(|seen| seen.byes == 1).await;
+}

@@ -149,3 +149,51 @@ async fn another_probe_is_asked_from_the_update_on() {
     says(&mut held, b"as before").await;
     assert_eq!(a.seen.borrow().hellos, 1, "one tunnel through all of it");
 }
+
+#[tokio::test]
+async fn two_gateways_may_have_the_same_port_pinned_to_each() {
+    let [a] = gateways().await;
+    let b = Far::with_manner(Transport::Udp, Manner::Say(vec![WELCOME, 1, 10, 9, 0, 3])).await;
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    let ways = ["a", "b"].map(|name| redundant.way(Some(name), PATIENT));
+    up(&redundant, "a").await;
+    up(&redundant, "b").await;
+    let (to_a, to_b) = ([10, 9, 0, 2].into(), [10, 9, 0, 3].into());
+    let mut first = ways[0].listen(2222).await.unwrap();
+    let mut second = ways[1].listen(2222).await.unwrap();
+    let datagrams = [ways[0].bind_udp_port(5353).await.unwrap(), ways[1].bind_udp_port(5353).await.unwrap()];
+    let taken = redundant.way(None, PATIENT).listen(2222).await.unwrap_err();
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse, "it would be both's");
+    assert_eq!(ways[1].listen(2222).await.unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    for (far, ours, listener, datagrams) in
+        [(&a, to_a, &mut first, &datagrams[0]), (&b, to_b, &mut second, &datagrams[1])]
+    {
+        far.call(ours, 2222);
+        let (mut accepted, _) = soon(listener.accept()).await.unwrap();
+        says(&mut accepted, b"welcome").await;
+        far.send(ours, 5353, b"who is there?");
+        let (length, _) = soon(datagrams.recv_from(&mut [0; 99])).await.unwrap();
+        assert_eq!(length, 13);
+    }
+    // One goes, and leaves the other where it is.
+    drop(first);
+    b.call(to_b, 2222);
+    soon(second.accept()).await.unwrap();
+    let mut again = ways[0].listen(2222).await.unwrap();
+    a.call(to_a, 2222);
+    soon(again.accept()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_question_through_the_tunnel_is_no_connection_to_wait_for() {
+    let [a] = gateways().await;
+    // Nobody has this address: the question stays open.
+    let target = ProbeTarget::Tcp(SocketAddr::from(([10, 9, 0, 99], 80)).into());
+    let probe = Probe { timeout: PATIENT, ..Probe::new(target) };
+    let redundant = start(vec![spec("a", &a)], RedundancyOptions { probe: Some(probe), ..redundancy_options() });
+    soon(redundant.up()).await.unwrap();
+    let before = a.seen.borrow().data;
+    a.saw(|seen| seen.data > before).await;
+    assert_eq!(redundant.status().gateways[0].connections, 0);
+    soon(redundant.drain(PATIENT)).await;
+}

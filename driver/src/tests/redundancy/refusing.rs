@@ -170,3 +170,30 @@ async fn an_update_keeps_what_did_not_change_and_draining_refuses_what_is_new() 
     drop(held);
     soon(drain).await;
 }
+
+#[tokio::test]
+async fn rounds_a_profile_allows_end_a_first_connect_and_no_later_one() {
+    let [a] = gateways().await;
+    let remote = remote(&a);
+    let spec = || {
+        let remote = remote.clone();
+        Spec::new("a", move || {
+            let mut toy = Toy::new([remote.clone()]);
+            toy.policy.rounds = Some(1);
+            toy
+        })
+    };
+    a.set(Manner::Silent);
+    let redundant = start(vec![spec()], redundancy_options());
+    assert_eq!(soon(redundant.up()).await.unwrap_err().kind(), FailureKind::Unreachable);
+    assert_eq!(redundant.status().state, ConnectionState::Failed);
+
+    a.set(Manner::Welcome);
+    let redundant = start(vec![spec()], redundancy_options());
+    soon(redundant.up()).await.unwrap();
+    let mut events = redundant.events();
+    a.set(Manner::Silent);
+    event(&mut events, |event| matches!(event, RedundancyEvent::Failed { retry_in: Some(_), .. })).await;
+    a.set(Manner::Welcome);
+    up(&redundant, "a").await;
+}

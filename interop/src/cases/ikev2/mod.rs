@@ -4,6 +4,7 @@ mod authentication;
 mod certificates;
 mod customers;
 mod handshake;
+mod imports;
 mod liveness;
 mod looking;
 mod nat;
@@ -47,6 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
         probe::cases(),
         looking::cases(),
         profiles::cases(),
+        imports::cases(),
         reconnects::cases(),
         times::cases(),
     ];
