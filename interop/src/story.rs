@@ -217,6 +217,11 @@ impl<'a> Story<'a> {
         self.shown(rows)
     }
 
+    /// A fail-over without a row: the other gateway was in use before, too. The next rows show it.
+    pub(crate) fn fails_over(&mut self) {
+        self.failovers += 1;
+    }
+
     /// All of them have gone on by these rows, by one look at their process.
     pub(crate) fn all_show(stories: &mut [Self], look: &Look, rows: &str) -> Result<()> {
         for story in stories {

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::{Case, NAME, UP, WEB, World, both, case, connection, forward, gateway, over};
+use super::{Case, NAME, UP, WEB, World, case, connection, forward, gateway, over, server_b};
 use crate::{
     client::client_file,
     config::{self, Lines, Transport},
@@ -25,7 +25,7 @@ const PINNED: &str = "127.0.0.1:33010";
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case("pinned", 25, "C1 C4 G1 G2 G3 G9", pinned),
+        case("pinned", 40, "C1 C4 G1 G2 G3 G4 G6 G9", pinned),
         case("round_robin", 20, "C1 C4 G1 G2 G7", round_robin),
         case("lowest_latency", 45, "C1 C4 G1 G2 G3 G4 G6 G10 G11 G12", lowest_latency),
     ]
@@ -39,11 +39,16 @@ fn received(connection: &Value, name: &str) -> u64 {
 /// A forward with a gateway of its own goes through that one, and through no other when it is gone.
 fn pinned(rig: &Rig) -> Result<()> {
     const LENGTH: usize = 1 << 20;
-    let world = World::start(rig)?;
+    let mut world = World::start(rig)?;
+    world.kill_b()?;
     let keys = "liveness = \"fast\"\nstandby = \"cold\"\nwhile_down = \"refuse\"";
     let text = connection(rig, keys)? + &forward("pinned", PINNED, "gateway = \"b\"");
     let running = Running::start(rig, &text)?;
-    let mut story = both(rig, &running)?;
+    let mut story = Story::new(rig, &running, NAME);
+    // Both are dialled at once, for the forward wants the other one: which must not be there first, for it would be kept.
+    story.shows(UP, "C1 C4 G1:a G2:a G1:b G4:b")?;
+    world.b = Server::start_at(rig, Place::Gateway2, &server_b(rig))?;
+    story.shows(Duration::from_secs(60), "G6:b G3:b")?;
     rig.download(PINNED.parse()?, LENGTH)?;
     let through = running.connection(rig, NAME)?;
     let (a, b) = (received(&through, "a"), received(&through, "b"));
@@ -78,6 +83,9 @@ fn round_robin(rig: &Rig) -> Result<()> {
         ensure!(grown(name) >= 3 * LENGTH as u64, "{name} carried {} bytes only", grown(name));
     }
     world.kill_a()?;
+    if after["active"] == "a" {
+        story.fails_over();
+    }
     story.shows(Duration::from_secs(60), "G7:a")?;
     for _ in 0..4 {
         rig.hello(WEB.parse()?)?;
