@@ -107,6 +107,7 @@ pub use options::{NoPrompts, Options, PromptFuture, Prompter};
 pub use probe::{AddressProbe, ProbeOptions, ProbeReport, RemoteProbe, probe};
 pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
+pub use resolve::Names;
 pub use shared::{OuterSocket, Stats};
 #[cfg(target_os = "linux")]
 pub use tun::Device;

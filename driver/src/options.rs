@@ -9,7 +9,7 @@ use std::{
 use adit_netstack::StackConfig;
 use adit_tunnel::{Answer, NetworkConfig, Prompt};
 
-use crate::capture::Capture;
+use crate::{capture::Capture, resolve::Names};
 
 /// Longer than any wait lasts: what is asked to be longer is cut to this, with which clocks can still be added up.
 const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86400);
@@ -57,6 +57,9 @@ pub struct Options {
     pub close_timeout: Duration,
     /// Takes copies of the packets inside of the tunnel.
     pub capture: Option<Capture>,
+    /// Where it is remembered what the names of gateways meant, for when nobody can be asked about them; `None` remembers for as long as
+    /// a client lives. Those who share one need it to be asked about once only, and may keep it for the next process.
+    pub names: Option<Names>,
 }
 
 impl Default for Options {
@@ -78,6 +81,7 @@ impl Default for Options {
             mark: None,
             close_timeout: Duration::from_secs(5),
             capture: None,
+            names: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -38,17 +39,35 @@ pub(crate) async fn resolve(
     Ok(usable)
 }
 
-/// What names meant the last time they could be asked about.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    addresses: HashMap<(String, u16), Vec<SocketAddr>>,
-}
+/// What names of gateways meant the last time they could be asked about. Cheap to clone; all clones are one.
+///
+/// See [`Options::names`](crate::Options::names).
+#[derive(Debug, Clone, Default)]
+pub struct Names(Arc<Mutex<Known>>);
 
-impl Known {
+/// By name and port.
+type Known = HashMap<(String, u16), Vec<SocketAddr>>;
+
+impl Names {
+    /// Takes what a process before us knew of a name with this port; what is known already stays.
+    pub fn recall(&self, host: &str, port: u16, addresses: Vec<SocketAddr>) {
+        self.lock().entry((host.to_owned(), port)).or_insert(addresses);
+    }
+
+    /// Every name with its port and its addresses, in the order of names.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, u16, Vec<SocketAddr>)> {
+        let known = self.lock();
+        let mut all: Vec<_> =
+            known.iter().map(|((host, port), addresses)| (host.clone(), *port, addresses.clone())).collect();
+        all.sort();
+        all
+    }
+
     /// Remembers what was found; where nothing could be found out, what was found before. A tunnel that carries everything, or lets
     /// nothing past while it is down, takes the name servers along that would tell where to rebuild it.
     pub(crate) fn settle(
-        &mut self,
+        &self,
         host: &str,
         port: u16,
         found: Result<Vec<SocketAddr>, Failure>,
@@ -56,17 +75,33 @@ impl Known {
         let key = (host.to_owned(), port);
         match found {
             Ok(addresses) => {
-                self.addresses.insert(key, addresses.clone());
+                // An address is its own name.
+                if host.parse::<IpAddr>().is_err() {
+                    self.lock().insert(key, addresses.clone());
+                }
                 Ok(addresses)
             }
             Err(failure) => {
-                let known = self.addresses.get(&key).cloned().ok_or_else(|| failure.clone())?;
+                let known = self.lock().get(&key).cloned().ok_or_else(|| failure.clone())?;
                 tracing::info!("{failure}; trying the addresses it had before");
                 Ok(known)
             }
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
+
+/// Whether they are one.
+impl PartialEq for Names {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Names {}
 
 /// IPv6 and IPv4 in turns, IPv6 first, each address once.
 pub(crate) fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
@@ -103,7 +138,7 @@ mod tests {
     fn a_name_that_cannot_be_asked_about_means_what_it_meant_before() {
         let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
         let failed = || Err(Failure::new(FailureKind::Resolve, "no name server answers"));
-        let mut known = Known::default();
+        let known = Names::default();
         assert_eq!(known.settle("vpn.example", 500, failed()).unwrap_err().kind(), FailureKind::Resolve);
         for address in ["192.0.2.1:500", "192.0.2.2:500"] {
             assert_eq!(known.settle("vpn.example", 500, Ok(vec![parse(address)])).unwrap(), [parse(address)]);
@@ -111,6 +146,13 @@ mod tests {
         }
         assert!(known.settle("vpn.example", 4500, failed()).is_err());
         assert!(known.settle("other.example", 500, failed()).is_err());
+        known.recall("vpn.example", 500, vec![parse("192.0.2.3:500")]);
+        known.recall("other.example", 500, vec![parse("192.0.2.3:500")]);
+        assert_eq!(known.settle("vpn.example", 500, failed()).unwrap(), [parse("192.0.2.2:500")], "it is newer");
+        assert_eq!(known.settle("other.example", 500, failed()).unwrap(), [parse("192.0.2.3:500")]);
+        known.settle("192.0.2.4", 500, Ok(vec![parse("192.0.2.4:500")])).unwrap();
+        let names: Vec<String> = known.all().into_iter().map(|(host, ..)| host).collect();
+        assert_eq!(names, ["other.example", "vpn.example"]);
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use crate::{
     protocol::Protocol,
     race::{Ended, Gateway, closed_by_us, mind_silence, race},
     random::OsRandom,
-    resolve::{Known, resolve},
+    resolve::{Names, resolve},
     retry::Itinerary,
     shared::{Shared, State},
 };
@@ -42,7 +42,8 @@ pub(crate) async fn run<P: Protocol>(mut protocol: P, env: Env) {
 async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
     let remotes = protocol.remotes();
     let options = &env.shared.options;
-    let mut known = Known::default();
+    // A client alone has its own.
+    let known = options.names.clone().unwrap_or_default();
     let mut itinerary = Itinerary::new(remotes.len(), protocol.retry_policy(), options.first_rounds, &mut OsRandom);
     loop {
         let (index, redirect) = itinerary.current();
@@ -56,7 +57,7 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
         env.shared.publish(ClientEvent::Connecting { remote: gateway.label(None) });
         tracing::info!("connecting to {} over {}", gateway.label(None), gateway.remote.transport);
         let mut up_for = None;
-        let mut ended = attempt(protocol, &gateway, env, &mut known, &mut up_for).await;
+        let mut ended = attempt(protocol, &gateway, env, &known, &mut up_for).await;
         env.handshakes.release();
         env.shared.state.send_replace(State::Down);
         env.shared.note_down();
@@ -90,7 +91,7 @@ async fn attempt<P: Protocol>(
     protocol: &mut P,
     gateway: &Gateway,
     env: &Env,
-    known: &mut Known,
+    known: &Names,
     up_for: &mut Option<Duration>,
 ) -> Ended {
     let remote = &gateway.remote;

@@ -41,6 +41,7 @@ pub(crate) async fn life(connection: ConnectionPlan, options: &TunOptions) -> Re
     }
     let mut redundancy = connection.redundancy;
     redundancy.tunnel.mark = Surroundings::mark(options);
+    redundancy.tunnel.names = Some(surroundings.names().clone());
     redundancy.tunnel.wait_for_tunnel = connection.wait;
     let redundant = Redundant::start(connection.gateways.clone(), redundancy, Arc::new(Person::new()));
     surroundings.attach(&redundant, &connection.gateways)?;
@@ -57,6 +58,15 @@ pub(crate) async fn life(connection: ConnectionPlan, options: &TunOptions) -> Re
                 () = connected.redundant.close() => Ok(exit),
                 again = signals.next() => Ok(again),
             }
+        }
+        // Nobody has asked for the end: what fails closed stays closed.
+        Err(error) if connected.surroundings.blocks() => {
+            let name = connected.surroundings.name();
+            tracing::warn!(
+                device = name,
+                "what belongs in the tunnel stays blocked: the next start takes that over, `adit down --name {name}` ends it"
+            );
+            return Err(error);
         }
         Err(error) => Err(error),
     };

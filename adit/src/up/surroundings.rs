@@ -1,9 +1,14 @@
 //! What the machine looks like around a device: follows the active gateway, and is undone at the end.
 
-use std::{io, net::IpAddr, path::Path, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use adit_driver::{
-    Device, Protocol,
+    Device, Names, Protocol,
     redundancy::{ConnectionState, Gateway, RedundancyStatus, Redundant},
     system::{self, DnsMethod, MARK, Mode, Namespace, System, SystemOptions, Wanted},
 };
@@ -19,7 +24,7 @@ const MAX_DEVICES: u32 = 64;
 /// With the number of the device, a table that nobody else has: "ad" in ASCII.
 const TABLES: u32 = 0x6164_0000;
 
-/// Addresses, routes, rules and DNS of one device. Dropped, it undoes them.
+/// Addresses, routes, rules and DNS of one device. Dropped, it undoes them, but for what fails closed.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     system: System,
@@ -31,6 +36,8 @@ pub(crate) struct Surroundings {
     made: Option<Made>,
     /// Where gateways are, as far as that is known: they are spoken to past the tunnel.
     gateways: Vec<IpAddr>,
+    /// What their names mean.
+    names: Names,
 }
 
 /// What the machine was made to look like.
@@ -52,7 +59,8 @@ pub(crate) enum Followed {
 }
 
 impl Surroundings {
-    /// Makes the device, which is down, and undoes what an earlier process has left.
+    /// Makes the device, which is down, and undoes what an earlier process has left; what that has blocked stays so, if this one
+    /// fails closed, too.
     pub(crate) fn open(options: &TunOptions) -> Result<Self, Error> {
         let (system, device) = open(options)?;
         let name = device.name().to_owned();
@@ -60,7 +68,23 @@ impl Surroundings {
             Some(mss) => device.max_segment(mss),
             None => device,
         };
-        Ok(Self { system, options: options.clone(), name, device: Some(device), made: None, gateways: Vec::new() })
+        let names = Names::default();
+        let mut gateways = Vec::new();
+        for (host, port, addresses) in system.names() {
+            names.recall(host, *port, addresses.clone());
+            gateways.extend(addresses.iter().map(SocketAddr::ip));
+        }
+        Ok(Self { system, options: options.clone(), name, device: Some(device), made: None, gateways, names })
+    }
+
+    /// What the names of gateways mean: to be used, and filled, by the tunnels.
+    pub(crate) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Whether something is blocked, and would stay so without [`Self::undo`].
+    pub(crate) fn blocks(&self) -> bool {
+        self.options.fail_closed && self.system.blocks()
     }
 
     /// What the tunnels' own datagrams carry.
@@ -126,6 +150,7 @@ impl Surroundings {
         let mtu = self.options.mtu.unwrap_or(network.mtu);
         let done = if up { self.system.bring_up(mtu) } else { Ok(()) };
         let done = done.and_then(|()| self.apply(&network, up));
+        let done = done.and_then(|()| self.system.know_names(self.names.all()));
         self.made = Some(wanted);
         match done {
             Err(error) if first => return Err(unusable(&self.name, &self.options, &error)),
@@ -171,9 +196,10 @@ fn open(options: &TunOptions) -> Result<(System, Device), Error> {
     };
     let state_dir = options.state_dir.clone().unwrap_or_else(|| STATE_DIR.into());
     let namespace = Arc::new(namespace);
+    let hold = options.fail_closed;
     let open = |name: &str| {
         let (state_dir, namespace) = (state_dir.clone(), Arc::clone(&namespace));
-        let wanted = SystemOptions { state_dir, namespace, dns: options.dns != DnsWay::Off, dns_method };
+        let wanted = SystemOptions { state_dir, namespace, dns: options.dns != DnsWay::Off, dns_method, hold };
         System::open(name, options.mtu.unwrap_or(FIRST_MTU), wanted)
     };
     if let Some(name) = &options.device {

@@ -212,6 +212,12 @@ impl Redundant {
         Ok(())
     }
 
+    /// Removes the device of [`Self::attach`].
+    #[cfg(target_os = "linux")]
+    pub fn detach(&self) {
+        self.handle.core.seat().clear();
+    }
+
     /// How it is now. Cheap.
     #[must_use]
     pub fn status(&self) -> RedundancyStatus {

@@ -19,8 +19,14 @@ impl Seat {
     /// Another device takes the place of the one before.
     #[cfg(target_os = "linux")]
     pub(super) fn put(&mut self, port: Port) {
-        self.follow(None, None);
+        self.clear();
         self.port = Some(port);
+    }
+
+    /// It is removed.
+    pub(super) fn clear(&mut self) {
+        self.follow(None, None);
+        self.port = None;
     }
 
     /// The device goes to this client, whose tunnel has this network.

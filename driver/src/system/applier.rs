@@ -9,7 +9,7 @@ use std::{
 use super::{
     Namespace,
     dns::{DnsMethod, Resolver},
-    journal::{Journal, Leftover, Undo, path},
+    journal::{Journal, Leftover, Name, Undo, path},
     netlink::{Action, Netlink},
     plan::{Change, Target},
 };
@@ -26,17 +26,22 @@ pub struct SystemOptions {
     pub dns: bool,
     /// How; `None` takes what works.
     pub dns_method: Option<DnsMethod>,
+    /// Whether what blocks stays when nobody has undone it: what an earlier process has left of that is taken over, and not undone before
+    /// something else is in its place.
+    pub hold: bool,
 }
 
-/// What was done for one device. Dropped, it undoes all of it.
+/// What was done for one device. Dropped, it undoes all of it; with [`SystemOptions::hold`] all but what blocks, which
+/// [`System::undo_all`], [`recover`] or the next process undoes.
 pub struct System {
     device: String,
     index: u32,
     netlink: Netlink,
-    namespace: Arc<Namespace>,
+    options: SystemOptions,
     resolver: Option<Resolver>,
     journal: Journal,
     applied: Vec<Applied>,
+    names: Vec<Name>,
 }
 
 struct Applied {
@@ -55,31 +60,77 @@ pub fn recover(state_dir: &Path, device: &str) -> io::Result<usize> {
         return Ok(0);
     }
     let (mut journal, left) = Journal::open(state_dir, device)?;
-    undo_leftover(&mut journal, &left)
+    let count = undo_leftover(&mut journal, &left)?;
+    journal.clear()?;
+    Ok(count)
 }
 
 impl System {
-    /// Undoes what an earlier process has left behind, and makes the device; it is down and has no address.
+    /// Undoes what an earlier process has left behind, or takes over what blocks of it, and makes the device; it is down and has
+    /// no address.
     ///
     /// # Errors
     /// `WouldBlock`: there is a living process with a device of this name. `NotFound`: no such namespace. Those of the system.
     pub fn open(device: &str, mtu: u16, options: SystemOptions) -> io::Result<(Self, Device)> {
-        let SystemOptions { state_dir, namespace, dns, dns_method } = options;
-        let (mut journal, left) = Journal::open(&state_dir, device)?;
+        let (mut journal, mut left) = Journal::open(&options.state_dir, device)?;
+        let (applied, names) = if options.hold && left.blocks() && left.namespace.as_deref() == options.namespace.name()
+        {
+            let held = left.undo.extract_if(.., |(_, undo)| holds(undo)).collect();
+            (take_over(held), std::mem::take(&mut left.names))
+        } else {
+            (Vec::new(), Vec::new())
+        };
         let undone = undo_leftover(&mut journal, &left)?;
+        if applied.is_empty() {
+            journal.begin(device, options.namespace.name())?;
+        } else {
+            tracing::warn!(device, "what an earlier process has blocked stays blocked until a tunnel is up");
+        }
         if undone > 0 {
             tracing::warn!(device, undone, "undid what an earlier process has left behind");
         }
-        journal.begin(device, namespace.name())?;
-        let (device, netlink) =
-            namespace.run(|| Ok((Device::open(Some(device), mtu)?, Netlink::open()?))).map_err(|error| {
-                let text = format!("no TUN device (it needs CAP_NET_ADMIN and /dev/net/tun): {error}");
-                io::Error::new(error.kind(), text)
-            })?;
-        let (name, index) = (device.name().to_owned(), namespace.run(|| device.index())?);
-        let resolver = dns.then(|| Resolver::find(dns_method, &name, index, &namespace)).transpose()?;
-        let this = Self { device: name, index, netlink, namespace, resolver, journal, applied: Vec::new() };
-        Ok((this, device))
+        let (made, netlink) = options.namespace.run(|| Ok((make(device, mtu)?, Netlink::open()?)))?;
+        let (device, index, resolver) = known(&made, &options)?;
+        Ok((Self { device, index, netlink, options, resolver, journal, applied, names }, made))
+    }
+
+    /// Makes the device again, as [`Self::open`] made it, where it is gone: what [`Self::rest`] has left stays as it is.
+    ///
+    /// # Errors
+    /// `ResourceBusy`: there is one still. Those of the system.
+    pub fn renew(&mut self, mtu: u16) -> io::Result<Device> {
+        let made = self.options.namespace.run(|| make(&self.device, mtu))?;
+        (self.device, self.index, self.resolver) = known(&made, &self.options)?;
+        Ok(made)
+    }
+
+    /// Undoes all but what blocks.
+    pub fn rest(&mut self) {
+        self.undo_where(|applied| !holds(&applied.undo));
+    }
+
+    /// Whether something is blocked now, so that it does not go past the tunnel.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        self.applied.iter().any(|applied| blocks(&applied.undo))
+    }
+
+    /// What the names of gateways mean, for a process that finds them blocked, where nobody can be asked. Kept with what blocks.
+    ///
+    /// # Errors
+    /// The journal cannot be written.
+    pub fn know_names(&mut self, names: Vec<Name>) -> io::Result<()> {
+        if self.options.hold && self.names != names {
+            self.journal.names(&names)?;
+            self.names = names;
+        }
+        Ok(())
+    }
+
+    /// What a process before us knew, see [`Self::know_names`]: names, ports, addresses.
+    #[must_use]
+    pub fn names(&self) -> &[Name] {
+        &self.names
     }
 
     /// The kernel's number for the device.
@@ -120,14 +171,18 @@ impl System {
         }
         // With an address the kernel may remove the routes through its device: they are made again.
         let moves = self.applied.iter().any(|applied| matches!(applied.change, Change::Address(_)) && is_over(applied));
+        self.undo_where(|applied| is_over(applied) || moves && is_of_device(&applied.change));
+        self.carry_out_all(desired.iter())
+    }
+
+    /// The last first.
+    fn undo_where(&mut self, goes: impl Fn(&Applied) -> bool) {
         for at in (0..self.applied.len()).rev() {
-            let goes = |applied: &Applied| is_over(applied) || moves && is_of_device(&applied.change);
-            if self.applied.get(at).is_some_and(goes) {
+            if self.applied.get(at).is_some_and(&goes) {
                 let applied = self.applied.remove(at);
                 self.undo(&applied);
             }
         }
-        self.carry_out_all(desired.iter())
     }
 
     fn carry_out_all<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> io::Result<()> {
@@ -141,9 +196,7 @@ impl System {
 
     /// Undoes everything, the last first.
     pub fn undo_all(&mut self) {
-        while let Some(applied) = self.applied.pop() {
-            self.undo(&applied);
-        }
+        self.undo_where(|_| true);
         if let Err(error) = self.journal.clear() {
             tracing::warn!(device = self.device, "the journal: {error}");
         }
@@ -177,7 +230,10 @@ impl System {
         };
         match done {
             Ok(new) => {
-                if !new {
+                if !new && is_of_device(change) {
+                    // Of another device.
+                    tracing::warn!(device = self.device, "{change} is there already, and leads elsewhere");
+                } else if !new {
                     tracing::debug!(device = self.device, "{change} is there already");
                 }
                 tracing::debug!(device = self.device, "set: {change}");
@@ -213,7 +269,7 @@ impl System {
 
 impl Drop for System {
     fn drop(&mut self) {
-        self.undo_all();
+        if self.options.hold && self.blocks() { self.rest() } else { self.undo_all() }
     }
 }
 
@@ -222,10 +278,25 @@ impl fmt::Debug for System {
         let applied: Vec<&Change> = self.applied.iter().map(|applied| &applied.change).collect();
         f.debug_struct("System")
             .field("device", &self.device)
-            .field("namespace", &self.namespace.name())
+            .field("namespace", &self.options.namespace.name())
             .field("applied", &applied)
             .finish_non_exhaustive()
     }
+}
+
+fn make(name: &str, mtu: u16) -> io::Result<Device> {
+    Device::open(Some(name), mtu).map_err(|error| {
+        let text = format!("no TUN device (it needs CAP_NET_ADMIN and /dev/net/tun): {error}");
+        io::Error::new(error.kind(), text)
+    })
+}
+
+/// Name and number of a device, and who is told of its DNS servers.
+fn known(made: &Device, options: &SystemOptions) -> io::Result<(String, u32, Option<Resolver>)> {
+    let SystemOptions { namespace, dns, dns_method, .. } = options;
+    let (name, index) = (made.name().to_owned(), namespace.run(|| made.index())?);
+    let resolver = dns.then(|| Resolver::find(*dns_method, &name, index, namespace)).transpose()?;
+    Ok((name, index, resolver))
 }
 
 fn sysctl(key: &str) -> PathBuf {
@@ -255,6 +326,42 @@ fn is_dispensable(change: &Change) -> bool {
     }
 }
 
+/// Whether undoing it could let something past the tunnel.
+fn blocks(undo: &Undo) -> bool {
+    matches!(undo, Undo::Remove(Change::Route { target: Target::Unreachable, .. }))
+}
+
+/// Whether it belongs to what blocks: it needs no device, and what blocks would block too much or too little without it.
+fn holds(undo: &Undo) -> bool {
+    match undo {
+        Undo::Remove(Change::Route { target, .. }) => *target != Target::Device,
+        Undo::Remove(Change::RuleSpecific { .. } | Change::RuleUnmarked { .. }) | Undo::Sysctl { .. } => true,
+        Undo::Remove(Change::Address(_) | Change::Sysctl { .. } | Change::Dns(_)) | Undo::Dns(_) => false,
+    }
+}
+
+/// What was done by an earlier process, as if it had been us.
+fn take_over(held: Vec<(usize, Undo)>) -> Vec<Applied> {
+    let done = |(number, undo): (usize, Undo)| {
+        let change = match &undo {
+            Undo::Remove(change) => change.clone(),
+            Undo::Sysctl { key, .. } => {
+                let value = fs::read_to_string(sysctl(key)).unwrap_or_default().trim().to_owned();
+                Change::Sysctl { key: key.clone(), value }
+            }
+            Undo::Dns(_) => return None,
+        };
+        Some(Applied { change, undo, number })
+    };
+    held.into_iter().filter_map(done).collect()
+}
+
+impl Leftover {
+    fn blocks(&self) -> bool {
+        self.undo.iter().any(|(_, undo)| blocks(undo))
+    }
+}
+
 /// The device is gone, and with it what was on it; the rest is undone, the last first. Whatever fails is tried again the next time.
 fn undo_leftover(journal: &mut Journal, left: &Leftover) -> io::Result<usize> {
     // A namespace that is gone has taken its tables with it.
@@ -264,7 +371,7 @@ fn undo_leftover(journal: &mut Journal, left: &Leftover) -> io::Result<usize> {
         Err(error) => return Err(error),
     };
     let mut count = 0;
-    for undo in left.undo.iter().rev() {
+    for (number, undo) in left.undo.iter().rev() {
         let undone = match undo {
             Undo::Remove(Change::Address(_) | Change::Route { target: Target::Device, .. }) => Ok(false),
             Undo::Remove(change) => match &mut netlink {
@@ -282,7 +389,7 @@ fn undo_leftover(journal: &mut Journal, left: &Leftover) -> io::Result<usize> {
                 return Err(io::Error::new(error.kind(), text));
             }
         }
+        journal.undone(*number)?;
     }
-    journal.clear()?;
     Ok(count)
 }

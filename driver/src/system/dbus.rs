@@ -6,7 +6,7 @@ use std::{
     env,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A connection to the system's bus.
@@ -14,6 +14,9 @@ use std::{
 pub(super) struct Connection {
     stream: UnixStream,
     serial: u32,
+    /// When the bus has not answered the call of now.
+    until: Instant,
+    patience: Duration,
 }
 
 /// A method to call.
@@ -33,7 +36,7 @@ pub(super) struct Body {
 }
 
 const SOCKET: &str = "/run/dbus/system_bus_socket";
-/// A service may have to be started first.
+/// How long a call may take, with all its messages: a service may have to be started first.
 const PATIENCE: Duration = Duration::from_secs(25);
 /// The longest message a bus passes on.
 const MAX_MESSAGE: usize = 128 << 20;
@@ -48,14 +51,13 @@ impl Connection {
         let address = env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_default();
         let path = address.split(';').find_map(|one| one.strip_prefix("unix:path="));
         let path = path.map_or(SOCKET, |path| path.split(',').next().unwrap_or(path));
-        Self::new(UnixStream::connect(path)?, rustix::process::getuid().as_raw())
+        Self::new(UnixStream::connect(path)?, rustix::process::getuid().as_raw(), PATIENCE)
     }
 
     /// Introduces itself as this user.
-    fn new(stream: UnixStream, user: u32) -> io::Result<Self> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let mut this = Self { stream, serial: 0 };
+    fn new(stream: UnixStream, user: u32, patience: Duration) -> io::Result<Self> {
+        stream.set_write_timeout(Some(patience))?;
+        let mut this = Self { stream, serial: 0, until: Instant::now() + patience, patience };
         let hex: String = user.to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
         this.stream.write_all(format!("\0AUTH EXTERNAL {hex}\r\n").as_bytes())?;
         let answer = this.line()?;
@@ -79,6 +81,7 @@ impl Connection {
     /// What the other side says, with its name for it.
     pub(super) fn call(&mut self, method: Method<'_>, body: &Body) -> io::Result<()> {
         self.serial += 1;
+        self.until = Instant::now() + self.patience;
         self.stream.write_all(&encode(self.serial, method, body))?;
         loop {
             let (kind, fields, body) = self.message()?;
@@ -98,7 +101,7 @@ impl Connection {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {
             let mut byte = [0];
-            self.stream.read_exact(&mut byte)?;
+            self.fill(&mut byte)?;
             line.push(byte[0]);
             if line.len() > 512 {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "this is no D-Bus"));
@@ -111,7 +114,7 @@ impl Connection {
     fn message(&mut self) -> io::Result<(u8, Vec<u8>, Vec<u8>)> {
         let wrong = || io::Error::new(io::ErrorKind::InvalidData, "not a message of D-Bus");
         let mut head = [0; 16];
-        self.stream.read_exact(&mut head)?;
+        self.fill(&mut head)?;
         // Everybody sends in the byte order of the machine; a bus passes on what it gets.
         if head[0] != b'l' {
             return Err(wrong());
@@ -122,11 +125,36 @@ impl Connection {
             return Err(wrong());
         }
         let mut fields = vec![0; fields_len.next_multiple_of(8)];
-        self.stream.read_exact(&mut fields)?;
+        self.fill(&mut fields)?;
         fields.truncate(fields_len);
         let mut body = vec![0; body_len];
-        self.stream.read_exact(&mut body)?;
+        self.fill(&mut body)?;
         Ok((head[1], fields, body))
+    }
+
+    /// Reads that much, until the time of the call is over.
+    fn fill(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let silent = || {
+                let text = format!("the bus has not answered within {} s", self.patience.as_secs_f32());
+                io::Error::new(io::ErrorKind::TimedOut, text)
+            };
+            let left = self.until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(silent());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.stream.read(bytes) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => bytes = bytes.get_mut(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Err(silent());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -260,9 +288,10 @@ pub(super) mod tests {
     ) -> (Connection, thread::JoinHandle<Vec<Called>>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let bus = thread::spawn(move || {
-            let mut bus = Connection { stream: theirs, serial: 100 };
+            let until = Instant::now() + PATIENCE;
+            let mut bus = Connection { stream: theirs, serial: 100, until, patience: PATIENCE };
             let mut nul = [1];
-            bus.stream.read_exact(&mut nul).unwrap();
+            bus.fill(&mut nul).unwrap();
             assert_eq!(nul, [0]);
             // 0 is 30 in hexadecimal ASCII.
             assert_eq!(bus.line().unwrap(), "AUTH EXTERNAL 30");
@@ -282,7 +311,7 @@ pub(super) mod tests {
             calls.remove(0);
             calls
         });
-        (Connection::new(ours, 0).unwrap(), bus)
+        (Connection::new(ours, 0, PATIENCE).unwrap(), bus)
     }
 
     impl Connection {
@@ -334,6 +363,26 @@ pub(super) mod tests {
             3, 0, 0, 0, 2, 0, 0, 0, 1, 2,
         ];
         assert_eq!(encode(5, method, &body), expected);
+    }
+
+    #[test]
+    fn a_bus_that_says_much_but_no_answer_is_waited_for_no_longer_than_a_call_may_take() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let bus = thread::spawn(move || {
+            theirs.write_all(b"OK 0123456789abcdef\r\n").unwrap();
+            let method = Method { destination: ":1.5", path: "/", interface: "a.b", name: "Noise" };
+            let mut signal = encode(9, method, &Body::default());
+            signal[1] = 4;
+            // Until nobody listens any more.
+            while theirs.write_all(&signal).is_ok() {}
+        });
+        let error = Connection::new(ours, 0, Duration::from_millis(200)).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().contains("within 0.2 s")),
+            (io::ErrorKind::TimedOut, true),
+            "{error}"
+        );
+        bus.join().unwrap();
     }
 
     #[test]

@@ -5,10 +5,16 @@ use std::{
     io::Write,
     net::IpAddr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
 };
 
 use adit_tunnel::Dns;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -43,9 +49,20 @@ pub enum DnsMethod {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum DnsUndo {
-    Resolved { index: u32 },
-    Resolvconf { record: String },
-    File { path: PathBuf, ours: String, before: Option<String> },
+    Resolved {
+        index: u32,
+    },
+    Resolvconf {
+        record: String,
+    },
+    File {
+        /// Whose layer it is.
+        device: String,
+        path: PathBuf,
+        /// The whole file.
+        ours: String,
+        before: Option<String>,
+    },
 }
 
 /// Whoever is told, found and open.
@@ -114,11 +131,11 @@ impl Resolver {
         Ok(match self {
             Self::Resolved { index, .. } => DnsUndo::Resolved { index: *index },
             Self::Resolvconf { record, .. } => DnsUndo::Resolvconf { record: record.clone() },
-            Self::File { file, device } => DnsUndo::File {
-                path: file.path().to_owned(),
-                ours: resolv_conf::text(device, settings),
-                before: file.read()?,
-            },
+            Self::File { file, device } => {
+                let before = file.read()?;
+                let ours = resolv_conf::text(device, settings, before.as_deref());
+                DnsUndo::File { device: device.clone(), path: file.path().to_owned(), ours, before }
+            }
         })
     }
 
@@ -133,16 +150,18 @@ impl Resolver {
             Self::Resolved { bus, index } => set_resolved(bus, *index, settings),
             Self::Resolvconf { program, record } => {
                 // The options are those of openresolv: before all others, and no others. Debian's takes no notice of them.
-                run(program, &["-a", record, "-m", "0", "-x"], &resolv_conf::text(record, settings))
+                run(program, &["-a", record, "-m", "0", "-x"], &resolv_conf::lines(settings), PATIENCE)
             }
-            Self::File { file, device } => file.write(&resolv_conf::text(device, settings)),
+            Self::File { file, device } => file.put(device, settings),
         }
     }
 
     pub(super) fn revert(&mut self, undo: &DnsUndo) -> io::Result<()> {
         match (self, undo) {
             (Self::Resolved { bus, index }, _) => revert(bus, *index),
-            (Self::File { file, .. }, DnsUndo::File { ours, before, .. }) => file.restore(ours, before.as_deref()),
+            (Self::File { file, .. }, DnsUndo::File { device, ours, before, .. }) => {
+                file.restore(device, ours, before.as_deref())
+            }
             (_, undo) => undo.run(),
         }
     }
@@ -155,11 +174,13 @@ impl DnsUndo {
             // Forgotten with the link.
             Self::Resolved { .. } => Ok(()),
             Self::Resolvconf { record } => match find_program("resolvconf") {
-                Some(program) => run(&program, &["-d", record], ""),
+                Some(program) => run(&program, &["-d", record], "", PATIENCE),
                 None => Ok(()),
             },
             Self::File { path, .. } if !path.exists() => Ok(()),
-            Self::File { path, ours, before } => ResolvConf::open(path, "")?.restore(ours, before.as_deref()),
+            Self::File { device, path, ours, before } => {
+                ResolvConf::open(path, device)?.restore(device, ours, before.as_deref())
+            }
         }
     }
 }
@@ -237,14 +258,42 @@ fn find_program(name: &str) -> Option<PathBuf> {
     places.find_map(|place| Some(place.join(name)).filter(|program| program.is_file()))
 }
 
-fn run(program: &Path, args: &[&str], input: &str) -> io::Result<()> {
+/// How long a program may take that is run: as long as a service may that is asked.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+fn run(program: &Path, args: &[&str], input: &str, patience: Duration) -> io::Result<()> {
     let mut child = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes())?;
     }
-    let status = child.wait()?;
-    let failed = || io::Error::other(format!("`{} {}` ended with {status}", program.display(), args.join(" ")));
-    if status.success() { Ok(()) } else { Err(failed()) }
+    let command = || format!("`{} {}`", program.display(), args.join(" "));
+    let Some(status) = wait(&mut child, patience)? else {
+        child.kill()?;
+        child.wait()?;
+        let text = format!("{} did not end within {} s, and was killed", command(), patience.as_secs_f32());
+        return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+    };
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("{} ended with {status}", command()))) }
+}
+
+/// How it ended; `None` if it has not within that time. Before Linux 5.3 it is waited for however long it takes.
+fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    let end = match pidfd_open(Pid::from_child(child), PidfdFlags::empty()) {
+        Ok(end) => end,
+        Err(Errno::NOSYS) => return child.wait().map(Some),
+        Err(error) => return Err(error.into()),
+    };
+    let until = Instant::now() + patience;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return child.wait().map(Some),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -300,6 +349,15 @@ mod tests {
         assert_eq!(calls[1].2.last_chunk(), Some(&[1, 0, 0, 0]));
         assert!(calls[1].2.windows(12).any(|bytes| bytes == b"corp.example"));
         assert_eq!(calls[2].2, [7, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed() {
+        let run = |script: &str, patience| run(Path::new("/bin/sh"), &["-c", script], "x", patience);
+        run("read line; test $line = x", PATIENCE).unwrap();
+        assert!(run("read line; exit 3", PATIENCE).unwrap_err().to_string().contains("exit status: 3"));
+        let error = run("read line; exec sleep 3600", Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, Write},
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
@@ -34,7 +35,12 @@ enum Line {
     Do(Undo),
     /// This was undone.
     Undone(usize),
+    /// What the names of gateways mean, in place of what was known before: who finds them blocked can ask nobody.
+    Names(Vec<Name>),
 }
+
+/// A gateway's name with its port, and its addresses.
+pub(super) type Name = (String, u16, Vec<SocketAddr>);
 
 /// The journal of one device. The file is locked while the process lives, and kept open: it can be written also when the
 /// process has given up its rights.
@@ -48,8 +54,9 @@ pub(super) struct Journal {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Leftover {
     pub(super) namespace: Option<String>,
-    /// In the order it was done.
-    pub(super) undo: Vec<Undo>,
+    /// In the order it was done, with its number.
+    pub(super) undo: Vec<(usize, Undo)>,
+    pub(super) names: Vec<Name>,
 }
 
 impl Journal {
@@ -66,7 +73,12 @@ impl Journal {
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(|error| at(&path, &error))?;
-        Ok((Self { file, next: 0 }, leftover(&text)))
+        let (left, next) = leftover(&text);
+        if !text.is_empty() && !text.ends_with('\n') {
+            // What is written from now on is not the rest of a line that was cut short.
+            file.write_all(b"\n").map_err(|error| at(&path, &error))?;
+        }
+        Ok((Self { file, next }, left))
     }
 
     /// Forgets what was before, and begins anew.
@@ -80,6 +92,11 @@ impl Journal {
         self.append(&Line::Do(undo.clone()))?;
         self.next += 1;
         Ok(self.next - 1)
+    }
+
+    /// Notes what the names of gateways mean.
+    pub(super) fn names(&mut self, names: &[Name]) -> io::Result<()> {
+        self.append(&Line::Names(names.to_vec()))
     }
 
     /// Notes that it was undone.
@@ -110,16 +127,18 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// A last line that was not finished says of something that it was not begun.
-fn leftover(text: &str) -> Leftover {
-    let mut namespace = None;
+/// And the number of what is done next. A last line that was not finished says of something that it was not begun.
+fn leftover(text: &str) -> (Leftover, usize) {
+    let (mut namespace, mut names) = (None, Vec::new());
     let mut undo = Vec::new();
     for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
         match line {
             Line::Of { namespace: of, .. } => {
                 namespace = of;
+                names.clear();
                 undo.clear();
             }
+            Line::Names(now) => names = now,
             Line::Do(one) => undo.push(Some(one)),
             Line::Undone(number) => {
                 if let Some(done) = undo.get_mut(number) {
@@ -128,7 +147,9 @@ fn leftover(text: &str) -> Leftover {
             }
         }
     }
-    Leftover { namespace, undo: undo.into_iter().flatten().collect() }
+    let next = undo.len();
+    let undo = undo.into_iter().enumerate().filter_map(|(number, undo)| Some((number, undo?))).collect();
+    (Leftover { namespace, undo, names }, next)
 }
 
 #[cfg(test)]
@@ -153,10 +174,32 @@ mod tests {
         journal.undone(numbers[1]).unwrap();
         drop(journal);
         let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
-        assert_eq!(left, Leftover { namespace: Some("blue".to_owned()), undo: vec![sysctl("a"), sysctl("c")] });
+        let undo = vec![(0, sysctl("a")), (2, sysctl("c"))];
+        assert_eq!(left, Leftover { namespace: Some("blue".to_owned()), undo, names: Vec::new() });
         journal.clear().unwrap();
         drop(journal);
         assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, []);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_journal_that_is_taken_over_goes_on() {
+        let folder = folder("on");
+        let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
+        journal.begin("vpn0", None).unwrap();
+        let numbers = ["a", "b"].map(|key| journal.will_do(&sysctl(key)).unwrap());
+        let name = |address: &str| vec![("vpn.example".to_owned(), 500, vec![address.parse().unwrap()])];
+        journal.names(&name("192.0.2.1:500")).unwrap();
+        journal.names(&name("192.0.2.2:500")).unwrap();
+        // It died at the next line.
+        journal.file.write_all(b"{\"do\":{\"sysc").unwrap();
+        drop(journal);
+        let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
+        assert_eq!((left.undo.len(), left.names), (2, name("192.0.2.2:500")));
+        assert_eq!(journal.will_do(&sysctl("c")).unwrap(), 2);
+        journal.undone(numbers[0]).unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, [(1, sysctl("b")), (2, sysctl("c"))]);
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -180,7 +223,7 @@ mod tests {
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(path(&folder, "vpn0")).unwrap();
         file.write_all(b"{\"undone\":7}\nrubbish\n{\"do\":{\"sysc").unwrap();
-        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, [sysctl("a")]);
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, [(0, sysctl("a"))]);
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

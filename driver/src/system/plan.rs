@@ -22,7 +22,7 @@ pub struct Wanted {
     pub dns: bool,
     /// The device is in a namespace of its own, where the tunnel's datagrams do not pass.
     pub apart: bool,
-    /// The routing table for a full tunnel; one for each device.
+    /// The routing table for a full tunnel; one for each device, by its last 16 bits, too.
     pub table: u32,
 }
 
@@ -135,7 +135,9 @@ pub fn plan(network: &NetworkConfig, wanted: &Wanted, gateways: &[IpAddr], up: b
         let metric = metric_of(&net).unwrap_or(0);
         for to in without(net, gateways) {
             if wanted.fail_closed {
-                changes.push(Change::Route { to: Net(to), table: MAIN, target: Target::Unreachable, metric: LAST });
+                // Each device has its own: what another one undoes opens nothing.
+                let metric = LAST - (wanted.table & 0xffff);
+                changes.push(Change::Route { to: Net(to), table: MAIN, target: Target::Unreachable, metric });
             }
             changes.push(Change::Route { to: Net(to), table: MAIN, target: Target::Device, metric });
         }

@@ -2,12 +2,25 @@
 //!
 //! In place, because it may be mounted there, and because a file that is open can be written by a process that has given up
 //! its rights.
+//!
+//! Several devices may do so, of one process or of several, and end in any order. So each puts a layer on top of what it finds,
+//! which it keeps below as comments, and takes out its own layer wherever that is by then:
+//!
+//! ```text
+//!  # Written by adit for adit1, …        the layer of adit1: what resolvers read
+//!  nameserver 10.9.0.1
+//!  #| # Written by adit for adit0, …     below it, the layer of adit0
+//!  #| nameserver 10.8.0.1
+//!  #| #| nameserver 192.0.2.53           below both, what was there before
+//! ```
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{FlockOperation, flock};
 
 use super::dns::DnsSettings;
 
@@ -20,8 +33,26 @@ pub(super) struct ResolvConf {
     made: bool,
 }
 
+/// What a device has put on top of the file.
+#[derive(Debug, PartialEq, Eq)]
+struct Layer<'a> {
+    device: &'a str,
+    /// With its first line.
+    own: &'a str,
+    /// What was there before; `None` if there was no file.
+    below: Option<String>,
+}
+
 /// Nobody has a longer one.
 const MAX_BYTES: u64 = 1 << 20;
+/// Begins the first line of a layer, before the name of its device.
+const OF: &str = "# Written by adit for ";
+/// Ends it.
+const REST: &str = ", which takes it out again when it ends: what was here before is below.";
+/// Before each line of what is below.
+const BELOW: &str = "#| ";
+/// In place of it where there was no file.
+const NONE: &str = "#- There was no file.";
 
 impl ResolvConf {
     pub(super) fn open(path: &Path, device: &str) -> io::Result<Self> {
@@ -47,26 +78,46 @@ impl ResolvConf {
         Ok((!self.made || !text.is_empty()).then_some(text))
     }
 
-    pub(super) fn write(&mut self, text: &str) -> io::Result<()> {
+    /// Puts the layer of this device on top.
+    pub(super) fn put(&mut self, device: &str, settings: &DnsSettings) -> io::Result<()> {
+        let _locked = self.lock()?;
+        let before = self.read()?;
+        self.write(&text(device, settings, before.as_deref()))
+    }
+
+    /// Takes out the layer of this device, wherever it is; if there is none, somebody else has written the file since. `ours` is the
+    /// whole file as it was to be written, and `before` as it was found: cut short, it is what a process has left that died while
+    /// it wrote.
+    pub(super) fn restore(&mut self, device: &str, ours: &str, before: Option<&str>) -> io::Result<()> {
+        let _locked = self.lock()?;
+        let now = self.read()?.unwrap_or_default();
+        let left = match without(&now, device) {
+            _ if now != ours && ours.starts_with(&now) && before != Some(&now) => before.map(str::to_owned),
+            Some(left) => left,
+            None => {
+                if Some(now.as_str()) != before {
+                    tracing::warn!("{} was changed by somebody else: it is left as it is", self.path.display());
+                }
+                return Ok(());
+            }
+        };
+        match left {
+            Some(left) => self.write(&left),
+            None => fs::remove_file(&self.path).or_else(|_| self.write("")),
+        }
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.rewind()?;
         self.file.write_all(text.as_bytes())
     }
 
-    /// Puts back what was there before, if nobody else has written to it since.
-    pub(super) fn restore(&mut self, ours: &str, before: Option<&str>) -> io::Result<()> {
-        let now = self.read()?.unwrap_or_default();
-        // Cut short, it is what a process has left that died while it wrote.
-        if now != ours && !(ours.starts_with(&now) && before != Some(&now)) {
-            if Some(now.as_str()) != before {
-                tracing::warn!("{} was changed by somebody else: it is left as it is", self.path.display());
-            }
-            return Ok(());
-        }
-        match before {
-            Some(before) => self.write(before),
-            None => fs::remove_file(&self.path).or_else(|_| self.write("")),
-        }
+    /// Until it is dropped, no other of us writes to it.
+    fn lock(&self) -> io::Result<Lock> {
+        let file = self.file.try_clone()?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(Lock(file))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -74,9 +125,33 @@ impl ResolvConf {
     }
 }
 
-/// The file for these servers.
-pub(super) fn text(device: &str, settings: &DnsSettings) -> String {
-    let mut text = format!("# Written by adit for {device}, which puts back what was here before when it ends.\n");
+/// The file is ours alone.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Another descriptor of the same opening stays, and with it the lock.
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::warn!("a file stays locked: {error}");
+        }
+    }
+}
+
+/// The file for these servers, on top of what it says now.
+pub(super) fn text(device: &str, settings: &DnsSettings, before: Option<&str>) -> String {
+    // Only what a process has left that nobody could undo: no two devices have one name.
+    let cleaned = before.and_then(|before| without(before, device));
+    let before = match &cleaned {
+        Some(cleaned) => cleaned.as_deref(),
+        None => before,
+    };
+    layered(&(format!("{OF}{device}{REST}\n") + &lines(settings)), before)
+}
+
+/// What resolvers read.
+pub(super) fn lines(settings: &DnsSettings) -> String {
+    let mut text = String::new();
     let domains: Vec<&str> = settings.search.iter().chain(&settings.only).map(String::as_str).collect();
     if !domains.is_empty() {
         text += &format!("search {}\n", domains.join(" "));
@@ -85,6 +160,42 @@ pub(super) fn text(device: &str, settings: &DnsSettings) -> String {
         text += &format!("nameserver {server}\n");
     }
     text
+}
+
+fn layered(own: &str, below: Option<&str>) -> String {
+    let mut text = own.to_owned();
+    match below {
+        // Also what follows the last line end, which is nothing for most: so it comes back as it was.
+        Some(below) => below.split('\n').for_each(|line| text += &format!("{BELOW}{line}\n")),
+        None => text += &format!("{NONE}\n"),
+    }
+    text
+}
+
+impl<'a> Layer<'a> {
+    /// The topmost, if the file is one of ours.
+    fn top(text: &'a str) -> Option<Self> {
+        let device = text.lines().next()?.strip_prefix(OF)?.strip_suffix(REST)?;
+        let is_below = |line: &str| line.starts_with(BELOW) || line == NONE;
+        let own_bytes = text.split_inclusive('\n').take_while(|line| !is_below(line.trim_end_matches('\n')));
+        let (own, rest) = text.split_at_checked(own_bytes.map(str::len).sum())?;
+        let rest = rest.strip_suffix('\n')?;
+        if rest == NONE {
+            return Some(Self { device, own, below: None });
+        }
+        let lines: Option<Vec<&str>> = rest.split('\n').map(|line| line.strip_prefix(BELOW)).collect();
+        Some(Self { device, own, below: Some(lines?.join("\n")) })
+    }
+}
+
+/// The file without the layer of this device (`None` in it: without any file); `None` if it has no such layer.
+fn without(text: &str, device: &str) -> Option<Option<String>> {
+    let Layer { device: of, own, below } = Layer::top(text)?;
+    if of == device {
+        return Some(below);
+    }
+    let below = without(below.as_deref()?, device)?;
+    Some(Some(layered(own, below.as_deref())))
 }
 
 #[cfg(test)]
@@ -97,6 +208,41 @@ mod tests {
 
     const BEFORE: &str = "nameserver 192.0.2.53\n";
 
+    fn settings(server: &str) -> DnsSettings {
+        let servers = vec![server.parse().unwrap()];
+        DnsSettings { servers, search: vec!["corp.example".to_owned()], only: Vec::new() }
+    }
+
+    /// One of those that write to the file.
+    struct Owner {
+        device: String,
+        file: ResolvConf,
+        ours: String,
+        before: Option<String>,
+    }
+
+    impl Owner {
+        fn begin(path: &Path, number: usize) -> Self {
+            let device = format!("vpn{number}");
+            let mut file = ResolvConf::open(path, &device).unwrap();
+            let before = file.read().unwrap();
+            let settings = settings(&format!("10.{number}.0.1"));
+            let ours = text(&device, &settings, before.as_deref());
+            file.put(&device, &settings).unwrap();
+            Self { device, file, ours, before }
+        }
+
+        fn end(mut self) {
+            self.file.restore(&self.device, &self.ours, self.before.as_deref()).unwrap();
+        }
+    }
+
+    /// As a resolver reads it.
+    fn servers(path: &Path) -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().filter_map(|line| line.strip_prefix("nameserver ")).map(str::to_owned).collect()
+    }
+
     #[test]
     fn what_was_there_comes_back() {
         let path = path("back");
@@ -107,20 +253,61 @@ mod tests {
             search: vec!["corp.example".to_owned()],
             only: Vec::new(),
         };
-        let (ours, before) = (text("vpn0", &settings), file.read().unwrap());
-        file.write(&ours).unwrap();
+        let before = file.read().unwrap();
+        let ours = text("vpn0", &settings, before.as_deref());
+        file.put("vpn0", &settings).unwrap();
         let written = fs::read_to_string(&path).unwrap();
-        assert!(written.ends_with("\nsearch corp.example\nnameserver 10.8.0.1\nnameserver fd00::53\n"), "{written}");
-        file.restore(&ours, before.as_deref()).unwrap();
+        let read: Vec<&str> = written.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(read, ["search corp.example", "nameserver 10.8.0.1", "nameserver fd00::53"]);
+        file.restore("vpn0", &ours, before.as_deref()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), BEFORE);
         // Once more, and after a crash in the middle of writing.
-        file.restore(&ours, before.as_deref()).unwrap();
+        file.restore("vpn0", &ours, before.as_deref()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), BEFORE);
-        for length in [0, 10] {
+        for length in [0, 10, ours.len() - 1] {
             fs::write(&path, &ours[..length]).unwrap();
-            file.restore(&ours, before.as_deref()).unwrap();
+            file.restore("vpn0", &ours, before.as_deref()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), BEFORE);
         }
+        fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn several_owners_may_end_in_any_order() {
+        let path = path("order");
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        for before in [Some(BEFORE), Some(""), Some("nameserver 192.0.2.53"), Some("\r\n\n#| x\n\n"), None] {
+            for order in orders {
+                match before {
+                    Some(before) => fs::write(&path, before).unwrap(),
+                    None => drop(fs::remove_file(&path)),
+                }
+                let mut owners: Vec<_> = (0..3).map(|number| Some(Owner::begin(&path, number))).collect();
+                assert_eq!(servers(&path), ["10.2.0.1"]);
+                for (ended, number) in order.into_iter().enumerate() {
+                    owners[number].take().unwrap().end();
+                    if let Some(last) = owners.iter().rposition(Option::is_some) {
+                        assert_eq!(servers(&path), [format!("10.{last}.0.1")], "{order:?}, {ended}");
+                    }
+                }
+                assert_eq!(fs::read_to_string(&path).ok().as_deref(), before, "{order:?}");
+            }
+        }
+        drop(fs::remove_file(path));
+    }
+
+    #[test]
+    fn one_that_begins_again_has_one_layer() {
+        let path = path("again");
+        fs::write(&path, BEFORE).unwrap();
+        drop(Owner::begin(&path, 0));
+        let other = Owner::begin(&path, 1);
+        let again = Owner::begin(&path, 0);
+        assert_eq!(servers(&path), ["10.0.0.1"]);
+        again.end();
+        assert_eq!(servers(&path), ["10.1.0.1"]);
+        other.end();
+        assert_eq!(fs::read_to_string(&path).unwrap(), BEFORE);
         fs::remove_file(path).unwrap();
     }
 
@@ -128,11 +315,14 @@ mod tests {
     fn what_somebody_else_has_written_stays() {
         let path = path("else");
         fs::write(&path, BEFORE).unwrap();
-        let mut file = ResolvConf::open(&path, "vpn0").unwrap();
-        file.write("ours").unwrap();
+        let owner = Owner::begin(&path, 0);
         fs::write(&path, "nameserver 198.51.100.1\n").unwrap();
-        file.restore("ours", Some(BEFORE)).unwrap();
+        owner.end();
         assert_eq!(fs::read_to_string(&path).unwrap(), "nameserver 198.51.100.1\n");
+        // Also on top of a layer that is damaged.
+        for damaged in [format!("{OF}vpn0"), format!("{OF}vpn0{REST}\nnameserver 10.0.0.1\n#| a\nb\n")] {
+            assert_eq!(without(&damaged, "vpn0"), None, "{damaged}");
+        }
         fs::remove_file(path).unwrap();
     }
 
@@ -140,10 +330,9 @@ mod tests {
     fn a_file_that_was_not_there_is_removed() {
         let folder = path("folder");
         let path = folder.join("blue/resolv.conf");
-        let mut file = ResolvConf::open(&path, "vpn0").unwrap();
-        assert_eq!(file.read().unwrap(), None);
-        file.write("ours").unwrap();
-        file.restore("ours", None).unwrap();
+        let owner = Owner::begin(&path, 0);
+        assert_eq!(owner.before, None);
+        owner.end();
         assert!(!path.exists());
         fs::remove_dir_all(folder).unwrap();
     }

@@ -13,6 +13,8 @@ mod returns;
 mod revoked;
 mod same_address;
 
+pub(super) use self::revoked::refusing;
+
 use std::time::Duration;
 
 use anyhow::Result;

@@ -44,7 +44,7 @@ fn revoked(rig: &Rig) -> Result<()> {
     ensure!(tried.is_err() && at_a == 1, "a was tried {at_a} times after it had refused: {tried:?}");
 
     world.kill_b()?;
-    world.b = Server::start_at(rig, Place::Gateway2, &refusing(rig)?)?;
+    world.b = Server::start_at(rig, Place::Gateway2, &refusing(rig, &server_b(rig))?)?;
     story.shows(Duration::from_secs(120), "C9 G7:b G6:b G5:b C14")?;
     let again = world.b.process.mark();
     let tried = world.b.process.wait_text(again, "multi_create_instance called", QUIET);
@@ -72,11 +72,11 @@ fn session_over(rig: &Rig) -> Result<()> {
     running.terminate(Duration::from_secs(45))
 }
 
-/// Gateway `b`, after it was told to let nobody in any more.
-fn refusing(rig: &Rig) -> Result<Lines> {
+/// An OpenVPN server, after it was told to let nobody in any more.
+pub(in crate::cases) fn refusing(rig: &Rig, server: &Lines) -> Result<Lines> {
     let script = rig.dir.join("refuse.sh");
     fs::write(&script, "#!/bin/sh\nexit 1\n")?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     let script = script.display().to_string();
-    Ok(server_b(rig).with(&format!("script-security 2\nclient-connect {script}")))
+    Ok(server.clone().with(&format!("script-security 2\nclient-connect {script}")))
 }

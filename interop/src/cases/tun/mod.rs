@@ -93,6 +93,11 @@ fn killed(rig: &Rig) -> Result<()> {
     let left = up::picture(rig, Place::Client)?;
     ensure!(left != before && left.contains("unreachable"), "nothing was left to undo: {left}");
     let again = Up::openvpn(rig, &profile, &args)?;
+    again.process.wait_text(0, "stays blocked until a tunnel is up", up::UP)?;
+    again.exchange(rig)?;
+    again.end("KILL", None)?;
+    // One that does not fail closed takes nothing over.
+    let again = Up::openvpn(rig, &profile, &["--full"])?;
     again.process.wait_text(0, "undid what an earlier process has left behind", up::UP)?;
     again.exchange(rig)?;
     again.end("INT", Some(130))?;
