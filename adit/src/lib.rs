@@ -14,6 +14,13 @@
 //!
 //! There are none to choose. Rust 1.91 or newer (`rust-version`).
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(
+        dead_code,
+        reason = "TUN mode, and on Windows the control socket, are not there, and leave what only they use"
+    )
+)]
 
 mod activity;
 mod admin;

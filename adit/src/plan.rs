@@ -8,7 +8,7 @@ use adit_driver::{
 };
 use adit_tunnel::Secret;
 
-use crate::spec::TransportKind;
+use crate::{config::Seen, spec::TransportKind};
 
 /// Everything one process is to do.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Plan {
     /// How long live connections may go on after SIGTERM.
     pub(crate) drain: Duration,
     /// Every file this was read from: secrets, certificates and profiles, too. A change of one is a reason to read it again.
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) files: Vec<Seen>,
 }
 
 /// Where the control socket is.
@@ -73,6 +73,8 @@ pub(crate) struct GatewayLabel {
     pub(crate) protocol: &'static str,
     /// `host:port` of each remote.
     pub(crate) servers: Vec<String>,
+    /// Whom questions for its secrets are for.
+    pub(crate) subject: String,
 }
 
 /// One way in or out.

@@ -48,7 +48,12 @@ pub fn run(
         Command::Completions(arguments) => generate::completions(arguments.shell),
         Command::Import(arguments) => import(arguments),
         Command::Man => generate::man(),
-        Command::Run(arguments) => loader(arguments, adjust).and_then(|load| on_one_thread(engine::run(load))),
+        Command::Run(arguments) => {
+            // Kept: what was answered is not asked a second time, unless it was refused.
+            let questions = Arc::new(Questions::of_the_terminal());
+            let load = loader(arguments, Arc::clone(&questions), adjust);
+            load.and_then(|load| on_one_thread(engine::run(load, questions)))
+        }
         Command::Operation(operation) => commands::run(operation),
         Command::Serve(arguments) => on_one_thread(serve::run(arguments, log_format)),
         Command::Demo(arguments) => on_one_thread(demo::run(arguments)),
@@ -128,20 +133,21 @@ async fn load(arguments: Forward, adjust: impl Fn(&mut Configuration) + Send + '
 }
 
 /// What reads the configuration of `adit run`, now and whenever it has changed.
-fn loader(arguments: &Run, adjust: impl Fn(&mut Configuration) + Send + Sync + 'static) -> Result<engine::Load, Error> {
+fn loader(
+    arguments: &Run,
+    questions: Arc<Questions>,
+    adjust: impl Fn(&mut Configuration) + Send + Sync + 'static,
+) -> Result<engine::Load, Error> {
     // Once, also where the configuration is read again: one file has the tunnels of all connections.
     let (keys, capture) = (arguments.debugging.keys()?, arguments.debugging.capture()?);
-    // Kept: what was answered is not asked a second time.
-    let (arguments, questions) = (arguments.clone(), Questions::of_the_terminal());
+    let arguments = arguments.clone();
     let read = move || {
         let read = config::plan(&arguments.config, &arguments.connections, &questions, &mut |configuration| {
             adjust(configuration);
             debugging::log_keys(configuration, &keys);
         });
-        let mut plan = read.map_err(|problems| engine::Unreadable {
-            files: problems.files().cloned().collect(),
-            error: last_of(problems),
-        })?;
+        let mut plan =
+            read.map_err(|problems| engine::Unreadable { files: problems.seen(), error: last_of(problems) })?;
         for connection in &mut plan.connections {
             connection.redundancy.tunnel.capture.clone_from(&capture);
         }

@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, UdpSocket},
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
@@ -365,7 +365,7 @@ fn help_and_version_are_for_standard_output() {
 
 /// Starts with a gateway that does not answer, and waits until it has been asked.
 #[cfg(unix)]
-fn connecting() -> (Workplace, UdpSocket, Child) {
+fn connecting() -> (Workplace, UdpSocket, std::process::Child) {
     let place = Workplace::new();
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let remote = format!("127.0.0.1 {}", silent.local_addr().unwrap().port());

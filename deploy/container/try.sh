@@ -1,10 +1,14 @@
 #!/bin/sh
 # What the image would run, without an image: builds the static program and runs it as 65532 in a read-only root that holds nothing else.
 # As root, with the target x86_64-unknown-linux-musl of rustup and Debian's musl-tools. From the root of the repository.
+# With the program as its argument, nothing is built.
 set -eu
-target=$(uname -m)-unknown-linux-musl
-cargo build --quiet --release --locked --target "$target" -p adit --bin adit
-program=${CARGO_TARGET_DIR:-target}/$target/release/adit
+if [ $# -eq 0 ]; then
+    target=$(uname -m)-unknown-linux-musl
+    cargo build --quiet --release --locked --target "$target" -p adit --bin adit
+    set -- "${CARGO_TARGET_DIR:-target}/$target/release/adit"
+fi
+program=$1
 root=$(mktemp -d)
 trap 'umount "$root" 2>/dev/null || true; rmdir "$root"' EXIT
 mount -t tmpfs -o mode=0755,nosuid,nodev tmpfs "$root"

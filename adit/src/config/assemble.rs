@@ -17,7 +17,7 @@ use super::{
 use crate::{
     error::Error,
     forward::same_port_inside,
-    plan::{ConnectionPlan, Listen, Plan},
+    plan::{ConnectionPlan, GatewayLabel, Listen, Plan},
     spec::TransportKind,
     up::Routing,
 };
@@ -50,7 +50,7 @@ pub(super) fn plan(
         activity: document.activity,
         handshakes: document.handshakes,
         drain: document.drain,
-        files: problems.files().cloned().collect(),
+        files: problems.seen(),
     })
 }
 
@@ -128,9 +128,11 @@ fn finish(
         if table.protocol == Protocol::OpenVpn && probe.is_none() && connection.redundancy.probe.is_none() {
             probe = table.liveness.and_then(|liveness| liveness.of_the_driver().probe());
         }
-        let Some((mut configuration, fingerprint)) = gateway(table, subject, questions, problems) else { continue };
+        let Some((mut configuration, fingerprint)) = gateway(table, subject.clone(), questions, problems) else {
+            continue;
+        };
         adjust(&mut configuration);
-        let mut label = configuration.label();
+        let mut label = GatewayLabel { subject, ..configuration.label() };
         if let Some(name) = chosen {
             if name.value.is_empty() || name.value.chars().any(char::is_control) {
                 problems.error(name.error("a gateway has a name that can be read"));

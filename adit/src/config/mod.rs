@@ -16,6 +16,7 @@ mod problems;
 mod questions;
 mod reading;
 mod schema;
+mod seen;
 pub(crate) mod serve;
 mod source;
 mod sswan;
@@ -38,6 +39,7 @@ pub(crate) use self::{
     import::Import,
     problems::{Problem, Problems, Severity},
     questions::{OpenQuestion, Questions},
+    seen::{Fingerprint, Seen},
 };
 use self::{draft::Draft, reading::Reading};
 use crate::{
@@ -245,7 +247,7 @@ impl Configuration {
         };
         let server = |(host, port): &(&str, u16)| host_and_port(host, *port);
         let name = remotes.first().map_or_else(String::new, |(host, _)| (*host).to_owned());
-        GatewayLabel { name, protocol, servers: remotes.iter().map(server).collect() }
+        GatewayLabel { name, protocol, servers: remotes.iter().map(server).collect(), subject: String::new() }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Everything that is wrong with a configuration, found at once.
 
-use std::{collections::BTreeSet, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
+use super::seen::{Fingerprint, Seen};
 use crate::error::Error;
 
 /// Whether the configuration can be used all the same.
@@ -22,7 +23,7 @@ pub(crate) struct Problem {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     list: Vec<Problem>,
-    files: BTreeSet<PathBuf>,
+    files: BTreeMap<PathBuf, Fingerprint>,
 }
 
 impl Problem {
@@ -70,9 +71,9 @@ impl Problems {
         result.map_err(|error| self.error(error)).ok()
     }
 
-    /// A file that was looked at, be it there or not.
+    /// A file that is to be looked at next, be it there or not.
     pub(super) fn file(&mut self, path: PathBuf) {
-        self.files.insert(path);
+        self.files.entry(path).or_insert_with_key(|path| Fingerprint::of(path));
     }
 
     /// How many errors there are so far.
@@ -89,7 +90,12 @@ impl Problems {
 
     /// Every file that was looked at: what is missing today may be there tomorrow.
     pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.files.iter()
+        self.files.keys()
+    }
+
+    /// The same, as they were before they were read.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.files.iter().map(|(path, content)| Seen { path: path.clone(), content: *content }).collect()
     }
 
     /// Says every warning in the log.

@@ -20,6 +20,9 @@ use crate::{
 pub(crate) struct Questions {
     /// Whether somebody is asked; else what would be asked is noted.
     asks: bool,
+    /// What is typed, where no terminal is.
+    #[cfg(test)]
+    script: Mutex<std::collections::VecDeque<Secret>>,
     state: Mutex<State>,
 }
 
@@ -43,12 +46,48 @@ pub(crate) struct OpenQuestion {
 impl Questions {
     /// Asks whoever is at the terminal.
     pub(crate) fn of_the_terminal() -> Self {
-        Self { asks: true, state: Mutex::default() }
+        Self::new(true)
     }
 
     /// Asks nobody, and notes what would be asked.
     pub(crate) fn noted() -> Self {
-        Self { asks: false, state: Mutex::default() }
+        Self::new(false)
+    }
+
+    /// Somebody who types these lines.
+    #[cfg(test)]
+    pub(crate) fn answered_by(lines: &[&str]) -> Self {
+        let script = Mutex::new(lines.iter().map(|line| Secret::from(*line)).collect());
+        Self { script, ..Self::new(true) }
+    }
+
+    fn new(asks: bool) -> Self {
+        Self {
+            asks,
+            #[cfg(test)]
+            script: Mutex::default(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The gateway that was asked for has refused what was answered: it is asked for again, by whoever reads the configuration
+    /// next. Whether there was such an answer. A passphrase that fits its key is not what was refused.
+    pub(crate) fn forget(&self, subject: &str) -> bool {
+        let mut state = self.lock();
+        let before = state.answers.len();
+        state.answers.retain(|(of, question), _| of != subject || question == PASSPHRASE);
+        state.answers.len() < before
+    }
+
+    #[cfg(test)]
+    fn scripted(&self) -> Option<Secret> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "as in tests")]
+    const fn scripted(&self) -> Option<Secret> {
+        None
     }
 
     /// What would have been asked.
@@ -119,8 +158,13 @@ impl Reading<'_> {
         let answer = match questions.known(self.subject(), question) {
             Some(answer) => answer,
             None => {
-                somebody(wanted, option)?;
-                let answer = ask(&self.addressed(question))?;
+                let answer = match questions.scripted() {
+                    Some(answer) => answer,
+                    None => {
+                        somebody(wanted, option)?;
+                        ask(&self.addressed(question))?
+                    }
+                };
                 questions.keep(self.subject(), question, &answer);
                 answer
             }
@@ -216,6 +260,17 @@ fn not_asked(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_refused_is_forgotten_and_nothing_else() {
+        let questions = Questions::of_the_terminal();
+        for (subject, question) in [("one", "Password of alice: "), ("one", PASSPHRASE), ("two", "Password of bob: ")] {
+            questions.keep(subject, question, &Secret::from("secret"));
+        }
+        assert!(questions.forget("one") && !questions.forget("one"));
+        assert!(questions.known("one", "Password of alice: ").is_none());
+        assert!(questions.known("one", PASSPHRASE).is_some() && questions.known("two", "Password of bob: ").is_some());
+    }
 
     #[test]
     fn an_empty_answer_is_asked_for_again_a_few_times() {

@@ -4,6 +4,7 @@
 mod client;
 #[cfg(unix)]
 mod peer;
+#[cfg(unix)]
 mod protocol;
 #[cfg(unix)]
 mod server;
@@ -13,9 +14,12 @@ mod tests;
 
 use std::path::PathBuf;
 
-pub(crate) use self::protocol::{Answer, Request};
 #[cfg(unix)]
-pub(crate) use self::{client::Client, server::Server};
+pub(crate) use self::{
+    client::Client,
+    protocol::{Answer, Request},
+    server::Server,
+};
 
 /// The name of the socket within a runtime directory.
 const NAME: &str = "adit/control.sock";

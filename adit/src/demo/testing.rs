@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -19,7 +20,7 @@ use adit_tunnel::Secret;
 
 pub(crate) use super::lane::Kind;
 use super::{
-    keys::Keys,
+    keys::{GATEWAY, Keys, USER},
     lane::{PAGE, client_config, start_gateway},
 };
 use crate::{
@@ -52,6 +53,21 @@ impl Office {
         self.keys.password = password;
     }
 
+    /// The password its user has.
+    pub(crate) fn password(&self) -> String {
+        String::from_utf8(self.keys.password.expose().to_vec()).unwrap()
+    }
+
+    /// A connection of a file, to an IKEv2 gateway whose authority is in `ca.der` there; nothing says the password.
+    pub(crate) fn written(&self, name: &str, folder: &Path) -> String {
+        std::fs::write(folder.join("ca.der"), self.keys.authority()).unwrap();
+        format!(
+            "[connection.{name}]\nprotocol = \"ikev2\"\nremotes = [\"{}\"]\nremote_id = \"{GATEWAY}\"\nca = \"ca.der\"\n\
+             user = \"{USER}\"\n",
+            self.remote
+        )
+    }
+
     pub(crate) fn page(&self) -> String {
         super::page::page(match self.kind {
             Kind::Ikev2 => "IKEv2",
@@ -68,6 +84,7 @@ impl Office {
                 Kind::OpenVpn => "openvpn",
             },
             servers: vec![remote.to_string()],
+            subject: String::new(),
         };
         let secret = self.keys.password.expose().iter().map(|byte| u64::from(*byte)).sum::<u64>();
         let fingerprint = secret * 65536 + u64::from(remote.port());

@@ -5,13 +5,12 @@
 //! only another content counts.
 
 use std::{
-    collections::hash_map::DefaultHasher,
-    fs,
-    hash::{Hash, Hasher},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
+
+use crate::config::{Fingerprint, Seen};
 
 /// How often is looked. A change is believed once two looks agree: whoever writes a file may not be done.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
@@ -24,7 +23,7 @@ pub(super) struct Files {
 struct Watched {
     path: PathBuf,
     /// When it was last believed.
-    content: u64,
+    content: Fingerprint,
     seen: Stat,
     /// Something was different at the last look.
     unsettled: bool,
@@ -32,12 +31,26 @@ struct Watched {
 
 /// What is different whenever a file is written or replaced; `None`: it cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat(Option<(u64, SystemTime, u64, u64)>);
+struct Stat(Option<Values>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Values {
+    length: u64,
+    modified: SystemTime,
+    /// Device, inode, and when either or the content was changed, which nobody can set: seconds and nanoseconds.
+    #[cfg(unix)]
+    inode: (u64, u64, i64, i64),
+}
 
 impl Files {
-    pub(super) fn new(paths: Vec<PathBuf>) -> Self {
-        let watch = |path: PathBuf| Watched { content: content(&path), seen: Stat::of(&path), unsettled: false, path };
-        Self { watched: paths.into_iter().map(watch).collect() }
+    /// Those that were read. What was written to one while that was done is found at the next look. Blocks.
+    pub(super) fn new(read: Vec<Seen>) -> Self {
+        let watch = |Seen { path, content }: Seen| {
+            let seen = Stat::of(&path);
+            let unsettled = Fingerprint::of(&path) != content;
+            Watched { content, seen, unsettled, path }
+        };
+        Self { watched: read.into_iter().map(watch).collect() }
     }
 
     /// Looks; the files whose content is another one now, and has been since the last look. Blocks.
@@ -53,7 +66,7 @@ impl Files {
             if !std::mem::take(&mut watched.unsettled) {
                 return false;
             }
-            let content = content(&watched.path);
+            let content = Fingerprint::of(&watched.path);
             std::mem::replace(&mut watched.content, content) != content
         };
         self.watched.iter_mut().filter_map(|watched| settled(watched).then(|| watched.path.clone())).collect()
@@ -66,26 +79,19 @@ impl Stat {
         let read = || -> io::Result<_> {
             let data = fs::metadata(path)?;
             #[cfg(unix)]
-            let (device, inode) = {
+            let inode = {
                 use std::os::unix::fs::MetadataExt;
-                (data.dev(), data.ino())
+                (data.dev(), data.ino(), data.ctime(), data.ctime_nsec())
             };
-            #[cfg(not(unix))]
-            let (device, inode) = (0, 0);
-            Ok((data.len(), data.modified()?, device, inode))
+            Ok(Values {
+                length: data.len(),
+                modified: data.modified()?,
+                #[cfg(unix)]
+                inode,
+            })
         };
         Self(read().ok())
     }
-}
-
-/// Stands for what is in it, within this process.
-fn content(path: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match fs::read(path) {
-        Ok(bytes) => zeroize::Zeroizing::new(bytes).hash(&mut hasher),
-        Err(error) => error.kind().hash(&mut hasher),
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]
@@ -93,13 +99,22 @@ mod tests {
     use super::*;
     use crate::tests::Folder;
 
+    fn seen(path: &Path) -> Seen {
+        Seen { path: path.to_owned(), content: Fingerprint::of(path) }
+    }
+
+    /// As they are now.
+    fn watch(paths: &[&PathBuf]) -> Files {
+        Files::new(paths.iter().map(|path| seen(path)).collect())
+    }
+
     #[test]
     fn a_file_that_was_written_counts_once_it_rests() {
         let folder = Folder::new();
         let (one, two) = (folder.path().join("one"), folder.path().join("two"));
         fs::write(&one, "1").unwrap();
         fs::write(&two, "2").unwrap();
-        let mut files = Files::new(vec![one.clone(), two]);
+        let mut files = watch(&[&one, &two]);
         assert!(files.changed().is_empty());
         fs::write(&one, "longer").unwrap();
         assert!(files.changed().is_empty(), "it may still be written to");
@@ -110,11 +125,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_while_the_configuration_was_read_is_read_again() {
+        let folder = Folder::new();
+        let path = folder.path().join("file");
+        fs::write(&path, "read").unwrap();
+        let seen = seen(&path);
+        // As long as before, and with the same time, as of somebody who keeps it.
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        fs::write(&path, "late").unwrap();
+        fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        let mut files = Files::new(vec![seen]);
+        assert_eq!(files.changed(), [path]);
+        assert!(files.changed().is_empty(), "and no second time");
+    }
+
+    #[test]
     fn the_same_content_is_no_change() {
         let folder = Folder::new();
         let path = folder.path().join("file");
         fs::write(&path, "same").unwrap();
-        let mut files = Files::new(vec![path.clone()]);
+        let mut files = watch(&[&path]);
         fs::remove_file(&path).unwrap();
         fs::write(&path, "same").unwrap();
         assert!(files.changed().is_empty() && files.changed().is_empty());
@@ -132,7 +162,7 @@ mod tests {
         }
         symlink("..1", at("..data")).unwrap();
         symlink("..data/password", at("password")).unwrap();
-        let mut files = Files::new(vec![at("password")]);
+        let mut files = watch(&[&at("password")]);
         symlink("..2", at("..data_tmp")).unwrap();
         fs::rename(at("..data_tmp"), at("..data")).unwrap();
         fs::remove_dir_all(at("..1")).unwrap();
@@ -140,11 +170,28 @@ mod tests {
         assert_eq!(files.changed(), [at("password")]);
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn a_change_that_keeps_length_and_time_is_one() {
+        let folder = Folder::new();
+        let path = folder.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let mut files = watch(&[&path]);
+        let before = Stat::of(&path);
+        // Until the clock that files have has turned.
+        while Stat::of(&path) == before {
+            fs::write(&path, "two").unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        }
+        assert_eq!([files.changed(), files.changed()].concat(), [path]);
+    }
+
     #[test]
     fn a_file_that_is_gone_or_comes_is_a_change() {
         let folder = Folder::new();
         let path = folder.path().join("file");
-        let mut files = Files::new(vec![path.clone()]);
+        let mut files = watch(&[&path]);
         fs::write(&path, "here").unwrap();
         assert_eq!([files.changed(), files.changed()].concat(), std::slice::from_ref(&path));
         fs::remove_file(&path).unwrap();

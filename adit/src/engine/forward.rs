@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Engine, services::Services};
 use crate::{
     activity::By,
+    config::Questions,
     environment::Manner,
     error::{Error, Exit},
     plan::{ControlPlan, Plan},
@@ -17,7 +18,7 @@ pub(crate) async fn forward(mut plan: Plan, mut signals: Signals) -> Result<Exit
         // For a process that stays: several of this kind may run beside each other.
         plan.control = ControlPlan::Off;
     }
-    let (engine, _reloads) = Engine::new(Manner::Strict, plan.handshakes);
+    let (engine, _reloads) = Engine::new(Manner::Strict, plan.handshakes, Arc::new(Questions::noted()));
     let mut services = Services::default();
     services.apply(&plan, &engine)?;
     let Some(mut connection) = plan.connections.pop() else {

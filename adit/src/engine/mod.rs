@@ -1,5 +1,6 @@
 //! All connections of a process, and what is asked about them and told to them.
 
+mod cap;
 mod files;
 mod forward;
 mod run;
@@ -22,10 +23,11 @@ use std::{
 };
 
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
+use self::cap::Cap;
 pub(crate) use self::{
     forward::forward,
     run::{Load, Unreadable, run},
@@ -34,6 +36,7 @@ pub(crate) use crate::environment::Order;
 use crate::{
     activity::{Activity, By, Entry, Kind},
     admin::Handshakes,
+    config::Questions,
     environment::{Context, Desk, Environment, Manner, Stop},
     error::{Error, Exit},
     forward::Places,
@@ -56,9 +59,10 @@ struct Inner {
     context: Context,
     /// By name.
     environments: Mutex<BTreeMap<String, Environment>>,
-    /// How many handshakes there may be at the same time.
-    handshakes: Mutex<usize>,
+    handshakes: Cap,
     reload: mpsc::Sender<Reload>,
+    /// Who was asked for what is in no file.
+    questions: Arc<Questions>,
     stopping: AtomicBool,
     /// Whether everything was ready once.
     started: AtomicBool,
@@ -73,13 +77,14 @@ struct Reload {
 
 impl Engine {
     /// With no connections; those who want a reload are heard at the other end.
-    fn new(manner: Manner, handshakes: usize) -> (Self, mpsc::Receiver<Reload>) {
+    fn new(manner: Manner, handshakes: usize, questions: Arc<Questions>) -> (Self, mpsc::Receiver<Reload>) {
         let (reload, reloads) = mpsc::channel(16);
+        let cap = Cap::new(handshakes);
         let context = Context {
             activity: Activity::new(),
             changes: watch::Sender::new(0),
             handshakes: Handshakes::new(),
-            limit: Arc::new(Semaphore::new(handshakes)),
+            limit: cap.permits(),
             desk: Desk::new(Person::new()),
             places: Places::default(),
             manner,
@@ -88,8 +93,9 @@ impl Engine {
             since: Timestamp::now(),
             context,
             environments: Mutex::default(),
-            handshakes: Mutex::new(handshakes),
+            handshakes: cap,
             reload,
+            questions,
             stopping: AtomicBool::new(false),
             started: AtomicBool::new(false),
             beat: Mutex::new(Instant::now()),
@@ -140,10 +146,25 @@ impl Engine {
     /// Does with a connection as it is told.
     pub(crate) async fn order(&self, name: &str, order: Order, by: By) -> Result<String, Error> {
         let found = self.environments().get(name).cloned();
-        match found {
-            Some(environment) => environment.order(order, by).await,
-            None => Err(self.unknown(name)),
+        let Some(environment) = found else { return Err(self.unknown(name)) };
+        if order == Order::Connect && self.is_to_be_asked(&environment) {
+            // What somebody has typed was refused: reading asks again, and another answer is another gateway.
+            let before = environment.status().since;
+            self.reload(by.clone()).await?;
+            if environment.status().since != before {
+                return Ok(format!("`{name}`: connecting"));
+            }
         }
+        environment.order(order, by).await
+    }
+
+    /// Whether something is to be asked again before this one is connected. It is forgotten then.
+    fn is_to_be_asked(&self, environment: &Environment) -> bool {
+        if !matches!(environment.status().state, State::Idle | State::Failed) {
+            return false;
+        }
+        let refused = environment.refused();
+        refused.iter().filter(|subject| self.inner.questions.forget(subject)).count() > 0
     }
 
     /// Reads the configuration again; what was changed.
@@ -184,7 +205,7 @@ impl Engine {
 
     /// Goes on with these connections; what did not change is not touched. What was changed, in words.
     async fn apply(&self, plan: Plan, by: By) -> String {
-        self.allow_handshakes(plan.handshakes);
+        self.inner.handshakes.set(plan.handshakes);
         let mut said = Vec::new();
         // What goes from one connection to another, or on under another name, stays open meanwhile.
         let _held = self.inner.context.places.hold(plan.connections.iter().flat_map(|made| &made.forwards));
@@ -216,18 +237,6 @@ impl Engine {
         if said.is_empty() { "nothing has changed".to_owned() } else { said.join("; ") }
     }
 
-    fn allow_handshakes(&self, wanted: usize) {
-        let mut allowed = lock(&self.inner.handshakes);
-        let limit = &self.inner.context.limit;
-        if wanted > *allowed {
-            limit.add_permits(wanted - *allowed);
-            *allowed = wanted;
-        } else {
-            // Those that are in use now are not taken back.
-            *allowed -= limit.forget_permits(*allowed - wanted);
-        }
-    }
-
     /// Ends all in good order: nothing new, then the live connections may go on for a while, then farewells.
     async fn stop(&self, drain: Duration, by: By) {
         self.inner.stopping.store(true, Relaxed);
@@ -255,7 +264,7 @@ impl Engine {
     /// Without a main loop: nobody answers to a reload.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        Self::new(Manner::Patient, 16).0
+        Self::new(Manner::Patient, 16, Arc::new(Questions::noted())).0
     }
 
     #[cfg(test)]

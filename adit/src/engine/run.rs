@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     activity::{By, Kind},
+    config::{Questions, Seen},
     environment::Manner,
     error::{Error, Exit},
     plan::Plan,
@@ -28,7 +29,7 @@ pub(crate) type Load = Arc<dyn Fn() -> Result<Plan, Unreadable> + Send + Sync>;
 /// A configuration that cannot be used.
 pub(crate) struct Unreadable {
     /// With which it may become right.
-    pub(crate) files: Vec<PathBuf>,
+    pub(crate) files: Vec<Seen>,
     pub(crate) error: Error,
 }
 
@@ -36,14 +37,15 @@ pub(crate) struct Unreadable {
 const TURN: Duration = Duration::from_secs(1);
 
 /// Runs all connections until a signal ends it.
-pub(crate) async fn run(load: Load) -> Result<Exit, Error> {
+/// `questions` are those that reading asks.
+pub(crate) async fn run(load: Load, questions: Arc<Questions>) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
     let plan = tokio::select! {
         biased;
         exit = signals.next_end() => return Ok(exit),
         plan = start_reading(&load) => flattened(plan).map_err(|unreadable| unreadable.error)?,
     };
-    let (engine, reloads) = Engine::new(Manner::Patient, plan.handshakes);
+    let (engine, reloads) = Engine::new(Manner::Patient, plan.handshakes, questions);
     let mut services = Services::default();
     services.apply(&plan, &engine)?;
     let files = Files::new(plan.files.clone());
@@ -255,6 +257,71 @@ mod tests {
     };
 
     use super::*;
+    use crate::{
+        config,
+        demo::testing::{Kind as Protocol, Office},
+        environment::Order,
+        status::State,
+        tests::Folder,
+    };
+
+    /// With no connections yet.
+    fn main_of(load: Load, questions: impl Into<Arc<Questions>>) -> (Main, mpsc::Receiver<Reload>) {
+        let (engine, reloads) = Engine::new(Manner::Patient, 1, questions.into());
+        let main = Main {
+            engine,
+            services: Services::default(),
+            load,
+            drain: Duration::ZERO,
+            files: None,
+            reading: None,
+            again: Vec::new(),
+            said: String::new(),
+        };
+        (main, reloads)
+    }
+
+    /// Waits until the only connection is in this state.
+    async fn reaches(engine: &Engine, state: State) {
+        let mut changes = engine.changes();
+        let reached = async {
+            while engine.status().connections.first().map(|connection| connection.state) != Some(state) {
+                changes.changed().await.unwrap();
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(60), reached).await;
+        assert!(in_time.is_ok(), "{:#?}", engine.status());
+    }
+
+    #[tokio::test]
+    async fn a_password_that_was_mistyped_is_asked_for_again() {
+        let office = Office::open(Protocol::Ikev2);
+        let folder = Folder::new();
+        let path = folder.path().join("adit.toml");
+        std::fs::write(&path, format!("[control]\nsocket = \"off\"\n{}", office.written("main", folder.path())))
+            .unwrap();
+        let questions = Arc::new(Questions::answered_by(&["mistyped", &office.password()]));
+        let asked = Arc::clone(&questions);
+        let load: Load = Arc::new(move || {
+            config::plan(&path, &[], &asked, &mut |_| {})
+                .map_err(|problems| Unreadable { files: problems.seen(), error: problems.into_error().unwrap() })
+        });
+        let (mut main, reloads) = main_of(load, questions);
+        let engine = main.engine.clone();
+        let mut signals = Signals::new().unwrap();
+        let turning = tokio::spawn(async move { main.turn(&mut signals, reloads).await });
+        assert_eq!(engine.reload(By::Program).await.unwrap(), "`main` is new");
+        reaches(&engine, State::Failed).await;
+        // Reading alone asks nobody: nobody may be there.
+        assert_eq!(engine.reload(By::Program).await.unwrap(), "nothing has changed");
+        assert_eq!(engine.order("main", Order::Connect, By::Signal).await.unwrap(), "`main`: connecting");
+        reaches(&engine, State::Connected).await;
+        // What is right is not asked for a second time, which nobody would answer.
+        engine.order("main", Order::Disconnect, By::Signal).await.unwrap();
+        engine.order("main", Order::Connect, By::Signal).await.unwrap();
+        reaches(&engine, State::Connected).await;
+        turning.abort();
+    }
 
     #[tokio::test]
     async fn who_asks_during_a_reading_has_one_that_began_later() {
@@ -266,17 +333,7 @@ mod tests {
             held.lock().unwrap().recv().unwrap();
             Err(Unreadable { files: Vec::new(), error: Error::new(Exit::Usage, "not yet") })
         });
-        let (engine, _reloads) = Engine::new(Manner::Patient, 1);
-        let mut main = Main {
-            engine,
-            services: Services::default(),
-            load,
-            drain: Duration::ZERO,
-            files: None,
-            reading: None,
-            again: Vec::new(),
-            said: String::new(),
-        };
+        let (mut main, _reloads) = main_of(load, Questions::noted());
         let wanted = || {
             let (reply, answer) = oneshot::channel();
             (Wanted { by: By::Program, reply: Some(reply) }, answer)

@@ -3,6 +3,7 @@
 use adit_driver::redundancy::{Gateway, RedundancyOptions};
 
 use super::{
+    lock,
     machine::Trigger,
     task::{Task, way},
 };
@@ -16,7 +17,9 @@ impl Task {
     pub(super) async fn apply(&mut self, plan: ConnectionPlan, by: By) -> String {
         let mut said = Vec::new();
         let gateways = gateway_changes(&self.plan.gateways, &plan.gateways);
-        let hopeful = is_worth_another_try(&self.plan.gateways, &plan.gateways);
+        let news: Vec<_> = plan.gateways.iter().filter(|gateway| is_another(gateway, &self.plan.gateways)).collect();
+        let hopeful = !news.is_empty();
+        news.iter().for_each(|gateway| lock(&self.view).on_news(&gateway.name));
         let options = option_changes(&self.plan.redundancy, &plan.redundancy);
         let rewired = self.plan.wait != plan.wait;
         if self.plan.description != plan.description {
@@ -66,11 +69,9 @@ impl Task {
     }
 }
 
-/// Whether there is a gateway that has not had its say as it is now. Those that have refused us would do so again, and lock an
-/// account.
-fn is_worth_another_try(old: &[Gateway], new: &[Gateway]) -> bool {
-    let same = |one: &Gateway, two: &Gateway| one.name == two.name && one.fingerprint == two.fingerprint;
-    new.iter().any(|new| !old.iter().any(|old| same(old, new)))
+/// Whether this gateway has not had its say as it is now. Those that have refused us would do so again, and lock an account.
+fn is_another(gateway: &Gateway, old: &[Gateway]) -> bool {
+    !old.iter().any(|old| old.name == gateway.name && old.fingerprint == gateway.fingerprint)
 }
 
 /// Which were added, changed, removed or put in another order.

@@ -30,6 +30,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{Instrument, Span};
 
 pub(crate) use self::prompts::Desk;
+#[cfg(target_os = "linux")]
 pub(crate) use self::task::way;
 use self::{task::Task, view::View};
 use crate::{
@@ -125,6 +126,11 @@ impl Environment {
 
     pub(crate) fn status(&self) -> ConnectionStatus {
         lock(&self.view).status()
+    }
+
+    /// Whom questions are for whose answers its gateways have refused.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        lock(&self.view).refused()
     }
 
     /// Does as it is told, or says why not.

@@ -31,7 +31,7 @@ use crate::{
 pub(super) struct Task {
     pub(super) plan: ConnectionPlan,
     pub(super) context: Context,
-    view: Arc<Mutex<View>>,
+    pub(super) view: Arc<Mutex<View>>,
     ends: watch::Sender<Option<Ended>>,
     pub(super) machine: Machine,
     pub(super) forwards: Forwards,
@@ -241,6 +241,7 @@ impl Task {
     }
 
     fn on_up(&mut self, gateway: &str) {
+        lock(&self.view).on_news(gateway);
         let Some(running) = &self.running else { return };
         let status = running.redundant.status();
         let Some(found) = status.gateways.iter().find(|known| known.name == gateway) else { return };

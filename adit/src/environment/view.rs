@@ -1,7 +1,7 @@
 //! What others see of a connection.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -33,6 +33,8 @@ pub(super) struct View {
     last_error: Option<LastError>,
     /// By gateway.
     errors: HashMap<String, LastError>,
+    /// Gateways that have refused our credentials, and were not up since.
+    refused: HashSet<String>,
 }
 
 struct ForwardView {
@@ -55,6 +57,7 @@ impl View {
             forwards: Vec::new(),
             last_error: None,
             errors: HashMap::new(),
+            refused: HashSet::new(),
         }
     }
 
@@ -82,9 +85,23 @@ impl View {
     }
 
     pub(super) fn on_failed(&mut self, gateway: &str, cause: &Failure) {
+        if cause.kind() == FailureKind::AuthFailed {
+            self.refused.insert(gateway.to_owned());
+        }
         let error = last_error(cause);
         self.errors.insert(gateway.to_owned(), error.clone());
         self.last_error = Some(error);
+    }
+
+    /// The gateway is up, or another one.
+    pub(super) fn on_news(&mut self, gateway: &str) {
+        self.refused.remove(gateway);
+    }
+
+    /// Whom the questions are for whose answers were refused, if they were answered by a person.
+    pub(super) fn refused(&self) -> Vec<String> {
+        let refused = self.labels.iter().filter(|label| self.refused.contains(&label.name));
+        refused.map(|label| label.subject.clone()).collect()
     }
 
     pub(super) fn on_gave_up(&mut self, failure: &Failure) {

@@ -1,17 +1,19 @@
 //! What can be seen from outside: one snapshot, for `adit status`, the metrics and the probes.
 
 mod model;
+#[cfg(any(unix, test))]
 mod text;
 mod timestamp;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
+#[cfg(any(unix, test))]
+pub(crate) use self::text::{details, table};
 pub(crate) use self::{
     model::{
         ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, ProcessStatus, Readiness, Rekeys,
         State, UdpSocket,
     },
-    text::{details, table},
     timestamp::Timestamp,
 };

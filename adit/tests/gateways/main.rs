@@ -1,4 +1,5 @@
-//! The program as a gateway: `adit serve` and `adit demo`, as they are run.
+//! The program as a gateway: `adit serve` and `adit demo`, as they are run, and ended by signals.
+#![cfg(unix)]
 
 mod demo;
 mod forwards;

@@ -95,6 +95,7 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
     let socket = StdUdpSocket::from(socket);
     let state = UdpSocketState::new((&socket).into())?;
     allow_fragmentation(&socket, local);
+    #[cfg(unix)]
     if let Err(error) = state.enable_transport_errors((&socket).into()) {
         tracing::debug!("ICMP errors stay unseen: {error}");
     }
@@ -152,6 +153,21 @@ fn allow_fragmentation(socket: &StdUdpSocket, local: SocketAddr) {
 
 #[cfg(not(target_os = "linux"))]
 fn allow_fragmentation(_: &StdUdpSocket, _: SocketAddr) {}
+
+impl Io {
+    /// What an ICMP message said of an earlier datagram, once.
+    #[cfg(unix)]
+    fn next_icmp_error(&self) -> Option<io::Error> {
+        let error = self.state.recv_transport_error((&self.socket).into()).ok().flatten()?;
+        Some(io::Error::from_raw_os_error(error.raw_errno))
+    }
+
+    /// Other systems tell at the next call, if at all.
+    #[cfg(not(unix))]
+    fn next_icmp_error(&self) -> Option<io::Error> {
+        None
+    }
+}
 
 impl UdpReceiver {
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -278,9 +294,8 @@ impl UdpSender {
     /// stop the datagram at hand from being sent. Whether there was such an error.
     fn take_icmp_errors(&mut self) -> bool {
         let mut any = false;
-        while let Ok(Some(error)) = self.io.state.recv_transport_error((&self.io.socket).into()) {
+        while let Some(error) = self.io.next_icmp_error() {
             any = true;
-            let error = io::Error::from_raw_os_error(error.raw_errno);
             if self.unreachable.as_ref().map(io::Error::kind) != Some(error.kind()) {
                 tracing::debug!("ICMP error: {error}");
             }

@@ -24,6 +24,7 @@ impl Seat {
     }
 
     /// It is removed.
+    #[cfg(target_os = "linux")]
     pub(super) fn clear(&mut self) {
         self.follow(None, None);
         self.port = None;

@@ -95,6 +95,12 @@ ports:
   {{- end }}
   {{- end }}
   - { name: admin, containerPort: {{ .Values.adminPort }}, protocol: TCP }
+{{- if and (eq .Values.mode "gateway") (gt (int .Values.preStopSeconds) 0) (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}
+# It goes on until every node knows that it has left the Service; then SIGTERM, and the drain. Kubernetes waits itself: there is no shell.
+lifecycle:
+  preStop:
+    sleep: { seconds: {{ .Values.preStopSeconds }} }
+{{- end }}
 {{- if eq .Values.mode "sidecar" }}
 # An hour, so that a gateway that is down makes no restarts.
 startupProbe:
