@@ -11,6 +11,8 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::options::after;
+
 /// What the first attempt that succeeds leads to. One that fails brings the next one forward; while none fails, the next begins
 /// `stagger` after the one before, and all go on side by side.
 ///
@@ -36,7 +38,7 @@ where
                 None => {}
                 Some(address) => {
                     running.push(Box::pin(attempt(address)));
-                    next_start = Instant::now() + stagger;
+                    next_start = after(Instant::now().into_std(), stagger).into();
                 }
             }
         }
