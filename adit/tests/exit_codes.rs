@@ -199,6 +199,31 @@ fn credentials_nobody_can_be_asked_for_are_said_to_be_missing() {
 }
 
 #[test]
+fn a_probe_without_a_login_asks_for_none() {
+    let place = Workplace::new();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let profile = place.profile(&format!("127.0.0.1 {}", silent.local_addr().unwrap().port()), "");
+    let mut probe = adit(&["probe", "--timeout", "1", "--config"]);
+    let output = probe.arg(&profile).output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+    assert!(output.status.code() == Some(3) && said.contains("hint"), "{:?}: {said}", output.status);
+    assert!(!said.contains("password"), "{said}");
+    let mut login = adit(&["probe", "--login", "--config"]);
+    login.arg(&profile);
+    fails(login, 2, &["wants a user name and a password", "--auth-user-pass"]);
+}
+
+#[test]
+fn a_configuration_of_wireguard_is_named() {
+    let place = Workplace::new();
+    let file = place.0.join("wg0.conf");
+    fs::write(&file, "# a tunnel\n[Interface]\nPrivateKey = x\n").unwrap();
+    let mut command = adit(&["forward", "--config"]);
+    command.arg(&file).args(FORWARD);
+    fails(command, 2, &["wg0.conf: this is a configuration of WireGuard, which is not supported", "hint: "]);
+}
+
+#[test]
 fn a_question_nobody_can_answer_is_said_before_connecting() {
     let place = Workplace::new();
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -36,7 +36,7 @@ pub(super) enum Login {
 }
 
 /// How a login can be given, and a passphrase.
-const LOGIN_OPTION: &str = "put them into a file, a line each, and give it with --auth-user-pass FILE";
+pub(super) const LOGIN_OPTION: &str = "put them into a file, a line each, and give it with --auth-user-pass FILE";
 const PASSPHRASE_OPTION: &str = "put it into a file and give that with --askpass FILE";
 
 /// Reads the profile and asks for what is missing. `None`: what is wrong is in the list of problems.
@@ -47,6 +47,10 @@ pub(super) fn load(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Opt
         .map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {}: {error}", path.display())))
         .map_err(|error| given.named.iter().fold(error, |error, place| error.within(place)));
     let text = reading.problems.catch(text)?;
+    if is_wireguard(&String::from_utf8_lossy(without_mark(&text))) {
+        reading.problems.error(wireguard(path));
+        return None;
+    }
     if let Some(extension) = other_format(&text) {
         let name = path.display();
         let error =
@@ -96,6 +100,17 @@ fn other_format(text: &[u8]) -> Option<&'static str> {
     let text = String::from_utf8_lossy(without_mark(text));
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
     [("{", "sswan"), ("[connection", "toml")].into_iter().find(|(start, _)| first.starts_with(start)).map(|(_, e)| e)
+}
+
+/// What WireGuard's `.conf` begins with, which others have, too.
+pub(super) fn is_wireguard(text: &str) -> bool {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    matches!(first, Some("[Interface]" | "[Peer]"))
+}
+
+pub(super) fn wireguard(path: &Path) -> Error {
+    let error = format!("{}: this is a configuration of WireGuard, which is not supported", path.display());
+    Error::new(Exit::Usage, error).hint("there are IKEv2 and OpenVPN")
 }
 
 fn configure(profile: Profile, place: &str, given: &Given, reading: &mut Reading<'_>) -> Result<Config, Error> {

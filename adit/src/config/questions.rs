@@ -9,7 +9,7 @@ use std::{
 use adit_pki::KeyError;
 use adit_tunnel::Secret;
 
-use super::{files::ATTEMPTS, reading::Reading};
+use super::{files::ATTEMPTS, ovpn, reading::Reading};
 use crate::{
     error::{Error, Exit},
     prompt,
@@ -41,6 +41,13 @@ pub(crate) struct OpenQuestion {
     pub(crate) what: String,
     /// How it could be given.
     pub(crate) hint: String,
+}
+
+impl OpenQuestion {
+    /// Whether it is about what only a login shows: passwords, and with OpenVPN the user name, which IKEv2 says before.
+    pub(crate) fn is_for_the_login(&self) -> bool {
+        self.what.starts_with("Password") || self.hint == ovpn::LOGIN_OPTION
+    }
 }
 
 impl Questions {
@@ -113,7 +120,8 @@ impl Questions {
     }
 
     fn note(&self, subject: &str, question: &str, hint: &str) {
-        let what = question.trim_end_matches([':', ' ']).to_owned();
+        // Where the user is asked for, too, his name is not known yet.
+        let what = question.trim_end_matches([':', ' ']).trim_end_matches(" of ?").to_owned();
         let question = OpenQuestion { subject: subject.into(), what, hint: hint.into() };
         let mut state = self.lock();
         if !state.open.contains(&question) {

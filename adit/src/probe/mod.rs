@@ -138,10 +138,10 @@ async fn gateways(arguments: &Probe) -> Result<Vec<(String, Any)>, Error> {
 
 fn connection(source: &Forward, login: bool) -> Result<ConnectionPlan, Error> {
     if !login {
-        // A password that will not be shown need not be asked for.
+        // What will not be shown need not be asked for.
         let questions = Questions::noted();
         let connection = config::connection(source, &questions, &mut |_| {});
-        if questions.open().iter().all(|question| question.what.starts_with("Password of ")) {
+        if questions.open().iter().all(|question| question.is_for_the_login()) {
             return connection.map_err(problem);
         }
     }

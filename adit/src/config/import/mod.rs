@@ -21,6 +21,7 @@ use adit_tunnel::Secret;
 use super::{
     Kind, Problems, Questions,
     files::{is_utf16, without_mark},
+    ovpn,
     reading::Reading,
     unknown_extension,
 };
@@ -105,8 +106,7 @@ impl Import {
                 return None;
             }
             Some(Sort::WireGuard) => {
-                let error = format!("{}: this is a configuration of WireGuard, which is not supported", path.display());
-                problems.error(Error::new(Exit::Usage, error).hint("there are IKEv2 and OpenVPN"));
+                problems.error(ovpn::wireguard(path));
                 return None;
             }
             None => {
@@ -195,10 +195,10 @@ fn sort(path: &Path, bytes: &[u8]) -> Option<Sort> {
     let section = |line: &str, word: &str| {
         line.strip_prefix(word).map(str::trim_start).is_some_and(|rest| rest.is_empty() || rest.starts_with(['{', ':']))
     };
+    if ovpn::is_wireguard(&text) {
+        return Some(Sort::WireGuard);
+    }
     for line in lines() {
-        if line == "[Interface]" {
-            return Some(Sort::WireGuard);
-        }
         if ["connections", "secrets", "authorities", "pools"].iter().any(|word| section(line, word)) {
             return Some(Sort::Swanctl);
         }

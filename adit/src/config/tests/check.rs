@@ -65,7 +65,7 @@ fn profiles_are_checked_too() {
         "{}{said}",
         checked.complaints()
     );
-    assert!(said.contains("would ask: User name; ") && said.contains("would ask: Password of ?; "), "{said}");
+    assert!(said.contains("would ask: User name; ") && said.contains("would ask: Password; "), "{said}");
     let path = place.file("a.sswan", "{ \"remote\": {} }");
     assert!(check(&path, None).complaints().contains("error: "));
     assert!(check(&path, Some("x")).complaints().contains("--connection has no use"));
