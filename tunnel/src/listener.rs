@@ -16,6 +16,7 @@ use std::{
 };
 
 use crate::{
+    closed::Closed,
     network::NetworkConfig,
     secret::Secret,
     tunnel::{Path, Transmit, Tunnel},
@@ -82,7 +83,7 @@ pub trait Listener {
 /// [`crate::Event::Up`] of an answering end describes the peer: [`NetworkConfig::addresses`] are the peer's addresses inside the
 /// tunnel, which packets for it go to and packets from it come from.
 ///
-/// Drain [`Tunnel::poll_event`], then [`Answering::poll_applicant`], then [`Tunnel::poll_transmit`].
+/// Drain [`Tunnel::poll_event`], then [`Answering::poll_applicant`] and [`Answering::poll_refusal`], then [`Tunnel::poll_transmit`].
 pub trait Answering: Tunnel {
     /// The peer asks to be let in. Until the verdict it gets no key of the data plane.
     ///
@@ -92,6 +93,13 @@ pub trait Answering: Tunnel {
 
     /// What the owner has decided; ignored when nothing was asked. May come at any time before the handshake's time is over.
     fn handle_verdict(&mut self, now: Instant, verdict: Verdict);
+
+    /// Why the peer was turned away, or has turned away, once that is so: for whoever wants to know it before
+    /// [`crate::Event::Closed`] says the same. Until then the tunnel may go on for a while, to give a peer that has not heard its last
+    /// answer the same again. At most one; never of a tunnel that was up.
+    fn poll_refusal(&mut self) -> Option<Closed> {
+        None
+    }
 }
 
 /// A peer that asks to be let in.

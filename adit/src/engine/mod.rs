@@ -42,7 +42,7 @@ use crate::{
     forward::Places,
     plan::{ConnectionPlan, Plan},
     prompt::Person,
-    status::{ProcessStatus, Readiness, State, Timestamp},
+    status::{LastError, ProcessStatus, Readiness, State, Timestamp},
 };
 
 /// The main loop shows that it turns once a second; after so long it hangs.
@@ -63,6 +63,8 @@ struct Inner {
     reload: mpsc::Sender<Reload>,
     /// Who was asked for what is in no file.
     questions: Arc<Questions>,
+    /// Why the newest configuration is not in force.
+    refused: Mutex<Option<LastError>>,
     stopping: AtomicBool,
     /// Whether everything was ready once.
     started: AtomicBool,
@@ -96,6 +98,7 @@ impl Engine {
             handshakes: cap,
             reload,
             questions,
+            refused: Mutex::default(),
             stopping: AtomicBool::new(false),
             started: AtomicBool::new(false),
             beat: Mutex::new(Instant::now()),
@@ -109,6 +112,7 @@ impl Engine {
             pid: std::process::id(),
             since: self.inner.since,
             stopping: self.inner.stopping.load(Relaxed),
+            configuration_error: lock(&self.inner.refused).clone(),
             connections: self.environments().values().map(Environment::status).collect(),
         }
     }
@@ -255,6 +259,18 @@ impl Engine {
         let status = self.status();
         let connected = status.connections.iter().filter(|connection| connection.state == State::Connected).count();
         format!("{connected} of {} connected", status.connections.len())
+    }
+
+    /// What has come of the newest configuration, for everybody to see.
+    fn show_read(&self, read: Result<(), &Error>) {
+        let refused = read.err().map(|error| LastError {
+            at: Timestamp::now(),
+            text: error.message(),
+            hint: error.hint_text().map(str::to_owned),
+            code: if error.exit() == Exit::LocalSocket { "local_socket" } else { "configuration" }.to_owned(),
+        });
+        *lock(&self.inner.refused) = refused;
+        self.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn note(&self, kind: Kind, by: By, reason: &str) {

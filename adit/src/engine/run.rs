@@ -172,6 +172,7 @@ impl Main {
                 Err(error)
             }
         };
+        self.engine.show_read(done.as_ref().map(|_| ()));
         match &done {
             Ok(changed) => {
                 tracing::info!("configuration: {changed}");

@@ -14,6 +14,8 @@ pub(crate) struct ProcessStatus {
     pub(crate) since: Timestamp,
     /// Told to end: it takes no new connections any more.
     pub(crate) stopping: bool,
+    /// Why what its files say now is not in force: it was refused, and what they said before is.
+    pub(crate) configuration_error: Option<LastError>,
     /// By name.
     pub(crate) connections: Vec<ConnectionStatus>,
 }

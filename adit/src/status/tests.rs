@@ -118,6 +118,7 @@ pub(crate) fn process() -> ProcessStatus {
         pid: 4711,
         since: at(0),
         stopping: false,
+        configuration_error: None,
         connections: vec![production, staging, idle],
     }
 }

@@ -6,8 +6,13 @@ use super::{ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, Proces
 
 /// The connections, a line each: Name, Protocol, Server, Routes, Status.
 pub(crate) fn table(status: &ProcessStatus, now: Timestamp) -> String {
+    let refused = status.configuration_error.as_ref().map(|error| {
+        let hint = error.hint.as_ref().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+        format!("\nThe configuration was refused, the one before is in force: {}{hint} ({})\n", error.text, error.at)
+    });
+    let refused = refused.unwrap_or_default();
     if status.connections.is_empty() {
-        return "no connections\n".to_owned();
+        return format!("no connections\n{refused}");
     }
     let mut rows = vec![["NAME", "PROTOCOL", "SERVER", "ROUTES", "STATUS"].map(str::to_owned)];
     rows.extend(status.connections.iter().map(|connection| {
@@ -20,6 +25,7 @@ pub(crate) fn table(status: &ProcessStatus, now: Timestamp) -> String {
         ]
     }));
     let mut text = aligned(&rows);
+    text.push_str(&refused);
     if status.stopping {
         text.push_str("\nThe process is stopping.\n");
     }

@@ -261,7 +261,10 @@ fn a_reload_cuts_nothing_that_did_not_change() {
     assert!(refused.stderr.contains("nonsense"), "{}", refused.stderr);
     running.said("the configuration stays as it was");
     assert_eq!(get(&address), PAGE);
-    assert_eq!(office.status()["connections"].as_array().unwrap().len(), 2);
+    let status = office.status();
+    assert_eq!(status["connections"].as_array().unwrap().len(), 2);
+    assert!(status["configuration_error"]["text"].as_str().unwrap().contains("nonsense"), "{status:#}");
+    assert!(office.told(&["status"]).with(0).stdout.contains("refused, the one before is in force: "));
 
     // By a signal: one connection is gone, the other has a forward less.
     office.config(&main);
@@ -270,6 +273,7 @@ fn a_reload_cuts_nothing_that_did_not_change() {
     assert_eq!(get(&address), PAGE);
     let status = office.status();
     assert_eq!(status["connections"].as_array().unwrap().len(), 1, "{status:#}");
+    assert!(status["configuration_error"].is_null(), "{status:#}");
     assert_eq!(status["connections"][0]["gateways"][0]["attempts"], 1, "the tunnel is the same");
     running.signal("-TERM");
     running.end().with(0);
@@ -297,6 +301,48 @@ fn a_changed_secret_is_noticed_and_ends_a_failure() {
     running.signal("-TERM");
     let ended = running.end().with(0);
     assert!(!ended.stderr.contains("hunter2") && !ended.stderr.contains("secret"), "{}", ended.stderr);
+}
+
+/// As Kubernetes mounts a Secret: each file is a link through `..data`, which is swapped.
+#[test]
+fn a_secret_that_kubernetes_swaps_is_read_again() {
+    use std::os::unix::fs::symlink;
+    let office = Office::open();
+    let at = |name: &str| office.place.0.join(name);
+    let mount = |version: &str, config: &str, password: &str| {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("adit.toml"), office.head() + config).unwrap();
+        fs::write(at(version).join("client-password"), password).unwrap();
+        symlink(version, at("..data_tmp")).unwrap();
+        fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    };
+    let connection = office.connection("main", "").replace("\"password\"", "\"client-password\"");
+    mount("..1", &connection, "hunter2\n");
+    for name in ["adit.toml", "client-password"] {
+        symlink(format!("..data/{name}"), at(name)).unwrap();
+    }
+    let mut command = adit(&["run", "--config"]);
+    command.arg(at("adit.toml"));
+    let running = Running::start(command);
+    office.reaches("main", "failed");
+    // The secret alone is another one.
+    mount("..2", &connection, "secret\n");
+    fs::remove_dir_all(at("..1")).unwrap();
+    let connected = office.reaches("main", "connected");
+    // A mistake is told, and everything stays as it is.
+    mount("..3", &format!("{connection}nonsense = 1\n"), "secret\n");
+    running.said("the configuration stays as it was");
+    let status = office.status();
+    assert!(status["configuration_error"]["text"].as_str().unwrap().contains("nonsense"), "{status:#}");
+    let same = |connection: &Value| connection["since"] == connected["since"];
+    assert!(same(&status["connections"][0]), "{status:#}");
+    // Until it is mended.
+    mount("..4", &connection, "secret\n");
+    running.said("configuration: nothing has changed");
+    let status = office.status();
+    assert!(status["configuration_error"].is_null() && same(&status["connections"][0]), "{status:#}");
+    running.signal("-TERM");
+    running.end().with(0);
 }
 
 /// C12, C18, C20.

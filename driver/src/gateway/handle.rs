@@ -176,7 +176,7 @@ pub enum Event {
     Up(Peer),
     /// Its datagrams come from elsewhere now.
     Moved(Peer),
-    /// Its tunnel has ended; [`Failure::was_up`] says whether it had been up.
+    /// Its tunnel has ended, or it was not let in; [`Failure::was_up`] says whether it had been up.
     Down(Peer, Failure),
 }
 

@@ -1,6 +1,7 @@
 //! One peer: its tunnel, its keys, its addresses, and where its packets go.
 
 use std::{
+    mem,
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -50,6 +51,8 @@ pub(super) struct Peer<T: Tunnel> {
     /// Until when closing may take.
     closing: Option<Instant>,
     closed: Option<Failure>,
+    /// Whether it was told that there will be no tunnel any more.
+    told_down: bool,
 }
 
 /// Of a tunnel that is up.
@@ -94,6 +97,7 @@ impl<T: Answering> Peer<T> {
             armed: None,
             closing: None,
             closed: None,
+            told_down: false,
         }
     }
 
@@ -164,6 +168,10 @@ impl<T: Answering> Peer<T> {
         }
         while let Some(applicant) = self.tunnel.poll_applicant() {
             self.on_applicant(env, applicant);
+        }
+        if let Some(closed) = self.tunnel.poll_refusal() {
+            // Its tunnel may go on for a while, to say so again.
+            self.tell_down(env, Failure::from_closed(closed).in_stage(Stage::Connecting));
         }
         while let Some(transmit) = self.tunnel.poll_transmit() {
             env.outer.control(self.line, transmit);
@@ -374,7 +382,6 @@ impl<T: Answering> Peer<T> {
     /// Nothing of it remains.
     pub(super) fn leave(mut self, now: Instant, env: &mut Env) {
         self.disarm(env);
-        let peer = self.describe();
         let failure = self.closed.take().unwrap_or_else(|| Failure::new(FailureKind::Closed, "closed"));
         if let Some(up) = &self.up {
             env.stats.peers_up -= 1;
@@ -389,10 +396,15 @@ impl<T: Answering> Peer<T> {
         if let Line::Stream(stream) = self.line {
             env.outer.end_stream(now, stream);
         }
-        tracing::debug!(
-            peer = peer.identity.as_deref().unwrap_or("unknown"), remote = %self.path.remote, "gone: {failure}"
-        );
-        env.shared.publish(Event::Down(peer, failure));
+        let name = self.name.as_deref().unwrap_or("unknown");
+        tracing::debug!(peer = name, remote = %self.path.remote, "gone: {failure}");
+        self.tell_down(env, failure);
+    }
+
+    fn tell_down(&mut self, env: &Env, failure: Failure) {
+        if !mem::replace(&mut self.told_down, true) {
+            env.shared.publish(Event::Down(self.describe(), failure));
+        }
     }
 
     /// Seals a packet that came in by the device. `false` if it has to be dropped.

@@ -1,6 +1,6 @@
 //! IKEv2 at both ends, over the loopback interface and out by host sockets.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use ::ikev2::{AcceptedPeers, Config, Credentials, Identity, PeerVerifier, Remote, ResponderConfig, SharedKey};
 use adit_tunnel::Transport;
@@ -10,7 +10,11 @@ use tokio::{
 };
 
 use super::{answering::gateway_options, options, soon};
-use crate::{Builder, Client, ClientEvent, FailureKind, gateway::Gateway, ikev2};
+use crate::{
+    Builder, Client, ClientEvent, FailureKind,
+    gateway::{Event, Gateway},
+    ikev2,
+};
 
 fn start() -> Gateway {
     let accepted = AcceptedPeers {
@@ -23,14 +27,34 @@ fn start() -> Gateway {
 }
 
 async fn connect(gateway: &Gateway, name: &str) -> Client {
+    soon(client(gateway, name, "shared").connect()).await.expect("connected")
+}
+
+fn client(gateway: &Gateway, name: &str, key: &str) -> Builder<ikev2::Ikev2> {
     let (_, address) = gateway.local_addresses()[0];
     let config = Config::builder(vec![Remote::new(address.ip().to_string(), address.port())])
-        .peer(PeerVerifier::Psk { key: "shared".into(), identity: None })
-        .credentials(Credentials::Psk("shared".into()))
+        .peer(PeerVerifier::Psk { key: key.into(), identity: None })
+        .credentials(Credentials::Psk(key.into()))
         .settings(|settings| settings.local_identity = Some(Identity::of_host(name)))
         .build()
         .unwrap();
-    soon(Builder::new(ikev2::Ikev2::from(Arc::new(config))).options(options()).connect()).await.expect("connected")
+    Builder::new(ikev2::Ikev2::from(Arc::new(config))).options(options())
+}
+
+#[tokio::test]
+async fn who_is_turned_away_is_told_of_at_once() {
+    let gateway = start();
+    let mut events = gateway.events();
+    let refused = soon(client(&gateway, "eve.example", "guessed").connect()).await.unwrap_err();
+    assert_eq!(refused.kind(), FailureKind::AuthFailed, "{refused}");
+    // What it did not hear it is told again, for longer than this.
+    let told = tokio::time::timeout(Duration::from_secs(5), events.next()).await.expect("at once");
+    let Some(Event::Down(peer, failure)) = told else { panic!("{told:?}") };
+    assert!(!failure.was_up() && peer.since.is_none(), "{failure}");
+    assert_eq!(failure.kind(), FailureKind::PeerNotAuthenticated, "{failure}");
+    assert_eq!(gateway.stats().peers, 1, "it could be answered again");
+    soon(gateway.close()).await;
+    assert!(soon(events.next()).await.is_none(), "no second time");
 }
 
 #[tokio::test]

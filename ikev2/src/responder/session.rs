@@ -16,7 +16,8 @@ use std::{
 };
 
 use adit_tunnel::{
-    Answer, Applicant, Class, Epoch, Event, KeyChange, KeyTag, Path, PeerId, Random, Timers, Transmit, Tunnel, Verdict,
+    Answer, Applicant, Class, Closed, Epoch, Event, KeyChange, KeyTag, Path, PeerId, Random, Timers, Transmit, Tunnel,
+    Verdict,
 };
 
 use super::{ResponderConfig, ServerError, half_open::Guard};
@@ -45,6 +46,8 @@ pub struct ServerSession {
     out: Outbox,
     applicants: VecDeque<Applicant>,
     state: State,
+    /// Why the client was turned away, until that is asked.
+    refusal: Option<Closed>,
     /// As long as it has not proved who it is.
     half_open: Option<Guard>,
     dropped: u64,
@@ -82,6 +85,7 @@ impl ServerSession {
             out: Outbox::default(),
             applicants: VecDeque::new(),
             state: State::Closed,
+            refusal: None,
             half_open: Some(half_open),
             dropped: 0,
         };
@@ -170,7 +174,9 @@ impl ServerSession {
                 cx.timers.stop_all();
                 cx.set(Timer::Close, LAST_WORDS);
                 tracing::info!(remote = %cx.path.remote, "{error}");
+                let refusal = error.clone().closed();
                 *state = State::Refused(sa, error);
+                self.refusal = Some(refusal);
             }
         }
     }
@@ -360,6 +366,10 @@ impl Tunnel for ServerSession {
 impl adit_tunnel::Answering for ServerSession {
     fn poll_applicant(&mut self) -> Option<Applicant> {
         self.applicants.pop_front()
+    }
+
+    fn poll_refusal(&mut self) -> Option<Closed> {
+        self.refusal.take()
     }
 
     fn handle_verdict(&mut self, now: Instant, verdict: Verdict) {
