@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) activity: Option<ActivityPlan>,
     /// Handshakes at the same time, over all connections.
     pub(crate) handshakes: usize,
+    /// Bytes for the buffers of the connections through all tunnels.
+    pub(crate) memory: usize,
     /// How long live connections may go on after SIGTERM.
     pub(crate) drain: Duration,
     /// Every file this was read from: secrets, certificates and profiles, too. A change of one is a reason to read it again.

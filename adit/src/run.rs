@@ -122,6 +122,8 @@ async fn load(arguments: Forward, adjust: impl Fn(&mut Configuration) + Send + '
             control: ControlPlan::Off,
             activity: None,
             handshakes: usize::from(u16::MAX),
+            // There is one tunnel, whose own bound is narrower.
+            memory: usize::MAX,
             drain: Duration::ZERO,
             files: Vec::new(),
         })

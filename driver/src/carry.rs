@@ -1,8 +1,15 @@
 //! Bytes between a connection inside the tunnel and one outside.
 
-use std::{io, time::Duration};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::connection::Connection;
 
@@ -12,8 +19,13 @@ const FIRST_BYTES: usize = 4 * 1024;
 const MOST_BYTES: usize = 64 * 1024;
 /// Each full read makes the buffer larger by this factor.
 const GROWTH: usize = 4;
-/// Silence after which a direction has a small buffer again.
+/// Silence after which a direction has no buffer any more.
 const SILENCE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Where those who have no buffer look whether there is something to read.
+    static LOOK: RefCell<[u8; FIRST_BYTES]> = const { RefCell::new([0; FIRST_BYTES]) };
+}
 
 /// Carries both directions until both have ended; says how many bytes went in, and how many came out. The end of one direction is
 /// passed on and leaves the other open. How fast one side reads is how fast the other may write.
@@ -22,11 +34,15 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// What ended either connection early. Both are then to be ended as abruptly: [`Connection::abort`], and a reset outside.
 pub async fn carry(outside: impl AsyncRead + AsyncWrite + Unpin, inside: &Connection) -> io::Result<(u64, u64)> {
     let (reader, writer) = tokio::io::split(outside);
-    tokio::try_join!(copy(reader, inside), copy(inside, writer))
+    let buffer = || Buffer::new(SILENCE, Some(inside));
+    tokio::try_join!(copy(reader, inside, buffer()), copy(inside, writer, buffer()))
 }
 
-async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<u64> {
-    let mut buffer = Buffer::new(SILENCE);
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut buffer: Buffer<'_>,
+) -> io::Result<u64> {
     let mut total = 0;
     loop {
         let bytes = buffer.read(&mut from).await?;
@@ -39,32 +55,91 @@ async fn copy(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin)
     }
 }
 
-/// As large as what is read needs.
-struct Buffer {
+/// As large as what is read needs, and as the memory for connections allows; nothing while nothing comes.
+struct Buffer<'a> {
     bytes: Vec<u8>,
+    /// As many are in use.
+    filled: usize,
     silence: Duration,
+    /// Whose budget pays for what is more than the least.
+    payer: Option<&'a Connection>,
+    /// Was read after what was returned before it.
+    failure: Option<io::Error>,
 }
 
-impl Buffer {
-    fn new(silence: Duration) -> Self {
-        Self { bytes: Vec::with_capacity(FIRST_BYTES), silence }
+impl<'a> Buffer<'a> {
+    const fn new(silence: Duration, payer: Option<&'a Connection>) -> Self {
+        Self { bytes: Vec::new(), filled: 0, silence, payer, failure: None }
     }
 
     /// What comes next; nothing at the end.
     async fn read(&mut self, mut from: impl AsyncRead + Unpin) -> io::Result<&[u8]> {
-        let capacity = self.bytes.capacity();
-        if self.bytes.len() == capacity && capacity < MOST_BYTES {
-            self.bytes = Vec::with_capacity(capacity * GROWTH);
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
         }
-        self.bytes.clear();
-        if self.bytes.capacity() > FIRST_BYTES {
-            match tokio::time::timeout(self.silence, from.read_buf(&mut self.bytes)).await {
-                Ok(read) => return read.map(|_| &*self.bytes),
-                Err(_) => self.bytes = Vec::with_capacity(FIRST_BYTES),
+        self.filled = 0;
+        if !self.bytes.is_empty() {
+            let silence = self.silence;
+            let read = poll_fn(|cx| self.poll_more(cx, &mut from));
+            match tokio::time::timeout(silence, read).await {
+                Ok(read) => read?,
+                Err(_) => self.clear(),
             }
         }
-        from.read_buf(&mut self.bytes).await?;
-        Ok(&self.bytes)
+        if self.bytes.is_empty() {
+            poll_fn(|cx| self.poll_first(cx, &mut from)).await?;
+        }
+        // What is there is taken at once: whoever sends it can then do so in one go.
+        while self.filled > 0 && self.filled == self.bytes.len() && self.grow() {
+            let more = poll_fn(|cx| Poll::Ready(self.poll_more(cx, &mut from))).await;
+            if let Poll::Ready(Err(failure)) = more {
+                self.failure = Some(failure);
+            }
+        }
+        Ok(self.bytes.get(..self.filled).unwrap_or_default())
+    }
+
+    /// Takes memory only when there is something to be put into it.
+    fn poll_first(&mut self, cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin)) -> Poll<io::Result<()>> {
+        LOOK.with_borrow_mut(|look| {
+            let mut buf = ReadBuf::new(look);
+            ready!(Pin::new(from).poll_read(cx, &mut buf))?;
+            let read = buf.filled();
+            if let Some(filled) = self.resized(FIRST_BYTES).get_mut(..read.len()) {
+                filled.copy_from_slice(read);
+            }
+            self.filled = read.len();
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    fn poll_more(&mut self, cx: &mut Context<'_>, from: &mut (impl AsyncRead + Unpin)) -> Poll<io::Result<()>> {
+        let mut buf = ReadBuf::new(self.bytes.get_mut(self.filled..).unwrap_or_default());
+        ready!(Pin::new(from).poll_read(cx, &mut buf))?;
+        self.filled += buf.filled().len();
+        Poll::Ready(Ok(()))
+    }
+
+    fn grow(&mut self) -> bool {
+        let (now, wanted) = (self.bytes.len(), self.bytes.len() * GROWTH);
+        let grows = wanted <= MOST_BYTES && self.payer.is_none_or(|payer| payer.reserve(wanted - now));
+        if grows {
+            self.resized(wanted);
+        }
+        grows
+    }
+
+    fn resized(&mut self, len: usize) -> &mut [u8] {
+        self.bytes.reserve_exact(len.saturating_sub(self.bytes.len()));
+        self.bytes.resize(len, 0);
+        &mut self.bytes
+    }
+
+    fn clear(&mut self) {
+        if let Some(payer) = self.payer {
+            payer.unreserve(self.bytes.len().saturating_sub(FIRST_BYTES));
+        }
+        self.bytes = Vec::new();
     }
 }
 
@@ -73,25 +148,67 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_buffer_grows_with_full_reads_and_shrinks_in_silence() {
+    async fn a_buffer_grows_with_full_reads_and_is_gone_in_silence() {
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
-        let mut buffer = Buffer::new(Duration::from_millis(10));
-        assert!(buffer.bytes.capacity() < 2 * FIRST_BYTES);
+        let mut buffer = Buffer::new(Duration::from_millis(10), None);
+        assert_eq!(buffer.bytes.capacity(), 0);
+        far.write_all(&[7; 5_000]).await.unwrap();
+        assert_eq!(buffer.read(&mut near).await.unwrap().len(), 5_000, "all there is, at once");
+        assert_eq!(buffer.bytes.capacity(), 16 * 1024);
         far.write_all(&[7; 300_000]).await.unwrap();
         let mut lengths = Vec::new();
         while lengths.iter().sum::<usize>() < 300_000 {
             lengths.push(buffer.read(&mut near).await.unwrap().len());
         }
-        assert_eq!(lengths.first(), Some(&FIRST_BYTES));
         assert_eq!(lengths.iter().max(), Some(&MOST_BYTES));
 
-        let end = async {
+        let (read, ()) = tokio::join!(buffer.read(&mut near), async {
             // Longer than the buffer waits.
             tokio::time::sleep(Duration::from_millis(200)).await;
-            drop(far);
-        };
-        let (read, ()) = tokio::join!(buffer.read(&mut near), end);
-        assert_eq!(read.unwrap(), b"");
-        assert!(buffer.bytes.capacity() < 2 * FIRST_BYTES);
+            far.write_all(b"again").await.unwrap();
+        });
+        assert_eq!(read.unwrap(), b"again");
+        assert_eq!(buffer.bytes.capacity(), FIRST_BYTES);
+        drop(far);
+        assert_eq!(buffer.read(&mut near).await.unwrap(), b"");
+    }
+
+    #[tokio::test]
+    async fn a_failure_behind_what_was_read_is_not_lost() {
+        struct FailsOnce(u32);
+        impl AsyncRead for FailsOnce {
+            fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+                self.0 += 1;
+                match self.0 {
+                    1 => buf.put_slice(&[7; FIRST_BYTES]),
+                    2 => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                    _ => {}
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+        let (mut from, mut buffer) = (FailsOnce(0), Buffer::new(SILENCE, None));
+        assert_eq!(buffer.read(&mut from).await.unwrap().len(), FIRST_BYTES);
+        assert_eq!(buffer.read(&mut from).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert!(buffer.read(&mut from).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_copied_is_what_was_read() {
+        let (mut near, mut far) = tokio::io::duplex(1000);
+        let (sent, copied) = tokio::join!(
+            async {
+                far.write_all(&[3; 100_000]).await.unwrap();
+                far.shutdown().await.unwrap();
+                100_000
+            },
+            async {
+                let mut to = Vec::new();
+                let total = copy(&mut near, &mut to, Buffer::new(SILENCE, None)).await.unwrap();
+                assert!(to.iter().all(|byte| *byte == 3) && to.len() as u64 == total);
+                total
+            }
+        );
+        assert_eq!(copied, sent);
     }
 }

@@ -118,6 +118,16 @@ impl Connection {
         self.remote
     }
 
+    /// Takes so many bytes of the memory for connections, for buffers beside ours; `false` if they cannot be had.
+    pub(crate) fn reserve(&self, bytes: usize) -> bool {
+        self.inside.lock().stack.reserve(self.id, bytes)
+    }
+
+    /// Gives them back. The end of the connection does so, too.
+    pub(crate) fn unreserve(&self, bytes: usize) {
+        self.inside.lock().stack.unreserve(self.id, bytes);
+    }
+
     /// Ends the connection at once: the other side gets a reset.
     pub fn abort(self) {
         self.inside.lock().stack.abort(self.id);
@@ -261,7 +271,7 @@ pub(crate) fn connect_error(error: ConnectError) -> io::Error {
     let kind = match error {
         ConnectError::NoAddressOfFamily => io::ErrorKind::AddrNotAvailable,
         ConnectError::Unaddressable => io::ErrorKind::InvalidInput,
-        ConnectError::NoMemory => io::ErrorKind::OutOfMemory,
+        ConnectError::NoMemory | ConnectError::PoolEmpty => io::ErrorKind::OutOfMemory,
         ConnectError::TooManyConnections => io::ErrorKind::QuotaExceeded,
         ConnectError::NoPort | ConnectError::PortInUse => io::ErrorKind::AddrInUse,
         _ => io::ErrorKind::Other,

@@ -93,6 +93,7 @@ extern crate self as adit_driver;
 #[cfg(test)]
 mod tests;
 
+pub use adit_netstack::MemoryPool;
 pub use adit_tunnel::Family;
 pub use adit_tunnel::{Rekeys, TunnelDetails};
 pub use any::{Any, AnyOpener, AnySealer, AnyTunnel, connect};

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_netstack::StackConfig;
+use adit_netstack::{MemoryPool, StackConfig};
 use adit_tunnel::{Answer, NetworkConfig, Prompt};
 
 use crate::{capture::Capture, resolve::Names};
@@ -24,9 +24,12 @@ pub(crate) fn after(now: Instant, wait: Duration) -> Instant {
 pub struct Options {
     /// Bytes that the buffers of all connections may take together.
     pub memory: usize,
-    /// Bytes of each of the two buffers of a connection, while less than half of `memory` is taken.
+    /// What this client shares with others, whose bound holds besides `memory`. `None`: nothing.
+    pub pool: Option<MemoryPool>,
+    /// Bytes to which each of the two buffers of a connection grows when its traffic asks for it, while less than half of `memory`
+    /// is taken.
     pub buffer: usize,
-    /// Bytes of each of the two buffers of a connection, once half of `memory` is taken.
+    /// Bytes of the receive buffer of a connection at first, and after ten seconds of silence; the send buffer has half as many.
     pub small_buffer: usize,
     /// Longest time until a host behind the tunnel answers a connect.
     pub connect_timeout: Duration,
@@ -67,6 +70,7 @@ impl Default for Options {
         let stack = StackConfig::default();
         Self {
             memory: stack.memory,
+            pool: stack.pool,
             buffer: stack.buffer,
             small_buffer: stack.small_buffer,
             connect_timeout: stack.connect_timeout,
@@ -94,6 +98,7 @@ impl Options {
             mtu: network.mtu.into(),
             tcp_mtu: network.tcp_mtu.into(),
             memory: self.memory,
+            pool: self.pool.clone(),
             buffer: self.buffer,
             small_buffer: self.small_buffer,
             connect_timeout: self.connect_timeout.min(FOR_EVER),

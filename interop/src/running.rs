@@ -100,6 +100,11 @@ impl Running {
         Ok(serde_json::from_str(&run(&mut self.tell(rig, &["status", "--json"]))?)?)
     }
 
+    /// Tasks of the runtime that have not ended.
+    pub(crate) fn tasks(&self, rig: &Rig) -> Result<u64> {
+        self.status(rig)?["tasks"].as_u64().context("tasks")
+    }
+
     /// One connection of the status.
     pub(crate) fn connection(&self, rig: &Rig, name: &str) -> Result<Value> {
         let status = self.status(rig)?;

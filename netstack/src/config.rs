@@ -4,7 +4,7 @@ use std::{net::IpAddr, time::Duration};
 
 use adit_tunnel::IpNet;
 
-use crate::packet::is_unicast;
+use crate::{MemoryPool, packet::is_unicast};
 
 /// The configuration of a [`Stack`](crate::Stack). [`Default`] has no address: fill in what the tunnel's peer assigned.
 ///
@@ -22,17 +22,21 @@ pub struct StackConfig {
     pub tcp_mtu: usize,
     /// How many bytes all buffers together may take.
     pub memory: usize,
-    /// Size in bytes of each of the two buffers of a connection, while less than half of `memory` is taken.
+    /// What this stack shares with others, whose bound holds besides `memory`. `None`: nothing.
+    pub pool: Option<MemoryPool>,
+    /// To how many bytes each of the two buffers of a connection grows when its traffic asks for it, while less than half of
+    /// `memory` is taken.
     pub buffer: usize,
-    /// Size in bytes of each of the two buffers of a connection, once half of `memory` is taken.
+    /// How many bytes the receive buffer of a connection has at first, and after ten seconds of silence; the send buffer has half
+    /// as many. Where it is as large as `buffer`, neither grows, and both have that size.
     pub small_buffer: usize,
     /// How long a SYN may stay unanswered: ours by the remote, the remote's by [`Stack::accept`](crate::Stack::accept).
     pub connect_timeout: Duration,
     /// After how much silence a keep-alive probe is sent; the connection ends with
     /// [`CloseReason::TimedOut`](crate::CloseReason) after four such intervals without an answer. `None`: no probes.
     pub keepalive: Option<Duration>,
-    /// How many TCP connections, and as many UDP sockets and associations, may exist. With the default sizes `memory` is the narrower
-    /// bound: it ends at about 1,150 connections.
+    /// How many TCP connections, and as many UDP sockets and associations, may exist. With the default sizes `memory` is enough for
+    /// twice as many as long as they are small.
     pub max_connections: usize,
     /// How long after the last datagram sent to a remote its answers (and ICMP errors about it) are still taken.
     /// An association that began at the other end is over after so long without a datagram in either direction.
@@ -61,15 +65,17 @@ pub enum Accept {
 }
 
 impl Default for StackConfig {
-    /// 512 KiB a direction give about 200 Mbit/s at 20 ms; 256 MiB are 128 such connections and 1024 small ones.
+    /// 512 KiB a direction give about 200 Mbit/s at 20 ms; 128 MiB are 128 such connections, the other half 5,000 small ones.
+    /// 16 KiB are what a server sends before it hears of us again (RFC 6928).
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
             mtu: 1500,
             tcp_mtu: 1500,
             memory: 256 << 20,
+            pool: None,
             buffer: 512 << 10,
-            small_buffer: 64 << 10,
+            small_buffer: 16 << 10,
             connect_timeout: Duration::from_secs(30),
             keepalive: Some(Duration::from_secs(60)),
             max_connections: 4096,

@@ -31,6 +31,8 @@ pub(crate) struct Connection {
     pub(crate) phase: Phase,
     /// What the budget was charged with.
     pub(crate) charge: usize,
+    /// So much of it for buffers of the owner's own.
+    pub(crate) reserved: usize,
     /// The owner dropped its handle.
     pub(crate) released: bool,
     /// Waits for its turn to send.
@@ -111,7 +113,7 @@ impl Connection {
 
     fn in_phase(tuple: Tuple, phase: Phase, charge: usize, answering: bool) -> Self {
         let notices = Notices::default();
-        Self { tuple, answering, phase, charge, released: false, queued: false, armed: None, notices }
+        Self { tuple, answering, phase, charge, reserved: 0, released: false, queued: false, armed: None, notices }
     }
 
     pub(crate) fn live(&mut self) -> Option<&mut Live> {
@@ -130,10 +132,10 @@ impl Connection {
         }
     }
 
-    pub(crate) fn send(&mut self, data: &[u8]) -> Result<usize, CloseReason> {
+    pub(crate) fn send(&mut self, now: Instant, data: &[u8]) -> Result<usize, CloseReason> {
         let sent = match &mut self.phase {
             Phase::Incoming(_) => 0,
-            Phase::Live(live) => live.send(data)?,
+            Phase::Live(live) => live.send(now, data)?,
             Phase::Ended { reason, .. } => return Err(*reason),
         };
         if sent < data.len() {
@@ -156,7 +158,13 @@ impl Connection {
     }
 
     /// Looks at the socket after something happened to it, and tells the owner. `reset` says that it was a RST.
-    pub(crate) fn settle(&mut self, id: ConnectionId, reset: bool, events: &mut VecDeque<StackEvent>) -> Verdict {
+    pub(crate) fn settle(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        reset: bool,
+        events: &mut VecDeque<StackEvent>,
+    ) -> Verdict {
         let Phase::Live(live) = &mut self.phase else { return Verdict::Lives };
         let verdict = live.verdict(reset, self.released);
         if self.released {
@@ -172,7 +180,7 @@ impl Connection {
             notices.readable = true;
             events.push_back(StackEvent::Readable(id));
         }
-        if notices.writable_wanted && live.has_ample_room() {
+        if notices.writable_wanted && live.has_ample_room(now) {
             notices.writable_wanted = false;
             events.push_back(StackEvent::Writable(id));
         }

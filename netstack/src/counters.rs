@@ -58,10 +58,14 @@ pub struct Counters {
     pub associations: u64,
     /// Associations closed before their time because others came.
     pub associations_evicted: u64,
-    /// Connections made with small buffers because half of the budget was taken.
+    /// How often a connection did not get the larger buffers it asked for, because half of a budget was taken.
     pub degraded: u64,
-    /// Connections and sockets refused.
+    /// Connections and sockets refused, for whatever reason.
     pub refused: u64,
+    /// Those of them for which there was no memory, of the stack's own or of the [pool](crate::StackConfig::pool).
+    pub refused_memory: u64,
+    /// Those of them beyond [`StackConfig::max_connections`](crate::StackConfig::max_connections).
+    pub refused_full: u64,
     /// How often a connection was looked at to see whether it has something to send. Grows with traffic, not with the
     /// number of idle connections.
     pub polls: u64,

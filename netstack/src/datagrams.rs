@@ -18,8 +18,8 @@ impl Stack {
     /// `NoAddressOfFamily` without any address, `TooManyConnections`, `NoPort`, `NoMemory`.
     pub fn bind_udp(&mut self) -> Result<UdpId, ConnectError> {
         let result = self.try_bind_udp();
-        if result.is_err() {
-            self.counters.refused += 1;
+        if let Err(error) = result {
+            self.count_refusal(error);
         }
         result
     }
@@ -30,8 +30,8 @@ impl Stack {
     /// `PortInUse`, `TooManyConnections`, `NoMemory`.
     pub fn bind_udp_port(&mut self, port: u16) -> Result<UdpId, ConnectError> {
         let result = self.try_bind_udp_port(port);
-        if result.is_err() {
-            self.counters.refused += 1;
+        if let Err(error) = result {
+            self.count_refusal(error);
         }
         result
     }
@@ -44,7 +44,7 @@ impl Stack {
             return Err(ConnectError::TooManyConnections);
         }
         if !self.budget.charge(SOCKET_COST) {
-            return Err(ConnectError::NoMemory);
+            return Err(self.no_memory());
         }
         let key = self.sockets.insert(UdpSocket::open(port));
         self.ports.insert(port, key);
@@ -62,7 +62,7 @@ impl Stack {
         let mut ports = (0..PORTS).map(|step| FIRST_PORT + (start + step) % PORTS);
         let port = ports.find(|port| !self.ports.contains_key(port)).ok_or(ConnectError::NoPort)?;
         if !self.budget.charge(SOCKET_COST) {
-            return Err(ConnectError::NoMemory);
+            return Err(self.no_memory());
         }
         let key = self.sockets.insert(UdpSocket::bound(port));
         self.ports.insert(port, key);

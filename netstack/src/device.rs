@@ -141,20 +141,32 @@ pub(crate) struct Track {
     pub(crate) sent: Sent,
     /// Something but a SYN was sent. Only then does smoltcp 0.14 know its own window: see `Live::is_implausible`.
     pub(crate) spoke: bool,
+    /// By how many bits the window is shifted in our SYN, and by how many smoltcp shifts it, which goes by the buffer it has.
+    pub(crate) announced: u8,
+    pub(crate) shift: u8,
+    /// The end of what the remote was ever told it may send.
+    pub(crate) edge: Option<u32>,
     /// The sequence number after the remote's FIN, once one was received. It may be a lie or ahead of missing data.
     pub(crate) fin: Option<u32>,
 }
 
 impl Track {
-    /// Looks at a packet on its way out, and corrects its sequence number.
+    /// Looks at a packet on its way out, and corrects its sequence number and its window.
     ///
     /// smoltcp 0.14 rewinds its SND.NXT when it retransmits, and then gives acknowledgments and RSTs that old number. The
     /// remote drops them as outside of its window; two ends that both do so wait for each other for ever. RFC 9293
     /// §3.10.7.4 wants `<SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>`.
-    fn on_sent(&mut self, packet: &mut [u8]) {
+    pub(crate) fn on_sent(&mut self, packet: &mut [u8]) {
         let header_len = if packet.first().is_some_and(|byte| byte >> 4 == 4) { V4_HEADER } else { V6_HEADER };
         let Some(payload) = packet.get_mut(header_len..) else { return };
-        let Some(segment) = Segment::parse(payload) else { return };
+        let Some(mut segment) = Segment::parse(payload) else { return };
+        let less = self.announced.saturating_sub(self.shift);
+        if segment.syn {
+            segment::set_window_scale(payload, segment.data, self.announced);
+        } else if less > 0 {
+            segment.window >>= less;
+            segment::set_window(payload, segment.window);
+        }
         if let Some(next) = self.next
             && segment.acknowledgment.is_some()
             && segment.end() == segment.sequence
@@ -185,6 +197,11 @@ impl Track {
         if let Some(acknowledgment) = segment.acknowledgment {
             self.acknowledged = Some(acknowledgment);
             self.window = segment.window;
+            let window = u32::from(segment.window) << if segment.syn { 0 } else { self.announced };
+            let edge = acknowledgment.wrapping_add(window);
+            if self.edge.is_none_or(|before| is_before(before, edge)) {
+                self.edge = Some(edge);
+            }
         }
     }
 
@@ -205,6 +222,11 @@ impl Track {
     pub(crate) fn is_in_flight(&self, sequence: u32) -> bool {
         self.next.is_some_and(|next| !is_before(sequence, self.unacknowledged) && is_before(sequence, next))
     }
+}
+
+/// By how many bits a window of so many bytes is shifted to fit into a header (RFC 7323 §2.3), in smoltcp's reckoning.
+pub(crate) fn shift_for(bytes: usize) -> u8 {
+    u8::try_from((usize::BITS - bytes.leading_zeros()).saturating_sub(u16::BITS)).unwrap_or(0)
 }
 
 /// Whether `a` comes before `b` in the circle of sequence numbers (RFC 9293 §3.4).

@@ -16,6 +16,9 @@ pub enum ConnectError {
     /// The memory budget is used up, see [`StackConfig::memory`](crate::StackConfig::memory).
     #[error("the memory for connections is used up")]
     NoMemory,
+    /// What all stacks share is used up, see [`StackConfig::pool`](crate::StackConfig::pool).
+    #[error("the memory for the connections of all tunnels is used up")]
+    PoolEmpty,
     /// [`StackConfig::max_connections`](crate::StackConfig::max_connections) exist.
     #[error("too many connections")]
     TooManyConnections,

@@ -33,15 +33,15 @@ impl Stack {
         let Some(connection) = self.connections.get(id.0) else { return };
         let (Phase::Incoming(incoming), tuple) = (&connection.phase, connection.tuple) else { return };
         let syn = incoming.syn;
-        let Some((buffer, charge)) = self.charge_buffers(now) else {
-            self.counters.refused += 1;
+        let Some((bounds, charge)) = self.charge_buffers(now) else {
+            self.count_refusal(self.no_memory());
             self.end(id.0, CloseReason::NoMemory, Farewell::Reset);
             return;
         };
         let opening = Opening {
             tuple,
             mtu: self.config.tcp_mtu_for(tuple.local.0),
-            buffer,
+            bounds,
             seed: self.random.next_u64(),
             connect_timeout: self.config.connect_timeout,
             keepalive: self.config.keepalive,

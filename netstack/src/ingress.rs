@@ -107,7 +107,11 @@ impl Stack {
             self.counters.implausible += 1;
             return;
         }
+        live.on_squeezed(now, segment);
+        self.fit(now, key);
+        let Some(live) = self.connections.get_mut(key).and_then(Connection::live) else { return };
         live.handle(&self.clock, now, packet, segment, &mut self.outbox);
+        self.fit(now, key);
         self.settle(key, segment.rst);
         self.make_ready(key);
     }

@@ -152,6 +152,7 @@ mod slots;
 mod stack;
 mod udp;
 
+pub use budget::MemoryPool;
 pub use config::{Accept, StackConfig};
 pub use connection::ConnectionId;
 pub use counters::Counters;

@@ -63,10 +63,10 @@ impl Segment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Syn {
     pub(crate) sequence: u32,
-    window: u16,
-    max_segment_size: Option<u16>,
-    window_scale: Option<u8>,
-    sack_permitted: bool,
+    pub(crate) window: u16,
+    pub(crate) max_segment_size: Option<u16>,
+    pub(crate) window_scale: Option<u8>,
+    pub(crate) sack_permitted: bool,
 }
 
 impl Syn {
@@ -75,24 +75,15 @@ impl Syn {
         let Segment { sequence, window, .. } = *segment;
         let mut syn = Self { sequence, window, max_segment_size: None, window_scale: None, sack_permitted: false };
         let header_len = packet.payload.len().saturating_sub(segment.data);
-        let mut options = packet.payload.get(HEADER..header_len).unwrap_or_default();
-        // Every turn takes at least one byte away, so the walk ends.
-        loop {
-            let len = match *options {
-                [] | [END_OF_OPTIONS, ..] => return syn,
-                [NO_OPERATION, ..] => 1,
-                [_, len, ..] if len >= 2 => usize::from(len),
-                _ => return syn,
-            };
-            let Some((option, rest)) = options.split_at_checked(len) else { return syn };
+        for (_, option) in options_of(packet.payload.get(HEADER..header_len).unwrap_or_default()) {
             match *option {
                 [MAX_SEGMENT_SIZE, _, high, low] => syn.max_segment_size = Some(u16::from_be_bytes([high, low])),
                 [WINDOW_SCALE, _, shift] => syn.window_scale = Some(shift.min(LARGEST_SHIFT)),
                 [SACK_PERMITTED, _] => syn.sack_permitted = true,
                 _ => {}
             }
-            options = rest;
         }
+        syn
     }
 
     /// The SYN again, as a packet with what was kept of it.
@@ -133,13 +124,56 @@ impl Syn {
 
 /// Writes another sequence number into a segment, and what that changes into its checksum (RFC 1624).
 pub(crate) fn set_sequence(segment: &mut [u8], sequence: u32) {
+    replace(segment, 4, sequence.to_be_bytes());
+}
+
+/// The same with the window.
+pub(crate) fn set_window(segment: &mut [u8], window: u16) {
+    replace(segment, 14, window.to_be_bytes());
+}
+
+/// The same with the shift in the options of a SYN with so much data, if it has that option.
+pub(crate) fn set_window_scale(segment: &mut [u8], data: usize, shift: u8) {
+    let header_len = segment.len().saturating_sub(data);
+    let Some(options) = segment.get(HEADER..header_len) else { return };
+    let Some(at) = options_of(options).find(|(_, option)| matches!(option, [WINDOW_SCALE, _, _])).map(|(at, _)| at)
+    else {
+        return;
+    };
+    let at = HEADER + at + 2;
+    // Sums are of pairs of bytes.
+    let even = at & !1;
+    let Some(&[high, low]) = segment.get(even..even + 2) else { return };
+    replace(segment, even, if at == even { [shift, low] } else { [high, shift] });
+}
+
+/// Writes other bytes at an even place.
+fn replace<const LEN: usize>(segment: &mut [u8], at: usize, new: [u8; LEN]) {
+    let Some(old) = segment.get_mut(at..at + LEN) else { return };
+    let old_sum = checksum::data(old);
+    old.copy_from_slice(&new);
     let Some(header) = segment.first_chunk_mut::<HEADER>() else { return };
-    let new = sequence.to_be_bytes();
-    let old_sum = checksum::data(header.get(4..8).unwrap_or_default());
     let checksum = u16::from_be_bytes([header[16], header[17]]);
     let sum = checksum::combine(&[!checksum, !old_sum, checksum::data(&new)]);
-    header[4..8].copy_from_slice(&new);
     header[16..18].copy_from_slice(&(!sum).to_be_bytes());
+}
+
+/// Options with their places; those after what makes no sense are as good as absent.
+fn options_of(options: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut at = 0;
+    // Every turn takes at least one byte away, so the walk ends.
+    std::iter::from_fn(move || {
+        let rest = options.get(at..)?;
+        let len = match *rest {
+            [] | [END_OF_OPTIONS, ..] => return None,
+            [NO_OPERATION, ..] => 1,
+            [_, len, ..] if len >= 2 => usize::from(len),
+            _ => return None,
+        };
+        let option = (at, rest.get(..len)?);
+        at += len;
+        Some(option)
+    })
 }
 
 /// The FIN at the end of a segment, without the data in front of it. Its checksum is not right: it stays in the house.
@@ -158,7 +192,7 @@ pub(crate) fn reset_for(packet: &Packet<'_>, segment: &Segment) -> Option<Vec<u8
         Some(acknowledgment) => (acknowledgment, None),
         None => (0, Some(segment.end())),
     };
-    bare(packet.destination, packet.source, segment, sequence, acknowledgment, RST, 0)
+    bare(Way::back(packet, segment), sequence, acknowledgment, RST, 0)
 }
 
 /// An acknowledgment without a connection, in answer to `segment`.
@@ -169,22 +203,40 @@ pub(crate) fn acknowledgment_for(
     acknowledgment: u32,
     window: u16,
 ) -> Option<Vec<u8>> {
-    bare(packet.destination, packet.source, segment, sequence, Some(acknowledgment), 0, window)
+    bare(Way::back(packet, segment), sequence, Some(acknowledgment), 0, window)
 }
 
-/// A segment without data, to where `answered` came from.
-fn bare(
-    source: IpAddr,
-    destination: IpAddr,
-    answered: &Segment,
+/// An acknowledgment in answer to nothing.
+pub(crate) fn acknowledgment(
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
     sequence: u32,
-    acknowledgment: Option<u32>,
-    flags: u8,
+    acknowledgment: u32,
     window: u16,
 ) -> Option<Vec<u8>> {
+    bare(Way { from, to }, sequence, Some(acknowledgment), 0, window)
+}
+
+/// From where to where.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
+}
+
+impl Way {
+    /// To where a segment came from.
+    const fn back(packet: &Packet<'_>, segment: &Segment) -> Self {
+        Self { from: (packet.destination, segment.destination_port), to: (packet.source, segment.source_port) }
+    }
+}
+
+/// A segment without data.
+fn bare(way: Way, sequence: u32, acknowledgment: Option<u32>, flags: u8, window: u16) -> Option<Vec<u8>> {
+    let ((source, source_port), (destination, destination_port)) = (way.from, way.to);
     let mut header = [0; HEADER];
-    header[0..2].copy_from_slice(&answered.destination_port.to_be_bytes());
-    header[2..4].copy_from_slice(&answered.source_port.to_be_bytes());
+    header[0..2].copy_from_slice(&source_port.to_be_bytes());
+    header[2..4].copy_from_slice(&destination_port.to_be_bytes());
     header[4..8].copy_from_slice(&sequence.to_be_bytes());
     header[8..12].copy_from_slice(&acknowledgment.unwrap_or(0).to_be_bytes());
     header[12] = 5 << 4;

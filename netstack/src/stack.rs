@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     connection::{Connection, Phase, Turn, Verdict},
     demux::{Demux, Endpoints, TimeWait, Tuple},
-    live::{CONNECTION_COST, Live, Opening},
+    live::{Bounds, CONNECTION_COST, Live, Opening},
     outbox::{self, Outbox, RateLimit},
     ping::{PingId, Pings},
     random::Random,
@@ -105,7 +105,7 @@ impl Stack {
         Self {
             clock: Clock::default(),
             random: Random::new(seed),
-            budget: Budget::new(config.memory),
+            budget: Budget::new(config.memory, config.pool.clone()),
             demux: Demux::default(),
             connections: Slots::new(),
             sockets: Slots::new(),
@@ -136,6 +136,7 @@ impl Stack {
         let now = self.clock.advance(now);
         self.config = config.corrected();
         self.budget.set_limit(self.config.memory);
+        self.budget.set_pool(self.config.pool.as_ref());
         for key in self.connections.keys() {
             let Some(connection) = self.connections.get_mut(key) else { continue };
             let Tuple { local: (local, _), remote: (remote, _) } = connection.tuple;
@@ -171,10 +172,22 @@ impl Stack {
     pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnectionId, ConnectError> {
         let now = self.clock.advance(now);
         let result = self.try_connect(now, remote);
-        if result.is_err() {
-            self.counters.refused += 1;
+        if let Err(error) = result {
+            self.count_refusal(error);
         }
         result
+    }
+
+    pub(crate) fn count_refusal(&mut self, error: ConnectError) {
+        self.counters.refused += 1;
+        match error {
+            ConnectError::NoMemory | ConnectError::PoolEmpty => self.counters.refused_memory += 1,
+            ConnectError::TooManyConnections => self.counters.refused_full += 1,
+            ConnectError::NoAddressOfFamily
+            | ConnectError::Unaddressable
+            | ConnectError::PortInUse
+            | ConnectError::NoPort => {}
+        }
     }
 
     fn try_connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnectionId, ConnectError> {
@@ -188,12 +201,12 @@ impl Stack {
         }
         self.demux.expire(now);
         let port = self.demux.free_port(&mut self.random, local, remote).ok_or(ConnectError::NoPort)?;
-        let (buffer, charge) = self.charge_buffers(now).ok_or(ConnectError::NoMemory)?;
+        let (bounds, charge) = self.charge_buffers(now).ok_or_else(|| self.no_memory())?;
         let tuple = Tuple { local: (local, port), remote };
         let opening = Opening {
             tuple,
             mtu: self.config.tcp_mtu_for(local),
-            buffer,
+            bounds,
             seed: self.random.next_u64(),
             connect_timeout: self.config.connect_timeout,
             keepalive: self.config.keepalive,
@@ -209,20 +222,43 @@ impl Stack {
         Ok(ConnectionId(key))
     }
 
-    /// Large buffers while half of the budget is free, then small ones, then those of connections nobody owns any more.
-    pub(crate) fn charge_buffers(&mut self, now: Instant) -> Option<(usize, usize)> {
-        let cost = |buffer: usize| buffer.saturating_mul(2).saturating_add(CONNECTION_COST);
-        let (large, small) = (self.config.buffer, self.config.small_buffer);
-        if self.budget.charge_generously(cost(large)) {
-            return Some((large, cost(large)));
-        }
-        while !self.budget.charge(cost(small)) {
+    /// What a connection begins with, at the cost of those nobody owns any more.
+    pub(crate) fn charge_buffers(&mut self, now: Instant) -> Option<(Bounds, usize)> {
+        let bounds = Bounds::new(self.config.small_buffer, self.config.buffer);
+        let cost = bounds.least.bytes().saturating_add(CONNECTION_COST);
+        while !self.budget.charge(cost) {
             if !self.drop_orphan(now) {
                 return None;
             }
         }
-        self.counters.degraded += 1;
-        Some((small, cost(small)))
+        Some((bounds, cost))
+    }
+
+    /// Why the latest charge failed.
+    pub(crate) const fn no_memory(&self) -> ConnectError {
+        if self.budget.pool_was_empty() { ConnectError::PoolEmpty } else { ConnectError::NoMemory }
+    }
+
+    /// Gives a connection larger buffers when its traffic asks for them and less than half of the budget is taken, and the least again
+    /// when it is silent.
+    pub(crate) fn fit(&mut self, now: Instant, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else { return };
+        let Phase::Live(live) = &mut connection.phase else { return };
+        let Some(wanted) = live.wanted(now) else { return };
+        let (before, after) = (live.sizes().bytes(), wanted.bytes());
+        let more = after.saturating_sub(before);
+        if !self.budget.charge_generously(more) {
+            self.counters.degraded += 1;
+            live.put_off(now);
+            return;
+        }
+        if live.refit(&self.clock, now, wanted, &mut self.outbox) {
+            self.budget.give_back(before.saturating_sub(after));
+            connection.charge = connection.charge + after - before;
+        } else {
+            self.budget.give_back(more);
+            live.put_off(now);
+        }
     }
 
     /// Ends the oldest released connection by a RST; `false` if there is none.
@@ -237,14 +273,43 @@ impl Stack {
         false
     }
 
+    /// Takes so much of the budget for the owner's own buffers of this connection, as if they were ours; `false` if half of it is
+    /// taken already. The end of the connection gives it back, or [`unreserve`](Self::unreserve).
+    pub fn reserve(&mut self, id: ConnectionId, bytes: usize) -> bool {
+        let Some(connection) = self.connections.get_mut(id.0).and_then(|c| c.live().is_some().then_some(c)) else {
+            return false;
+        };
+        let reserved = self.budget.charge_generously(bytes);
+        if reserved {
+            connection.charge += bytes;
+            connection.reserved += bytes;
+        }
+        reserved
+    }
+
+    /// Gives back what was [reserved](Self::reserve), at most.
+    pub fn unreserve(&mut self, id: ConnectionId, bytes: usize) {
+        let Some(connection) = self.connections.get_mut(id.0) else { return };
+        let bytes = bytes.min(connection.reserved);
+        connection.reserved -= bytes;
+        connection.charge -= bytes;
+        self.budget.give_back(bytes);
+    }
+
     /// Takes data to send; says how many bytes. `Ok(0)` means that the buffer is full or the connection not made yet:
     /// wait for [`StackEvent::Writable`] (or [`StackEvent::Connected`]).
     ///
     /// # Errors
     /// Why the connection ended; [`CloseReason::Finished`] also after [`shutdown`](Self::shutdown).
     pub fn send(&mut self, id: ConnectionId, data: &[u8]) -> Result<usize, ConnectionError> {
+        let now = self.clock.latest().ok_or(CloseReason::Finished)?;
         let connection = self.connections.get_mut(id.0).ok_or(CloseReason::Finished)?;
-        let sent = connection.send(data)?;
+        if let Some(live) = connection.live() {
+            live.plan_to_send(now, data.len(), live.sizes().send);
+            self.fit(now, id.0);
+        }
+        let connection = self.connections.get_mut(id.0).ok_or(CloseReason::Finished)?;
+        let sent = connection.send(now, data)?;
         if sent > 0 {
             self.make_ready(id.0);
             self.arm_give_up(id.0);
@@ -262,6 +327,9 @@ impl Stack {
         let received = connection.receive(buf)?;
         // A wider window may have to be announced.
         if received.is_some_and(|received| received > 0) && connection.live().is_some() {
+            if let Some(now) = self.clock.latest() {
+                self.fit(now, id.0);
+            }
             self.make_ready(id.0);
         }
         Ok(received)
@@ -370,6 +438,7 @@ impl Stack {
             self.end(key, CloseReason::TimedOut, farewell);
             return;
         }
+        self.fit(now, key);
         self.make_ready(key);
         self.arm_give_up(key);
     }
@@ -497,8 +566,8 @@ impl Stack {
 
     /// Looks at a connection after something happened to it.
     pub(crate) fn settle(&mut self, key: Key, reset: bool) {
-        let Some(connection) = self.connections.get_mut(key) else { return };
-        match connection.settle(ConnectionId(key), reset, &mut self.events) {
+        let (Some(connection), Some(now)) = (self.connections.get_mut(key), self.clock.latest()) else { return };
+        match connection.settle(now, ConnectionId(key), reset, &mut self.events) {
             Verdict::Lives => {}
             Verdict::Ended(reason) => self.end(key, reason, Farewell::Silent),
             Verdict::Waits(time_wait) => self.end(key, CloseReason::Finished, Farewell::Wait(time_wait)),
@@ -524,7 +593,7 @@ impl Stack {
         self.incoming -= usize::from(matches!(connection.phase, Phase::Incoming(_)));
         let kept = connection.end(reason);
         self.budget.shrink(connection.charge, kept);
-        connection.charge = kept;
+        (connection.charge, connection.reserved) = (kept, 0);
         if let Some(at) = connection.armed.take() {
             self.deadlines.remove(&(at, key));
         }

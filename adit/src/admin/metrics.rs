@@ -51,6 +51,15 @@ pub(super) fn text(status: &ProcessStatus, handshakes: &Handshakes) -> String {
     let started: Numbers =
         register(&mut registry, "vpn_process_start_timestamp_seconds", "When the process was started");
     started.get_or_create(&Vec::new()).set(status.since.unix_seconds());
+    let tasks: Gauges = register(&mut registry, "vpn_process_tasks", "Tasks of the runtime that have not ended");
+    tasks.get_or_create(&Vec::new()).set(signed(status.tasks as u64));
+    for (name, help, bytes) in [
+        ("vpn_netstack_memory_bytes", "Promised to buffers of connections inside", status.memory.used_bytes),
+        ("vpn_netstack_memory_limit_bytes", "The most that may be", status.memory.limit_bytes),
+    ] {
+        let gauge: Gauges = register(&mut registry, name, help);
+        gauge.get_or_create(&Vec::new()).set(signed(bytes));
+    }
     let families = Families::new(&mut registry);
     registry.register(
         "vpn_handshake_duration_seconds",

@@ -49,6 +49,7 @@ pub(super) fn plan(
         control: document.control,
         activity: document.activity,
         handshakes: document.handshakes,
+        memory: document.memory,
         drain: document.drain,
         files: problems.seen(),
     })

@@ -2,7 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use adit_driver::redundancy::{Policy, Probe, ProbeTarget, RedundancyOptions};
+use adit_driver::{
+    Options,
+    redundancy::{Policy, Probe, ProbeTarget, RedundancyOptions},
+};
 use serde::Deserialize;
 use toml::{
     Spanned,
@@ -67,6 +70,7 @@ struct ConnectionTable {
     while_down: Option<WhileDown>,
     wait_seconds: Option<Spanned<u32>>,
     drain_seconds: Option<u32>,
+    max_connections: Option<usize>,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -249,6 +253,10 @@ pub(super) fn connection(
             Some(Seconds::Never) => None,
         },
         drain: options.drain_seconds.map_or(default.drain, duration),
+        tunnel: Options {
+            max_connections: options.max_connections.unwrap_or(default.tunnel.max_connections),
+            ..default.tunnel
+        },
         ..default
     };
     let gateways = gateways.into_iter().map(|gateway| GatewayTable { liveness, ..gateway }).collect();

@@ -25,6 +25,8 @@ use crate::{
 const MAX_KIB: u64 = 1024;
 const KEEP: usize = 5;
 const HANDSHAKES: usize = 16;
+/// Of the buffers of all connections through all tunnels: 10,000 that are small, and 500 large ones besides.
+const MEMORY_MIB: usize = 512;
 const DRAIN: Duration = Duration::from_secs(25);
 
 /// What a file says.
@@ -35,6 +37,7 @@ pub(super) struct Document {
     pub(super) control: ControlPlan,
     pub(super) activity: Option<ActivityPlan>,
     pub(super) handshakes: usize,
+    pub(super) memory: usize,
     pub(super) drain: Duration,
 }
 
@@ -71,6 +74,7 @@ struct ActivityTable {
 #[serde(deny_unknown_fields)]
 struct LimitsTable {
     handshakes: Option<usize>,
+    memory_mib: Option<usize>,
     drain_seconds: Option<u32>,
 }
 
@@ -168,6 +172,7 @@ fn finish(
         control,
         activity,
         handshakes: tables.limits.handshakes.unwrap_or(HANDSHAKES),
+        memory: tables.limits.memory_mib.unwrap_or(MEMORY_MIB) << 20,
         drain: tables.limits.drain_seconds.map_or(DRAIN, |seconds| Duration::from_secs(seconds.into())),
     }
 }

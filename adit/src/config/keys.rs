@@ -16,6 +16,7 @@ pub(super) const CONNECTION: &[(&str, Kind)] = &[
     ("while_down", WHILE_DOWN),
     ("wait_seconds", Number(0, DAY)),
     ("drain_seconds", Number(0, DAY)),
+    ("max_connections", CONNECTIONS),
     ("tun", Table(TUN)),
     ("gateway", Tables(GATEWAY)),
     ("forward", Tables(FORWARD)),
@@ -113,7 +114,14 @@ pub(super) const PROCESS: &[(&str, Kind)] = &[
     ("admin", Table(&[("listen", Text)])),
     ("control", Table(&[("socket", Text)])),
     ("activity", Table(&[("file", Text), ("max_kib", Number(1, 1 << 20)), ("keep", Number(0, 1000))])),
-    ("limits", Table(&[("handshakes", Number(1, 100_000)), ("drain_seconds", Number(0, DAY))])),
+    (
+        "limits",
+        Table(&[
+            ("handshakes", Number(1, 100_000)),
+            ("drain_seconds", Number(0, DAY)),
+            ("memory_mib", Number(1, 1 << 20)),
+        ]),
+    ),
 ];
 
 const HOUR: i64 = 3600;

@@ -18,7 +18,8 @@ pub(crate) async fn forward(mut plan: Plan, mut signals: Signals) -> Result<Exit
         // For a process that stays: several of this kind may run beside each other.
         plan.control = ControlPlan::Off;
     }
-    let (engine, _reloads) = Engine::new(Manner::Strict, plan.handshakes, Arc::new(Questions::noted()));
+    let questions = Arc::new(Questions::noted());
+    let (engine, _reloads) = Engine::new(Manner::Strict, plan.handshakes, plan.memory, questions);
     let mut services = Services::default();
     services.apply(&plan, &engine)?;
     let Some(mut connection) = plan.connections.pop() else {

@@ -22,6 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use adit_driver::MemoryPool;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
@@ -42,7 +43,7 @@ use crate::{
     forward::Places,
     plan::{ConnectionPlan, Plan},
     prompt::Person,
-    status::{LastError, ProcessStatus, Readiness, State, Timestamp},
+    status::{LastError, Memory, ProcessStatus, Readiness, State, Timestamp},
 };
 
 /// The main loop shows that it turns once a second; after so long it hangs.
@@ -79,7 +80,12 @@ struct Reload {
 
 impl Engine {
     /// With no connections; those who want a reload are heard at the other end.
-    fn new(manner: Manner, handshakes: usize, questions: Arc<Questions>) -> (Self, mpsc::Receiver<Reload>) {
+    fn new(
+        manner: Manner,
+        handshakes: usize,
+        memory: usize,
+        questions: Arc<Questions>,
+    ) -> (Self, mpsc::Receiver<Reload>) {
         let (reload, reloads) = mpsc::channel(16);
         let cap = Cap::new(handshakes);
         let context = Context {
@@ -87,6 +93,7 @@ impl Engine {
             changes: watch::Sender::new(0),
             handshakes: Handshakes::new(),
             limit: cap.permits(),
+            memory: MemoryPool::new(memory),
             desk: Desk::new(Person::new()),
             places: Places::default(),
             manner,
@@ -107,11 +114,14 @@ impl Engine {
     }
 
     pub(crate) fn status(&self) -> ProcessStatus {
+        let memory = &self.inner.context.memory;
         ProcessStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             since: self.inner.since,
             stopping: self.inner.stopping.load(Relaxed),
+            tasks: tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
+            memory: Memory { used_bytes: memory.used() as u64, limit_bytes: memory.limit() as u64 },
             configuration_error: lock(&self.inner.refused).clone(),
             connections: self.environments().values().map(Environment::status).collect(),
         }
@@ -210,6 +220,7 @@ impl Engine {
     /// Goes on with these connections; what did not change is not touched. What was changed, in words.
     async fn apply(&self, plan: Plan, by: By) -> String {
         self.inner.handshakes.set(plan.handshakes);
+        self.inner.context.memory.set_limit(plan.memory);
         let mut said = Vec::new();
         // What goes from one connection to another, or on under another name, stays open meanwhile.
         let _held = self.inner.context.places.hold(plan.connections.iter().flat_map(|made| &made.forwards));
@@ -280,7 +291,7 @@ impl Engine {
     /// Without a main loop: nobody answers to a reload.
     #[cfg(test)]
     pub(crate) fn for_tests() -> Self {
-        Self::new(Manner::Patient, 16, Arc::new(Questions::noted())).0
+        Self::new(Manner::Patient, 16, 64 << 20, Arc::new(Questions::noted())).0
     }
 
     #[cfg(test)]

@@ -45,7 +45,7 @@ pub(crate) async fn run(load: Load, questions: Arc<Questions>) -> Result<Exit, E
         exit = signals.next_end() => return Ok(exit),
         plan = start_reading(&load) => flattened(plan).map_err(|unreadable| unreadable.error)?,
     };
-    let (engine, reloads) = Engine::new(Manner::Patient, plan.handshakes, questions);
+    let (engine, reloads) = Engine::new(Manner::Patient, plan.handshakes, plan.memory, questions);
     let mut services = Services::default();
     services.apply(&plan, &engine)?;
     let files = Files::new(plan.files.clone());
@@ -268,7 +268,7 @@ mod tests {
 
     /// With no connections yet.
     fn main_of(load: Load, questions: impl Into<Arc<Questions>>) -> (Main, mpsc::Receiver<Reload>) {
-        let (engine, reloads) = Engine::new(Manner::Patient, 1, questions.into());
+        let (engine, reloads) = Engine::new(Manner::Patient, 1, 1 << 20, questions.into());
         let main = Main {
             engine,
             services: Services::default(),

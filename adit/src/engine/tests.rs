@@ -19,6 +19,7 @@ fn plan(connections: Vec<ConnectionPlan>) -> Plan {
         control: ControlPlan::Off,
         activity: None,
         handshakes: 16,
+        memory: 64 << 20,
         drain: Duration::ZERO,
         files: Vec::new(),
     }

@@ -107,7 +107,7 @@ fn option_changes(old: &RedundancyOptions, new: &RedundancyOptions) -> Vec<&'sta
         ("probe", old.probe != new.probe),
         ("fail_back_seconds", old.fail_back_after != new.fail_back_after),
         ("drain_seconds", old.drain != new.drain),
-        ("tunnel options", old.tunnel != new.tunnel),
+        ("max_connections", old.tunnel.max_connections != new.tunnel.max_connections),
     ];
     changes.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name).collect()
 }

@@ -26,6 +26,7 @@ use std::{
     time::Duration,
 };
 
+use adit_driver::MemoryPool;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{Instrument, Span};
 
@@ -68,6 +69,8 @@ pub(crate) struct Context {
     pub(crate) handshakes: Handshakes,
     /// How many handshakes there may be at the same time.
     pub(crate) limit: Arc<Semaphore>,
+    /// What the connections through all tunnels may take.
+    pub(crate) memory: MemoryPool,
     pub(crate) desk: Desk,
     /// Where their forwards listen.
     pub(crate) places: Places,

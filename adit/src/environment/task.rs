@@ -171,6 +171,7 @@ impl Task {
     pub(super) fn options(&self) -> adit_driver::redundancy::RedundancyOptions {
         let mut options = self.plan.redundancy.clone();
         options.handshakes = Some(Arc::clone(&self.context.limit));
+        options.tunnel.pool = Some(self.context.memory.clone());
         if self.context.manner == Manner::Patient {
             // Nobody waits at a terminal: a gateway that is down at the start is as good as one that is lost later.
             options.tunnel.first_rounds = None;

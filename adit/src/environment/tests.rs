@@ -39,6 +39,7 @@ impl Bench {
             changes: changes.clone(),
             handshakes: Handshakes::new(),
             limit: Arc::new(Semaphore::new(16)),
+            memory: MemoryPool::new(64 << 20),
             desk: Desk::new(Person::new()),
             places: Places::default(),
             manner: Manner::Patient,

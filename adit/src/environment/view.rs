@@ -217,6 +217,9 @@ fn gateway_status(label: &GatewayLabel, found: &redundancy::GatewayStatus) -> Ga
         ("inside_unknown_udp", stack.unknown_udp),
         ("inside_implausible", stack.implausible),
         ("inside_udp", stack.udp_dropped),
+        ("inside_incoming", stack.incoming_dropped),
+        ("no_memory", stack.refused_memory),
+        ("too_many_connections", stack.refused_full),
     ];
     let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     GatewayStatus {

@@ -14,10 +14,21 @@ pub(crate) struct ProcessStatus {
     pub(crate) since: Timestamp,
     /// Told to end: it takes no new connections any more.
     pub(crate) stopping: bool,
+    /// Tasks of the runtime that have not ended.
+    pub(crate) tasks: usize,
+    pub(crate) memory: Memory,
     /// Why what its files say now is not in force: it was refused, and what they said before is.
     pub(crate) configuration_error: Option<LastError>,
     /// By name.
     pub(crate) connections: Vec<ConnectionStatus>,
+}
+
+/// What the buffers of the connections through all tunnels take, and may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) used_bytes: u64,
+    /// The most; what comes then is refused.
+    pub(crate) limit_bytes: u64,
 }
 
 /// States of a connection; what moves it from one to another is in `docs/states.md`.

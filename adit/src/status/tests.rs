@@ -118,6 +118,8 @@ pub(crate) fn process() -> ProcessStatus {
         pid: 4711,
         since: at(0),
         stopping: false,
+        tasks: 12,
+        memory: Memory { used_bytes: 53248, limit_bytes: 512 << 20 },
         configuration_error: None,
         connections: vec![production, staging, idle],
     }

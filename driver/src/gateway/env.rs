@@ -10,6 +10,7 @@ use std::{
     time::Instant,
 };
 
+use adit_netstack::MemoryPool;
 use adit_tunnel::{IpNet, NetworkConfig, PeerId, Transport};
 use tokio::sync::{broadcast, watch};
 
@@ -175,6 +176,8 @@ pub(super) struct Env {
     pub(super) to_close: Vec<PeerId>,
     pub(super) stats: Stats,
     pub(super) counts: Arc<Counts>,
+    /// For the connections inside all tunnels.
+    pub(super) memory: MemoryPool,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -182,6 +185,7 @@ impl Env {
     pub(super) fn new(options: Options, out: Out, outer: Outer, shared: Arc<Shared>) -> Self {
         let leases = Leases::new(options.pool.clone());
         Self {
+            memory: MemoryPool::new(options.limits.all_memory),
             options,
             out,
             outer,

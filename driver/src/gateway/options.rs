@@ -147,9 +147,13 @@ pub struct Limits {
     pub silence: Duration,
     /// Bytes that the buffers of all inner connections of one peer may take together.
     pub memory: usize,
-    /// Bytes of each of the two buffers of an inner connection, while less than half of `memory` is taken.
+    /// Bytes that those of all peers may take together; whoever comes then is refused, and those there are go on.
+    pub all_memory: usize,
+    /// Bytes to which each of the two buffers of an inner connection grows when its traffic asks for it, while less than half of
+    /// `memory` is taken.
     pub buffer: usize,
-    /// Bytes of each of the two buffers of an inner connection, once half of `memory` is taken.
+    /// Bytes of the receive buffer of an inner connection at first, and after ten seconds of silence; the send buffer has half as
+    /// many.
     pub small_buffer: usize,
     /// Inner TCP connections, and as many UDP associations, of one peer.
     pub connections: usize,
@@ -173,8 +177,9 @@ impl Default for Limits {
             silent_streams: 64,
             silence: Duration::from_secs(20),
             memory: 64 << 20,
+            all_memory: 1 << 30,
             buffer: 512 << 10,
-            small_buffer: 64 << 10,
+            small_buffer: 16 << 10,
             connections: 256,
             all_connections: 4096,
             connect_timeout: Duration::from_secs(20),

@@ -184,7 +184,7 @@ impl<T: Answering> Peer<T> {
         let leased = |net: &&IpNet| lease.iter().any(|own| own.address() == net.address());
         let addresses: Vec<IpNet> = network.addresses.iter().filter(leased).copied().collect();
         let own = env.options.pool.own_addresses().collect();
-        let config = stack_config(&env.options.limits, own, &network, &addresses);
+        let config = stack_config(&env.options.limits, &env.memory, own, &network, &addresses);
         let old = self.up.as_ref().map(|up| up.addresses.as_slice()).unwrap_or_default();
         env.owners.change(self.id, old, &addresses);
         if let Some(up) = &mut self.up {

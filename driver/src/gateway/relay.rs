@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adit_netstack::{Accept, Refusal, Stack, StackConfig, Unreachable};
+use adit_netstack::{Accept, MemoryPool, Refusal, Stack, StackConfig, Unreachable};
 use adit_tunnel::{IpNet, NetworkConfig, Sealer};
 use tokio::{io::ReadBuf, task::JoinSet};
 
@@ -175,12 +175,19 @@ impl Relay {
 }
 
 /// The stack of a peer.
-pub(super) fn stack_config(limits: &Limits, own: Vec<IpNet>, network: &NetworkConfig, peers: &[IpNet]) -> StackConfig {
+pub(super) fn stack_config(
+    limits: &Limits,
+    memory: &MemoryPool,
+    own: Vec<IpNet>,
+    network: &NetworkConfig,
+    peers: &[IpNet],
+) -> StackConfig {
     StackConfig {
         addresses: own.iter().map(IpNet::address).collect(),
         mtu: network.mtu.into(),
         tcp_mtu: network.tcp_mtu.into(),
         memory: limits.memory,
+        pool: Some(memory.clone()),
         buffer: limits.buffer,
         small_buffer: limits.small_buffer,
         // What waits for a host must not be given up before the host is.

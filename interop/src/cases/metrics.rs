@@ -34,9 +34,12 @@ const UP: Duration = Duration::from_secs(40);
 const BYTES: usize = 1 << 20;
 const READER: &str = include_str!("openmetrics.py");
 /// All there are, and what they are.
-const FAMILIES: [(&str, &str); 27] = [
+const FAMILIES: [(&str, &str); 30] = [
     ("vpn_build", "info"),
     ("vpn_process_start_timestamp_seconds", "gauge"),
+    ("vpn_process_tasks", "gauge"),
+    ("vpn_netstack_memory_bytes", "gauge"),
+    ("vpn_netstack_memory_limit_bytes", "gauge"),
     ("vpn_connection_state", "gauge"),
     ("vpn_failovers", "counter"),
     ("vpn_active_server", "gauge"),

@@ -1,7 +1,8 @@
 //! Thousands of connections that are open at the same time, each with one request; prints what became of them as JSON.
 
 use std::{
-    io::{BufReader, Read, Write},
+    fmt,
+    io::{BufReader, ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     thread,
@@ -23,6 +24,9 @@ pub(crate) struct Options {
     /// Connections to each port.
     #[arg(long)]
     each: usize,
+    /// Bytes that go through each at once.
+    #[arg(long, default_value_t = 0)]
+    fill: usize,
     /// They are finished when there is this file.
     #[arg(long)]
     until: PathBuf,
@@ -49,17 +53,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn main(options: &Options) -> Result<()> {
     let started = Instant::now();
     let ports = options.first..options.first + options.ports;
-    let mut open = Vec::new();
+    let (mut open, mut report) = (Vec::new(), Report::default());
     for port in ports.flat_map(|port| std::iter::repeat_n(port, options.each)) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         // All at once would be a SYN flood to the kernel at the other end, which answers with cookies and then with resets.
         thread::sleep(APART);
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("to {address}"))?;
+        let mut stream = match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(stream) => stream,
+            // Refused, and sooner than we could look.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                report.fails(&error);
+                continue;
+            }
+            Err(error) => return Err(error).with_context(|| format!("to {address}")),
+        };
         // Half a request: the other end has to wait, and shows that it is there.
-        write!(stream, "GET / HTTP/1.1\r\n")?;
+        // One that is refused shows when it is to be finished.
+        drop(write!(stream, "GET / HTTP/1.1\r\nX-Fill: {}\r\n", "x".repeat(options.fill)));
         open.push(stream);
     }
-    let mut report = Report { opening: started.elapsed().as_secs_f64(), ..Report::default() };
+    report.opening = started.elapsed().as_secs_f64();
     say("open")?;
     while !options.until.exists() {
         // A file has no event that is worth its code here.
@@ -67,18 +80,25 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     }
     let started = Instant::now();
     for stream in &mut open {
-        write!(stream, "Host: lan\r\nContent-Length: 0\r\n\r\n")?;
+        drop(write!(stream, "Host: lan\r\nContent-Length: 0\r\n\r\n"));
     }
     for stream in open {
         match finish(stream) {
             Ok(text) if text == HELLO => report.answered += 1,
             Ok(_) => report.wrong += 1,
-            Err(error) if report.failures.len() < 5 => report.failures.push(format!("{error:#}")),
-            Err(_) => {}
+            Err(error) => report.fails(&format_args!("{error:#}")),
         }
     }
     report.answering = started.elapsed().as_secs_f64();
     say(&serde_json::to_string(&report)?)
+}
+
+impl Report {
+    fn fails(&mut self, why: &dyn fmt::Display) {
+        if self.failures.len() < 5 {
+            self.failures.push(why.to_string());
+        }
+    }
 }
 
 fn finish(stream: TcpStream) -> Result<String> {

@@ -215,7 +215,8 @@ fn ports_of_zero_and_syns_with_a_fin_begin_nothing() {
 #[test]
 fn data_beyond_the_window_right_after_the_handshake_is_harmless() {
     // smoltcp 0.14 alone fails an assertion here: it takes the window of its SYN-ACK for a scaled one.
-    let mut pair = Pair::new();
+    let gateway = StackConfig { small_buffer: 512 << 10, ..answering() };
+    let mut pair = Pair::with(config(), gateway, Quality::PERFECT, seed());
     let (id, next) = establish(&mut pair, 5000);
     let payload = pattern(1000, 1);
     for start in (0..700).rev() {

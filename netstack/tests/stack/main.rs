@@ -20,6 +20,7 @@ mod owned;
 mod pair;
 mod reconfigure;
 mod serving;
+mod sizes;
 mod transfer;
 mod udp;
 mod world;

@@ -64,11 +64,13 @@ fn churn(rig: &Rig) -> Result<()> {
         rig.hello(WEB.parse()?)?;
         rounds += 1;
         // What is made at the first time only is part of what there is before.
-        before.get_or_insert(running.holds()?);
+        let holds = (running.holds()?, running.tasks(rig)?);
+        before.get_or_insert(holds);
     }
-    let (Some(before), after) = (before, running.holds()?) else { anyhow::bail!("there was no round") };
+    let (after, tasks_after) = (running.holds()?, running.tasks(rig)?);
+    let Some((before, tasks_before)) = before else { anyhow::bail!("there was no round") };
     rig.measured(&format!(
-        "{rounds} rounds in {:.0} s; descriptors {} then {}, threads {} then {}, resident {} kB then {} kB",
+        "{rounds} rounds in {:.0} s; descriptors {} then {}, tasks {tasks_before} then {tasks_after}, threads {} then {}, resident {} kB then {} kB",
         started.elapsed().as_secs_f64(),
         before.descriptors,
         after.descriptors,
@@ -78,6 +80,7 @@ fn churn(rig: &Rig) -> Result<()> {
         after.resident_kib,
     ))?;
     ensure!(after.descriptors <= before.descriptors + 2, "descriptors were left behind: {before:?}, {after:?}");
+    ensure!(tasks_after <= tasks_before, "tasks were left behind: {tasks_before}, then {tasks_after}");
     ensure!(after.threads <= before.threads + 2, "threads were left behind: {before:?}, {after:?}");
     ensure!(after.resident_kib <= before.resident_kib + GROWTH_KIB, "it has grown: {before:?}, {after:?}");
     running.terminate(Duration::from_secs(45))

@@ -1,5 +1,8 @@
 //! A connection with a socket: a smoltcp interface of its own, and what smoltcp leaves to its user.
 
+mod refit;
+mod sizes;
+
 use std::{
     net::IpAddr,
     time::{Duration, Instant},
@@ -17,7 +20,7 @@ use crate::{
     connection::{Turn, Unread, Verdict},
     counters::Counters,
     demux::{TimeWait, Tuple},
-    device::{Device, Sent, Track},
+    device::{Device, Sent, Track, shift_for},
     flight::FlightLimit,
     outbox::Outbox,
     packet::Packet,
@@ -25,6 +28,9 @@ use crate::{
     rto::Rto,
     segment::{self, Segment, Syn},
 };
+
+pub(crate) use self::sizes::{Bounds, Sizes};
+use self::{refit::Remote, sizes::Fitting};
 
 /// A connection with a socket.
 pub(crate) struct Live {
@@ -35,11 +41,14 @@ pub(crate) struct Live {
     flight: FlightLimit,
     rto: Rto,
     recovery: Recovery,
+    fitting: Fitting,
+    /// Once it has said so itself.
+    remote: Option<Remote>,
     /// The window in the latest segment received.
     remote_window: Option<u16>,
     /// How far the clock that smoltcp sees was put forward, so that its retransmission timer expires when ours does.
     ahead: smoltcp::time::Duration,
-    local: IpAddr,
+    tuple: Tuple,
     seed: u64,
     mtu: usize,
     keepalive: Option<Duration>,
@@ -75,7 +84,7 @@ struct FirstWindow {
 pub(crate) struct Opening {
     pub(crate) tuple: Tuple,
     pub(crate) mtu: usize,
-    pub(crate) buffer: usize,
+    pub(crate) bounds: Bounds,
     pub(crate) seed: u64,
     pub(crate) connect_timeout: Duration,
     pub(crate) keepalive: Option<Duration>,
@@ -96,10 +105,11 @@ impl Live {
     /// Prepares the answer to a SYN. `None` for addresses and ports that cannot be connected to, which the caller has
     /// excluded.
     pub(crate) fn accept(clock: &Clock, now: Instant, opening: Opening, syn: &Syn) -> Option<Self> {
-        let (tuple, buffer) = (opening.tuple, opening.buffer);
+        let (tuple, buffer) = (opening.tuple, opening.bounds.least.receive);
         let mut live = Self::new(clock, now, opening);
         let local = IpListenEndpoint { addr: Some(IpAddress::from(tuple.local.0)), port: tuple.local.1 };
         live.socket_mut().listen(local).ok()?;
+        live.meet(*syn);
         live.feed(clock, now, &syn.packet(&tuple)?, &mut Outbox::default());
         let bytes = u32::from(u16::try_from(buffer).unwrap_or(u16::MAX));
         live.first_window = Some(FirstWindow { start: syn.sequence.wrapping_add(1), bytes });
@@ -107,23 +117,12 @@ impl Live {
     }
 
     fn new(clock: &Clock, now: Instant, opening: Opening) -> Self {
-        let Opening { tuple, mtu, buffer, seed, connect_timeout, keepalive } = opening;
-        // Zeroed pages are committed by the operating system only when they are touched: idle buffers cost little.
-        let mut socket =
-            tcp::Socket::new(tcp::SocketBuffer::new(vec![0; buffer]), tcp::SocketBuffer::new(vec![0; buffer]));
-        socket.set_congestion_control(CongestionControl::Cubic);
-        socket.set_nagle_enabled(false);
-        socket.set_ack_delay(Some(smoltcp::time::Duration::from_micros(ACK_DELAY_MICROS)));
-        // Time-outs are ours: smoltcp would also end connections that are merely idle.
-        socket.set_timeout(None);
-        if let Some(interval) = keepalive {
-            let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX / 2);
-            socket.set_keep_alive(Some(smoltcp::time::Duration::from_micros(micros)));
-        }
-        let mut track = Track::default();
-        let interface = interface(clock, now, tuple.local.0, mtu, seed, &mut track);
+        let Opening { tuple, mtu, bounds, seed, connect_timeout, keepalive } = opening;
+        let mut track = Track { announced: shift_for(bounds.most.receive), ..Track::default() };
+        track.shift = shift_for(bounds.least.receive);
+        let interface = interface(clock.to_smoltcp(now), tuple.local.0, mtu, seed, &mut track);
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let handle = sockets.add(socket);
+        let handle = sockets.add(socket(bounds.least, keepalive));
         Self {
             interface,
             sockets,
@@ -132,9 +131,11 @@ impl Live {
             flight: FlightLimit::new(),
             rto: Rto::default(),
             recovery: Recovery::default(),
+            fitting: Fitting::new(now, bounds),
+            remote: None,
             remote_window: None,
             ahead: smoltcp::time::Duration::ZERO,
-            local: tuple.local.0,
+            tuple,
             seed,
             mtu,
             keepalive,
@@ -181,19 +182,51 @@ impl Live {
         self.sockets.get_mut(self.handle)
     }
 
-    pub(crate) fn send(&mut self, data: &[u8]) -> Result<usize, CloseReason> {
+    pub(crate) fn send(&mut self, now: Instant, data: &[u8]) -> Result<usize, CloseReason> {
         if self.shutdown_wanted {
             return Err(CloseReason::Finished);
         }
-        if !self.connected {
+        if !self.connected || self.holds(now) {
             return Ok(0);
         }
         let fitting = data.get(..self.room().min(data.len())).unwrap_or_default();
+        self.plan_to_send(now, data.len(), fitting.len());
         if fitting.is_empty() {
             return Ok(0);
         }
         self.begin_to_expect();
+        self.fitting.on_sent(now);
         self.socket_mut().send_slice(fitting).map_err(|_| CloseReason::Finished)
+    }
+
+    /// The owner is about to send so much, of which so much fits.
+    pub(crate) fn plan_to_send(&mut self, now: Instant, wanted: usize, fitting: usize) {
+        if fitting < wanted && self.fitting.sizes().send < self.flight.bytes() {
+            self.fitting.want_send(now);
+        }
+    }
+
+    /// Nothing is added to what is in flight: as soon as nothing is, there will be a larger buffer.
+    fn holds(&self, now: Instant) -> bool {
+        self.socket().send_queue() > 0 && self.fitting.holds(now)
+    }
+
+    /// What the remote has said of itself.
+    fn meet(&mut self, syn: Syn) {
+        let remote = self.remote.insert(Remote::new(syn));
+        if !remote.scales() {
+            self.fitting.without_scaling();
+            (self.track.announced, self.track.shift) = (0, 0);
+        }
+    }
+
+    pub(crate) const fn sizes(&self) -> Sizes {
+        self.fitting.sizes()
+    }
+
+    /// There are no other buffers for it now.
+    pub(crate) fn put_off(&mut self, now: Instant) {
+        self.fitting.put_off(now);
     }
 
     pub(crate) fn receive(&mut self, buf: &mut [u8]) -> Option<usize> {
@@ -274,6 +307,12 @@ impl Live {
         self.on_time(now);
         self.nearly_done = self.is_nearly_done();
         self.heard = self.heard.max(now);
+        let capacity = self.sizes().receive;
+        if let Some(remote) = &mut self.remote {
+            remote.on_segment(segment, capacity);
+        } else if segment.syn && segment.acknowledgment == self.track.next {
+            self.meet(Syn::parse(packet, segment));
+        }
         let is_update = self.remote_window.replace(segment.window) != Some(segment.window);
         let is_new = self.track.on_received(segment);
         let mut advice = Advice::GoOn;
@@ -341,7 +380,14 @@ impl Live {
         let mut device =
             Device { arriving: Some(packet), sink: &mut *outbox, mtu: self.mtu, track: &mut self.track, sent: 0 };
         self.interface.poll_ingress_single(time, &mut device, &mut self.sockets);
-        self.newly_received |= self.socket().recv_queue() > unread_before;
+        let received = self.socket().recv_queue().saturating_sub(unread_before);
+        if received > 0 {
+            self.newly_received = true;
+            self.fitting.on_received(now, received, self.flight.shortest_round_trip());
+            if let Some(remote) = &mut self.remote {
+                remote.on_received(received);
+            }
+        }
         if !self.connected && self.socket().may_send() {
             self.on_connected(clock, now, outbox);
         }
@@ -480,7 +526,10 @@ impl Live {
 
     /// Enough that owners are not woken for every segment that is acknowledged, little enough that the buffer, which is
     /// also the window, stays full.
-    pub(crate) fn has_ample_room(&self) -> bool {
+    pub(crate) fn has_ample_room(&self, now: Instant) -> bool {
+        if self.holds(now) {
+            return false;
+        }
         let capacity = self.socket().send_capacity().min(self.flight.bytes());
         self.socket().may_send() && self.room() >= AMPLE_ROOM.min(capacity / 4)
     }
@@ -502,7 +551,7 @@ impl Live {
     /// is found missing. An interface holds nothing but addresses, so it is made anew.
     pub(crate) fn set_mtu(&mut self, clock: &Clock, now: Instant, mtu: usize) {
         self.mtu = mtu;
-        self.interface = interface(clock, now, self.local, mtu, self.seed, &mut self.track);
+        self.interface = interface(self.time(clock, now), self.tuple.local.0, mtu, self.seed, &mut self.track);
     }
 
     /// When the connection is given up unless something happens.
@@ -524,16 +573,36 @@ impl Live {
         let poll_at = poll_at.and_then(|at| clock.read_smoltcp(at - self.ahead));
         // It had its turn and had nothing to send: "now" would make the caller spin.
         let poll_at = poll_at.map(|at| at.max(now + SHORTEST_SLEEP));
-        [poll_at, self.rto.at(), self.gives_up_at()].into_iter().flatten().min()
+        // While something is unread or unacknowledged, that comes first.
+        let gives_back_at = self.fitting.gives_back_at().filter(|_| self.is_at_rest());
+        [poll_at, self.rto.at(), self.gives_up_at(), gives_back_at.map(|at| at.max(now + SHORTEST_SLEEP))]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
-fn interface(clock: &Clock, now: Instant, local: IpAddr, mtu: usize, seed: u64, track: &mut Track) -> Interface {
+fn socket(sizes: Sizes, keepalive: Option<Duration>) -> tcp::Socket<'static> {
+    let buffer = |bytes| tcp::SocketBuffer::new(vec![0; bytes]);
+    let mut socket = tcp::Socket::new(buffer(sizes.receive), buffer(sizes.send));
+    socket.set_congestion_control(CongestionControl::Cubic);
+    socket.set_nagle_enabled(false);
+    socket.set_ack_delay(Some(smoltcp::time::Duration::from_micros(ACK_DELAY_MICROS)));
+    // Time-outs are ours: smoltcp would also end connections that are merely idle.
+    socket.set_timeout(None);
+    if let Some(interval) = keepalive {
+        let micros = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX / 2);
+        socket.set_keep_alive(Some(smoltcp::time::Duration::from_micros(micros)));
+    }
+    socket
+}
+
+fn interface(at: smoltcp::time::Instant, local: IpAddr, mtu: usize, seed: u64, track: &mut Track) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut nowhere = Outbox::default();
     let mut device = Device { arriving: None, sink: &mut nowhere, mtu, track, sent: 0 };
-    let mut interface = Interface::new(config, &mut device, clock.to_smoltcp(now));
+    let mut interface = Interface::new(config, &mut device, at);
     let prefix_len = if local.is_ipv4() { 32 } else { 128 };
     interface.update_ip_addrs(|addresses| {
         // One of at least one place is taken.
