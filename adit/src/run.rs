@@ -100,8 +100,8 @@ async fn forward(arguments: &Forward, adjust: impl Fn(&mut Configuration) + Send
 /// A device would be missed in silence, and what was to go through it would go in the clear.
 fn without_tun(plan: &Plan) -> Result<(), Error> {
     let Some(connection) = plan.connections.iter().find(|connection| connection.tun.is_some()) else { return Ok(()) };
-    let problem = format!("connection `{}`: `tun` takes `adit up`, nothing else makes a device", connection.name);
-    Err(Error::new(Exit::Usage, problem).hint("run it by `adit up --config FILE`, or take `tun` out"))
+    let problem = format!("connection `{}`: `adit forward` makes no device", connection.name);
+    Err(Error::new(Exit::Usage, problem).hint("`adit up` and `adit run` do; or take `tun` out"))
 }
 
 /// On a thread of its own: it may ask for secrets.
@@ -153,10 +153,7 @@ fn loader(
         for connection in &mut plan.connections {
             connection.redundancy.tunnel.capture.clone_from(&capture);
         }
-        match without_tun(&plan) {
-            Ok(()) => Ok(plan),
-            Err(error) => Err(engine::Unreadable { files: plan.files, error }),
-        }
+        Ok(plan)
     };
     Ok(Arc::new(read))
 }

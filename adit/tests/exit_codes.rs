@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, UdpSocket},
     path::PathBuf,
     process::{Command, Output, Stdio},
@@ -513,15 +513,25 @@ fn what_was_imported_passes_the_check_and_a_secret_is_not_printed() {
     );
 }
 
+/// `adit forward` refuses it; a connection of `adit run` that cannot have its device says so, and is not made without it.
 #[test]
 fn a_device_is_never_left_out_in_silence() {
     let place = Workplace::new();
-    let path = ikev2(&place, "192.0.2.1", "tun = { routing = \"full\", fail_closed = true }");
-    let said = ["`office`", "`tun` takes `adit up`", "hint: "];
-    let mut run = adit(&["run", "--config"]);
-    run.arg(&path);
-    fails(run, 2, &said);
-    fails(forward_ikev2(&path), 2, &said);
+    // Where a file is, no journal can be kept: with whatever rights.
+    fs::write(place.0.join("state"), "").unwrap();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let gateway = silent.local_addr().unwrap().to_string();
+    let tun = "tun = { device = \"adit-none\", dns = \"off\", state_dir = \"state\" }\n[control]\nsocket = \"off\"";
+    let path = ikev2(&place, &gateway, tun);
+    fails(forward_ikev2(&path), 2, &["`office`", "`adit forward` makes no device", "hint: "]);
+    let mut run = adit(&["run", "--config"]).arg(&path).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let said = lines.find(|line| line.contains("no device, and so no connection")).unwrap();
+    assert!(said.contains("`adit connect office` tries again"), "{said}");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.recv_from(&mut [0; 2000]).is_err(), "the gateway was asked");
     let unit = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/systemd/adit-tun@.service")).unwrap();
     assert!(unit.contains("ExecStart=/usr/bin/adit up ") && unit.contains("Type=exec\n"), "{unit}");
 }

@@ -33,6 +33,8 @@ pub(crate) struct Running {
     /// Its configuration, its control socket and its activity log are here, and belong to its user.
     dir: PathBuf,
     config: PathBuf,
+    /// It runs as root, and whoever speaks with it does.
+    root: bool,
 }
 
 /// What a process holds.
@@ -51,6 +53,11 @@ impl Running {
         Self::start_by(rig, connections, unprivileged(rig, false))
     }
 
+    /// The same as root: for devices.
+    pub(crate) fn start_root(rig: &Rig, connections: &str) -> Result<Self> {
+        Ok(Self { root: true, ..Self::start_by(rig, connections, rig.net.command(Place::Client, "env"))? })
+    }
+
     /// The same by another command, which ends where the program and its arguments begin.
     pub(crate) fn start_by(rig: &Rig, connections: &str, mut command: Command) -> Result<Self> {
         ensure!(!rig.reference, "this case needs adit");
@@ -62,7 +69,7 @@ impl Running {
         write(&config, &dir, connections)?;
         command.arg(&rig.adit).args(["run", "--log-format", "json", "--config"]).arg(&config);
         let process = Process::spawn(&name, &rig.dir, &mut command)?;
-        Ok(Self { process, dir, config })
+        Ok(Self { process, dir, config, root: false })
     }
 
     /// Writes another configuration, and has it read.
@@ -90,7 +97,7 @@ impl Running {
 
     /// A command of `adit` that speaks with it.
     pub(crate) fn tell(&self, rig: &Rig, args: &[&str]) -> Command {
-        let mut command = unprivileged(rig, false);
+        let mut command = if self.root { rig.net.command(Place::Client, "env") } else { unprivileged(rig, false) };
         command.arg(&rig.adit).args(args).arg("--control").arg(self.dir.join("control.sock"));
         command
     }
@@ -140,6 +147,11 @@ impl Running {
     /// Waits until a connection is in this state.
     pub(crate) fn wait_state(&self, rig: &Rig, name: &str, state: &str, limit: Duration) -> Result<Value> {
         self.wait(rig, name, &format!("state {state}"), limit, |connection| connection["state"] == state)
+    }
+
+    /// The value of a metric with these labels, if there is one.
+    pub(crate) fn metric(&self, rig: &Rig, name: &str, labels: &[(&str, &str)]) -> Result<Option<f64>> {
+        Ok(self.metrics(rig)?.iter().find(|sample| sample.is(name, labels)).map(|sample| sample.value))
     }
 
     /// All metrics over the admin port.

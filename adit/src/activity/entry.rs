@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Disconnected,
     /// Somebody had enough of an attempt.
     Cancelled,
+    /// Its device has other addresses, or is gone.
+    Device,
     /// A connection is no longer there.
     Deleted,
     /// The configuration was read again.
@@ -43,6 +45,7 @@ impl Kind {
             Self::Restored => "restored",
             Self::Disconnected => "disconnected",
             Self::Cancelled => "cancelled",
+            Self::Device => "device",
             Self::Deleted => "deleted",
             Self::Reloaded => "reloaded",
         }

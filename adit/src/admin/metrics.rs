@@ -8,7 +8,7 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::status::{ConnectionStatus, GatewayState, GatewayStatus, ProcessStatus, State};
+use crate::status::{ConnectionStatus, DeviceState, GatewayState, GatewayStatus, ProcessStatus, State};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -102,6 +102,8 @@ struct Families {
     receive_buffer: Gauges,
     probe: Numbers,
     connections: Gauges,
+    device_up: Gauges,
+    device_blocks: Gauges,
     forward_up: Gauges,
     forward_open: Gauges,
     forward_ended: Counters,
@@ -145,6 +147,16 @@ impl Families {
             ),
             probe: register(r, "vpn_probe_rtt_seconds", "Round trip of the latest probe"),
             connections: register(r, "vpn_tunnel_connections", "TCP connections inside that are open"),
+            device_up: register(
+                r,
+                "vpn_device_up",
+                "1 while the networks behind the gateway are routed through the device",
+            ),
+            device_blocks: register(
+                r,
+                "vpn_device_blocking",
+                "1 while there is no tunnel and what belongs in one goes nowhere",
+            ),
             forward_up: register(r, "vpn_forward_up", "1 while the forward listens"),
             forward_open: register(r, "vpn_forward_connections", "Connections and UDP associations that are open"),
             forward_ended: register(
@@ -166,6 +178,11 @@ impl Families {
         self.failovers.get_or_create(&labels).inc_by(connection.failovers);
         for gateway in &connection.gateways {
             self.add_gateway(connection, gateway);
+        }
+        if let Some(device) = &connection.device {
+            let labels = with(&labels, "device", &device.name);
+            self.device_up.get_or_create(&labels).set(i64::from(device.state == DeviceState::Up));
+            self.device_blocks.get_or_create(&labels).set(i64::from(device.state == DeviceState::Blocked));
         }
         for forward in &connection.forwards {
             let labels = with(&labels, "forward", &forward.name);

@@ -24,8 +24,20 @@ pub(super) fn run(arguments: &Log) -> Result<Exit, Error> {
 fn from_file(path: &std::path::Path, arguments: &Log) -> Result<Exit, Error> {
     let entries = last_of_file(path, arguments.lines, arguments.connection.as_deref())
         .map_err(|error| Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display())))?;
+    check(&entries, arguments)?;
     show(&entries, arguments)?;
     Ok(Exit::Ok)
+}
+
+/// Nothing is said of a connection there never was: that is told, rather than shown as an empty log.
+fn check(entries: &[Entry], arguments: &Log) -> Result<(), Error> {
+    match &arguments.connection {
+        Some(name) if entries.is_empty() && arguments.lines > 0 && !arguments.follow => {
+            let error = Error::new(Exit::Usage, format!("the activity log has nothing about a connection `{name}`"));
+            Err(error.hint("`adit status` lists the connections, `adit log` shows what there is"))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(unix)]
@@ -35,7 +47,9 @@ fn from_process(located: &super::locate::Located, arguments: &Log) -> Result<Exi
     let Log { connection, lines, follow, .. } = arguments;
     client.send(&Request::Log { connection: connection.clone(), lines: *lines, follow: *follow })?;
     while let Some(answer) = client.next()? {
-        if !show(&answer.entries.unwrap_or_default(), arguments)? || !follow {
+        let entries = answer.entries.unwrap_or_default();
+        check(&entries, arguments)?;
+        if !show(&entries, arguments)? || !follow {
             return Ok(Exit::Ok);
         }
     }

@@ -9,7 +9,7 @@ use crate::{
     control::{Client, Request},
     error::{Error, Exit},
     prompt,
-    status::ConnectionStatus,
+    status::{ConnectionStatus, State},
 };
 
 pub(super) fn connect(arguments: &Named) -> Result<Exit, Error> {
@@ -27,19 +27,20 @@ pub(super) fn reload(arguments: &Process) -> Result<Exit, Error> {
 pub(super) fn disconnect(arguments: &Disconnect) -> Result<Exit, Error> {
     let mut client = client(&arguments.process)?;
     if !arguments.yes {
-        if !prompt::is_interactive() {
-            let error = Error::new(Exit::Usage, "there is no terminal to ask at whether to disconnect");
-            return Err(error.hint("--yes disconnects without asking"));
-        }
         let status = client.ask(&Request::Status)?.status;
         let connections = status.map(|status| status.connections).unwrap_or_default();
         let found = connections.iter().find(|connection| connection.name == arguments.name);
         let unread = |error| Error::new(Exit::Other, format!("no answer: {error}"));
-        if let Some(connection) = found
-            && !is_yes(&prompt::ask(&question(connection)).map_err(unread)?)
-        {
-            say("nothing was done\n")?;
-            return Ok(Exit::Other);
+        // Where there is nothing to cut, the process says why it does nothing.
+        if let Some(connection) = found.filter(|connection| connection.state != State::Idle) {
+            if !prompt::is_interactive() {
+                let error = Error::new(Exit::Usage, "there is no terminal to ask at whether to disconnect");
+                return Err(error.hint("--yes disconnects without asking"));
+            }
+            if !is_yes(&prompt::ask(&question(connection)).map_err(unread)?) {
+                say("nothing was done\n")?;
+                return Ok(Exit::Other);
+            }
         }
     }
     tell(&mut client, &Request::Disconnect { connection: arguments.name.clone() })

@@ -232,13 +232,22 @@ fn across(document: &Document, problems: &mut Problems) {
 fn devices(document: &Document, problems: &mut Problems) {
     let tuns: Vec<_> = document.connections.iter().filter_map(|made| made.tun.as_ref()).collect();
     for (index, tun) in tuns.iter().enumerate() {
-        let earlier = tuns.iter().take(index).filter(|first| first.value.netns == tun.value.netns);
-        let device = tun.value.device.as_ref();
-        if let Some(first) = earlier.clone().find(|first| device.is_some() && first.value.device.as_ref() == device) {
-            let error =
-                tun.error(format!("the device `{}` is taken already: {}", device.map_or("", |d| d), first.place));
-            problems.error(error.hint("give each its own `device`, or its own `netns`"));
+        let earlier = tuns.iter().take(index);
+        match &tun.value.device {
+            Some(device) => {
+                if let Some(first) = earlier.clone().find(|first| first.value.device.as_ref() == Some(device)) {
+                    let error = tun.error(format!("the device `{device}` is taken already: {}", first.place));
+                    problems.error(error.hint("give each its own `device`"));
+                }
+            }
+            // By its name each finds again what it has left behind.
+            None if tuns.len() > 1 => {
+                let error = tun.error("several connections have a device, and this one has no name");
+                problems.error(error.hint("give each its own: `device = \"adit0\"`"));
+            }
+            None => {}
         }
+        let earlier = earlier.filter(|first| first.value.netns == tun.value.netns);
         if let Some(first) =
             earlier.clone().find(|first| (&first.value.routing, &tun.value.routing) == (&Routing::Full, &Routing::Full))
         {

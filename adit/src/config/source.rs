@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    io::ErrorKind,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -87,7 +88,13 @@ impl From<SecretForm> for SecretTable {
 impl Source {
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let name = path.display().to_string();
-        let bytes = read(path).map_err(|error| Error::new(Exit::Usage, format!("cannot read {name}: {error}")))?;
+        let bytes = read(path).map_err(|error| {
+            let failed = Error::new(Exit::Usage, format!("cannot read {name}: {error}"));
+            if error.kind() != ErrorKind::NotFound {
+                return failed;
+            }
+            failed.hint("name a file that is there; `adit import PROFILE` makes one of a profile")
+        })?;
         let text =
             String::from_utf8(bytes).map_err(|_| Error::new(Exit::Usage, format!("{name}: this is not UTF-8")))?;
         Ok(Self { name, text, beside: path.parent().unwrap_or_else(|| Path::new("")).to_owned() })

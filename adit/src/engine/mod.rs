@@ -44,6 +44,7 @@ use crate::{
     plan::{ConnectionPlan, Plan},
     prompt::Person,
     status::{LastError, Memory, ProcessStatus, Readiness, State, Timestamp},
+    up,
 };
 
 /// The main loop shows that it turns once a second; after so long it hangs.
@@ -97,6 +98,7 @@ impl Engine {
             desk: Desk::new(Person::new()),
             places: Places::default(),
             manner,
+            devices: Arc::new(up::open),
         };
         let inner = Inner {
             since: Timestamp::now(),

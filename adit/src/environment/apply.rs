@@ -31,17 +31,25 @@ impl Task {
         if self.plan.wait != plan.wait {
             said.push("wait_seconds".to_owned());
         }
+        let device_changed = self.plan.tun != plan.tun;
+        if device_changed {
+            said.push("tun".to_owned());
+        }
         said.extend(options.iter().map(|option| (*option).to_owned()));
         said.extend(gateways.iter().cloned());
         let old = std::mem::replace(&mut self.plan, plan);
-        let is_changed = !gateways.is_empty() || !options.is_empty();
+        self.change_device();
+        let hopeful = hopeful || device_changed && self.lacked_device;
+        let is_changed = !gateways.is_empty() || !options.is_empty() || device_changed;
         let begins = is_changed && hopeful && self.machine.on(Trigger::Edited).is_some();
         if begins {
             // It has ended, and nothing goes through it any more.
             self.running = None;
-        }
-        if let Some(running) = self.running.as_ref().filter(|_| is_changed) {
-            running.redundant.update(self.plan.gateways.clone(), self.options());
+        } else if is_changed {
+            let options = self.options();
+            if let Some(running) = &self.running {
+                running.redundant.update(self.plan.gateways.clone(), options);
+            }
         }
         let (plans, drain) = (self.plan.forwards.clone(), old.redundancy.drain);
         let (redundant, wait) = (self.running.as_ref().map(|running| &running.redundant), self.plan.wait);

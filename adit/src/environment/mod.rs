@@ -9,9 +9,12 @@
 //!        └───── View ◀──┴────────────────────────────────────────────┘
 //! ```
 //!
+//! A connection with `tun` has a device, too, kept by a thread of its own ([`device`]).
+//!
 //! Nothing is shared between two of them but the log, the cap on simultaneous handshakes, and the person who is asked.
 
 mod apply;
+mod device;
 mod forwards;
 mod machine;
 mod prompts;
@@ -41,6 +44,7 @@ use crate::{
     forward::Places,
     plan::ConnectionPlan,
     status::ConnectionStatus,
+    up::Open,
 };
 
 /// What somebody wants of a connection.
@@ -75,6 +79,8 @@ pub(crate) struct Context {
     /// Where their forwards listen.
     pub(crate) places: Places,
     pub(crate) manner: Manner,
+    /// Makes devices.
+    pub(crate) devices: Open,
 }
 
 /// What was done, for whoever ordered it.

@@ -9,13 +9,14 @@ use std::{
 };
 
 use adit_driver::{
-    Failure, Stage, Way,
+    Failure, Names, Stage, Way,
     redundancy::{ConnectionState, GatewayState, RedundancyEvent, RedundancyEvents, Redundant, SwitchReason},
 };
 use tokio::sync::{mpsc, watch};
 
 use super::{
     Command, Context, Ended, Manner, Order, Reply, Stop,
+    device::{Held, told},
     forwards::{Forwards, Happened},
     lock,
     machine::{Machine, Trigger},
@@ -36,6 +37,13 @@ pub(super) struct Task {
     pub(super) machine: Machine,
     pub(super) forwards: Forwards,
     pub(super) running: Option<Running>,
+    pub(super) device: Option<Held>,
+    /// What the names of gateways meant, over all attempts.
+    pub(super) names: Names,
+    /// What the tunnels of now mark their datagrams with.
+    pub(super) marked: Option<u32>,
+    /// It has failed for the want of a device.
+    pub(super) lacked_device: bool,
     /// What has to pass before the next step of the end.
     ending: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Those that wait for the end.
@@ -69,6 +77,10 @@ impl Task {
             machine: Machine::new(),
             forwards,
             running: None,
+            device: None,
+            names: Names::default(),
+            marked: None,
+            lacked_device: false,
             ending: None,
             waiting: Vec::new(),
             stopped: false,
@@ -88,6 +100,7 @@ impl Task {
                     None => return,
                 },
                 event = next(&mut self.running) => self.on_event(event),
+                told = told(&mut self.device) => self.on_told(told),
                 () = next_step(&mut self.ending) => self.on_step(),
                 happened = self.forwards.next() => match happened {
                     Happened::Ended(task, ended) => self.on_forward_ended(task, ended),
@@ -152,7 +165,21 @@ impl Task {
         self.note(Entry::new(Kind::Connecting, by));
         // What is left of an earlier life.
         self.running = None;
+        self.marked = None;
+        self.lacked_device = false;
         self.counted.clear();
+        if self.context.manner == Manner::Patient {
+            self.forwards.bind();
+        }
+        if self.wanted_device().is_some() {
+            self.prepare_device();
+        } else {
+            self.start_gateways();
+        }
+    }
+
+    /// With a device, once that is there: who lacks the rights for one bothers no gateway.
+    pub(super) fn start_gateways(&mut self) {
         let desk = &self.context.desk;
         let prompter = match self.context.manner {
             Manner::Patient => desk.of(&self.plan.name),
@@ -162,13 +189,12 @@ impl Task {
         let events = redundant.events();
         self.running = Some(Running { redundant, events });
         if self.context.manner == Manner::Patient {
-            self.forwards.bind();
             self.serve();
         }
     }
 
     /// Those of the plan, with what all connections share.
-    pub(super) fn options(&self) -> adit_driver::redundancy::RedundancyOptions {
+    pub(super) fn options(&mut self) -> adit_driver::redundancy::RedundancyOptions {
         let mut options = self.plan.redundancy.clone();
         options.handshakes = Some(Arc::clone(&self.context.limit));
         options.tunnel.pool = Some(self.context.memory.clone());
@@ -176,6 +202,8 @@ impl Task {
             // Nobody waits at a terminal: a gateway that is down at the start is as good as one that is lost later.
             options.tunnel.first_rounds = None;
         }
+        options.tunnel.mark = self.mark();
+        options.tunnel.names = Some(self.names.clone());
         options
     }
 
@@ -196,16 +224,17 @@ impl Task {
                 self.note(Entry::new(Kind::Switched, By::Program).gateway(to).reason(why));
             }
             RedundancyEvent::Closed(failure) => return self.on_closed(&failure),
+            RedundancyEvent::DeviceLost => self.lose_device(),
             // What matters of them is in the snapshot.
             RedundancyEvent::Down
             | RedundancyEvent::Restored
-            | RedundancyEvent::DeviceLost
             | RedundancyEvent::Connecting { .. }
             | RedundancyEvent::Switched { from: None, .. }
             | RedundancyEvent::ProbeFailed { .. }
             | RedundancyEvent::Prompt { .. } => {}
         }
         self.follow();
+        self.follow_device();
     }
 
     /// Goes where the gateways have gone: events may be missed, the snapshot is never wrong.
@@ -277,6 +306,7 @@ impl Task {
         if self.machine.on(Trigger::GaveUp).is_none() {
             return;
         }
+        self.rest_device();
         lock(&self.view).on_gave_up(failure);
         self.note(Entry::new(Kind::Failed, By::Gateway).reason(format!("{}; gave up", described(failure))));
         if self.context.manner == Manner::Patient {
@@ -287,7 +317,7 @@ impl Task {
     }
 
     /// Whoever is connected gets a reset; those waiting for a tunnel, too.
-    fn end(&mut self, ended: Ended) {
+    pub(super) fn end(&mut self, ended: Ended) {
         self.forwards.close();
         self.ends.send_replace(Some(ended));
     }
@@ -317,8 +347,11 @@ impl Task {
             State::Disconnecting if before != State::Disconnecting => self.close(),
             State::Idle | State::Failed => {
                 self.forwards.close();
+                self.end_device(false);
                 self.running = None;
-                return answer(reply, Ok(String::new()));
+                if self.device.is_none() {
+                    return answer(reply, Ok(String::new()));
+                }
             }
             // The end is on its way.
             State::Draining | State::Disconnecting | State::Connecting | State::Connected | State::Reconnecting => {}
@@ -340,14 +373,17 @@ impl Task {
     /// The state is [`State::Disconnecting`], or idle after a failure.
     fn close(&mut self) {
         self.forwards.close();
-        let Some(running) = &self.running else { return };
         if self.machine.state() == State::Idle {
+            self.end_device(false);
             self.running = None;
-            self.done();
-            return;
+            return self.after_device();
         }
-        let redundant = running.redundant.clone();
-        self.ending = Some(Box::pin(async move { redundant.close().await }));
+        let redundant = self.running.as_ref().map(|running| running.redundant.clone());
+        self.ending = Some(Box::pin(async move {
+            if let Some(redundant) = redundant {
+                redundant.close().await;
+            }
+        }));
     }
 
     /// The current step of the end is over.
@@ -355,9 +391,23 @@ impl Task {
         self.ending = None;
         if self.machine.on(Trigger::Drained).is_some() {
             self.close();
-        } else if self.machine.on(Trigger::Closed).is_some() {
+        } else {
+            // Goodbye came first: what fails closed is closed until the end.
+            self.end_device(false);
+            self.after_device();
+        }
+    }
+
+    /// Goes on with the end, once there is no device any more.
+    pub(super) fn after_device(&mut self) {
+        if self.device.is_some() || self.ending.is_some() {
+            return;
+        }
+        if self.machine.on(Trigger::Closed).is_some() {
             self.running = None;
             self.forwards.sum_up();
+        }
+        if matches!(self.machine.state(), State::Idle | State::Failed) {
             self.done();
         }
     }
@@ -376,11 +426,17 @@ impl Task {
     /// Lets others see what is.
     fn show(&mut self) {
         // Replies that came while there was nothing to wait for.
-        if self.machine.state() == State::Idle {
+        if self.machine.state() == State::Idle && self.device.is_none() {
             self.done();
         }
         let redundant = self.running.as_ref().map(|running| running.redundant.clone());
-        lock(&self.view).show(&self.plan, &self.machine, redundant, &self.forwards);
+        lock(&self.view).show(
+            &self.plan,
+            &self.machine,
+            redundant,
+            &self.forwards,
+            self.device.as_ref().map(Held::status),
+        );
         self.context.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 }

@@ -1,5 +1,7 @@
 //! A connection to a real gateway on loopback: what it does when it is told something, and when something happens to it.
 
+mod device;
+
 use std::{
     net::{SocketAddr, UdpSocket},
     time::Duration,
@@ -33,6 +35,10 @@ struct Bench {
 
 impl Bench {
     fn new(plan: ConnectionPlan) -> Self {
+        Self::with_devices(plan, Arc::new(crate::up::open))
+    }
+
+    fn with_devices(plan: ConnectionPlan, devices: Open) -> Self {
         let (activity, changes) = (Activity::new(), watch::Sender::new(0));
         let context = Context {
             activity: activity.clone(),
@@ -43,6 +49,7 @@ impl Bench {
             desk: Desk::new(Person::new()),
             places: Places::default(),
             manner: Manner::Patient,
+            devices,
         };
         let environment = Environment::start(plan, context, By::Program);
         Self { environment, activity, changes: changes.subscribe() }

@@ -13,11 +13,12 @@ use adit_driver::{
 
 use super::{forwards::Forwards, machine::Machine};
 use crate::{
-    error::{code, described},
+    error::{Error, code, described},
     forward::ForwardCounters,
     plan::{ConnectionPlan, ForwardKind, ForwardPlan, GatewayLabel},
     status::{
-        ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Rekeys, State, Timestamp, UdpSocket,
+        ConnectionStatus, DeviceStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Rekeys, State,
+        Timestamp, UdpSocket,
     },
 };
 
@@ -30,6 +31,7 @@ pub(super) struct View {
     machine: Machine,
     redundant: Option<Redundant>,
     forwards: Vec<ForwardView>,
+    device: Option<DeviceStatus>,
     last_error: Option<LastError>,
     /// By gateway.
     errors: HashMap<String, LastError>,
@@ -55,6 +57,7 @@ impl View {
             machine: Machine::new(),
             redundant: None,
             forwards: Vec::new(),
+            device: None,
             last_error: None,
             errors: HashMap::new(),
             refused: HashSet::new(),
@@ -67,6 +70,7 @@ impl View {
         machine: &Machine,
         redundant: Option<Redundant>,
         forwards: &Forwards,
+        device: Option<DeviceStatus>,
     ) {
         self.description.clone_from(&plan.description);
         self.autostart = plan.autostart;
@@ -74,6 +78,7 @@ impl View {
         self.labels.clone_from(&plan.gateway_labels);
         self.machine = *machine;
         self.redundant = redundant;
+        self.device = device;
         self.forwards.clear();
         self.forwards.extend(forwards.list.iter().map(|forward| ForwardView {
             plan: forward.plan.clone(),
@@ -108,6 +113,15 @@ impl View {
         self.last_error = Some(last_error(failure));
     }
 
+    pub(super) fn on_device_failed(&mut self, error: &Error) {
+        self.last_error = Some(LastError {
+            at: Timestamp::now(),
+            text: error.message(),
+            hint: error.hint_text().map(str::to_owned),
+            code: "device".to_owned(),
+        });
+    }
+
     pub(super) fn status(&self) -> ConnectionStatus {
         let found = self.redundant.as_ref().map(Redundant::status);
         let of = |label: &GatewayLabel| {
@@ -136,6 +150,7 @@ impl View {
             standby: standby.map(|gateway| gateway.name.clone()).collect(),
             failovers: found.as_ref().map_or(0, |found| found.failovers),
             forwards: self.forwards.iter().map(forward_status).collect(),
+            device: self.device.clone(),
             last_error: self.last_error.clone(),
             gateways,
         }

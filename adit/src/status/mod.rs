@@ -12,8 +12,8 @@ pub(crate) mod tests;
 pub(crate) use self::text::{details, table};
 pub(crate) use self::{
     model::{
-        ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Memory, ProcessStatus, Readiness,
-        Rekeys, State, UdpSocket,
+        ConnectionStatus, DeviceState, DeviceStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Memory,
+        ProcessStatus, Readiness, Rekeys, State, UdpSocket,
     },
     timestamp::Timestamp,
 };

@@ -112,6 +112,41 @@ impl GatewayState {
     }
 }
 
+/// States of the device of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum DeviceState {
+    /// It is being made.
+    Opening,
+    /// It is there, and nothing is routed through it.
+    Down,
+    /// Addresses, routes and DNS are those of the gateway in use.
+    Up,
+    /// There is no tunnel, and what belongs in one goes nowhere (`fail_closed`).
+    Blocked,
+}
+
+impl DeviceState {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+/// The TUN device of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeviceStatus {
+    /// What the kernel calls it.
+    pub(crate) name: String,
+    pub(crate) state: DeviceState,
+    pub(crate) since: Timestamp,
+    pub(crate) addresses: Vec<String>,
+}
+
 /// What went wrong last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LastError {
@@ -139,6 +174,9 @@ pub(crate) struct ConnectionStatus {
     pub(crate) standby: Vec<String>,
     pub(crate) gateways: Vec<GatewayStatus>,
     pub(crate) forwards: Vec<ForwardStatus>,
+    /// Its TUN device, from the wish for one until nothing is left of it.
+    #[serde(default)]
+    pub(crate) device: Option<DeviceStatus>,
     pub(crate) failovers: u64,
     pub(crate) last_error: Option<LastError>,
 }
@@ -240,6 +278,11 @@ impl ConnectionStatus {
         if self.state != State::Connected {
             let why = self.last_error.as_ref().map_or(String::new(), |error| format!(": {}", error.text));
             missing.push(format!("connection `{}` is {} since {}{why}", self.name, self.state.name(), self.since));
+        }
+        if let Some(device) = self.device.as_ref().filter(|device| device.state != DeviceState::Up)
+            && self.state == State::Connected
+        {
+            missing.push(format!("device `{}` of `{}` is {}", device.name, self.name, device.state.name()));
         }
         missing.extend(self.forwards.iter().filter_map(|forward| self.missing_of(forward)));
         missing

@@ -80,6 +80,12 @@ pub(crate) fn process() -> ProcessStatus {
         standby: vec!["b".to_owned()],
         gateways: vec![gateway("a", "ikev2", "a.example:500", GatewayState::Active), standby],
         forwards: vec![forward("crm", None), forward("127.0.0.1:33001", Some("b"))],
+        device: Some(DeviceStatus {
+            name: "adit0".to_owned(),
+            state: DeviceState::Up,
+            since: at(10),
+            addresses: vec!["10.99.0.2/32".to_owned()],
+        }),
         failovers: 1,
         last_error: None,
     };
@@ -100,6 +106,7 @@ pub(crate) fn process() -> ProcessStatus {
         standby: Vec::new(),
         gateways: vec![gateway_of_staging],
         forwards: vec![ForwardStatus { listening: false, ..forward("crm", None) }],
+        device: None,
         failovers: 0,
         last_error: Some(refused),
         ..production.clone()

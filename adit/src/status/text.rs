@@ -48,6 +48,10 @@ pub(crate) fn details(connection: &ConnectionStatus, now: Timestamp) -> String {
     line("In use", connection.active.as_deref().unwrap_or("-"));
     line("Standby", &connection.standby.join(", "));
     line("Fail-overs", &connection.failovers.to_string());
+    if let Some(device) = &connection.device {
+        let state = format!("{} {} for {}", device.name, device.state.name(), span(device.since.age(now)));
+        line("Device", [state, device.addresses.join(" ")].join(" ").trim());
+    }
     if let Some(error) = &connection.last_error {
         line("Last error", &format!("{} ({})", error.text, error.at));
         line("Hint", error.hint.as_deref().unwrap_or_default());

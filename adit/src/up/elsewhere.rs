@@ -1,10 +1,21 @@
 //! Systems without a device of ours.
 
-use super::{Down, TunOptions};
+use adit_driver::Names;
+
+use super::{Down, TunOptions, keeper::Surround};
 use crate::{
     error::{Error, Exit},
     plan::ConnectionPlan,
 };
+
+pub(crate) fn open(options: &TunOptions, _: &Names) -> Result<Box<dyn Surround>, Error> {
+    options.check()?;
+    Err(unsupported())
+}
+
+pub(crate) fn mark(_: &TunOptions) -> Option<u32> {
+    None
+}
 
 pub(crate) async fn life(_: ConnectionPlan, options: &TunOptions) -> Result<Exit, Error> {
     options.check()?;

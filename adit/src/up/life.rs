@@ -3,6 +3,7 @@
 use std::{io, io::Write, sync::Arc, time::Duration};
 
 use adit_driver::{
+    Names,
     redundancy::{RedundancyEvent, Redundant},
     system::recover,
 };
@@ -10,9 +11,10 @@ use adit_tunnel::NetworkConfig;
 use tokio::task::JoinSet;
 
 use super::{
-    Down, Followed, Surroundings,
+    Down, Keeper, Told, lost, mark,
     options::{TunOptions, User},
     rights,
+    surroundings::Surroundings,
 };
 use crate::{
     environment::way,
@@ -31,7 +33,8 @@ pub(crate) async fn life(connection: ConnectionPlan, options: &TunOptions) -> Re
     let mut signals = Signals::new()?;
     // All that takes rights, and anything that may be in use, is said before connecting.
     let bound = Bound::bind_all(&connection.forwards)?;
-    let mut surroundings = Surroundings::open(options)?;
+    let names = Names::default();
+    let surroundings = Surroundings::open(options, &names)?;
     if let Some(user) = user {
         if !surroundings.outlives_rights() {
             let error = Error::new(Exit::Usage, "`resolvconf` cannot be run again once root is given up");
@@ -40,38 +43,45 @@ pub(crate) async fn life(connection: ConnectionPlan, options: &TunOptions) -> Re
         rights::give_up(user).map_err(|error| Error::new(Exit::LocalSocket, format!("--run-as: {error}")))?;
     }
     let mut redundancy = connection.redundancy;
-    redundancy.tunnel.mark = Surroundings::mark(options);
-    redundancy.tunnel.names = Some(surroundings.names().clone());
+    redundancy.tunnel.mark = mark(options);
+    redundancy.tunnel.names = Some(names);
     redundancy.tunnel.wait_for_tunnel = connection.wait;
+    // From here on what hangs holds up nothing else: a thread that begins now has no more rights than this one.
+    let mut keeper = Keeper::start(move || Ok(Box::new(surroundings)))?;
     let redundant = Redundant::start(connection.gateways.clone(), redundancy, Arc::new(Person::new()));
-    surroundings.attach(&redundant, &connection.gateways)?;
+    keeper.attach(&redundant, &connection.gateways);
     let (stopper, stop) = Stopper::new();
-    let mut connected = Connected { surroundings, redundant, wait: connection.wait, bound, stop };
-    let ended = connected.run(&mut signals).await;
-    // Goodbye first: what fails closed is closed until the end.
-    let closed = match ended {
+    let name = String::new();
+    let mut connected = Connected { keeper, name, redundant, wait: connection.wait, bound, stop };
+    match connected.run(&mut signals).await {
         Ok(exit) => {
             tracing::info!("closing the tunnel");
             // Nobody is let in any more, who would be cut with the others.
             stopper.drain();
-            tokio::select! {
-                () = connected.redundant.close() => Ok(exit),
-                again = signals.next() => Ok(again),
-            }
+            let ended = async {
+                // Goodbye first: what fails closed is closed until the end.
+                connected.redundant.close().await;
+                connected.keeper.undo(None);
+                connected.until_gone().await;
+                exit
+            };
+            // Told once more, it says no goodbye.
+            let again = tokio::select! {
+                exit = ended => return Ok(exit),
+                again = signals.next() => again,
+            };
+            connected.keeper.undo(None);
+            connected.until_gone().await;
+            Ok(again)
         }
-        // Nobody has asked for the end: what fails closed stays closed.
-        Err(error) if connected.surroundings.blocks() => {
-            let name = connected.surroundings.name();
-            tracing::warn!(
-                device = name,
-                "what belongs in the tunnel stays blocked: the next start takes that over, `adit down --name {name}` ends it"
-            );
-            return Err(error);
+        Err(error) => {
+            // Nobody has asked for the end: what fails closed stays closed.
+            connected.keeper.rest(None);
+            connected.keeper.leave(None);
+            connected.until_gone().await;
+            Err(error)
         }
-        Err(error) => Err(error),
-    };
-    connected.surroundings.undo();
-    closed
+    }
 }
 
 /// Undoes what a process has left that died.
@@ -90,7 +100,9 @@ pub(crate) fn down(arguments: &Down) -> Result<Exit, Error> {
 }
 
 struct Connected {
-    surroundings: Surroundings,
+    keeper: Keeper,
+    /// Of the device.
+    name: String,
     redundant: Redundant,
     /// How long forwards wait for a tunnel.
     wait: Duration,
@@ -107,18 +119,42 @@ impl Connected {
             let event = tokio::select! {
                 biased;
                 exit = signals.next() => return Ok(exit),
+                told = self.keeper.next() => {
+                    match told {
+                        Told::Opened(name) => self.name = name,
+                        Told::Fits(Some(shape)) if shape.first => self.begin(&shape.network, &mut forwards)?,
+                        Told::Fits(_) | Told::Rested { .. } | Told::Gone => {}
+                        Told::Failed(error) | Told::Lost(error) => return Err(error),
+                    }
+                    continue;
+                }
                 event = events.next() => event,
             };
             match event {
                 Some(RedundancyEvent::Closed(failure)) => return Err(failure.into()),
-                Some(RedundancyEvent::DeviceLost) => return Err(self.surroundings.lost()),
+                Some(RedundancyEvent::DeviceLost) => return Err(lost(&self.name)),
                 // Events may be missed, the snapshot is never wrong.
-                Some(_) => {
-                    if let Followed::First(network) = self.surroundings.follow(&self.redundant.status())? {
-                        self.begin(&network, &mut forwards)?;
-                    }
-                }
+                Some(_) => self.keeper.follow(self.redundant.status()),
                 None => return Err(self.redundant.closed().await.into()),
+            }
+        }
+    }
+
+    /// Waits until nothing is left of the device.
+    async fn until_gone(&mut self) {
+        loop {
+            match self.keeper.next().await {
+                Told::Gone => return,
+                Told::Lost(error) => return tracing::warn!(device = self.name, "not everything is undone: {error}"),
+                Told::Rested { blocks: true } => {
+                    let name = &self.name;
+                    tracing::warn!(
+                        device = name,
+                        "what belongs in the tunnel stays blocked: the next start takes that over, `adit down --name {name}` ends it"
+                    );
+                }
+                Told::Failed(error) => tracing::warn!(device = self.name, "{error}"),
+                Told::Rested { blocks: false } | Told::Opened(_) | Told::Fits(_) => {}
             }
         }
     }
@@ -137,7 +173,7 @@ impl Connected {
     fn announce(&self, network: &NetworkConfig) -> Result<(), Error> {
         let mut stdout = io::stdout().lock();
         let addresses: Vec<String> = network.addresses.iter().map(ToString::to_string).collect();
-        let written = writeln!(stdout, "up {} {}", self.surroundings.name(), addresses.join(" "));
+        let written = writeln!(stdout, "up {} {}", self.name, addresses.join(" "));
         let written = written.and_then(|()| stdout.flush());
         drop(stdout);
         written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))?;

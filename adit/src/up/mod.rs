@@ -1,8 +1,9 @@
-//! TUN mode, `adit up`: the hosts behind the gateway for every program of this machine (Linux).
+//! TUN mode, `adit up` and `tun` of a connection: the hosts behind the gateway for every program of this machine (Linux).
 
 mod arguments;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
+mod keeper;
 #[cfg(target_os = "linux")]
 mod life;
 mod options;
@@ -13,9 +14,20 @@ mod surroundings;
 
 pub(crate) use arguments::{Down, UP, UP_EXAMPLES, Up};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::{down, life};
+pub(crate) use elsewhere::{down, life, mark, open};
+#[cfg(test)]
+pub(crate) use keeper::tests::{Done, doubles};
+pub(crate) use keeper::{Keeper, Open, Shape, Told};
 #[cfg(target_os = "linux")]
 pub(crate) use life::{down, life};
 pub(crate) use options::{DnsWay, Routing, TunOptions};
 #[cfg(target_os = "linux")]
-pub(crate) use surroundings::{Followed, Surroundings};
+pub(crate) use surroundings::{mark, open};
+
+use crate::error::{Error, Exit};
+
+/// Somebody has taken the device away.
+pub(crate) fn lost(device: &str) -> Error {
+    let error = Error::new(Exit::Lost, format!("the device {device} was taken away"));
+    error.hint("somebody has removed it; start again")
+}

@@ -8,13 +8,16 @@ use std::{
 };
 
 use adit_driver::{
-    Device, Names, Protocol,
-    redundancy::{ConnectionState, Gateway, RedundancyStatus, Redundant},
+    Device, Names,
+    redundancy::{ConnectionState, RedundancyStatus, Redundant},
     system::{self, DnsMethod, MARK, Mode, Namespace, System, SystemOptions, Wanted},
 };
 use adit_tunnel::NetworkConfig;
 
-use super::options::{DnsWay, NAME, Routing, STATE_DIR, TunOptions};
+use super::{
+    keeper::{Shape, Surround},
+    options::{DnsWay, NAME, Routing, STATE_DIR, TunOptions},
+};
 use crate::error::{Error, Exit};
 
 /// Before the tunnel says what it takes.
@@ -48,27 +51,14 @@ struct Made {
     up: bool,
 }
 
-/// What has become of the tunnel, as far as the machine is concerned.
-#[derive(Debug)]
-pub(crate) enum Followed {
-    /// Nothing new.
-    AsBefore,
-    /// Through this network for the first time.
-    First(Arc<NetworkConfig>),
-    Changed,
-}
-
 impl Surroundings {
     /// Makes the device, which is down, and undoes what an earlier process has left; what that has blocked stays so, if this one
     /// fails closed, too.
-    pub(crate) fn open(options: &TunOptions) -> Result<Self, Error> {
-        let (system, device) = open(options)?;
+    pub(crate) fn open(options: &TunOptions, names: &Names) -> Result<Self, Error> {
+        let (system, device) = system(options)?;
         let name = device.name().to_owned();
-        let device = match options.mss {
-            Some(mss) => device.max_segment(mss),
-            None => device,
-        };
-        let names = Names::default();
+        let device = limited(device, options);
+        let names = names.clone();
         let mut gateways = Vec::new();
         for (host, port, addresses) in system.names() {
             names.recall(host, *port, addresses.clone());
@@ -77,43 +67,9 @@ impl Surroundings {
         Ok(Self { system, options: options.clone(), name, device: Some(device), made: None, gateways, names })
     }
 
-    /// What the names of gateways mean: to be used, and filled, by the tunnels.
-    pub(crate) fn names(&self) -> &Names {
-        &self.names
-    }
-
-    /// Whether something is blocked, and would stay so without [`Self::undo`].
-    pub(crate) fn blocks(&self) -> bool {
-        self.options.fail_closed && self.system.blocks()
-    }
-
-    /// What the tunnels' own datagrams carry.
-    pub(crate) fn mark(options: &TunOptions) -> Option<u32> {
-        options.netns.is_none().then_some(MARK)
-    }
-
-    /// What the kernel calls the device.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Whether it can be undone without any right but CAP_NET_ADMIN.
     pub(crate) fn outlives_rights(&self) -> bool {
         self.system.outlives_rights()
-    }
-
-    /// Gives the device to the connection, over these gateways.
-    pub(crate) fn attach(&mut self, redundant: &Redundant, gateways: &[Gateway]) -> Result<(), Error> {
-        self.know(gateways);
-        let Some(device) = self.device.take() else { return Ok(()) };
-        redundant.attach(device).map_err(|error| unusable(&self.name, &self.options, &error))
-    }
-
-    /// There may be other gateways now. The addresses among them are known before any is spoken to: should it fail closed, they
-    /// can be reached all the same. Names show theirs when they are used.
-    pub(crate) fn know(&mut self, gateways: &[Gateway]) {
-        let hosts = gateways.iter().flat_map(|gateway| gateway.protocol.remotes());
-        self.learn(hosts.filter_map(|remote| remote.host.parse().ok()));
     }
 
     fn learn(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
@@ -124,27 +80,53 @@ impl Surroundings {
         }
     }
 
-    /// Makes the machine fit the gateway that is active now, or none.
-    ///
-    /// # Errors
-    /// The first time, if anything cannot be done. Later that is said in the log alone.
-    pub(crate) fn follow(&mut self, status: &RedundancyStatus) -> Result<Followed, Error> {
+    fn apply(&mut self, network: &NetworkConfig, up: bool) -> io::Result<()> {
+        let wanted = wanted(&self.options, self.system.index());
+        self.system.apply(&system::plan(network, &wanted, &self.gateways, up))
+    }
+}
+
+impl Surround for Surroundings {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn renew(&mut self) -> Result<(), Error> {
+        if self.device.is_none() {
+            let made = self.system.renew(self.options.mtu.unwrap_or(FIRST_MTU));
+            let made = made.map_err(|error| unusable(&self.name, &self.options, &error))?;
+            self.device = Some(limited(made, &self.options));
+            self.made = None;
+        }
+        Ok(())
+    }
+
+    fn attach(&mut self, redundant: &Redundant) -> Result<(), Error> {
+        let Some(device) = self.device.take() else { return Ok(()) };
+        redundant.attach(device).map_err(|error| unusable(&self.name, &self.options, &error))
+    }
+
+    fn know(&mut self, gateways: &[IpAddr]) {
+        self.learn(gateways.iter().copied());
+    }
+
+    fn follow(&mut self, status: &RedundancyStatus) -> Result<Option<Shape>, Error> {
         self.learn(status.gateways.iter().filter_map(|gateway| gateway.remote).map(|remote| remote.ip()));
         let active = status.gateways.iter().find(|gateway| status.active.as_deref() == Some(&*gateway.name));
         let (network, up) = match (active, &self.made) {
             (Some(active), _) => match &active.network {
                 Some(network) => (Arc::clone(network), true),
                 // Lost at this moment: that is told of in the next.
-                None => return Ok(Followed::AsBefore),
+                None => return Ok(None),
             },
             // Closing: goodbye first, what fails closed is closed until the end.
             (None, Some(made)) if !is_ending(status.state) => (Arc::clone(&made.network), false),
-            (None, _) => return Ok(Followed::AsBefore),
+            (None, _) => return Ok(None),
         };
         let first = self.made.is_none();
         let wanted = Made { network, gateways: self.gateways.len(), up };
         if self.made.as_ref() == Some(&wanted) {
-            return Ok(Followed::AsBefore);
+            return Ok(None);
         }
         let network = Arc::clone(&wanted.network);
         let mtu = self.options.mtu.unwrap_or(network.mtu);
@@ -158,23 +140,38 @@ impl Surroundings {
             Ok(()) if up => tracing::info!(device = self.name, mtu, dns = self.system.resolver(), "device up"),
             Ok(()) => {}
         }
-        Ok(if first { Followed::First(network) } else { Followed::Changed })
+        Ok(Some(Shape { network, up, first }))
     }
 
-    fn apply(&mut self, network: &NetworkConfig, up: bool) -> io::Result<()> {
-        let wanted = wanted(&self.options, self.system.index());
-        self.system.apply(&system::plan(network, &wanted, &self.gateways, up))
+    fn blocks(&self) -> bool {
+        self.options.fail_closed && self.system.blocks()
     }
 
-    /// Undoes everything, the last first.
-    pub(crate) fn undo(&mut self) {
+    fn rest(&mut self) {
+        self.device = None;
+        self.system.rest();
+    }
+
+    fn undo(&mut self) {
         self.system.undo_all();
     }
+}
 
-    /// Somebody has taken the device away.
-    pub(crate) fn lost(&self) -> Error {
-        let error = Error::new(Exit::Lost, format!("the device {} was taken away", self.name));
-        error.hint("somebody has removed it; start again")
+/// Makes a device, and what is around it.
+pub(crate) fn open(options: &TunOptions, names: &Names) -> Result<Box<dyn Surround>, Error> {
+    options.check()?;
+    Ok(Box::new(Surroundings::open(options, names)?))
+}
+
+/// What the tunnels' own datagrams carry.
+pub(crate) fn mark(options: &TunOptions) -> Option<u32> {
+    options.netns.is_none().then_some(MARK)
+}
+
+fn limited(device: Device, options: &TunOptions) -> Device {
+    match options.mss {
+        Some(mss) => device.max_segment(mss),
+        None => device,
     }
 }
 
@@ -182,7 +179,7 @@ fn is_ending(state: ConnectionState) -> bool {
     matches!(state, ConnectionState::Draining | ConnectionState::Closed | ConnectionState::Failed)
 }
 
-fn open(options: &TunOptions) -> Result<(System, Device), Error> {
+fn system(options: &TunOptions) -> Result<(System, Device), Error> {
     let namespace = Namespace::open(options.netns.as_deref()).map_err(|error| {
         let name = options.netns.as_deref().unwrap_or_default();
         let error = Error::new(Exit::LocalSocket, format!("the network namespace `{name}`: {error}"));

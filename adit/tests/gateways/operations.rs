@@ -153,6 +153,25 @@ fn finish(mut stream: TcpStream) -> String {
     answer
 }
 
+#[test]
+fn what_there_is_not_is_said_and_not_shown_as_nothing() {
+    let office = Office::open();
+    let running = office.run(&office.connection("main", "autostart = false\n"));
+    office.reaches("main", "idle");
+    for (arguments, code, says) in [
+        // Nobody is asked whether to do what cannot be done.
+        (&["disconnect", "nosuch"][..], 2, "there is no connection `nosuch`; hint: there is main"),
+        (&["disconnect", "main"], 1, "`main` is not connected"),
+        (&["log", "--connection", "nosuch"], 2, "nothing about a connection `nosuch`; hint: `adit status`"),
+    ] {
+        let ended = office.told(arguments).with(code);
+        assert!(ended.stderr.contains(says) && ended.stdout.is_empty(), "{arguments:?}: {}", ended.stderr);
+    }
+    assert!(office.told(&["log", "--connection", "main"]).with(0).stdout.contains("created"));
+    running.signal("-TERM");
+    running.end().with(0);
+}
+
 /// C1, C4, C11, C20.
 #[test]
 fn connections_are_run_seen_and_told_what_to_do() {

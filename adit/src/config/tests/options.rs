@@ -77,7 +77,7 @@ fn options_that_cannot_be_used_are_named() {
         ("-c @a.toml --askpass @psk.txt", "--askpass has no use with a.toml"),
         ("-c @a.ovpn --ca @ca.pem", "--ca has no use with a.ovpn"),
         ("-c @a.ovpn --connection x", "--connection has no use with a.ovpn; hint: only a TOML file"),
-        ("-c @nofile.toml", "cannot read nofile.toml: No such file"),
+        ("-c @nofile.toml", "cannot read nofile.toml: No such file or directory (os error 2); hint: name a file"),
         ("-c @nofile.sswan", "cannot read nofile.sswan: No such file"),
         (
             "-c @a.json",

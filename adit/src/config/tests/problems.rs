@@ -109,6 +109,31 @@ fn what_two_connections_listen_on_is_different() {
 }
 
 #[test]
+fn two_devices_have_names_of_their_own_and_do_not_both_take_everything() {
+    let place = Workplace::new();
+    for (first, second, problem) in [
+        ("device = \"a0\"", "device = \"b0\"", None),
+        ("device = \"a0\"", "device = \"a0\"", Some("the device `a0` is taken already: ")),
+        ("device = \"a0\"", "device = \"a0\"\nnetns = \"x\"", Some("the device `a0` is taken already: ")),
+        ("device = \"a0\"", "mtu = 1300", Some("this one has no name; hint: ")),
+        (
+            "device = \"a0\"\nrouting = \"full\"",
+            "device = \"b0\"\nrouting = \"full\"",
+            Some("everything goes through another tunnel already: "),
+        ),
+        ("device = \"a0\"\nrouting = \"full\"", "device = \"b0\"\nrouting = \"full\"\nnetns = \"x\"", None),
+    ] {
+        let said = place.complaints(&format!(
+            "[connection.a]\n{PSK}[connection.a.tun]\n{first}\n[connection.b]\n{PSK}[connection.b.tun]\n{second}\n"
+        ));
+        match problem {
+            Some(problem) => assert!(said.len() == 1 && said[0].contains(problem), "{first} {second}: {said:#?}"),
+            None => assert!(said.is_empty(), "{first} {second}: {said:#?}"),
+        }
+    }
+}
+
+#[test]
 fn what_does_not_fit_together_is_said() {
     let place = Workplace::new();
     let gateways = "[[connection.office.gateway]]\nname = \"a\"\n";

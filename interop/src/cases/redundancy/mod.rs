@@ -120,7 +120,7 @@ fn server_b(rig: &Rig) -> Lines {
 }
 
 /// The table of gateway `a`.
-fn gateway_a(rig: &Rig) -> Result<String> {
+pub(super) fn gateway_a(rig: &Rig) -> Result<String> {
     let client = Setup::psk().client;
     let mut keys = client.toml.text();
     for file in client.write_secrets(rig)? {
@@ -131,7 +131,7 @@ fn gateway_a(rig: &Rig) -> Result<String> {
 }
 
 /// The table of gateway `b`.
-fn gateway_b(rig: &Rig) -> Result<String> {
+pub(super) fn gateway_b(rig: &Rig) -> Result<String> {
     let profile = config::profile(&rig.pki, Transport::Udp)?.replace("remote 203.0.115.1 1194");
     let file = client_file(&rig.dir.join("b.ovpn"), &profile.text())?;
     let file = file.display().to_string();

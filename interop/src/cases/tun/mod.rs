@@ -4,6 +4,7 @@ mod closed;
 mod dns;
 mod gateways;
 mod network;
+mod run;
 
 use anyhow::{Result, ensure};
 
@@ -32,6 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
         closed::cases(),
         dns::cases(),
         gateways::cases(),
+        run::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
@@ -119,10 +121,7 @@ fn run_as(rig: &Rig) -> Result<()> {
     let up = Up::openvpn(rig, &profile(rig)?, &["--full", "--dns", "file", "--run-as", "65534:65533"])?;
     // `ip netns exec` has become the program: its id is the process's own.
     let status = std::fs::read_to_string(format!("/proc/{}/status", up.process.pid()))?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        line.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
+    let field = |name: &str| field_of(&status, name);
     let net_admin = "0000000000001000";
     for (name, wanted) in [
         ("Uid:", "65534 65534 65534 65534"),
@@ -134,9 +133,14 @@ fn run_as(rig: &Rig) -> Result<()> {
         ("CapBnd:", net_admin),
         ("CapAmb:", "0000000000000000"),
         ("NoNewPrivs:", "1"),
-        ("Threads:", "1"),
     ] {
         ensure!(field(name) == wanted, "{name} {:?} instead of {wanted:?}", field(name));
+        // Rights are a thread's own.
+        for thread in std::fs::read_dir(format!("/proc/{}/task", up.process.pid()))? {
+            let status = std::fs::read_to_string(thread?.path().join("status"))?;
+            let own = field_of(&status, name);
+            ensure!(own == wanted, "{name} {own:?} of a thread instead of {wanted:?}");
+        }
     }
     up.exchange(rig)?;
     let mark = up.process.mark();
@@ -148,6 +152,11 @@ fn run_as(rig: &Rig) -> Result<()> {
     up.close()?;
     up::prove_undone(rig, &before)?;
     rig.prove_gone()
+}
+
+fn field_of(status: &str, name: &str) -> String {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn profile(rig: &Rig) -> Result<Lines> {
