@@ -332,16 +332,11 @@ impl<T: Tunnel> Core<T> {
     /// What must follow every input of the tunnel. Returns how many events and datagrams it led to.
     fn drain(&mut self, now: Instant, inner: &mut Inner, env: &Env) -> usize {
         let mut count = 0;
-        let mut changed = false;
         while let Some(event) = self.tunnel.poll_event() {
             count += 1;
             match event {
-                Event::Up(network) => {
-                    changed = true;
-                    self.on_up(now, inner, env, network);
-                }
+                Event::Up(network) => self.on_up(now, inner, env, network),
                 Event::Keys(change) => {
-                    changed = true;
                     self.plane.apply(change);
                     if !self.plane.sealers.is_empty() && inner.owner == env.shared.id() {
                         inner.reach = self.plane.sealers.reach();
@@ -362,7 +357,8 @@ impl<T: Tunnel> Core<T> {
             self.sender.control(transmit);
             count += 1;
         }
-        if changed && self.up_since.is_some() {
+        // Rekeyings that fail change no keys: whatever the tunnel does may be one. That is rare.
+        if count > 0 && self.up_since.is_some() {
             env.shared.note_details(self.tunnel.details());
         }
         count

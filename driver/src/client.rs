@@ -21,9 +21,11 @@ use crate::{
     ping,
     protocol::Protocol,
     random::OsRandom,
+    resolve,
     shared::{Live, OuterSocket, Shared, State, Stats},
-    supervisor, tunnel_dns,
+    staggered, supervisor, tunnel_dns,
     udp_socket::UdpSocket,
+    way::is_lost,
 };
 
 /// Chooses options before connecting.
@@ -158,7 +160,8 @@ impl Client {
     }
 
     /// Opens a TCP connection to a host behind the gateway. While the tunnel is down, waits for it for as long as
-    /// [`Options::wait_for_tunnel`] says. Names are resolved by the DNS servers the gateway pushed.
+    /// [`Options::wait_for_tunnel`] says. Names are resolved by the DNS servers the gateway pushed; of several addresses the first
+    /// that answers is used, IPv6 and IPv4 taking turns, each [`Options::stagger`] after the one before (RFC 8305).
     ///
     /// # Errors
     /// The kind says what happened: `ConnectionRefused`, `TimedOut`, `HostUnreachable`, `NotConnected` when there is no
@@ -169,14 +172,9 @@ impl Client {
     }
 
     pub(crate) async fn dial_on(&self, target: Target, network: &NetworkConfig, tie: Tie) -> io::Result<Connection> {
-        let mut last = None;
-        for address in self.addresses(target, network).await? {
-            match Connection::open(self.shared().inside(), address, tie).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+        let addresses = self.addresses(target, network).await?;
+        let open = |address| Connection::open(self.shared().inside(), address, tie);
+        staggered::first(addresses, self.shared().options.stagger, is_lost, open).await
     }
 
     /// Makes a UDP socket inside the tunnel.
@@ -332,7 +330,7 @@ impl Client {
             Target::Address(address) => vec![address],
             Target::Name(host, port) => {
                 let found = tunnel_dns::lookup(self.shared(), network, &host).await?;
-                found.into_iter().map(|address| SocketAddr::new(address, port)).collect()
+                resolve::interleave(found.into_iter().map(|address| SocketAddr::new(address, port)))
             }
         })
     }

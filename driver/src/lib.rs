@@ -71,6 +71,7 @@ mod retry;
 mod roaming;
 mod shared;
 mod sink;
+mod staggered;
 mod supervisor;
 mod timer;
 mod tun;

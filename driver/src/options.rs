@@ -43,7 +43,8 @@ pub struct Options {
     pub wait_for_tunnel: Duration,
     /// Rounds over all gateways before the first connect gives up, where the profile sets no number; `None` never does.
     pub first_rounds: Option<u32>,
-    /// How long an address of a gateway is tried before the next one joins in (RFC 8305 §5: 250 ms).
+    /// How long an address of a gateway, or of a host behind it that is dialled by name, is tried before the next one joins in
+    /// (RFC 8305 §5: 250 ms).
     pub stagger: Duration,
     /// How long a gateway is asked on over UDP when ICMP errors say of all its addresses that nobody is there: long enough
     /// for one that restarts, short enough for a person who mistyped its port. The gateway's own

@@ -104,7 +104,7 @@ impl PartialEq for Names {
 impl Eq for Names {}
 
 /// IPv6 and IPv4 in turns, IPv6 first, each address once.
-fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn interleave(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut unique = Vec::new();
     for address in addresses {
         if !unique.contains(&address) {

@@ -56,6 +56,8 @@ pub(crate) struct Live {
     pub(crate) outer: Option<OuterSocket>,
     /// Over all tunnels.
     pub(crate) rekeys: Rekeys,
+    /// Likewise.
+    pub(crate) failed_rekeys: Rekeys,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -171,12 +173,13 @@ impl Shared {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tunnel is up, or its keys have changed.
+    /// The tunnel is up, has done something, or has ended.
     pub(crate) fn note_details(&self, details: TunnelDetails) {
         let mut live = self.live();
-        let before = live.details.as_ref().map(|details| details.rekeys).unwrap_or_default();
-        live.rekeys.data += details.rekeys.data.saturating_sub(before.data);
-        live.rekeys.control += details.rekeys.control.saturating_sub(before.control);
+        let (done, failed) =
+            live.details.as_ref().map(|before| (before.rekeys, before.failed_rekeys)).unwrap_or_default();
+        live.rekeys = live.rekeys + details.rekeys.since(done);
+        live.failed_rekeys = live.failed_rekeys + details.failed_rekeys.since(failed);
         live.details = Some(details);
     }
 

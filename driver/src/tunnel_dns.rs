@@ -40,12 +40,17 @@ pub(crate) async fn lookup(shared: &Arc<Shared>, network: &NetworkConfig, host: 
         return Err(io::Error::new(io::ErrorKind::NotFound, text));
     }
     let has = |v6: bool| network.addresses.iter().any(|net| net.address().is_ipv6() == v6);
-    let types: Vec<u16> = [(has(true), TYPE_AAAA), (has(false), TYPE_A)].iter().filter(|t| t.0).map(|t| t.1).collect();
+    let servers = &network.dns.servers;
     let mut trouble = None;
     for name in candidates(host, &network.dns.search_domains) {
         let mut found = Vec::new();
-        for &kind in &types {
-            match ask_all(shared, &network.dns.servers, &name, kind).await {
+        // Side by side (RFC 8305 §3): servers that know nothing of IPv6 often say nothing at all about it.
+        let answers = tokio::join!(
+            ask_if(has(true), shared, servers, &name, TYPE_AAAA),
+            ask_if(has(false), shared, servers, &name, TYPE_A),
+        );
+        for answer in [answers.0, answers.1] {
+            match answer {
                 Ok(addresses) => found.extend(addresses),
                 Err(error) => trouble = Some(error),
             }
@@ -63,6 +68,17 @@ fn candidates(host: &str, domains: &[String]) -> Vec<String> {
     let host = host.trim_end_matches('.');
     let extended = domains.iter().map(|domain| format!("{host}.{}", domain.trim_matches('.')));
     if host.contains('.') { vec![host.to_owned()] } else { extended.chain([host.to_owned()]).collect() }
+}
+
+/// As [`ask_all`]; nobody is asked about a family that the tunnel does not have.
+async fn ask_if(
+    wanted: bool,
+    shared: &Arc<Shared>,
+    servers: &[IpAddr],
+    name: &str,
+    kind: u16,
+) -> io::Result<Vec<IpAddr>> {
+    if wanted { ask_all(shared, servers, name, kind).await } else { Ok(Vec::new()) }
 }
 
 async fn ask_all(shared: &Arc<Shared>, servers: &[IpAddr], name: &str, kind: u16) -> io::Result<Vec<IpAddr>> {

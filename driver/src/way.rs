@@ -142,7 +142,7 @@ impl Way {
 }
 
 /// The connection was on its way through a tunnel that is lost.
-fn is_lost(error: &io::Error) -> bool {
+pub(crate) fn is_lost(error: &io::Error) -> bool {
     error.get_ref().and_then(|reason| reason.downcast_ref()) == Some(&CloseReason::TunnelLost)
 }
 

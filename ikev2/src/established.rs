@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeSet,
     net::IpAddr,
+    ops::Add,
     sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
-use adit_tunnel::{Event, FlowId, KeyChange, NetworkConfig, Path};
+use adit_tunnel::{Event, FlowId, KeyChange, NetworkConfig, Path, Rekeys};
 use bytes::Bytes;
 
 use crate::{
@@ -54,6 +55,8 @@ pub(crate) struct Established {
     pub(crate) needs_reauthentication: bool,
     /// How often the IKE SA was replaced.
     pub(crate) ike_rekeys: u64,
+    /// How often a rekeying came to nothing.
+    pub(crate) failed_rekeys: Rekeys,
 }
 
 /// An IKE SA with its place in life.
@@ -134,6 +137,7 @@ impl Established {
             superseded: false,
             needs_reauthentication: false,
             ike_rekeys: 0,
+            failed_rekeys: Rekeys::default(),
         };
         Self::schedule(cx);
         established
@@ -468,6 +472,18 @@ impl Established {
         }
         self.wanted.insert(Wanted::CreateChild);
         Ok(())
+    }
+
+    /// Rekeyings of ours without an answer yet.
+    pub(crate) fn rekeys_in_flight(&self) -> Rekeys {
+        let of = |sa: &Sa| match &sa.exchange {
+            Some(Exchange::RekeyIke(_)) => Rekeys { data: 0, control: 1 },
+            Some(Exchange::CreateChild(exchange)) => Rekeys { data: u64::from(exchange.is_rekey()), control: 0 },
+            Some(Exchange::DeleteChild(_) | Exchange::DeleteIke | Exchange::Informational(_)) | None => {
+                Rekeys::default()
+            }
+        };
+        self.sas.iter().map(of).fold(Rekeys::default(), Rekeys::add)
     }
 
     /// TEMPORARY_FAILURE: the same again, a little later (RFC 7296 §2.25).

@@ -64,6 +64,8 @@ pub struct Session {
     sealers: u64,
     /// IKE SAs replaced before the association of now.
     ike_rekeys: u64,
+    /// What failed under associations before this one, and new handshakes beside one that came to nothing.
+    failed_rekeys: Rekeys,
 }
 
 /// What outlives a session.
@@ -165,6 +167,7 @@ impl Session {
             peer: None,
             sealers: 0,
             ike_rekeys: 0,
+            failed_rekeys: Rekeys::default(),
         };
         let purpose = Purpose {
             reauthentication: false,
@@ -355,6 +358,7 @@ impl Session {
             Step::Failed(error) => error,
         };
         self.timers.stop(Timer::Handshake);
+        self.failed_rekeys.control += 1;
         if error.is_auth_failed() {
             // Asking again could lock the account. What stands goes on for as long as the gateway lets it.
             tracing::warn!("authenticating anew failed, and is not tried again: {error}");
@@ -373,6 +377,7 @@ impl Session {
         self.on_completed(now, completed);
         let State::Established(mut old) = old else { return };
         self.ike_rekeys += old.ike_rekeys + 1;
+        self.failed_rekeys = self.failed_rekeys + old.failed_rekeys;
         let (mut cx, _, _, retiring) = self.parts(now);
         old.close_beside_another(&mut cx);
         if let Some(mut older) = retiring.replace(old) {
@@ -421,7 +426,10 @@ impl Session {
 
     fn finish(&mut self, error: SessionError) {
         self.timers.stop_all();
-        self.state = State::Closed;
+        if let State::Established(established) = mem::replace(&mut self.state, State::Closed) {
+            self.failed_rekeys = self.failed_rekeys + established.failed_rekeys + established.rekeys_in_flight();
+            self.failed_rekeys.control += u64::from(self.renewal.is_some());
+        }
         self.renewal = None;
         self.retiring = None;
         self.carry.ended_by_gateway |= error == SessionError::Deleted;
@@ -663,6 +671,7 @@ impl Tunnel for Session {
                 data: self.sealers.saturating_sub(1),
                 control: self.ike_rekeys + established.map_or(0, |established| established.ike_rekeys),
             },
+            failed_rekeys: self.failed_rekeys + established.map(|it| it.failed_rekeys).unwrap_or_default(),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     net,
     rig::Rig,
     runner,
-    tools::{datagram, fetch, hold, load, probe, reconnect, relay, say, serve, socks, stream, talk, withholding},
+    tools::{datagram, dns, fetch, hold, load, probe, reconnect, relay, say, serve, socks, stream, talk, withholding},
 };
 
 /// Cases of adit with real peers.
@@ -66,6 +66,8 @@ enum Command {
     #[command(hide = true)]
     Load(load::Options),
     #[command(hide = true)]
+    Names(dns::Options),
+    #[command(hide = true)]
     Stream(stream::Options),
     #[command(hide = true)]
     Probe(probe::Options),
@@ -115,12 +117,15 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             end_with_runner(prefix.clone());
             let case = cases::all().into_iter().chain(cases::soak()).find(|case| case.name == name);
             let case = case.with_context(|| format!("no case {name}"))?;
-            (case.run)(&Rig::new(&run_dir, &name, &prefix, reference)?)?;
+            let rig = Rig::new(&run_dir, &name, &prefix, reference)?;
+            (case.run)(&rig)?;
+            rig.prove_rows(&case.rows.split_whitespace().collect())?;
         }
         Command::Serve(options) => serve::main(&options)?,
         Command::Fetch(options) => fetch::main(&options)?,
         Command::Hold(options) => hold::main(&options)?,
         Command::Load(options) => load::main(&options)?,
+        Command::Names(options) => dns::main(&options)?,
         Command::Stream(options) => stream::main(&options)?,
         Command::Probe(options) => probe::main(&options)?,
         Command::Datagram(options) => datagram::main(&options)?,

@@ -21,10 +21,12 @@ mod needs;
 mod net;
 mod pki;
 mod process;
+mod resolv_conf;
 mod rig;
 mod runner;
 mod running;
 mod server;
+mod story;
 mod tools;
 mod up;
 

@@ -1,10 +1,14 @@
 //! What a case has in its hands: a network, a PKI, and the processes it starts.
 
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -36,6 +40,8 @@ pub(crate) struct Rig {
     /// `openvpn` or strongSwan takes the client's place.
     pub(crate) reference: bool,
     processes: AtomicU32,
+    /// Rows of `docs/states.md` that were shown.
+    rows: Mutex<BTreeSet<String>>,
 }
 
 impl Rig {
@@ -52,7 +58,24 @@ impl Rig {
             adit,
             reference,
             processes: AtomicU32::new(0),
+            rows: Mutex::default(),
         })
+    }
+
+    /// A row of `docs/states.md` was read from all that tells of it.
+    pub(crate) fn shows_row(&self, id: &str) {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+    }
+
+    /// Demands that these rows were shown, and no others.
+    pub(crate) fn prove_rows(&self, wanted: &BTreeSet<&str>) -> Result<()> {
+        let shown = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown: BTreeSet<&str> = shown.iter().map(String::as_str).collect();
+        ensure!(shown == *wanted, "rows of docs/states.md: shown {shown:?}, but named {wanted:?}");
+        if !shown.is_empty() {
+            self.note(&format!("rows of docs/states.md: {}", Vec::from_iter(shown).join(" ")))?;
+        }
+        Ok(())
     }
 
     /// A name of its own for each process, also for the second server of a case.
@@ -105,13 +128,18 @@ impl Rig {
 
     /// Starts a relay in the gateway namespace that listens on port 1195 and passes on to the server.
     pub(crate) fn start_relay(&self, args: &[&str]) -> Result<Process> {
+        self.start_relay_at(Place::Gateway, "203.0.113.1", args)
+    }
+
+    /// The same in the namespace of another gateway, at this address of its.
+    pub(crate) fn start_relay_at(&self, place: Place, address: &str, args: &[&str]) -> Result<Process> {
         let seed = seed();
         self.note(&format!("relay with TUNNEL_TEST_SEED={seed}"))?;
-        let seed = seed.to_string();
-        let mut all = vec!["relay", "--listen", "203.0.113.1:1195", "--upstream", "203.0.113.1:1194"];
+        let (seed, listen, upstream) = (seed.to_string(), format!("{address}:1195"), format!("{address}:1194"));
+        let mut all = vec!["relay", "--listen", &listen, "--upstream", &upstream];
         all.extend(["--counters", RELAY_COUNTERS, "--seed", &seed]);
         all.extend(args);
-        let relay = Process::spawn(&self.process_name("relay"), &self.dir, &mut self.tool(Place::Gateway, &all))?;
+        let relay = Process::spawn(&self.process_name("relay"), &self.dir, &mut self.tool(place, &all))?;
         relay.wait_text(0, "ready", Duration::from_secs(10))?;
         Ok(relay)
     }
@@ -134,6 +162,11 @@ impl Rig {
     /// The NAT forgets its mappings: what the client sends next comes from another port.
     pub(crate) fn rebind_nat(&self) -> Result<()> {
         run(&mut self.tool(Place::Nat, &["fetch", RELAY_COUNTERS, "/rebind"])).map(drop)
+    }
+
+    /// From now on the way through the relay at a place takes so many milliseconds up, and so many down.
+    pub(crate) fn delay_relay(&self, place: Place, (up, down): (u64, u64)) -> Result<()> {
+        run(&mut self.tool(place, &["fetch", RELAY_COUNTERS, &format!("/delay/{up}/{down}")])).map(drop)
     }
 
     /// What passed the relay so far.

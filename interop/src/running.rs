@@ -19,6 +19,7 @@ use crate::{
     pki::CLIENT_UID,
     process::{Process, run},
     rig::Rig,
+    story::Sample,
 };
 
 /// Where its admin port is.
@@ -150,14 +151,14 @@ impl Running {
 
     /// The value of a metric with these labels, if there is one.
     pub(crate) fn metric(&self, rig: &Rig, name: &str, labels: &[(&str, &str)]) -> Result<Option<f64>> {
-        let text = run(rig.net.command(Place::Client, "curl").args(["-sS", &format!("http://{ADMIN}/metrics")]))?;
-        let fits = |line: &&str| {
-            let (series, _) = line.rsplit_once(' ').unwrap_or_default();
-            let own = series.split('{').next() == Some(name);
-            own && labels.iter().all(|(label, value)| series.contains(&format!("{label}={value:?}")))
-        };
-        let line = text.lines().find(fits);
-        line.map(|line| line.rsplit_once(' ').context("a value")?.1.parse().context("a number")).transpose()
+        Ok(self.metrics(rig)?.iter().find(|sample| sample.is(name, labels)).map(|sample| sample.value))
+    }
+
+    /// All metrics over the admin port.
+    pub(crate) fn metrics(&self, rig: &Rig) -> Result<Vec<Sample>> {
+        let mut curl = rig.net.command(Place::Client, "curl");
+        curl.args(["-sS", "--fail", "--max-time", "20", &format!("http://{ADMIN}/metrics")]);
+        Ok(run(&mut curl)?.lines().filter_map(Sample::parse).collect())
     }
 
     /// The activity log: an object for each entry.
@@ -180,7 +181,17 @@ impl Running {
 
     /// Ends it as a service manager does, and demands that all went well.
     pub(crate) fn terminate(self, limit: Duration) -> Result<()> {
+        self.end(limit)
+    }
+
+    /// The same for one whose activity log is still to be read.
+    pub(crate) fn end(&self, limit: Duration) -> Result<()> {
         self.process.signal("TERM")?;
+        self.ended(limit)
+    }
+
+    /// Waits for the end of one that was told to, and demands that all went well.
+    pub(crate) fn ended(&self, limit: Duration) -> Result<()> {
         let status = self.process.wait_end(limit).context("after SIGTERM")?;
         ensure!(status.code() == Some(0), "after SIGTERM it ended with {status}");
         ensure!(self.process.count("panicked at") == 0, "adit panicked");

@@ -135,7 +135,7 @@ impl Families {
             received_packets: register(r, "vpn_tunnel_receive_packets", "Packets out of the tunnel"),
             sent_packets: register(r, "vpn_tunnel_transmit_packets", "Packets into the tunnel"),
             drops: register(r, "vpn_tunnel_drops", "Datagrams and packets dropped, by reason"),
-            rekeys: register(r, "vpn_rekeys", "How often keys were renewed, by kind"),
+            rekeys: register(r, "vpn_rekeys", "How often keys were to be renewed, by kind and by what became of it"),
             attempts: register(r, "vpn_handshakes", "Attempts to bring the tunnel up"),
             failures: register(r, "vpn_handshake_failures", "Attempts that failed and tunnels that were lost, by code"),
             retransmits: register(r, "vpn_netstack_retransmits", "TCP segments inside that were sent again"),
@@ -231,8 +231,11 @@ impl Families {
         for (reason, count) in &gateway.drops {
             self.drops.get_or_create(&with(&labels, "reason", reason)).inc_by(*count);
         }
-        for (kind, count) in [("data", gateway.rekeys.data), ("control", gateway.rekeys.control)] {
-            self.rekeys.get_or_create(&with(&labels, "kind", kind)).inc_by(count);
+        for (result, rekeys) in [("succeeded", gateway.rekeys), ("failed", gateway.failed_rekeys)] {
+            for (kind, count) in [("data", rekeys.data), ("control", rekeys.control)] {
+                let labels = with(&with(&labels, "kind", kind), "result", result);
+                self.rekeys.get_or_create(&labels).inc_by(count);
+            }
         }
         for (code, count) in &gateway.failures_by_code {
             self.failures.get_or_create(&with(&labels, "code", code)).inc_by(*count);

@@ -40,11 +40,14 @@ impl Task {
         let old = std::mem::replace(&mut self.plan, plan);
         self.change_device();
         let hopeful = hopeful || device_changed && self.lacked_device;
-        if !gateways.is_empty() || !options.is_empty() || device_changed {
+        let is_changed = !gateways.is_empty() || !options.is_empty() || device_changed;
+        let begins = is_changed && hopeful && self.machine.on(Trigger::Edited).is_some();
+        if begins {
+            // It has ended, and nothing goes through it any more.
+            self.running = None;
+        } else if is_changed {
             let options = self.options();
-            if hopeful && self.machine.on(Trigger::Edited).is_some() {
-                self.connect(by.clone());
-            } else if let Some(running) = &self.running {
+            if let Some(running) = &self.running {
                 running.redundant.update(self.plan.gateways.clone(), options);
             }
         }
@@ -65,7 +68,10 @@ impl Task {
             let kept = self.forwards.list.len() - others;
             tracing::info!("configuration changed: {said}; {kept} forwards are as before");
             self.machine.touch();
-            self.note(Entry::new(Kind::Edited, by).reason(&said));
+            self.note(Entry::new(Kind::Edited, by.clone()).reason(&said));
+        }
+        if begins {
+            self.connect(by);
         }
         said
     }

@@ -10,7 +10,7 @@ use std::{
 
 use adit_driver::{
     Failure, Names, Stage, Way,
-    redundancy::{ConnectionState, RedundancyEvent, RedundancyEvents, Redundant, SwitchReason},
+    redundancy::{ConnectionState, GatewayState, RedundancyEvent, RedundancyEvents, Redundant, SwitchReason},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -284,7 +284,9 @@ impl Task {
         }
         // The one that is in use is told of with the connection.
         if self.machine.state() == State::Connected {
-            self.note(Entry::new(Kind::Connected, By::Gateway).gateway(gateway.to_owned()).reason("stands by"));
+            let entry = Entry::new(Kind::Connected, By::Gateway).gateway(gateway.to_owned());
+            // With `round-robin` it is in use at once, too.
+            self.note(if found.state == GatewayState::Standby { entry.reason("stands by") } else { entry });
         }
     }
 

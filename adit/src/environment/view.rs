@@ -189,6 +189,7 @@ fn idle(label: &GatewayLabel, since: Timestamp) -> GatewayStatus {
         peer_identity: None,
         rekey_due: None,
         rekeys: Rekeys::default(),
+        failed_rekeys: Rekeys::default(),
         received_bytes: 0,
         sent_bytes: 0,
         received_packets: 0,
@@ -205,6 +206,10 @@ fn idle(label: &GatewayLabel, since: Timestamp) -> GatewayStatus {
         connections: 0,
         last_error: None,
     }
+}
+
+const fn rekeys(found: adit_driver::Rekeys) -> Rekeys {
+    Rekeys { data: found.data, control: found.control }
 }
 
 fn gateway_status(label: &GatewayLabel, found: &redundancy::GatewayStatus) -> GatewayStatus {
@@ -250,7 +255,8 @@ fn gateway_status(label: &GatewayLabel, found: &redundancy::GatewayStatus) -> Ga
         suite: details.map(|details| details.suite.clone()).filter(|suite| !suite.is_empty()),
         peer_identity: details.and_then(|details| details.peer_identity.clone()),
         rekey_due: details.and_then(|details| details.rekey_at).map(point_in_time),
-        rekeys: Rekeys { data: found.rekeys.data, control: found.rekeys.control },
+        rekeys: rekeys(found.rekeys),
+        failed_rekeys: rekeys(found.failed_rekeys),
         received_bytes: stats.received_bytes,
         sent_bytes: stats.sealed_bytes,
         received_packets: stats.opened_packets,

@@ -200,6 +200,7 @@ pub(crate) struct GatewayStatus {
     pub(crate) peer_identity: Option<String>,
     pub(crate) rekey_due: Option<Timestamp>,
     pub(crate) rekeys: Rekeys,
+    pub(crate) failed_rekeys: Rekeys,
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
     pub(crate) received_packets: u64,

@@ -27,6 +27,7 @@ fn gateway(name: &str, protocol: &str, server: &str, state: GatewayState) -> Gat
         peer_identity: up.then(|| "vpn.example".to_owned()),
         rekey_due: up.then(|| at(3600)),
         rekeys: Rekeys { data: 2, control: 1 },
+        failed_rekeys: Rekeys { data: 0, control: 3 },
         received_bytes: 3 << 20,
         sent_bytes: 1500,
         received_packets: 2200,

@@ -226,6 +226,7 @@ impl Manager {
     /// Lets another gateway take new connections, if it should.
     fn switch(&mut self, now: Instant) -> Option<Instant> {
         let before = self.active_index();
+        self.compare(before, now);
         let picked = plan::pick(&self.views(), before, self.rules(), now);
         if let Some((index, reason)) = picked.what {
             self.activate(index, reason, now);
@@ -237,6 +238,16 @@ impl Manager {
         picked.again
     }
 
+    /// Notes since when gateways are clearly quicker than the one in use.
+    fn compare(&mut self, active: Option<usize>, now: Instant) {
+        let views = self.views();
+        let in_use = active.and_then(|index| views.get(index));
+        for (member, view) in self.members.iter_mut().zip(&views) {
+            let is_quicker = in_use.is_some_and(|in_use| view.is_clearly_quicker(in_use));
+            member.quicker_since = is_quicker.then(|| member.quicker_since.unwrap_or(now));
+        }
+    }
+
     fn activate(&mut self, index: usize, reason: SwitchReason, now: Instant) {
         let Some(to) = self.members.get(index).map(|member| Arc::clone(&member.spec.name)) else { return };
         let from = self.active.take();
@@ -244,6 +255,8 @@ impl Manager {
         let before = from.or_else(|| self.last_active.take());
         self.was_up = true;
         self.active = Some(Arc::clone(&to));
+        // They are compared with another one from now on.
+        self.members.iter_mut().for_each(|member| member.quicker_since = None);
         if let Some(member) = self.members.get_mut(index) {
             member.draining = None;
         }

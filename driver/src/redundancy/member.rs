@@ -38,6 +38,8 @@ pub(super) struct Member {
     pub(super) strangers: usize,
     pub(super) tally: Tally,
     pub(super) retry_at: Option<SystemTime>,
+    /// Since when its round trips are clearly shorter than those of the gateway in use.
+    pub(super) quicker_since: Option<Instant>,
     /// Until when connections may stay, once new ones go elsewhere.
     pub(super) draining: Option<Instant>,
     /// It is to have a client. Of one that is not, connections that may not go elsewhere end with the others.
@@ -114,6 +116,7 @@ impl Member {
             strangers: 0,
             tally: Tally::default(),
             retry_at: None,
+            quicker_since: None,
             draining: None,
             wanted: false,
             state: (GatewayState::Idle, SystemTime::now()),
@@ -302,6 +305,7 @@ impl Member {
             steady_since: up.and_then(|up| up.steady_since),
             ailing: up.is_some_and(|up| up.ailing),
             rtt: up.and_then(|up| up.probe.rtt).or_else(|| run.filter(|_| up.is_some())?.client.handshake()),
+            quicker_since: self.quicker_since,
             pinned,
         }
     }

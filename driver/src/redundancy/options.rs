@@ -68,7 +68,8 @@ pub struct RedundancyOptions {
     pub stagger: Duration,
     /// What shows that a tunnel carries, besides the protocol's own liveness.
     pub probe: Option<Probe>,
-    /// After so long without trouble a better gateway is gone back to; `None` stays with the one in use for as long as it is up.
+    /// After so long without trouble a better gateway is gone back to; `None` stays with the one in use for as long as it is up. With
+    /// [`Policy::LowestLatency`] the other one has to be clearly quicker for so long, too: by more than a fifth, and by more than 3 ms.
     pub fail_back_after: Option<Duration>,
     /// How long connections may stay on a gateway that is left in good order, before they are reset.
     pub drain: Duration,

@@ -31,6 +31,8 @@ pub(super) struct View {
     pub(super) ailing: bool,
     /// How long a round trip takes.
     pub(super) rtt: Option<Duration>,
+    /// Since when it is clearly quicker than the one in use.
+    pub(super) quicker_since: Option<Instant>,
     /// Somebody wants this one and no other.
     pub(super) pinned: bool,
 }
@@ -42,6 +44,12 @@ impl View {
 
     const fn is_well(&self) -> bool {
         self.is_up() && !self.ailing
+    }
+
+    /// Whether its round trips are so much shorter that it is worth to move: by more than a fifth, and by more than noise.
+    pub(super) fn is_clearly_quicker(&self, than: &Self) -> bool {
+        let (Some(rtt), Some(than)) = (self.rtt, than.rtt) else { return false };
+        rtt.saturating_mul(5) < than.saturating_mul(4) && rtt + NOISE < than
     }
 }
 
@@ -122,20 +130,17 @@ pub(super) fn pick(
         return best(View::is_well).map_or_else(|| stay(None), |index| go(index, SwitchReason::Probe));
     }
     let Some(patience) = rules.fail_back_after else { return stay(None) };
-    let better = |view: &View, index: usize| match rules.policy {
-        Policy::Priority => index < active,
+    // Since when it is up without trouble, and better than the one in use.
+    let better_since = |view: &View, index: usize| match rules.policy {
+        Policy::Priority => view.steady_since.filter(|_| index < active),
         // Any will do: all of them take connections.
-        Policy::RoundRobin => false,
-        Policy::LowestLatency => match (view.rtt, at(active).rtt) {
-            (Some(rtt), Some(now)) => is_clearly_shorter(rtt, now),
-            _ => false,
-        },
+        Policy::RoundRobin => None,
+        Policy::LowestLatency => view.steady_since.zip(view.quicker_since).map(|(steady, quicker)| steady.max(quicker)),
     };
-    let candidates = views.iter().enumerate().filter(|(index, view)| view.is_well() && better(view, *index));
     let mut again: Option<Instant> = None;
     let mut ready = Vec::new();
-    for (index, view) in candidates {
-        let Some(since) = view.steady_since else { continue };
+    for (index, view) in views.iter().enumerate().filter(|(_, view)| view.is_well()) {
+        let Some(since) = better_since(view, index) else { continue };
         let due = after(since, patience);
         if due <= now {
             ready.push(index);
@@ -152,11 +157,6 @@ pub(super) fn pick(
             ready.into_iter().min().map_or_else(|| stay(again), |index| go(index, SwitchReason::FailBack))
         }
     }
-}
-
-/// By more than a fifth, and by more than noise.
-fn is_clearly_shorter(rtt: Duration, than: Duration) -> bool {
-    rtt.saturating_mul(5) < than.saturating_mul(4) && rtt + NOISE < than
 }
 
 /// Round trips within a few milliseconds of each other are the same to whoever uses them.
@@ -189,6 +189,7 @@ mod tests {
         steady_since: None,
         ailing: false,
         rtt: None,
+        quicker_since: None,
         pinned: false,
     };
 
@@ -255,15 +256,27 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_round_trip_is_picked_and_left_only_for_a_clearly_shorter_one() {
+    fn the_shortest_round_trip_is_picked_and_left_only_for_one_that_is_quicker_for_a_while() {
         let now = Instant::now();
         let (rules, later) = (rules(Policy::LowestLatency), now + PATIENCE);
         let views = |a, b| [with_rtt(now, a), with_rtt(now, b)];
         assert_eq!(pick(&views(30, 10), None, rules, now).what, Some((1, SwitchReason::Up)));
-        assert_eq!(pick(&views(30, 10), Some(0), rules, now), Decided { what: None, again: Some(later) });
-        assert_eq!(pick(&views(30, 10), Some(0), rules, later).what, Some((1, SwitchReason::LowerLatency)));
-        assert_eq!(pick(&views(30, 26), Some(0), rules, later).what, None, "a little");
-        assert_eq!(pick(&views(3, 1), Some(0), rules, later).what, None, "noise");
-        assert_eq!(pick(&[with_rtt(now, 30), up(now)], Some(0), rules, later).what, None, "nobody knows");
+        let quicker = |since| [with_rtt(now, 30), View { quicker_since: Some(since), ..with_rtt(now, 10) }];
+        assert_eq!(pick(&quicker(now), Some(0), rules, now), Decided { what: None, again: Some(later) });
+        assert_eq!(pick(&quicker(now), Some(0), rules, later).what, Some((1, SwitchReason::LowerLatency)));
+        let shortly = Decided { what: None, again: Some(later + PATIENCE) };
+        assert_eq!(pick(&quicker(later), Some(0), rules, later), shortly, "it was no quicker before");
+        assert_eq!(pick(&views(30, 10), Some(0), rules, later), Decided { what: None, again: None });
+    }
+
+    #[test]
+    fn a_little_quicker_is_not_quicker() {
+        let now = Instant::now();
+        let quicker = |a, b| with_rtt(now, a).is_clearly_quicker(&with_rtt(now, b));
+        assert!(quicker(10, 30));
+        assert!(!quicker(26, 30), "a little");
+        assert!(!quicker(1, 3), "noise");
+        assert!(!up(now).is_clearly_quicker(&with_rtt(now, 30)), "nobody knows");
+        assert!(!with_rtt(now, 30).is_clearly_quicker(&up(now)), "nobody knows");
     }
 }

@@ -104,6 +104,8 @@ pub struct GatewayStatus {
     pub handshake: Option<Duration>,
     /// How often keys were exchanged for new ones, over all tunnels.
     pub rekeys: Rekeys,
+    /// How often that came to nothing, over all tunnels.
+    pub failed_rekeys: Rekeys,
     /// TCP connections through it now.
     pub connections: usize,
 }

@@ -2,6 +2,8 @@
 
 use std::{io, sync::Arc, time::SystemTime};
 
+use adit_tunnel::Rekeys;
+
 use super::{ConnectionState, GatewayState, GatewayStatus, Policy, ProbeStatus, RedundancyStatus};
 use crate::{
     client::Client,
@@ -42,7 +44,8 @@ pub(super) struct Tally {
     pub(super) last_error: Option<Failure>,
     /// Of clients before this one.
     pub(super) stats: Stats,
-    pub(super) rekeys: adit_tunnel::Rekeys,
+    pub(super) rekeys: Rekeys,
+    pub(super) failed_rekeys: Rekeys,
 }
 
 /// Where a new connection goes.
@@ -154,7 +157,7 @@ impl Row {
         let client = self.client.as_ref();
         let live = client.map(Client::live).unwrap_or_default();
         let stats = client.map(Client::stats).unwrap_or_default();
-        let Tally { attempts, failures, last_error, stats: past, rekeys } = self.tally.clone();
+        let Tally { attempts, failures, last_error, stats: past, rekeys, failed_rekeys } = self.tally.clone();
         GatewayStatus {
             name: self.name.to_string(),
             state: self.state,
@@ -172,10 +175,8 @@ impl Row {
             failures_by_kind: failures,
             outer: live.outer,
             handshake: live.handshake,
-            rekeys: adit_tunnel::Rekeys {
-                data: rekeys.data + live.rekeys.data,
-                control: rekeys.control + live.rekeys.control,
-            },
+            rekeys: rekeys + live.rekeys,
+            failed_rekeys: failed_rekeys + live.failed_rekeys,
             connections: stats.connections,
         }
     }
@@ -195,7 +196,7 @@ impl Tally {
     pub(super) fn keep(&mut self, client: &Client) {
         let live = client.live();
         self.stats = self.stats + Stats { connections: 0, udp_sockets: 0, ..client.stats() };
-        self.rekeys.data += live.rekeys.data;
-        self.rekeys.control += live.rekeys.control;
+        self.rekeys = self.rekeys + live.rekeys;
+        self.failed_rekeys = self.failed_rekeys + live.failed_rekeys;
     }
 }

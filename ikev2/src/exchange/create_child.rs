@@ -53,6 +53,11 @@ impl CreateChild {
     pub(crate) const fn spi_in(&self) -> u32 {
         self.spi_in
     }
+
+    /// Whether it is to replace a child.
+    pub(crate) const fn is_rekey(&self) -> bool {
+        self.rekeys.is_some()
+    }
 }
 
 impl Established {
@@ -268,7 +273,10 @@ impl Established {
                         self.send_create_child(cx, spi, rekeys, offer, wanted, local, remote);
                         Ok(())
                     }
-                    None => self.without_rekeying(cx, refusal),
+                    None => {
+                        self.failed_rekeys.data += 1;
+                        self.without_rekeying(cx, refusal)
+                    }
                 }
             }
             NotifyType::NO_PROPOSAL_CHOSEN if !groups.is_empty() && !insists_on_groups(cx) => {
@@ -277,6 +285,7 @@ impl Established {
             }
             NotifyType::CHILD_SA_NOT_FOUND => {
                 if let Some(old) = rekeys {
+                    self.failed_rekeys.data += 1;
                     self.remove_child(cx, old);
                 }
                 if cx.end.is_client() {
@@ -284,7 +293,10 @@ impl Established {
                 }
                 Ok(())
             }
-            _ if rekeys.is_some() => self.without_rekeying(cx, refusal),
+            _ if rekeys.is_some() => {
+                self.failed_rekeys.data += 1;
+                self.without_rekeying(cx, refusal)
+            }
             _ => Err(initiator::refused_child(cx, error)),
         }
     }

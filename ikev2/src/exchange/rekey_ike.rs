@@ -130,7 +130,10 @@ impl Established {
                 self.send_rekey_ike(cx, old, group, true);
                 Ok(())
             }
-            _ => self.without_rekeying(cx, refusal),
+            _ => {
+                self.failed_rekeys.control += 1;
+                self.without_rekeying(cx, refusal)
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! Names are those of strongSwan's collision suite. Not here: everything "multi_ke" and "mixed" (RFC 9370 is not supported), and
 //! `responder_handle_hard_expire` (we have no lifetime after which keys die: a sealer that is used up refuses).
 
+use adit_tunnel::{Rekeys, Tunnel};
 use bytes::Bytes;
 
 use super::{
@@ -204,6 +205,7 @@ fn responder_lost_sa_so_the_client_makes_another() {
     pair.peer_answers();
     pair.down();
     pair.assert_settled();
+    assert_eq!(pair.client.details().failed_rekeys, Rekeys { data: 1, control: 0 });
 }
 
 /// Whatever the peer puts into its request comes back, and nothing more (CVE-2023-38710 is of this kind).

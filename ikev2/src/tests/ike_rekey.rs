@@ -1,5 +1,6 @@
 //! The IKE SA replaced by either end, and by both at once (RFC 7296 §1.3.2, §2.8.2, §2.18, §2.25.2).
 
+use adit_tunnel::{CloseKind, Rekeys, Tunnel};
 use bytes::Bytes;
 
 use super::{
@@ -321,7 +322,7 @@ fn collision_delete() {
     pair.client_wants(Wanted::RekeyIke);
     pair.client_says();
     peer_deletes_ike(&mut pair, sa);
-    assert_eq!(pair.closed().kind, adit_tunnel::CloseKind::PeerClosed);
+    assert_eq!(pair.closed().kind, CloseKind::PeerClosed);
 }
 
 /// The client closes the IKE SA that the peer is rekeying.
@@ -338,7 +339,7 @@ fn a_rekeying_of_the_peer_while_the_client_closes_is_put_off() {
     pair.peer_hears(&delete);
     pair.peer_answers();
     pair.down();
-    assert_eq!(pair.closed().kind, adit_tunnel::CloseKind::Local);
+    assert_eq!(pair.closed().kind, CloseKind::Local);
 }
 
 #[test]
@@ -403,6 +404,24 @@ fn a_refused_rekeying_leads_to_a_new_handshake() {
     pair.assert_settled();
     assert_eq!(pair.peer.inits.len(), 2);
     assert_eq!(pair.peer.sas.len(), 2);
+    let details = pair.client.details();
+    // What the new handshake made is the rekeying that was wanted.
+    assert_eq!((details.rekeys.control, details.failed_rekeys), (1, Rekeys { data: 0, control: 1 }));
+}
+
+#[test]
+fn what_is_put_off_has_not_failed_and_what_the_session_ends_in_has() {
+    let mut pair = pair();
+    pair.client_wants(Wanted::RekeyIke);
+    pair.up();
+    pair.peer_refuses(NotifyType::TEMPORARY_FAILURE);
+    pair.down();
+    assert_eq!(pair.client.details().failed_rekeys, Rekeys::default());
+    // It is asked again, and nobody answers any more.
+    pair.network.cut_down = true;
+    pair.ends();
+    assert_eq!(pair.closed().kind, CloseKind::TimedOut);
+    assert_eq!(pair.client.details().failed_rekeys, Rekeys { data: 0, control: 1 });
 }
 
 #[test]

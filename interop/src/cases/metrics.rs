@@ -68,7 +68,7 @@ const FAMILIES: [(&str, &str); 30] = [
 ];
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::new("run_metrics", run_metrics).takes(5).needs(Need::Curl).needs(Need::PrometheusClient)]
+    vec![Case::new("run_metrics", run_metrics).takes(8).needs(Need::Curl).needs(Need::PrometheusClient)]
 }
 
 /// What Prometheus would know.
@@ -140,7 +140,7 @@ impl Metrics {
 fn run_metrics(rig: &Rig) -> Result<()> {
     let lan = rig.start_lan()?;
     rig.prove_unreachable()?;
-    let server = Server::start(rig, &config::server(&rig.pki, Transport::Udp))?;
+    let server = Server::start(rig, &config::server(&rig.pki, Transport::Udp).with("reneg-sec 4"))?;
     let running = Running::start(rig, &connection(rig)?)?;
     running.wait(rig, NAME, "both gateways tried, and the probe answered", UP, |connection| {
         let [Some(a), Some(gone)] = [GATEWAY, GONE].map(|name| gateway(connection, name)) else { return false };
@@ -148,6 +148,9 @@ fn run_metrics(rig: &Rig) -> Result<()> {
     })?;
     rig.hello(LISTEN.parse()?)?;
     rig.download(LISTEN.parse()?, BYTES)?;
+    running.wait(rig, NAME, "new keys", UP, |connection| {
+        gateway(connection, GATEWAY).is_some_and(|gateway| gateway["rekeys"]["data"].as_u64() > Some(0))
+    })?;
     // Nothing is open any more, or the sides would see another number each.
     running.wait(rig, NAME, "the end of all connections", UP, |connection| connection["forwards"][0]["open"] == 0)?;
 
@@ -215,6 +218,14 @@ fn expect_gateways(metrics: &Metrics, before: &Value, after: &Value) -> Result<(
             // The probe goes on meanwhile.
             let (found, least, most) = (metrics.of_gateway(sample, name)?, number(before, key)?, number(after, key)?);
             ensure!((least..=most).contains(&found), "{sample} of {name} is {found}, not from {least} to {most}");
+        }
+        for (result, key) in [("succeeded", "rekeys"), ("failed", "failed_rekeys")] {
+            for kind in ["data", "control"] {
+                let labels = [("connection", NAME), ("tunnel", name), ("kind", kind), ("result", result)];
+                let found = metrics.value("vpn_rekeys_total", &labels)?;
+                let (least, most) = (number(&before[key], kind)?, number(&after[key], kind)?);
+                ensure!((least..=most).contains(&found), "{found} of {kind} {result}, not from {least} to {most}");
+            }
         }
         let reasons = before["drops"].as_object().context("drops")?;
         for reason in reasons.keys() {

@@ -34,13 +34,15 @@ pub(crate) struct Case {
     pub(crate) seconds: u64,
     /// It waits most of its time, so that others may well run beside it.
     pub(crate) paced: bool,
+    /// Rows of `docs/states.md` that it shows.
+    pub(crate) rows: &'static str,
     needs: Vec<Need>,
     pub(crate) run: Box<Script>,
 }
 
 impl Case {
     fn new(name: impl Into<String>, run: impl Fn(&Rig) -> Result<()> + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), seconds: 2, paced: false, needs: vec![Need::Rig], run: Box::new(run) }
+        Self { name: name.into(), seconds: 2, paced: false, rows: "", needs: vec![Need::Rig], run: Box::new(run) }
     }
 
     /// Takes about so long.
@@ -52,6 +54,12 @@ impl Case {
     /// Waits most of its time.
     fn paced(mut self) -> Self {
         self.paced = true;
+        self
+    }
+
+    /// Shows these rows of `docs/states.md`.
+    fn rows(mut self, rows: &'static str) -> Self {
+        self.rows = rows;
         self
     }
 

@@ -1,6 +1,7 @@
 //! What the cases run inside their namespaces: this very program, called again with a hidden subcommand.
 
 pub(crate) mod datagram;
+pub(crate) mod delay;
 pub(crate) mod dns;
 pub(crate) mod fetch;
 pub(crate) mod hold;

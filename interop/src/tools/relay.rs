@@ -1,5 +1,5 @@
-//! A bad network: passes UDP datagrams on, loses, swaps and doubles some of them, and mixes in garbage. Or a NAT: from time
-//! to time all its mappings get other ports.
+//! A bad network: passes UDP datagrams on, loses, swaps and doubles some of them, and mixes in garbage. Or a long way: passes them
+//! on later. Or a NAT: from time to time all its mappings get other ports.
 //!
 //! The kernel's `netem` is missing on many machines, so this stands in for it. Its dice are seeded.
 
@@ -18,7 +18,13 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{http, http::Request, pattern::Numbers, say};
+use super::{
+    delay::{Length, Line, Way},
+    http,
+    http::Request,
+    pattern::Numbers,
+    say,
+};
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
@@ -30,11 +36,18 @@ pub(crate) struct Options {
     /// The address upstream sees; that of upstream itself by default.
     #[arg(long)]
     outward: Option<IpAddr>,
-    /// Where `GET /` tells the counters, and `GET /rebind` gives every client another port as seen by upstream.
+    /// Where `GET /` tells the counters, `GET /rebind` gives every client another port as seen by upstream, and `GET
+    /// /delay/UP/DOWN` sets how long both directions are.
     #[arg(long)]
     counters: SocketAddr,
     #[arg(long)]
     seed: u64,
+    /// Milliseconds from the client to upstream.
+    #[arg(long, default_value_t = 0)]
+    delay_up: u64,
+    /// And back.
+    #[arg(long, default_value_t = 0)]
+    delay_down: u64,
     /// Datagrams lost of a thousand.
     #[arg(long, default_value_t = 0)]
     loss: u64,
@@ -97,6 +110,9 @@ pub(crate) struct Counters {
 }
 
 static COUNTERS: Mutex<Counters> = Mutex::new(Counters { up: NOTHING, down: NOTHING });
+/// How long the way up is, and the way down.
+static UP: Length = Length::new();
+static DOWN: Length = Length::new();
 static DIRECTIONS: AtomicU64 = AtomicU64::new(0);
 /// How often all mappings were forgotten.
 static REBOUND: AtomicU64 = AtomicU64::new(0);
@@ -119,6 +135,8 @@ const NOTHING: Passed = Passed {
 const PATIENCE: Duration = Duration::from_millis(30);
 
 pub(crate) fn main(options: &Options) -> Result<()> {
+    UP.set(options.delay_up);
+    DOWN.set(options.delay_down);
     let counters = TcpListener::bind(options.counters)?;
     thread::spawn(move || http::listen(&counters, tell));
     ensure!(options.listen.len() == options.upstream.len(), "as many upstreams as places to listen");
@@ -141,7 +159,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
 
 /// The way to the server that one client has.
 struct Mapping {
-    back: Arc<UdpSocket>,
+    back: Way,
+    line: Line,
     link: Link,
     /// [`REBOUND`] when it was made.
     made: u64,
@@ -159,18 +178,19 @@ fn relay(front: &Arc<UdpSocket>, upstream: SocketAddr, options: &Options) -> Res
                     Entry::Vacant(new) => {
                         let (resets, rekeys) = (Arc::default(), Arc::default());
                         let link = Link::new(options, true, resets, rekeys);
-                        new.insert(Mapping { back: connect(front, client, upstream, &link)?, link, made })
+                        let back = connect(front, client, upstream, &link)?;
+                        new.insert(Mapping { back, line: Line::new(&UP), link, made })
                     }
                 };
                 if mapping.made != made {
                     mapping.back = connect(front, client, upstream, &mapping.link)?;
                     mapping.made = made;
                 }
-                mapping.link.pass(&buffer[..length], |datagram| mapping.back.send(datagram).map(drop));
+                mapping.link.pass(&buffer[..length], |datagram| mapping.line.send(&mapping.back, datagram));
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                for Mapping { back, link, .. } in clients.values_mut() {
-                    link.flush(|datagram| back.send(datagram).map(drop));
+                for Mapping { back, line, link, .. } in clients.values_mut() {
+                    link.flush(|datagram| line.send(back, datagram));
                 }
             }
             // A client that has gone answers with "port unreachable".
@@ -180,13 +200,13 @@ fn relay(front: &Arc<UdpSocket>, upstream: SocketAddr, options: &Options) -> Res
 }
 
 /// Opens the way to the server for a client, and starts the way back, whose other direction is `up`.
-fn connect(front: &Arc<UdpSocket>, client: SocketAddr, upstream: SocketAddr, up: &Link) -> Result<Arc<UdpSocket>> {
+fn connect(front: &Arc<UdpSocket>, client: SocketAddr, upstream: SocketAddr, up: &Link) -> Result<Way> {
     let options = &up.options;
     let back = Arc::new(UdpSocket::bind(SocketAddr::new(options.outward.unwrap_or_else(|| upstream.ip()), 0))?);
     back.connect(upstream)?;
     back.set_read_timeout(Some(PATIENCE))?;
     let mut link = Link::new(options, false, Arc::clone(&up.resets), Arc::clone(&up.rekeys));
-    let (front, receiver) = (Arc::clone(front), Arc::clone(&back));
+    let (forth, receiver) = (Way { socket: Arc::clone(front), to: Some(client) }, Arc::clone(&back));
     if let Some(address) = options.stranger {
         let socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
         socket.connect(client)?;
@@ -195,8 +215,9 @@ fn connect(front: &Arc<UdpSocket>, client: SocketAddr, upstream: SocketAddr, up:
     let made = REBOUND.load(Relaxed);
     thread::spawn(move || {
         let mut buffer = vec![0; 65_536];
+        let line = Line::new(&DOWN);
         loop {
-            let mut send = |datagram: &[u8]| front.send_to(datagram, client).map(drop);
+            let mut send = |datagram: &[u8]| line.send(&forth, datagram);
             match receiver.recv(&mut buffer) {
                 // As with a NAT: the sender hears nothing of it.
                 Ok(_) if REBOUND.load(Relaxed) != made => link.count(|passed| passed.stale += 1),
@@ -208,7 +229,7 @@ fn connect(front: &Arc<UdpSocket>, client: SocketAddr, upstream: SocketAddr, up:
             }
         }
     });
-    Ok(back)
+    Ok(Way { socket: back, to: None })
 }
 
 /// The keys whose soft resets each end has sent last.
@@ -468,6 +489,10 @@ fn deliver(send: &mut impl FnMut(&[u8]) -> std::io::Result<()>, datagram: &[u8])
 fn tell(request: Request) -> Result<()> {
     if request.path == "/rebind" {
         REBOUND.fetch_add(1, Relaxed);
+    }
+    if let Some((up, down)) = request.path.strip_prefix("/delay/").and_then(|both| both.split_once('/')) {
+        UP.set(up.parse()?);
+        DOWN.set(down.parse()?);
     }
     let counters = *COUNTERS.lock().unwrap_or_else(PoisonError::into_inner);
     request.answer("200 OK", &serde_json::to_string(&counters)?)

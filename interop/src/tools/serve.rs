@@ -4,7 +4,7 @@
 //! - `GET /bytes/N` is a body of N bytes, `GET /paced/N/SECONDS` the same over that time;
 //! - `POST /sink` answers with the SHA-256 of what it got;
 //! - datagrams to the echo come back as they are;
-//! - the name server knows one name.
+//! - the name server knows a few names.
 
 use std::{
     io::{Read, Write},
@@ -44,7 +44,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     thread::spawn(move || echo_datagrams(&echo));
     if let Some(address) = options.dns {
         let socket = UdpSocket::bind(address).with_context(|| format!("bind {address}"))?;
-        thread::spawn(move || dns::serve(&socket));
+        thread::spawn(move || dns::serve(&socket, dns::lan));
     }
     say("ready")?;
     http::listen(&listener, handle)

@@ -23,8 +23,8 @@ use std::{
 };
 
 use adit_tunnel::{
-    Answer, Class, Closed, Epoch, Event, Path, Prompt, Random, Rekeys, Retry, Timers, Transmit, Transport, Tunnel,
-    TunnelDetails,
+    Answer, Class, CloseKind, Closed, Epoch, Event, Path, Prompt, Random, Rekeys, Retry, Timers, Transmit, Transport,
+    Tunnel, TunnelDetails,
 };
 use rustls::ClientConfig;
 
@@ -101,6 +101,8 @@ struct Agreed {
     suite: String,
     server: Option<String>,
     times: u64,
+    /// Renegotiations the session ended in.
+    failed: u64,
 }
 
 /// How far the session is.
@@ -552,6 +554,9 @@ impl Session {
         if self.phase == Phase::Closed {
             return;
         }
+        if self.phase == Phase::Up && !self.slot.is_ready() && closed.kind != CloseKind::Local {
+            self.agreed.failed += 1;
+        }
         self.phase = Phase::Closed;
         self.timers.stop_all();
         self.events.push_back(Event::Closed(closed));
@@ -634,6 +639,7 @@ impl Tunnel for Session {
             peer_identity: self.agreed.server.clone(),
             rekey_at: self.timers.get(Timer::Renegotiate),
             rekeys: Rekeys { data: rekeys, control: rekeys },
+            failed_rekeys: Rekeys { data: self.agreed.failed, control: self.agreed.failed },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! New keys while traffic flows.
 
-use adit_tunnel::{Rekeys, Tunnel};
+use adit_tunnel::{CloseKind, Rekeys, Tunnel};
 
 use super::{
     handshake::wraps,
@@ -125,4 +125,29 @@ fn what_was_negotiated_can_be_asked_for() {
     assert!(details.rekey_at.is_some_and(|at| at > pair.now && at <= pair.now + secs(100)), "{details:?}");
     pair.run(secs(101));
     assert_eq!(pair.client.details().rekeys, Rekeys { data: 1, control: 1 });
+}
+
+#[test]
+fn a_renegotiation_that_the_session_ends_in_has_failed_and_one_we_leave_in_has_not() {
+    let setup = || {
+        Setup::new(|setup| {
+            (setup.settings.reneg_sec, setup.settings.hand_window) = (secs(100), secs(20));
+        })
+    };
+    let failed = |pair: &Pair| pair.client.details().failed_rekeys;
+    let mut pair = setup().up();
+    pair.run(secs(101));
+    assert_eq!(failed(&pair), Rekeys::default());
+    // It takes part in no other.
+    pair.server.script.mute = true;
+    pair.run(secs(130));
+    assert_eq!(pair.closed().kind, CloseKind::TimedOut);
+    assert_eq!((failed(&pair), pair.client.details().rekeys.data), (Rekeys { data: 1, control: 1 }, 1));
+
+    let mut pair = setup().up();
+    pair.server.script.mute = true;
+    pair.run(secs(101));
+    pair.close();
+    pair.run(secs(5));
+    assert_eq!((pair.closed().kind, failed(&pair)), (CloseKind::Local, Rekeys::default()));
 }

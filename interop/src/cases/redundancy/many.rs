@@ -20,6 +20,7 @@ use crate::{
     process::Process,
     rig::Rig,
     running::{Holds, Running},
+    story::{Look, Story},
     tools::hold::Report,
 };
 
@@ -36,13 +37,13 @@ const USED_KIB: u64 = 120;
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case("200_connections", 90, many),
-        case("5000_through_one", 60, through_one),
-        case("memory_is_bounded", 30, bounded),
+        case("200_connections", 90, "C1 C4", many),
+        case("5000_through_one", 60, "C1 C4", through_one),
+        case("memory_is_bounded", 30, "C1 C4", bounded),
     ]
 }
 
-/// C4 two hundred times; 5,000 TCP connections are open through their forwards at once, and each is answered.
+/// 5,000 TCP connections are open through their forwards at once, and each is answered.
 fn many(rig: &Rig) -> Result<()> {
     let wanted = TUNNELS * EACH as u64;
     let mut crowd = Crowd::start(rig, TUNNELS, "", "")?;
@@ -71,7 +72,7 @@ fn many(rig: &Rig) -> Result<()> {
     crowd.end(idle)
 }
 
-/// C4; 5,000 TCP connections through one tunnel, as many as it may have and one more, and ten kilobytes through each.
+/// 5,000 TCP connections through one tunnel, as many as it may have and one more, and ten kilobytes through each.
 fn through_one(rig: &Rig) -> Result<()> {
     const FILL: usize = 10_000;
     let wanted = 5000;
@@ -176,6 +177,9 @@ impl<'a> Crowd<'a> {
             connections.iter().filter(|connection| connection["state"] == "connected").count() as u64 == tunnels
         })?;
         crowd.up = started.elapsed().as_secs_f64();
+        let story = |index: u64| Story::new(rig, &crowd.running, &format!("c{index}"));
+        let mut stories: Vec<Story<'_>> = (0..tunnels).map(story).collect();
+        Story::all_show(&mut stories, &Look::take(rig, &crowd.running)?, "C1 C4")?;
         let counters = crowd.gateway.counters()?;
         ensure!(counters.sas as u64 == tunnels, "the gateway has {counters:?}");
         Ok(crowd)
@@ -210,7 +214,6 @@ impl<'a> Crowd<'a> {
         self.wait("all closed", |connections| open(connections) == 0)?;
         let after = self.running.holds()?;
         ensure!(after.descriptors <= idle.descriptors, "descriptors were left behind: {idle:?}, {after:?}");
-        self.rig.note("row of docs/states.md: C4")?;
         self.running.terminate(Duration::from_secs(60))
     }
 

@@ -6,6 +6,7 @@
 mod churn;
 mod faults;
 mod many;
+mod names;
 mod orders;
 mod policies;
 mod returns;
@@ -16,7 +17,7 @@ pub(super) use self::revoked::refusing;
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::Case;
@@ -33,6 +34,7 @@ use crate::{
     rig::Rig,
     running::Running,
     server::Server,
+    story::Story,
 };
 
 /// The connection of all cases.
@@ -46,6 +48,7 @@ pub(super) fn cases() -> Vec<Case> {
     [
         faults::cases(),
         returns::cases(),
+        names::cases(),
         revoked::cases(),
         same_address::cases(),
         policies::cases(),
@@ -61,10 +64,19 @@ pub(super) fn soak() -> Vec<Case> {
     churn::soak()
 }
 
-/// A case with strongSwan, which waits most of its time.
-fn case(name: &str, seconds: u64, run: impl Fn(&Rig) -> Result<()> + Send + Sync + 'static) -> Case {
-    Case::new(format!("redundancy_{name}"), run).needs(Need::StrongSwan).takes(seconds).paced()
+/// A case with strongSwan, which waits most of its time; and the rows of `docs/states.md` that it shows.
+fn case(
+    name: &str,
+    seconds: u64,
+    rows: &'static str,
+    run: impl Fn(&Rig) -> Result<()> + Send + Sync + 'static,
+) -> Case {
+    let case = Case::new(format!("{PREFIX}{name}"), run).needs(Need::StrongSwan).needs(Need::Curl);
+    case.takes(seconds).paced().rows(rows)
 }
+
+/// What the names of the cases begin with.
+const PREFIX: &str = "redundancy_";
 
 /// The lan, and both gateways to it.
 pub(super) struct World {
@@ -154,20 +166,67 @@ fn gateway_state<'a>(connection: &'a Value, name: &str) -> &'a str {
     gateway(connection, name)["state"].as_str().unwrap_or("")
 }
 
-/// Demands that status and metrics agree about the state of the connection.
-fn expect_state(rig: &Rig, running: &Running, state: &str) -> Result<()> {
-    let connection = running.connection(rig, NAME)?;
-    ensure!(connection["state"] == state, "the connection is {}, not {state}", connection["state"]);
-    let metric = running.metric(rig, "vpn_connection_state", &[("connection", NAME), ("state", state)])?;
-    ensure!(metric == Some(1.0), "the metric of the state {state} is {metric:?}");
-    Ok(())
+/// Waits until `a` carries, and `b` stands by: where the story of most cases begins.
+fn both<'a>(rig: &'a Rig, running: &'a Running) -> Result<Story<'a>> {
+    let mut story = Story::new(rig, running, NAME);
+    story.shows(UP, "C1 C4 G1:a G2:a G1:b G3:b")?;
+    Ok(story)
 }
 
-/// Waits until `a` carries, and `b` stands by.
-fn wait_both(rig: &Rig, running: &Running) -> Result<Value> {
-    running.wait(rig, NAME, "a active and b standby", UP, |connection| {
-        connection["state"] == "connected"
-            && gateway_state(connection, "a") == "active"
-            && gateway_state(connection, "b") == "standby"
-    })
+/// Waits until the only gateway, `a`, carries.
+fn alone<'a>(rig: &'a Rig, running: &'a Running) -> Result<Story<'a>> {
+    let mut story = Story::new(rig, running, NAME);
+    story.shows(UP, "C1 C4 G1:a G2:a")?;
+    Ok(story)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::{PREFIX, cases, soak};
+    use crate::story::rows;
+
+    const DOCUMENT: &str = include_str!("../../../../docs/states.md");
+    /// Cases that differ in the way something happens, by what their names begin with.
+    const ALIKE: [&str; 2] = ["gateway_", "restart_"];
+
+    /// The cases as the document names them: those that do not, where it is nearly all of them.
+    fn named(of: &BTreeSet<String>, all: &BTreeSet<String>) -> String {
+        let others: Vec<String> = all.difference(of).map(|name| format!("`{name}`")).collect();
+        if others.len() <= 4 {
+            return if others.is_empty() { "all".to_owned() } else { format!("all but {}", others.join(", ")) };
+        }
+        let alike = |name: &str| {
+            let group = |begin: &&str| all.iter().filter(|name| name.starts_with(*begin)).all(|name| of.contains(name));
+            ALIKE.into_iter().filter(group).find(|begin| name.starts_with(begin))
+        };
+        let names: BTreeSet<String> = of
+            .iter()
+            .map(|name| alike(name).map_or_else(|| format!("`{name}`"), |begin| format!("`{begin}*`")))
+            .collect();
+        Vec::from_iter(names).join(", ")
+    }
+
+    #[test]
+    fn every_row_is_shown_by_the_cases_that_the_document_names() {
+        let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut all = BTreeSet::new();
+        for case in cases().into_iter().chain(soak()) {
+            let name = case.name.strip_prefix(PREFIX).unwrap_or(&case.name);
+            assert!(!case.rows.is_empty(), "{name} shows no row");
+            for id in case.rows.split_whitespace() {
+                assert!(rows().contains_key(id), "{name}: docs/states.md has no row {id}");
+                shown.entry(id.to_owned()).or_default().insert(name.to_owned());
+            }
+            all.insert(name.to_owned());
+        }
+        let missing: Vec<_> = rows().keys().filter(|id| !shown.contains_key(*id)).collect();
+        assert!(missing.is_empty(), "no case shows {missing:?}");
+        let mut sorted: Vec<_> = shown.iter().collect();
+        sorted.sort_by_key(|(id, _)| (id.as_bytes()[0], id[1..].parse::<u32>().unwrap()));
+        let table: String = sorted.iter().map(|(id, names)| format!("| {id} | {} |\n", named(names, &all))).collect();
+        let (_, documented) = DOCUMENT.split_once("| row | cases |\n|---|---|\n").unwrap();
+        assert!(documented == table, "docs/states.md has another list than:\n{table}");
+    }
 }

@@ -4,37 +4,39 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::{Case, NAME, UP, WEB, World, case, connection, expect_state, gateway_state, server_b, wait_both};
+use super::{Case, NAME, UP, WEB, World, both, case, connection, gateway_b, over, server_b};
 use crate::{
     config::Lines,
     ike::{charon::Charon, setup::Setup},
     net::Place,
+    process::run,
     rig::Rig,
     running::Running,
     server::Server,
+    story::Story,
 };
 
 /// Nobody may try again in that time, which is several times the first waits between attempts.
 const QUIET: Duration = Duration::from_secs(12);
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![case("credentials_revoked", 50, revoked)]
+    vec![
+        case("credentials_revoked", 60, "C1 C2 C4 C5 C9 C14 C21 G1 G2 G3 G5 G6 G7 G8 G14 G15", revoked),
+        case("session_over", 25, "C1 C4 C10 G1 G2 G13", session_over),
+    ]
 }
 
-/// G5, or G13: the first gateway refuses, the second carries; then both refuse, and the connection is failed (C10 or C14). Each
-/// gateway refuses once.
+/// The first gateway refuses, the second carries; then both refuse, and the connection is failed. Each gateway refuses once, and once
+/// more when somebody says so.
 fn revoked(rig: &Rig) -> Result<()> {
     let mut world = World::start(rig)?;
     let running = Running::start(rig, &connection(rig, "liveness = \"fast\"\nstandby = \"hot\"")?)?;
-    wait_both(rig, &running)?;
+    let mut story = both(rig, &running)?;
 
     world.kill_a()?;
     let gateway = Setup::psk().gateway.secret("ike.secret", "another key altogether");
     world.a = Charon::start(rig, Place::Gateway, &gateway)?;
-    running.wait(rig, NAME, "a refused", Duration::from_secs(90), |connection| {
-        gateway_state(connection, "a") == "refused"
-    })?;
-    expect_state(rig, &running, "connected")?;
+    story.shows(Duration::from_secs(90), "G7:a G8:b G6:a G5:a")?;
     rig.hello(WEB.parse()?)?;
     let again = world.a.process.mark();
     let tried = world.a.process.wait_text(again, "parsed IKE_SA_INIT request", QUIET);
@@ -43,18 +45,30 @@ fn revoked(rig: &Rig) -> Result<()> {
 
     world.kill_b()?;
     world.b = Server::start_at(rig, Place::Gateway2, &refusing(rig, &server_b(rig))?)?;
-    running.wait_state(rig, NAME, "failed", Duration::from_secs(120))?;
-    expect_state(rig, &running, "failed")?;
+    story.shows(Duration::from_secs(120), "C9 G7:b G6:b G5:b C14")?;
     let again = world.b.process.mark();
     let tried = world.b.process.wait_text(again, "multi_create_instance called", QUIET);
     let at_b = world.b.process.count("multi_create_instance called");
     rig.measured(&format!("credentials revoked: attempts at a {at_a}, at b {at_b}, in {QUIET:?} after each refusal"))?;
     ensure!(tried.is_err() && at_b == 1, "b was tried {at_b} times after it had refused: {tried:?}");
-    let connection = running.connection(rig, NAME)?;
-    ensure!(gateway_state(&connection, "b") == "refused", "b is {}", gateway_state(&connection, "b"));
-    running.expect_activity(NAME, "failed")?;
-    ensure!(running.wait_state(rig, NAME, "failed", UP).is_ok(), "it did not stay failed");
-    rig.note("rows of docs/states.md: G5 or G13, then C14")?;
+    story.shows(UP, "")?;
+    run(&mut running.tell(rig, &["connect", NAME]))?;
+    story.shows(UP, "C2 G14:a G5:a G14:b G5:b C5")?;
+    run(&mut running.tell(rig, &["disconnect", "--yes", NAME]))?;
+    story.shows(UP, "C21 G15:a G15:b")?;
+    running.terminate(Duration::from_secs(45))
+}
+
+/// The gateway says beforehand when the session is over, which is the end, for it may not be begun again without a person.
+fn session_over(rig: &Rig) -> Result<()> {
+    let server = server_b(rig).with("push \"session-timeout 8\"");
+    let _world = World::start_with(rig, &Setup::psk().gateway, &server)?;
+    let running = Running::start(rig, &over("", &[gateway_b(rig)?]))?;
+    let mut story = Story::new(rig, &running, NAME);
+    story.shows(UP, "C1 C4 G1:b G2:b")?;
+    rig.hello(WEB.parse()?)?;
+    story.shows(UP, "C10 G13:b")?;
+    ensure!(rig.fetch(WEB.parse()?, "/", &[]).is_err(), "its forward still listens");
     running.terminate(Duration::from_secs(45))
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::{Case, case, profile};
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     needs::Need,
     net::Place,
     process::{Process, run},
+    resolv_conf::ResolvConf,
     rig::Rig,
     server::Server,
     tools::dns,
@@ -30,31 +31,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-const BEFORE: &str = "# as the case has it\nnameserver 203.0.113.53\n";
-
-/// The `resolv.conf` of a namespace: `ip netns exec` shows it to programs there in place of the machine's.
-pub(super) struct ResolvConf {
-    path: PathBuf,
-}
-
-impl ResolvConf {
-    pub(super) fn new(rig: &Rig, place: Place) -> Result<Self> {
-        let path = Path::new("/etc/netns").join(rig.net.name(place)).join("resolv.conf");
-        fs::create_dir_all(path.parent().context("a file in a folder")?)?;
-        fs::write(&path, BEFORE)?;
-        Ok(Self { path })
-    }
-
-    pub(super) fn text(&self) -> Result<String> {
-        Ok(fs::read_to_string(&self.path)?)
-    }
-}
-
-impl Drop for ResolvConf {
-    fn drop(&mut self) {
-        self.path.parent().map(fs::remove_dir_all);
-    }
-}
+pub(super) const BEFORE: &str = "# as the case has it\nnameserver 203.0.113.53\n";
 
 fn server_with_dns(rig: &Rig) -> Result<Server> {
     let server: Lines = config::server(&rig.pki, Transport::Udp)
@@ -70,7 +47,7 @@ fn page_by_name(rig: &Rig) -> Result<String> {
 
 fn file(rig: &Rig) -> Result<()> {
     let _lan = rig.start_lan()?;
-    let resolver = ResolvConf::new(rig, Place::Client)?;
+    let resolver = ResolvConf::new(rig, Place::Client, BEFORE)?;
     let _server = server_with_dns(rig)?;
     let before = up::picture(rig, Place::Client)?;
     ensure!(before.contains("203.0.113.53"), "the namespace has no resolv.conf of its own: {before}");

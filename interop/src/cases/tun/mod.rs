@@ -15,6 +15,7 @@ use crate::{
     needs::Need,
     net::Place,
     process::run,
+    resolv_conf::ResolvConf,
     rig::Rig,
     server::Server,
     up::{self, Up},
@@ -113,7 +114,7 @@ fn killed(rig: &Rig) -> Result<()> {
 /// Root is given up before anything is received, and what is left suffices to reconnect and to undo.
 fn run_as(rig: &Rig) -> Result<()> {
     let _lan = rig.start_lan()?;
-    let resolver = dns::ResolvConf::new(rig, Place::Client)?;
+    let resolver = ResolvConf::new(rig, Place::Client, dns::BEFORE)?;
     let with_dns = config::server(&rig.pki, Transport::Udp).with("push \"dhcp-option DNS 192.168.100.30\"");
     let server = Server::start(rig, &with_dns.replace("keepalive 1 4"))?;
     let before = up::picture(rig, Place::Client)?;

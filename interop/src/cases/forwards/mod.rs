@@ -1,18 +1,20 @@
-//! Every kind of forward, through a real gateway.
+//! Every kind of forward, through real gateways of both protocols.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+mod tunnel;
 
-use anyhow::{Context, Result, ensure};
+use std::{net::SocketAddr, path::PathBuf, process::Command, thread, time::Duration};
 
+use anyhow::{Context, Result, anyhow, ensure};
+
+use self::tunnel::{Peer, Tunnel};
 use super::Case;
 use crate::{
-    client::{Client, ClientConfig, client_file, unprivileged},
-    config::{self, Lines, Transport},
+    client::{ClientConfig, client_file, unprivileged},
+    config::{self, Transport},
     needs::Need,
     net::{ECHO, Place, TARGET, WEB},
     process::{Process, Stream, run},
     rig::{Rig, Session, check_body},
-    server::Server,
     tools::{dns, fetch::Answer, pattern::Body, serve::HELLO, socks, stream, talk},
 };
 
@@ -25,32 +27,22 @@ const CANNOT_CONNECT_BY_PROXY: i32 = 97;
 const REFUSED_BY_PROXY: i32 = 56;
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![
-        Case::new("forward_socks", forward_socks).takes(4).needs(Need::Curl),
-        Case::new("forward_socks_udp", forward_socks_udp).takes(4),
-        Case::new("forward_http_proxy", forward_http_proxy).takes(4).needs(Need::Curl),
-        Case::new("forward_unix_socket", forward_unix_socket).takes(5).needs(Need::Curl),
-        Case::new("forward_stdio", forward_stdio).takes(4),
-        Case::new("forward_proxy_protocol", forward_proxy_protocol).takes(3),
-        Case::new("forward_reverse", forward_reverse).takes(5),
-        Case::new("forward_while_down", forward_while_down).takes(12),
-        Case::new("forward_max_connections", forward_max_connections).takes(5),
-    ]
-}
-
-fn server(rig: &Rig) -> Lines {
-    config::server(&rig.pki, Transport::Udp).with(&format!("push \"dhcp-option DNS {TARGET}\""))
-}
-
-fn client(rig: &Rig, args: &[&str]) -> Result<ClientConfig> {
-    let mut client = ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?);
-    client.args = args.iter().map(|arg| (*arg).to_owned()).collect();
-    Ok(client)
-}
-
-/// A tunnel, and forwards besides the usual ones.
-fn open<'a>(rig: &'a Rig, args: &[&str]) -> Result<Session<'a>> {
-    Session::open(rig, &server(rig), &client(rig, args)?)
+    let of = |peer: Peer| {
+        [
+            peer.case("socks", forward_socks).takes(4).needs(Need::Curl),
+            peer.case("socks_udp", forward_socks_udp).takes(4),
+            peer.case("http_proxy", forward_http_proxy).takes(4).needs(Need::Curl),
+            peer.case("unix_socket", forward_unix_socket).takes(5).needs(Need::Curl),
+            peer.case("udp", forward_udp).takes(5),
+            peer.case("stdio", forward_stdio).takes(4),
+            peer.case("proxy_protocol", forward_proxy_protocol).takes(3),
+            peer.case("reverse", forward_reverse).takes(5),
+            peer.case("while_down", forward_while_down).takes(12),
+            peer.case("max_connections", forward_max_connections).takes(5),
+        ]
+    };
+    let both = Peer::ALL.into_iter().flat_map(of);
+    both.chain([Case::new("forward_name_of_several", forward_name_of_several).takes(5)]).collect()
 }
 
 fn curl(rig: &Rig, args: &[&str]) -> Command {
@@ -92,9 +84,9 @@ fn login(rig: &Rig) -> Result<String> {
 }
 
 /// `curl` through the SOCKS proxy: names by the name server behind the gateway, addresses, a megabyte, refusals, logins.
-fn forward_socks(rig: &Rig) -> Result<()> {
+fn forward_socks(rig: &Rig, peer: Peer) -> Result<()> {
     let login = login(rig)?;
-    let session = open(rig, &["-D", SOCKS, "-D", "127.0.0.1:1081", "--proxy-login", &login])?;
+    let mut session = Tunnel::open(rig, peer, &["-D", SOCKS, "-D", "127.0.0.1:1081", "--proxy-login", &login])?;
     for proxy in ["socks5h://bob:sesame@127.0.0.1:1080", "socks5h://bob:sesame@127.0.0.1:1081"] {
         hello(rig, &["--proxy", proxy, &format!("http://{}:8080/", dns::NAME)])?;
     }
@@ -107,15 +99,15 @@ fn forward_socks(rig: &Rig) -> Result<()> {
     fails(rig, CANNOT_CONNECT_BY_PROXY, "(4)", &["--proxy", named, "http://no-such.corp.example/"])?;
     fails(rig, CANNOT_CONNECT_BY_PROXY, "", &["--proxy", "socks5h://bob:wrong@127.0.0.1:1080", "http://x/"])?;
     fails(rig, CANNOT_CONNECT_BY_PROXY, "", &["--proxy", "socks5h://127.0.0.1:1080", "http://x/"])?;
-    session.client.process.wait_text(0, "user name or password is wrong", SOON)?;
-    ensure!(session.client.process.count("sesame") == 0, "the password is in the log");
+    session.client().process.wait_text(0, "user name or password is wrong", SOON)?;
+    ensure!(session.client().process.count("sesame") == 0, "the password is in the log");
     session.exchange()?;
     session.close()
 }
 
 /// Datagrams through the SOCKS proxy to an address and to a name.
-fn forward_socks_udp(rig: &Rig) -> Result<()> {
-    let session = open(rig, &["-D", SOCKS])?;
+fn forward_socks_udp(rig: &Rig, peer: Peer) -> Result<()> {
+    let mut session = Tunnel::open(rig, peer, &["-D", SOCKS])?;
     for target in [ECHO.to_string(), format!("{}:{}", dns::NAME, ECHO.port())] {
         let said = run(&mut rig.tool(Place::Client, &["socks", SOCKS, &target]))?;
         let report: socks::Report = serde_json::from_str(&said)?;
@@ -126,10 +118,56 @@ fn forward_socks_udp(rig: &Rig) -> Result<()> {
     session.close()
 }
 
+/// Several UDP forwards to one target, each datagram back to whom it belongs; and a name only the gateway's name server knows.
+fn forward_udp(rig: &Rig, peer: Peer) -> Result<()> {
+    let (address, name) = (format!("34001:{ECHO}/udp"), format!("34002:{}:{}/udp", dns::NAME, ECHO.port()));
+    let mut session = Tunnel::open(rig, peer, &["-L", &address, "-L", &name])?;
+    let echo = |port: u16| -> Result<stream::Report> {
+        let to = format!("127.0.0.1:{port}");
+        let args = ["stream", &to, "--count", "100", "--interval", "5", "--size", "900"];
+        Ok(serde_json::from_str(&run(&mut rig.tool(Place::Client, &args))?)?)
+    };
+    let both: Result<Vec<_>> = thread::scope(|scope| {
+        let streams = [34001, 34002].map(|port| scope.spawn(move || echo(port)));
+        streams.into_iter().map(|stream| stream.join().map_err(|_| anyhow!("a stream panicked"))?).collect()
+    });
+    for report in both? {
+        ensure!(report.lost.is_empty() && report.corrupted == 0 && report.duplicated == 0, "{report:?}");
+    }
+    session.exchange()?;
+    session.close()
+}
+
+/// Of several addresses the first that answers is used, soon: those before it, of both families, swallow everything.
+fn forward_name_of_several(rig: &Rig) -> Result<()> {
+    ensure!(!rig.reference, "this case needs adit");
+    let server = config::server(&rig.pki, Transport::Udp)
+        .with(&format!("push \"dhcp-option DNS {TARGET}\""))
+        .with("server-ipv6 fd00:8::/64\npush \"route-ipv6 fd00:64::/64\"");
+    let swallow: String = dns::DEAD.iter().map(|address| format!("route add blackhole {address}\n")).collect();
+    rig.net.change(Place::Gateway, &swallow)?;
+    let mut client = ClientConfig::new(config::profile(&rig.pki, Transport::Udp)?);
+    for (port, (name, _)) in (34000..).zip(dns::SEVERAL) {
+        client.args.extend(["-L".to_owned(), format!("{port}:{name}:8080")]);
+    }
+    let session = Session::open(rig, &server, &client)?;
+    for (port, (name, dead)) in (34000..).zip(dns::SEVERAL) {
+        let answers = rig.fetch(SocketAddr::from(([127, 0, 0, 1], port)), "/", &[])?;
+        let took = answers.first().context("an answer")?.seconds;
+        rig.measured(&format!("a name with {dead} dead addresses before the one that answers: {took:.2} s"))?;
+        ensure!(answers.iter().all(|answer| answer.text == HELLO), "{name}: {answers:?}");
+        // RFC 8305 §5: a quarter of a second for each.
+        let least = 0.25 * f64::from(dead);
+        ensure!((least..least + 3.0).contains(&took), "{name} took {took:.2} s, of {least} to be expected");
+    }
+    session.exchange()?;
+    session.close()
+}
+
 /// `curl` through the HTTP proxy, by CONNECT and by plain requests, with a login.
-fn forward_http_proxy(rig: &Rig) -> Result<()> {
+fn forward_http_proxy(rig: &Rig, peer: Peer) -> Result<()> {
     let login = login(rig)?;
-    let session = open(rig, &["--http-proxy", HTTP, "--proxy-login", &login])?;
+    let mut session = Tunnel::open(rig, peer, &["--http-proxy", HTTP, "--proxy-login", &login])?;
     let by_name = format!("http://{}:8080/", dns::NAME);
     let proxy = ["--proxy", "http://127.0.0.1:3128", "--proxy-user", "bob:sesame"];
     let tunnel = [&proxy[..], &["--proxytunnel"]].concat();
@@ -153,7 +191,7 @@ fn forward_http_proxy(rig: &Rig) -> Result<()> {
         "this is a proxy",
         &["--header", "Proxy-Authorization: Basic Ym9iOnNlc2FtZQ==", "http://127.0.0.1:3128/"],
     )?;
-    ensure!(session.client.process.count("sesame") == 0, "the password is in the log");
+    ensure!(session.client().process.count("sesame") == 0, "the password is in the log");
     session.exchange()?;
     session.close()
 }
@@ -171,47 +209,46 @@ fn upload(rig: &Rig, how: &[&str]) -> Result<()> {
 }
 
 /// A listener at a path: used, gone with the program, and bound again over what a killed one has left.
-fn forward_unix_socket(rig: &Rig) -> Result<()> {
+fn forward_unix_socket(rig: &Rig, peer: Peer) -> Result<()> {
     let folder = PathBuf::from(format!("/tmp/{}", rig.net.unique("sockets")));
     std::fs::create_dir(&folder)?;
-    let used = unix_socket(rig, &folder.join("web.sock"));
+    let used = unix_socket(rig, peer, &folder.join("web.sock"));
     std::fs::remove_dir_all(&folder)?;
     used
 }
 
-fn unix_socket(rig: &Rig, path: &std::path::Path) -> Result<()> {
+fn unix_socket(rig: &Rig, peer: Peer, path: &std::path::Path) -> Result<()> {
     std::os::unix::fs::chown(path.parent().context("a folder")?, Some(crate::pki::CLIENT_UID), None)?;
     let (text, spec) = (path.display().to_string(), format!("unix:{}:{WEB}", path.display()));
     let args = ["-L", spec.as_str(), "--socket-mode", "0640"];
-    let session = open(rig, &args)?;
-    session.client.process.wait_text(0, &format!("unix:{text} -> {WEB}/tcp"), SOON)?;
+    let session = Tunnel::open(rig, peer, &args)?;
+    session.client().process.wait_text(0, &format!("unix:{text} -> {WEB}/tcp"), SOON)?;
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path)?);
     ensure!(mode & 0o777 == 0o640, "the mode is {mode:o}");
     let by_socket = ["--unix-socket", text.as_str(), "http://anything/"];
     hello(rig, &by_socket)?;
     download(rig, &["--unix-socket", &text, &format!("http://anything/bytes/{}", 1 << 20)])?;
-    session.client.process.signal("KILL")?;
-    session.client.process.wait_end(SOON)?;
+    session.client().process.signal("KILL")?;
+    session.client().process.wait_end(SOON)?;
     ensure!(path.exists(), "what a killed program leaves is gone already");
-    let Session { server, lan, .. } = session;
-    let again = Client::start(rig, &client(rig, &args)?)?;
+    let behind = session.without_client();
+    let again = peer.client(rig, &args)?;
     again.wait_up()?;
     hello(rig, &by_socket)?;
     again.interrupt()?;
     ensure!(!path.exists(), "the socket was left behind");
-    drop((server, lan));
+    drop(behind);
     rig.prove_gone()
 }
 
 /// `--stdio`, as ssh's ProxyCommand has it: the end of input goes through, the answer comes, the exit code is 0.
-fn forward_stdio(rig: &Rig) -> Result<()> {
+fn forward_stdio(rig: &Rig, peer: Peer) -> Result<()> {
     let lan = rig.start_lan()?;
-    let server = Server::start(rig, &server(rig))?;
-    let profile = config::profile(&rig.pki, Transport::Udp)?.text();
-    let profile = client_file(&rig.dir.join("stdio.ovpn"), &profile)?;
+    let gateway = peer.gateway(rig)?;
+    let source = peer.source(rig)?;
     let stdio = |target: &str, input: &str| {
         let mut command = unprivileged(rig, false);
-        command.arg(&rig.adit).arg("forward").arg("--config").arg(&profile).args(["--stdio", target]);
+        command.arg(&rig.adit).arg("forward").args(&source).args(["--stdio", target]);
         Process::spawn_with_input(&rig.process_name("stdio"), &rig.dir, &mut command, Some(input))
     };
     let request = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
@@ -226,15 +263,16 @@ fn forward_stdio(rig: &Rig) -> Result<()> {
         .into();
     ensure!(status.code() == Some(1) && out.is_empty(), "{status}, standard output has {out:?}");
     ensure!(err.contains("error: cannot connect to 192.168.100.30:1: "), "{err}");
-    drop((lan, server));
+    ensure!(gateway.process().is_running(), "the gateway has ended");
+    drop((lan, gateway));
     rig.prove_gone()
 }
 
 /// The target sees the header of the PROXY protocol before anything else.
-fn forward_proxy_protocol(rig: &Rig) -> Result<()> {
+fn forward_proxy_protocol(rig: &Rig, peer: Peer) -> Result<()> {
     const HEADER_BYTES: usize = 28;
     let args = ["-L", "34000:192.168.100.30:7000", "--proxy-protocol"];
-    let session = open(rig, &args)?;
+    let session = Tunnel::open(rig, peer, &args)?;
     let listening =
         ["talk", "192.168.100.30:7000", "answer", "--listen", &(HEADER_BYTES + 5).to_string()].map(str::to_owned);
     let listening: Vec<&str> = listening.iter().map(String::as_str).collect();
@@ -255,18 +293,17 @@ fn talk_to(rig: &Rig, address: &str) -> Result<talk::Answer> {
 }
 
 /// A host behind the gateway reaches services of the client's machine, over TCP and UDP; the end of the program closes the ports.
-fn forward_reverse(rig: &Rig) -> Result<()> {
-    /// The first address of the server's pool.
-    const OURS: &str = "10.8.0.2";
+fn forward_reverse(rig: &Rig, peer: Peer) -> Result<()> {
+    let ours = peer.inside();
     let args = ["-R", "80:127.0.0.1:8088", "-R", "81:127.0.0.1:1", "-R", "90:127.0.0.1:9009/udp"];
-    let session = open(rig, &args)?;
-    session.client.process.wait_text(0, "inside:80 -> 127.0.0.1:8088/tcp", SOON)?;
+    let mut session = Tunnel::open(rig, peer, &args)?;
+    session.client().process.wait_text(0, "inside:80 -> 127.0.0.1:8088/tcp", SOON)?;
     let serve = ["serve", "--web", "127.0.0.1:8088", "--echo", "127.0.0.1:9009"];
     let service = Process::spawn(&rig.process_name("service"), &rig.dir, &mut rig.tool(Place::Client, &serve))?;
     service.wait_text(0, "ready", SOON)?;
     let lan = |args: &[&str]| run(&mut rig.tool(Place::Lan, args));
     let fetch = |path: &str, args: &[&str]| -> Result<Vec<Answer>> {
-        Ok(serde_json::from_str(&lan(&[&["fetch", &format!("{OURS}:80"), path], args].concat())?)?)
+        Ok(serde_json::from_str(&lan(&[&["fetch", &format!("{ours}:80"), path], args].concat())?)?)
     };
     let hello = fetch("/", &[])?;
     ensure!(hello.iter().all(|answer| answer.text == HELLO), "{hello:?}");
@@ -276,12 +313,12 @@ fn forward_reverse(rig: &Rig) -> Result<()> {
     for answer in fetch("/sink", &["--upload", &(1 << 20).to_string(), "--half-close"])? {
         ensure!(answer.text == Body::sha256(1 << 20), "the upload arrived as {}", answer.text);
     }
-    let echo = [&format!("{OURS}:90"), "--count", "50", "--interval", "10", "--size", "400"].map(str::to_owned);
+    let echo = [&format!("{ours}:90"), "--count", "50", "--interval", "10", "--size", "400"].map(str::to_owned);
     let echo: Vec<&str> = echo.iter().map(String::as_str).collect();
     let report: stream::Report = serde_json::from_str(&lan(&[&["stream"], &echo[..]].concat())?)?;
     ensure!(report.lost.is_empty() && report.corrupted == 0, "{report:?}");
     for port in [81, 82] {
-        let said = lan(&["talk", &format!("{OURS}:{port}")]);
+        let said = lan(&["talk", &format!("{ours}:{port}")]);
         // One has nobody behind it; the other is not there.
         let refused = match (port, said) {
             (81, Ok(answer)) => serde_json::from_str::<talk::Answer>(&answer)?.reset,
@@ -289,7 +326,7 @@ fn forward_reverse(rig: &Rig) -> Result<()> {
         };
         ensure!(refused, "port {port} inside was not refused");
     }
-    session.client.process.wait_text(0, "cannot connect to 127.0.0.1:1: ", SOON)?;
+    session.client().process.wait_text(0, "cannot connect to 127.0.0.1:1: ", SOON)?;
     session.exchange()?;
     service.signal("TERM")?;
     service.wait_exit(SOON)?;
@@ -297,29 +334,27 @@ fn forward_reverse(rig: &Rig) -> Result<()> {
 }
 
 /// Without a tunnel, connections are reset at once, or wait until there is one.
-fn forward_while_down(rig: &Rig) -> Result<()> {
-    let config = server(rig).with("explicit-exit-notify 1");
+fn forward_while_down(rig: &Rig, peer: Peer) -> Result<()> {
     for (setting, waits) in [("refuse", false), ("wait=60", true)] {
-        let mut session = Session::open(rig, &config, &client(rig, &["--while-down", setting])?)?;
+        let mut session = Tunnel::open(rig, peer, &["--while-down", setting])?;
         session.exchange()?;
-        let mark = session.client.process.mark();
-        session.server.process.signal("TERM")?;
-        session.server.process.wait_exit(SOON)?;
-        session.client.process.wait_text(mark, "tunnel lost", SOON)?;
+        let mark = session.client().process.mark();
+        session.stop_gateway()?;
+        session.client().process.wait_text(mark, "tunnel lost", SOON)?;
         if waits {
             let fetch = ["fetch", "127.0.0.1:33000", "/", "--patience", "60"];
             let waiting = Process::spawn(&rig.process_name("fetch"), &rig.dir, &mut rig.tool(Place::Client, &fetch))?;
-            session.server = Server::start(rig, &config)?;
+            session.start_gateway()?;
             let answer = waiting.wait_output(Duration::from_secs(70))?;
             ensure!(answer.contains("Hello world"), "{answer}");
         } else {
             let answer = talk_to(rig, "127.0.0.1:33000")?;
             ensure!(answer.reset && answer.text.is_empty(), "{answer:?}");
-            session.client.process.wait_text(mark, "cannot connect to 192.168.100.30:8080", SOON)?;
-            session.server = Server::start(rig, &config)?;
+            session.client().process.wait_text(mark, "cannot connect to 192.168.100.30:8080", SOON)?;
+            session.start_gateway()?;
         }
-        session.client.wait_up_again(mark, Duration::from_secs(60))?;
-        session.reconnected()?;
+        session.client().wait_up_again(mark, Duration::from_secs(60))?;
+        session.recount()?;
         session.exchange()?;
         session.close()?;
     }
@@ -327,18 +362,18 @@ fn forward_while_down(rig: &Rig) -> Result<()> {
 }
 
 /// Beyond the limit connections are reset; those below it are served, and their end makes room.
-fn forward_max_connections(rig: &Rig) -> Result<()> {
-    let session = open(rig, &["--max-connections", "2"])?;
+fn forward_max_connections(rig: &Rig, peer: Peer) -> Result<()> {
+    let mut session = Tunnel::open(rig, peer, &["--max-connections", "2"])?;
     let paced = ["fetch", "127.0.0.1:33000", "/paced/100000/8", "--count", "2"];
     let busy = Process::spawn(&rig.process_name("fetch"), &rig.dir, &mut rig.tool(Place::Client, &paced))?;
-    session.lan.wait_text(0, "open=2", SOON)?;
+    session.lan().wait_text(0, "open=2", SOON)?;
     let answer = talk_to(rig, "127.0.0.1:33000")?;
     ensure!(answer.reset && answer.text.is_empty(), "{answer:?}");
-    session.client.process.wait_text(0, "connection refused: there are 2 already", SOON)?;
+    session.client().process.wait_text(0, "connection refused: there are 2 already", SOON)?;
     busy.wait_output(SOON)?;
     session.exchange()?;
-    session.client.process.signal("INT")?;
-    session.client.interrupted()?;
-    session.client.process.wait_text(0, " more refused", SOON)?;
+    session.client().process.signal("INT")?;
+    session.client().interrupted()?;
+    session.client().process.wait_text(0, " more refused", SOON)?;
     rig.prove_gone()
 }
