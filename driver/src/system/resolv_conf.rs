@@ -131,7 +131,8 @@ impl ResolvConf {
             }
             drop(locked);
             self.file = opened(&self.path).map_err(|error| {
-                let text = format!("{error}; another program has put a file in its place, or removed it: start adit again");
+                let text =
+                    format!("{error}; another program has put a file in its place, or removed it: start adit again");
                 io::Error::new(error.kind(), text)
             })?;
         }
