@@ -77,6 +77,8 @@ impl Syn {
         let header_len = packet.payload.len().saturating_sub(segment.data);
         for (_, option) in options_of(packet.payload.get(HEADER..header_len).unwrap_or_default()) {
             match *option {
+                // None at all is no size (as in Linux, and in smoltcp).
+                [MAX_SEGMENT_SIZE, _, 0, 0] => syn.max_segment_size = None,
                 [MAX_SEGMENT_SIZE, _, high, low] => syn.max_segment_size = Some(u16::from_be_bytes([high, low])),
                 [WINDOW_SCALE, _, shift] => syn.window_scale = Some(shift.min(LARGEST_SHIFT)),
                 [SACK_PERMITTED, _] => syn.sack_permitted = true,

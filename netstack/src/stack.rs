@@ -247,7 +247,8 @@ impl Stack {
         let Some(wanted) = live.wanted(now) else { return };
         let (before, after) = (live.sizes().bytes(), wanted.bytes());
         let more = after.saturating_sub(before);
-        if !self.budget.charge_generously(more) {
+        // What gives something back needs nobody's leave.
+        if more > 0 && !self.budget.charge_generously(more) {
             self.counters.degraded += 1;
             live.put_off(now);
             return;

@@ -45,9 +45,12 @@ pub(crate) struct DataKeys {
     retired: Totals,
 }
 
-/// A sealer, and when its time comes.
+/// A sealer, and when its time comes: at the latest whatever the peer has acknowledged.
 struct Waiting {
     until: Instant,
+    latest: Instant,
+    /// What the wait for acknowledgements is counted in.
+    step: Duration,
     sealer: Box<DataSealer>,
 }
 
@@ -92,13 +95,14 @@ impl Totals {
 }
 
 impl DataKeys {
-    /// Opens with a new key at once, and seals with it when the peer surely has it.
+    /// Opens with a new key at once, and seals with it when the peer surely has it. Its exchange began at `started`.
     ///
     /// # Errors
     /// [`CipherUnavailable`].
     pub(crate) fn install(
         &mut self,
         now: Instant,
+        started: Instant,
         params: &DataKeyParams<'_>,
         crypto: &dyn Crypto,
         renewal: &Renewal,
@@ -114,7 +118,9 @@ impl DataKeys {
         events.push_back(Event::Keys(KeyChange::AddOpener { tag, flow, opener: Box::new(opener) }));
         // A sealer that still waits is the newest the peer surely has by now.
         self.switch_sealer(events);
-        self.next_sealer = Some(Waiting { until: now + self.deferral(renewal), sealer: Box::new(sealer) });
+        let step = self.deferral(now.duration_since(started), renewal).max(SHORTEST_DEFERRAL);
+        let (until, latest) = (now + step, now + renewal.hand_window.max(step));
+        self.next_sealer = Some(Waiting { until, latest, step, sealer: Box::new(sealer) });
         if first {
             self.switch_sealer(events);
         }
@@ -160,10 +166,16 @@ impl DataKeys {
         }
     }
 
-    /// Does what is due: seals with the newest key, drops keys whose time is over.
-    pub(crate) fn on_time(&mut self, now: Instant, events: &mut Events) {
-        if self.next_sealer.as_ref().is_some_and(|waiting| waiting.until <= now) {
-            self.switch_sealer(events);
+    /// Does what is due: seals with the newest key, if the peer has all we sent (`all_arrived`), drops keys whose time is over.
+    pub(crate) fn on_time(&mut self, now: Instant, all_arrived: bool, events: &mut Events) {
+        if let Some(waiting) = &mut self.next_sealer
+            && waiting.until <= now
+        {
+            if all_arrived || waiting.latest <= now {
+                self.switch_sealer(events);
+            } else {
+                waiting.until = (now + waiting.step).min(waiting.latest);
+            }
         }
         while self.next_retirement().is_some_and(|at| at <= now) {
             // The newest sealer must be in use before the old opener goes.
@@ -245,12 +257,13 @@ impl DataKeys {
     /// How long after a renegotiation to go on sealing with the old key: the peer may make its own keys only after our
     /// acknowledgement has reached it, or after somebody has judged its credentials (OpenVPN 2.6 `ssl.c`,
     /// tls_select_encryption_key; it counts from the start of the handshake, which is too early on a slow line). With a
-    /// peer that renegotiates faster than we do, half of its interval, so that the old key is not gone before.
-    fn deferral(&self, renewal: &Renewal) -> Duration {
+    /// peer that renegotiates faster than we do, half of its interval, so that the old key is not gone before; but never less
+    /// than the exchange took, for one way of several is still to go.
+    fn deferral(&self, exchange: Duration, renewal: &Renewal) -> Duration {
         let interval = self.interval.unwrap_or(Duration::MAX);
         let ours = renewal.reneg_sec;
         let shortest = if ours.is_zero() { interval } else { interval.min(ours) };
-        renewal.hand_window.min(shortest / 2)
+        renewal.hand_window.min((shortest / 2).max(exchange))
     }
 
     fn retire_oldest(&mut self, events: &mut Events) {
@@ -270,6 +283,8 @@ impl Derivation {
     }
 }
 
+/// Waiting for acknowledgements must not become spinning, however quick the exchange was.
+const SHORTEST_DEFERRAL: Duration = Duration::from_millis(10);
 /// 2.x opens with two; one more costs little and catches what reordering delays across two renegotiations.
 const MAX_LIVE_KEYS: usize = 3;
 /// RFC 791: every host accepts 576 bytes. `mssfix` never asks for less.

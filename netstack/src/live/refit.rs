@@ -104,9 +104,14 @@ impl Live {
         let Some(Fresh { interface, sockets, handle, .. }) = fresh else { return false };
         (self.interface, self.sockets, self.handle) = (interface, sockets, handle);
         self.fitting.fitted(now, sizes);
-        self.track.shift = if self.remote.is_some_and(|remote| remote.scales()) { shift_for(sizes.receive) } else { 0 };
+        self.track.shift = self.shift_with(sizes);
         self.announce_window(outbox);
         true
+    }
+
+    /// By how many bits smoltcp shifts its window with these buffers.
+    fn shift_with(&self, sizes: Sizes) -> u8 {
+        if self.remote.is_some_and(|remote| remote.scales()) { shift_for(sizes.receive) } else { 0 }
     }
 
     fn announce_window(&mut self, outbox: &mut Outbox) {
@@ -125,8 +130,12 @@ impl Live {
         let syn = Syn { sequence: remote.next.wrapping_sub(1), ..remote.syn };
         let window = u16::try_from(remote.window >> syn.window_scale.unwrap_or(0)).unwrap_or(u16::MAX);
         // What has gone through the path in a round trip lately it takes again: smoltcp's window of congestion begins small.
-        let chunk = CHUNK.min(usize::from(syn.max_segment_size.unwrap_or(u16::MAX))).min(sizes.send).min(remote.window);
-        let chunks = (self.flight.bytes() / 2 / chunk.max(1)).clamp(1, MOST_CHUNKS);
+        let chunk =
+            CHUNK.min(usize::from(syn.max_segment_size.unwrap_or(DEFAULT_SEGMENT))).min(sizes.send).min(remote.window);
+        if chunk == 0 {
+            return None;
+        }
+        let chunks = (self.flight.bytes() / 2 / chunk).clamp(1, MOST_CHUNKS);
         let first = next.wrapping_sub(u32::try_from(chunks * chunk).ok()?).wrapping_sub(1);
         let (arrives, round_trip) = (self.time(clock, now), self.flight.shortest_round_trip());
         let departs = arrives - smoltcp::time::Duration::from_micros(u64::try_from(round_trip.as_micros()).ok()?);
@@ -149,11 +158,14 @@ impl Live {
             fresh.feed(arrives, &acknowledge(&fresh.track)?);
         }
         let socket = fresh.sockets.get::<tcp::Socket<'_>>(fresh.handle);
+        // Until it spoke, smoltcp takes the window of its SYN-ACK for a scaled one, see `is_beyond_first_window`.
+        let promised = u16::try_from(sizes.receive >> self.shift_with(sizes)).unwrap_or(u16::MAX);
+        let is_sound = fresh.track.spoke && fresh.track.window == promised;
         let is_same = socket.state() == State::Established
             && socket.send_queue() == 0
             && fresh.track.next == Some(next)
             && fresh.track.acknowledged == Some(remote.next);
-        is_same.then_some(fresh)
+        (is_sound && is_same).then_some(fresh)
     }
 }
 
@@ -233,3 +245,5 @@ const fn inverse(odd: u64) -> u64 {
 /// Less than the two kilobytes with which smoltcp's window of congestion begins.
 const CHUNK: usize = 1024;
 const MOST_CHUNKS: usize = 512;
+/// What smoltcp sends at once to a remote that named no size (RFC 9293 §3.7.1, MUST-15; also over IPv6).
+const DEFAULT_SEGMENT: u16 = 536;

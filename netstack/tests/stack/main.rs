@@ -19,6 +19,7 @@ mod matrix;
 mod owned;
 mod pair;
 mod reconfigure;
+mod refit;
 mod serving;
 mod sizes;
 mod transfer;

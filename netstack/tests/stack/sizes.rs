@@ -19,16 +19,16 @@ use crate::{
     world::{HOST_V4, HOST_V6, OURS_V4, config, seed},
 };
 
-const KIB: usize = 1024;
+pub(crate) const KIB: usize = 1024;
 /// 16 KiB to receive, 8 to send, 2 for the rest.
-const LEAST: usize = 26 * KIB;
+pub(crate) const LEAST: usize = 26 * KIB;
 
-fn fixed(config: StackConfig) -> StackConfig {
+pub(crate) fn fixed(config: StackConfig) -> StackConfig {
     StackConfig { small_buffer: config.buffer, ..config }
 }
 
 /// 200 Mbit/s, and so long a round trip.
-fn path(millis: u64) -> Quality {
+pub(crate) fn path(millis: u64) -> Quality {
     let (latency, service) = (Duration::from_millis(millis) / 2, Duration::from_micros(56));
     Quality { latency, service, queue: Some(Duration::from_millis(10)), ..Quality::PERFECT }
 }

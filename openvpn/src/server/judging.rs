@@ -250,7 +250,8 @@ impl ServerSession {
             replay_window: settings.replay_window,
             mtu: agreed.tun_mtu,
         };
-        let installed = self.keys.install(now, &params, crypto, &renewal, &mut self.events);
+        let started = self.slot.channel.started;
+        let installed = self.keys.install(now, started, &params, crypto, &renewal, &mut self.events);
         installed.map_err(|_| ServerSessionError::DataKeys)?;
         tracing::info!(key_id = params.key_id, cipher = %agreed.cipher, derivation = derivation.name(), "data keys installed");
         self.timers.stop(Timer::HandWindow);

@@ -393,7 +393,7 @@ impl ServerSession {
                 self.fail(now, ServerSessionError::HandshakeTimeout { window, stage: self.slot.stage() });
             }
             Timer::Pending => self.tell_pending(),
-            Timer::Keys => self.keys.on_time(now, &mut self.events),
+            Timer::Keys => self.keys.on_time(now, self.slot.channel.all_arrived(), &mut self.events),
             Timer::Renegotiate => self.renegotiate_in_turn(now, "us"),
             Timer::Sample => self.sample(now),
             Timer::GiveUp => self.on_give_up(),

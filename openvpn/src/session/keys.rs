@@ -37,7 +37,8 @@ impl Session {
             replay_window: settings.replay_window,
             mtu: self.tun_mtu(),
         };
-        let installed = self.keys.install(now, &params, crypto, &renewal, &mut self.events);
+        let started = self.slot.channel.started;
+        let installed = self.keys.install(now, started, &params, crypto, &renewal, &mut self.events);
         installed.map_err(|_| SessionError::DataKeys)?;
         tracing::info!(
             key_id,

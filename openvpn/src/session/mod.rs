@@ -542,7 +542,7 @@ impl Session {
                 self.fail(now, error, Retry::NextAddress);
             }
             Timer::PushRequest => self.request_push(now),
-            Timer::Keys => self.keys.on_time(now, &mut self.events),
+            Timer::Keys => self.keys.on_time(now, self.slot.channel.all_arrived(), &mut self.events),
             Timer::Renegotiate => self.renegotiate(now, "us"),
             Timer::Sample => self.sample(now),
             Timer::SessionTimeout => self.fail(now, SessionError::SessionTimeout, Retry::Never),

@@ -1,7 +1,10 @@
 //! New keys while traffic flows, started by either end or both.
 
 use super::net::{Net, Setup};
-use crate::tests::{link::LinkSettings, millis, secs};
+use crate::tests::{
+    link::{Link, LinkSettings},
+    millis, secs,
+};
 
 fn await_key(net: &mut Net, key_id: u8) {
     let wanted = format!("+{key_id}");
@@ -90,6 +93,23 @@ fn the_server_seals_with_the_old_key_until_the_client_surely_has_the_new_one() {
     assert_eq!(net.peer().end.keys, ["+0", "seal 0", "+1", "seal 1"]);
     net.run(secs(3600));
     assert!(net.peer().end.keys.contains(&"-0".to_owned()), "the lame duck goes with tran-window");
+}
+
+#[test]
+fn the_server_seals_with_the_old_key_until_its_key_message_is_acknowledged() {
+    let mut net = Setup::default().up();
+    // At once: so short an interval would have the new key used in a moment.
+    net.with_peer(|peer, now| peer.renegotiate_now(now));
+    let has = |keys: &[String], change: &str| keys.iter().any(|key| key == change);
+    assert!(net.run_until(secs(5), |net| net.peers.values().all(|peer| has(&peer.end.keys, "+1"))));
+    // What is under way is lost, the key message with it.
+    net.clients[0].down = Link::new(LinkSettings::GOOD, 5);
+    net.run(secs(1));
+    assert!(!has(&net.client().keys, "+1"));
+    assert_eq!(net.peer().end.keys, ["+0", "seal 0", "+1"]);
+    assert!(net.run_until(secs(20), |net| net.peers.values().all(|peer| has(&peer.end.keys, "seal 1"))));
+    assert!(has(&net.client().keys, "+1"));
+    net.assert_traffic_flows();
 }
 
 #[test]
