@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -16,6 +17,8 @@ use crate::{connection::Connection, inside::Tie, random::OsRandom, shared::Share
 /// servers are near.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 2;
+/// How long IPv6 addresses are waited for once there are others: the Resolution Delay of RFC 8305 §8.
+const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 const DNS_PORT: u16 = 53;
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
@@ -30,7 +33,7 @@ const NO_ERROR: u8 = 0;
 /// The name does not exist.
 const NAME_ERROR: u8 = 3;
 
-/// All addresses of `host` in the families the tunnel has, IPv6 first.
+/// All addresses of `host` in the families the tunnel has, IPv6 first; those alone that came in time.
 pub(crate) async fn lookup(shared: &Arc<Shared>, network: &NetworkConfig, host: &str) -> io::Result<Vec<IpAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![address]);
@@ -45,11 +48,11 @@ pub(crate) async fn lookup(shared: &Arc<Shared>, network: &NetworkConfig, host: 
     for name in candidates(host, &network.dns.search_domains) {
         let mut found = Vec::new();
         // Side by side (RFC 8305 §3): servers that know nothing of IPv6 often say nothing at all about it.
-        let answers = tokio::join!(
+        let answers = in_time(
             ask_if(has(true), shared, servers, &name, TYPE_AAAA),
             ask_if(has(false), shared, servers, &name, TYPE_A),
         );
-        for answer in [answers.0, answers.1] {
+        for answer in answers.await {
             match answer {
                 Ok(addresses) => found.extend(addresses),
                 Err(error) => trouble = Some(error),
@@ -61,6 +64,27 @@ pub(crate) async fn lookup(shared: &Arc<Shared>, network: &NetworkConfig, host: 
     }
     Err(trouble
         .unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no such name behind the tunnel: {host}"))))
+}
+
+type Answer = io::Result<Vec<IpAddr>>;
+
+/// The answers about IPv6 and IPv4. Who has IPv4 addresses waits no longer than [`RESOLUTION_DELAY`] for others, as nobody may ever
+/// say anything about them.
+async fn in_time(v6: impl Future<Output = Answer>, v4: impl Future<Output = Answer>) -> [Answer; 2] {
+    let (mut v6, mut v4) = (pin!(v6), pin!(v4));
+    tokio::select! {
+        biased;
+        sixth = &mut v6 => [sixth, v4.await],
+        fourth = &mut v4 => {
+            let is_enough = fourth.as_ref().is_ok_and(|addresses| !addresses.is_empty());
+            let sixth = if is_enough {
+                tokio::time::timeout(RESOLUTION_DELAY, v6).await.unwrap_or_else(|_| Ok(Vec::new()))
+            } else {
+                v6.await
+            };
+            [sixth, fourth]
+        }
+    }
 }
 
 /// The names to ask for: a short one with each search domain first.
@@ -283,6 +307,29 @@ mod tests {
             if let Some(response) = parse(&whole[..length], &www()) {
                 assert!(response.addresses.is_empty());
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_ipv4_addresses_does_not_wait_for_a_silent_server_to_tell_of_others() {
+        let [v4, v6]: [IpAddr; 2] = [[10, 1, 2, 3].into(), [0xfd00, 0, 0, 0, 0, 0, 0, 1].into()];
+        let after = |ms, addresses: &[IpAddr]| {
+            let addresses = addresses.to_vec();
+            async move {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(addresses)
+            }
+        };
+        for (sixth, fourth, expected, took) in [
+            (after(4000, &[v6]), after(10, &[v4]), vec![v4], 60),
+            (after(40, &[v6]), after(10, &[v4]), vec![v6, v4], 40),
+            (after(10, &[v6]), after(2000, &[v4]), vec![v6, v4], 2000),
+            // There is nothing else to go on with.
+            (after(2000, &[v6]), after(10, &[]), vec![v6], 2000),
+        ] {
+            let start = tokio::time::Instant::now();
+            let found: Vec<IpAddr> = in_time(sixth, fourth).await.into_iter().flat_map(Result::unwrap).collect();
+            assert_eq!((found, start.elapsed()), (expected, Duration::from_millis(took)));
         }
     }
 

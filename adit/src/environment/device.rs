@@ -92,8 +92,8 @@ impl Task {
             let error = Error::new(Exit::Usage, format!("`{}`: `user` is for one process alone", self.plan.name));
             return Err(error.hint("take `user` out of its `tun`, or use `adit up`"));
         }
-        let (open, names) = (Arc::clone(&self.context.devices), self.names.clone());
-        Keeper::start(move || open(&options, &names))
+        let (open, name, names) = (Arc::clone(&self.context.devices), self.plan.name.clone(), self.names.clone());
+        Keeper::start(move || open(&options, &name, &names))
     }
 
     /// The mark of the tunnels' datagrams. A tunnel that has one keeps it: without a device it does no harm.
@@ -237,10 +237,12 @@ impl Task {
             tracing::info!("{text}");
             self.note(Entry::new(Kind::Device, By::Program).reason(text));
         }
-        if held.again && self.wanted_device().is_some() {
+        // Connected again meanwhile, whatever has been read since.
+        let waits = self.running.is_none() && self.machine.state() == State::Connecting;
+        if (held.again || waits) && self.wanted_device().is_some() {
             return self.open_device();
         }
-        if held.again && self.running.is_none() && self.machine.state() == State::Connecting {
+        if waits {
             // It is wanted without a device by now.
             return self.start_gateways();
         }

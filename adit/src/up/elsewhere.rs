@@ -8,7 +8,7 @@ use crate::{
     plan::ConnectionPlan,
 };
 
-pub(crate) fn open(options: &TunOptions, _: &Names) -> Result<Box<dyn Surround>, Error> {
+pub(crate) fn open(options: &TunOptions, _: &str, _: &Names) -> Result<Box<dyn Surround>, Error> {
     options.check()?;
     Err(unsupported())
 }

@@ -59,8 +59,8 @@ pub(crate) trait Surround: Send {
     fn undo(&mut self);
 }
 
-/// Makes a device. `names` are what gateways' names mean: it adds what a process before us has known.
-pub(crate) type Open = Arc<dyn Fn(&TunOptions, &Names) -> Result<Box<dyn Surround>, Error> + Send + Sync>;
+/// Makes a device for the connection of this name. `names` are what gateways' names mean: it adds what a process before us has known.
+pub(crate) type Open = Arc<dyn Fn(&TunOptions, &str, &Names) -> Result<Box<dyn Surround>, Error> + Send + Sync>;
 
 /// What the machine looks like now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -313,7 +313,11 @@ pub(crate) mod tests {
         made: Option<(Arc<NetworkConfig>, bool)>,
         blocks: bool,
         undone: bool,
+        /// What undoing waits for.
+        held: Option<Held>,
     }
+
+    type Held = Arc<Mutex<mpsc::Receiver<()>>>;
 
     impl Double {
         pub(crate) fn new(options: &TunOptions, done: &Done) -> Self {
@@ -325,6 +329,7 @@ pub(crate) mod tests {
                 made: None,
                 blocks: false,
                 undone: false,
+                held: None,
             };
             this.note("open");
             this
@@ -339,7 +344,17 @@ pub(crate) mod tests {
     /// Doubles all the way.
     pub(crate) fn doubles(done: &Done) -> Open {
         let done = Arc::clone(done);
-        Arc::new(move |options, _| Ok(Box::new(Double::new(options, &done))))
+        Arc::new(move |options, _, _| Ok(Box::new(Double::new(options, &done))))
+    }
+
+    /// The same; each is undone only when that is said.
+    pub(crate) fn held_doubles(done: &Done, held: mpsc::Receiver<()>) -> Open {
+        let (done, held) = (Arc::clone(done), Arc::new(Mutex::new(held)));
+        Arc::new(move |options, _, _| {
+            let mut double = Double::new(options, &done);
+            double.held = Some(Arc::clone(&held));
+            Ok(Box::new(double))
+        })
     }
 
     impl Surround for Double {
@@ -389,6 +404,9 @@ pub(crate) mod tests {
         fn undo(&mut self) {
             self.undone = true;
             self.note("undo");
+            if let Some(held) = &self.held {
+                held.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            }
         }
     }
 

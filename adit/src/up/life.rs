@@ -34,7 +34,7 @@ pub(crate) async fn life(connection: ConnectionPlan, options: &TunOptions) -> Re
     // All that takes rights, and anything that may be in use, is said before connecting.
     let bound = Bound::bind_all(&connection.forwards)?;
     let names = Names::default();
-    let surroundings = Surroundings::open(options, &names)?;
+    let surroundings = Surroundings::open(options, &connection.name, &names)?;
     if let Some(user) = user {
         if !surroundings.outlives_rights() {
             let error = Error::new(Exit::Usage, "`resolvconf` cannot be run again once root is given up");

@@ -54,8 +54,8 @@ struct Made {
 impl Surroundings {
     /// Makes the device, which is down, and undoes what an earlier process has left; what that has blocked stays so, if this one
     /// fails closed, too.
-    pub(crate) fn open(options: &TunOptions, names: &Names) -> Result<Self, Error> {
-        let (system, device) = system(options)?;
+    pub(crate) fn open(options: &TunOptions, connection: &str, names: &Names) -> Result<Self, Error> {
+        let (system, device) = system(options, connection)?;
         let name = device.name().to_owned();
         let device = limited(device, options);
         let names = names.clone();
@@ -157,9 +157,9 @@ impl Surround for Surroundings {
 }
 
 /// Makes a device, and what is around it.
-pub(crate) fn open(options: &TunOptions, names: &Names) -> Result<Box<dyn Surround>, Error> {
+pub(crate) fn open(options: &TunOptions, connection: &str, names: &Names) -> Result<Box<dyn Surround>, Error> {
     options.check()?;
-    Ok(Box::new(Surroundings::open(options, names)?))
+    Ok(Box::new(Surroundings::open(options, connection, names)?))
 }
 
 /// What the tunnels' own datagrams carry.
@@ -178,7 +178,7 @@ fn is_ending(state: ConnectionState) -> bool {
     matches!(state, ConnectionState::Draining | ConnectionState::Closed | ConnectionState::Failed)
 }
 
-fn system(options: &TunOptions) -> Result<(System, Device), Error> {
+fn system(options: &TunOptions, connection: &str) -> Result<(System, Device), Error> {
     let namespace = Namespace::open(options.netns.as_deref()).map_err(|error| {
         let name = options.netns.as_deref().unwrap_or_default();
         let error = Error::new(Exit::LocalSocket, format!("the network namespace `{name}`: {error}"));
@@ -193,13 +193,21 @@ fn system(options: &TunOptions) -> Result<(System, Device), Error> {
     let state_dir = options.state_dir.clone().unwrap_or_else(|| STATE_DIR.into());
     let namespace = Arc::new(namespace);
     let hold = options.fail_closed;
+    let (dns, spare) = (options.dns != DnsWay::Off, options.device.is_none());
     let open = |name: &str| {
-        let (state_dir, namespace) = (state_dir.clone(), Arc::clone(&namespace));
-        let wanted = SystemOptions { state_dir, namespace, dns: options.dns != DnsWay::Off, dns_method, hold };
+        let (state_dir, namespace, owner) = (state_dir.clone(), Arc::clone(&namespace), connection.to_owned());
+        let wanted = SystemOptions { state_dir, namespace, dns, dns_method, hold, owner, spare };
         System::open(name, options.mtu.unwrap_or(FIRST_MTU), wanted)
     };
     if let Some(name) = &options.device {
         return open(name).map_err(|error| unusable(name, options, &error));
+    }
+    // What this connection has left blocked is its own, whatever is free besides.
+    for name in system::blocked(&state_dir, connection) {
+        match open(&name) {
+            Err(error) if is_taken(&error) => {}
+            opened => return opened.map_err(|error| unusable(&name, options, &error)),
+        }
     }
     let mut number = 0;
     loop {

@@ -9,7 +9,7 @@ use std::{
 use super::{
     Namespace,
     dns::{DnsMethod, Resolver},
-    journal::{Journal, Leftover, Name, Undo, path},
+    journal::{self, Journal, Leftover, Name, Undo, path},
     netlink::{Action, Netlink},
     plan::{Change, Target},
 };
@@ -29,6 +29,11 @@ pub struct SystemOptions {
     /// Whether what blocks stays when nobody has undone it: what an earlier process has left of that is taken over, and not undone before
     /// something else is in its place.
     pub hold: bool,
+    /// Whose it is, such as the name of a connection: the journal says so.
+    pub owner: String,
+    /// Whether what an earlier process of another owner has blocked stays: with such a device [`System::open`] fails. For who takes any
+    /// device.
+    pub spare: bool,
 }
 
 /// What was done for one device. Dropped, it undoes all of it; with [`SystemOptions::hold`] all but what blocks, which
@@ -67,14 +72,29 @@ pub fn recover(state_dir: &Path, device: &str) -> io::Result<usize> {
     Ok(count)
 }
 
+/// The devices with which processes of this owner have blocked something that is blocked still; they may live.
+#[must_use]
+pub fn blocked(state_dir: &Path, owner: &str) -> Vec<String> {
+    let is_ours = |left: &Leftover| left.blocks() && left.owner.as_deref() == Some(owner);
+    let all = journal::all(state_dir).into_iter();
+    all.filter(|(_, left)| is_ours(left)).map(|(device, _)| device).collect()
+}
+
 impl System {
     /// Undoes what an earlier process has left behind, or takes over what blocks of it, and makes the device; it is down and has
     /// no address.
     ///
     /// # Errors
-    /// `WouldBlock`: there is a living process with a device of this name. `NotFound`: no such namespace. Those of the system.
+    /// `WouldBlock`: there is a living process with a device of this name. `ResourceBusy`: there is a device of this name, or what was
+    /// blocked with it is spared ([`SystemOptions::spare`]). `NotFound`: no such namespace. Those of the system.
     pub fn open(device: &str, mtu: u16, options: SystemOptions) -> io::Result<(Self, Device)> {
         let (mut journal, mut left) = Journal::open(&options.state_dir, device)?;
+        if options.spare && left.blocks() && left.owner.as_ref() != Some(&options.owner) {
+            let owner = left.owner.as_deref().unwrap_or("another");
+            tracing::warn!(device, owner, "what an earlier process has blocked stays blocked: another device is taken");
+            let text = format!("an earlier process blocks with the device {device} for {owner}");
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+        }
         let (applied, names) = if options.hold && left.blocks() && left.namespace.as_deref() == options.namespace.name()
         {
             let held = left.undo.extract_if(.., |(_, undo)| holds(undo)).collect();
@@ -84,8 +104,9 @@ impl System {
         };
         let undone = undo_leftover(&mut journal, &left)?;
         if applied.is_empty() {
-            journal.begin(device, options.namespace.name())?;
+            journal.begin(device, options.namespace.name(), &options.owner)?;
         } else {
+            journal.own(&options.owner)?;
             tracing::warn!(device, "what an earlier process has blocked stays blocked until a tunnel is up");
         }
         if undone > 0 {
@@ -417,13 +438,17 @@ mod tests {
         folder
     }
 
+    fn options(folder: &Path, owner: &str) -> SystemOptions {
+        let namespace = Arc::new(Namespace::open(None).unwrap());
+        let (state_dir, owner) = (folder.to_owned(), owner.to_owned());
+        SystemOptions { state_dir, namespace, dns: false, dns_method: None, hold: true, owner, spare: true }
+    }
+
     /// Without a device: index 0 is none.
     fn system(folder: &Path) -> System {
-        let namespace = Arc::new(Namespace::open(None).unwrap());
-        let options =
-            SystemOptions { state_dir: folder.to_owned(), namespace, dns: false, dns_method: None, hold: true };
+        let options = options(folder, "office");
         let (mut journal, _) = Journal::open(folder, "vpn0").unwrap();
-        journal.begin("vpn0", None).unwrap();
+        journal.begin("vpn0", None, "office").unwrap();
         let (netlink, device) = (Netlink::open().unwrap(), "vpn0".to_owned());
         let (applied, stuck, names) = (Vec::new(), Vec::new(), Vec::new());
         System { device, index: 0, netlink, options, resolver: None, journal, applied, stuck, names }
@@ -470,8 +495,33 @@ mod tests {
         system.apply(&fails, names).unwrap_err();
         let text = fs::read_to_string(path(&folder, "vpn0")).unwrap();
         let lines: Vec<_> = text.lines().map(|line| line.split('"').nth(1).unwrap()).collect();
-        assert_eq!(lines, ["of", "names", "do"]);
+        assert_eq!(lines, ["of", "owner", "names", "do"]);
         drop(system);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn who_takes_any_device_leaves_what_others_have_blocked() {
+        let folder = folder("spare");
+        let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
+        journal.begin("vpn0", None, "office").unwrap();
+        let to = Net(adit_tunnel::IpNet::host([192, 0, 2, 1]));
+        let blocks = Change::Route { to, table: 254, target: Target::Unreachable, metric: 1 };
+        let number = journal.will_do(&Undo::Remove(blocks)).unwrap();
+        drop(journal);
+        let text = || fs::read_to_string(path(&folder, "vpn0")).unwrap();
+        let before = text();
+        for hold in [true, false] {
+            let options = SystemOptions { hold, ..options(&folder, "home") };
+            let error = System::open("vpn0", 1400, options).unwrap_err();
+            assert_eq!((error.kind(), text()), (io::ErrorKind::ResourceBusy, before.clone()));
+            assert!(error.to_string().contains("office"), "{error}");
+        }
+        assert_eq!((blocked(&folder, "office"), blocked(&folder, "home")), (vec!["vpn0".to_owned()], Vec::new()));
+        // What blocks no more is anybody's.
+        let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
+        journal.undone(number).unwrap();
+        assert_eq!(blocked(&folder, "office"), Vec::<String>::new());
         fs::remove_dir_all(folder).unwrap();
     }
 }

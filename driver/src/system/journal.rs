@@ -29,8 +29,10 @@ pub(super) enum Undo {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    /// The first: whose journal it is.
+    /// The first: of which device.
     Of { device: String, namespace: Option<String> },
+    /// Whose it is from here on.
+    Owner(String),
     /// This will be done; its number is that of the line among its kind.
     Do(Undo),
     /// This was undone.
@@ -54,6 +56,7 @@ pub(super) struct Journal {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Leftover {
     pub(super) namespace: Option<String>,
+    pub(super) owner: Option<String>,
     /// In the order it was done, with its number.
     pub(super) undo: Vec<(usize, Undo)>,
     pub(super) names: Vec<Name>,
@@ -82,9 +85,15 @@ impl Journal {
     }
 
     /// Forgets what was before, and begins anew.
-    pub(super) fn begin(&mut self, device: &str, namespace: Option<&str>) -> io::Result<()> {
+    pub(super) fn begin(&mut self, device: &str, namespace: Option<&str>, owner: &str) -> io::Result<()> {
         self.clear()?;
-        self.append(&Line::Of { device: device.to_owned(), namespace: namespace.map(str::to_owned) })
+        self.append(&Line::Of { device: device.to_owned(), namespace: namespace.map(str::to_owned) })?;
+        self.own(owner)
+    }
+
+    /// Notes whose it is now.
+    pub(super) fn own(&mut self, owner: &str) -> io::Result<()> {
+        self.append(&Line::Owner(owner.to_owned()))
     }
 
     /// Notes something that will be done; returns its number.
@@ -119,8 +128,23 @@ impl Journal {
     }
 }
 
+/// What the journals of a folder say, whether or not their processes live, by device.
+pub(super) fn all(folder: &Path) -> Vec<(String, Leftover)> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let read = |path: PathBuf| {
+        let device = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.to_owned();
+        Some((device, leftover(&std::fs::read_to_string(&path).ok()?).0))
+    };
+    let mut all: Vec<_> = entries.flatten().filter_map(|entry| read(entry.path())).collect();
+    all.sort_by(|one, other| one.0.cmp(&other.0));
+    all
+}
+
+/// After the name of the device.
+const SUFFIX: &str = ".journal";
+
 pub(super) fn path(folder: &Path, device: &str) -> PathBuf {
-    folder.join(format!("{device}.journal"))
+    folder.join(format!("{device}{SUFFIX}"))
 }
 
 fn at(path: &Path, error: &io::Error) -> io::Error {
@@ -129,15 +153,16 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
 
 /// And the number of what is done next. A last line that was not finished says of something that it was not begun.
 fn leftover(text: &str) -> (Leftover, usize) {
-    let (mut namespace, mut names) = (None, Vec::new());
+    let (mut namespace, mut owner, mut names) = (None, None, Vec::new());
     let mut undo = Vec::new();
     for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
         match line {
             Line::Of { namespace: of, .. } => {
-                namespace = of;
+                (namespace, owner) = (of, None);
                 names.clear();
                 undo.clear();
             }
+            Line::Owner(now) => owner = Some(now),
             Line::Names(now) => names = now,
             Line::Do(one) => undo.push(Some(one)),
             Line::Undone(number) => {
@@ -149,7 +174,7 @@ fn leftover(text: &str) -> (Leftover, usize) {
     }
     let next = undo.len();
     let undo = undo.into_iter().enumerate().filter_map(|(number, undo)| Some((number, undo?))).collect();
-    (Leftover { namespace, undo, names }, next)
+    (Leftover { namespace, owner, undo, names }, next)
 }
 
 #[cfg(test)]
@@ -169,13 +194,14 @@ mod tests {
         let folder = folder("found");
         let (mut journal, before) = Journal::open(&folder, "vpn0").unwrap();
         assert_eq!(before.undo, []);
-        journal.begin("vpn0", Some("blue")).unwrap();
+        journal.begin("vpn0", Some("blue"), "office").unwrap();
         let numbers = ["a", "b", "c"].map(|key| journal.will_do(&sysctl(key)).unwrap());
         journal.undone(numbers[1]).unwrap();
         drop(journal);
         let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
         let undo = vec![(0, sysctl("a")), (2, sysctl("c"))];
-        assert_eq!(left, Leftover { namespace: Some("blue".to_owned()), undo, names: Vec::new() });
+        let (namespace, owner) = (Some("blue".to_owned()), Some("office".to_owned()));
+        assert_eq!(left, Leftover { namespace, owner, undo, names: Vec::new() });
         journal.clear().unwrap();
         drop(journal);
         assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, []);
@@ -186,7 +212,7 @@ mod tests {
     fn a_journal_that_is_taken_over_goes_on() {
         let folder = folder("on");
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", None).unwrap();
+        journal.begin("vpn0", None, "office").unwrap();
         let numbers = ["a", "b"].map(|key| journal.will_do(&sysctl(key)).unwrap());
         let name = |address: &str| vec![("vpn.example".to_owned(), 500, vec![address.parse().unwrap()])];
         journal.names(&name("192.0.2.1:500")).unwrap();
@@ -218,7 +244,7 @@ mod tests {
     fn a_line_cut_short_and_one_that_makes_no_sense_are_passed_over() {
         let folder = folder("short");
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", None).unwrap();
+        journal.begin("vpn0", None, "office").unwrap();
         journal.will_do(&sysctl("a")).unwrap();
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(path(&folder, "vpn0")).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::{
     status::DeviceState,
-    up::{Done, TunOptions, doubles},
+    up::{Done, TunOptions, doubles, held_doubles},
 };
 
 /// A connection with a device, and what is done with it.
@@ -53,9 +53,9 @@ fn has_device(status: &ConnectionStatus, state: DeviceState) -> bool {
 async fn without_a_device_no_gateway_is_asked_and_the_connection_says_why() {
     let office = Office::open(Protocol::Ikev2);
     let (plan, what, works) = with_device(&office, named("vpn0"));
-    let refuses: Open = Arc::new(move |options, names| match options.mtu {
+    let refuses: Open = Arc::new(move |options, name, names| match options.mtu {
         None => Err(Error::new(Exit::LocalSocket, "no rights").hint("become root")),
-        Some(_) => works(options, names),
+        Some(_) => works(options, name, names),
     });
     let mut bench = Bench::with_devices(plan, refuses);
     bench.order(Order::Connect).await.unwrap();
@@ -150,9 +150,9 @@ async fn a_device_that_hangs_holds_up_no_other_connection_and_an_attempt_can_be_
     let (plan, what, works) = with_device(&office, named("vpn0"));
     let (go, held) = std::sync::mpsc::channel::<()>();
     let held = Mutex::new(held);
-    let hangs: Open = Arc::new(move |options, names| {
+    let hangs: Open = Arc::new(move |options, name, names| {
         held.lock().unwrap().recv().ok();
-        works(options, names)
+        works(options, name, names)
     });
     let mut bench = Bench::with_devices(plan, hangs);
     bench.order(Order::Connect).await.unwrap();
@@ -167,4 +167,26 @@ async fn a_device_that_hangs_holds_up_no_other_connection_and_an_attempt_can_be_
     tokio::time::timeout(PATIENCE, cancelled).await.expect("in time").unwrap().unwrap();
     assert_eq!(bench.environment.status().state, State::Idle);
     assert_eq!(done(&what), ["vpn0 open", "vpn0 undo"]);
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_wanted_any_more_when_the_last_one_is_gone_holds_up_nothing() {
+    let mut office = Office::open(Protocol::Ikev2);
+    let (go, held) = std::sync::mpsc::channel();
+    let (plan, what, _) = with_device(&office, named("vpn0"));
+    let mut bench = Bench::with_devices(plan, held_doubles(&what, held));
+    bench.order(Order::Connect).await.unwrap();
+    bench.until(|status| has_device(status, DeviceState::Up)).await;
+    let password = office.forget_password();
+    bench.apply(ConnectionPlan { tun: Some(named("vpn0")), ..office.connection("office", &["crm"]) }).await;
+    bench.until(|status| status.state == State::Failed && done(&what).ends_with(&["vpn0 undo".to_owned()])).await;
+    // It is being removed when somebody connects again, and reads another configuration.
+    bench.order(Order::Connect).await.unwrap();
+    bench.reaches(State::Connecting).await;
+    office.remember_password(password);
+    bench.apply(office.connection("office", &["crm"])).await;
+    assert_eq!(bench.environment.status().state, State::Connecting);
+    go.send(()).unwrap();
+    bench.reaches(State::Connected).await;
+    assert_eq!(bench.environment.status().device, None);
 }

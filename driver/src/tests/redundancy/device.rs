@@ -24,7 +24,9 @@ struct Machine {
 impl Machine {
     fn start(specs: Vec<Spec>) -> Self {
         let namespace = Arc::new(Namespace::open(None).unwrap());
-        let options = SystemOptions { state_dir: state_dir(), namespace, dns: false, dns_method: None, hold: false };
+        let (state_dir, owner) = (state_dir(), "test".to_owned());
+        let options =
+            SystemOptions { state_dir, namespace, dns: false, dns_method: None, hold: false, owner, spare: false };
         let (system, device) = System::open(DEVICE, 1400, options).unwrap();
         let redundant = start(specs, redundancy_options());
         let events = redundant.events();

@@ -29,7 +29,8 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// The server is stopped, and the client reconnects to nobody for a while, with traffic all the time. Without the option the same
 /// traffic is seen: so the capture would see a leak. With it nothing is seen either when the client is killed and started again,
-/// where its gateway's name means nothing any more, and when the gateway refuses it for good.
+/// where its gateway's name means nothing any more, when another connection comes and goes in between, and when the gateway refuses it
+/// for good.
 fn fail_closed(rig: &Rig, closed: bool) -> Result<()> {
     let _lan = rig.start_lan()?;
     // A machine in the wild has a way out for everything.
@@ -74,6 +75,12 @@ fn fail_closed(rig: &Rig, closed: bool) -> Result<()> {
     up.exchange(rig)?;
     up.end("KILL", None)?;
     wait_rounds(&noise, 3)?;
+    // Another connection, which takes any device, takes none with which something is blocked.
+    let other = Up::openvpn(rig, &profile.clone().replace("remote 203.0.113.1 1194"), &["--route", "10.99.0.0/16"])?;
+    other.process.wait_text(0, "another device is taken", up::UP)?;
+    wait_rounds(&noise, 2)?;
+    other.close()?;
+    wait_rounds(&noise, 2)?;
     hosts.forget()?;
     let up = Up::openvpn(rig, &profile, args)?;
     up.process.wait_text(0, "stays blocked until a tunnel is up", up::UP)?;
