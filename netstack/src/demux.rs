@@ -60,6 +60,8 @@ pub(crate) struct Demux {
     owners: HashMap<Tuple, Owner>,
     /// When which 5-tuple may be used again, in that order.
     time_waits: VecDeque<(Instant, Tuple)>,
+    /// How far into the ports the last one was taken; none yet.
+    last: Option<u16>,
 }
 
 impl Demux {
@@ -71,12 +73,18 @@ impl Demux {
         self.owners.get(tuple).copied()
     }
 
-    /// A free local port towards a remote, chosen at random (RFC 6056 §3.3.2); at most all of them are tried.
-    pub(crate) fn free_port(&self, random: &mut Random, local: IpAddr, remote: (IpAddr, u16)) -> Option<u16> {
-        let start = random.below(PORTS);
-        let ports = (0..PORTS).map(|step| FIRST_PORT + (start + step) % PORTS);
-        let is_free = |port: &u16| !self.owners.contains_key(&Tuple { local: (local, *port), remote });
-        ports.into_iter().find(is_free)
+    /// A free local port towards a remote; at most all of them are tried. In turn, with steps at random (RFC 6056 §3.3.5), so that
+    /// none comes again soon: a peer that closed first remembers it for a minute, and takes a new SYN for an old one.
+    pub(crate) fn free_port(&mut self, random: &mut Random, local: IpAddr, remote: (IpAddr, u16)) -> Option<u16> {
+        let start = match self.last {
+            Some(last) => last + 1 + random.below(LONGEST_STEP),
+            None => random.below(PORTS),
+        };
+        let mut offsets = (0..PORTS).map(|step| (start + step) % PORTS);
+        let is_free = |offset: &u16| !self.owners.contains_key(&Tuple { local: (local, FIRST_PORT + offset), remote });
+        let offset = offsets.find(is_free)?;
+        self.last = Some(offset);
+        Some(FIRST_PORT + offset)
     }
 
     pub(crate) fn insert(&mut self, tuple: Tuple, key: Key) {
@@ -119,7 +127,35 @@ impl Demux {
 /// The dynamic ports (RFC 6335 §6).
 pub(crate) const FIRST_PORT: u16 = 49152;
 pub(crate) const PORTS: u16 = 16384;
+/// So two thirds of the ports are taken before one comes again.
+const LONGEST_STEP: u16 = 2;
 /// RFC 9293 says four minutes, Linux waits one; inside a tunnel half a minute is many round trips.
 const TIME_WAIT: Duration = Duration::from_secs(30);
 /// A quarter of the ports towards a single remote; 500 KiB.
 const MAX_TIME_WAITS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_port_comes_again_within_thousands_of_connections() {
+        let (local, remote) = (IpAddr::from([10, 0, 0, 1]), (IpAddr::from([10, 0, 0, 2]), 80));
+        let (mut demux, mut random) = (Demux::default(), Random::new(7));
+        // As many as a peer with a TIME-WAIT of a minute sees of 150 connections a second.
+        let mut recent = VecDeque::new();
+        let mut unlike = HashSet::new();
+        for _ in 0..3 * PORTS {
+            let port = demux.free_port(&mut random, local, remote).unwrap();
+            assert!(port >= FIRST_PORT && !recent.contains(&port), "{port}");
+            recent.push_back(port);
+            unlike.insert(port.wrapping_sub(*recent.iter().nth_back(1).unwrap_or(&port)));
+            if recent.len() > 9000 {
+                recent.pop_front();
+            }
+        }
+        assert!(unlike.len() > 2, "not to be foreseen: {unlike:?}");
+    }
+}

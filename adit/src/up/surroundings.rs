@@ -82,7 +82,7 @@ impl Surroundings {
 
     fn apply(&mut self, network: &NetworkConfig, up: bool) -> io::Result<()> {
         let wanted = wanted(&self.options, self.system.index());
-        self.system.apply(&system::plan(network, &wanted, &self.gateways, up))
+        self.system.apply(&system::plan(network, &wanted, &self.gateways, up), self.names.all())
     }
 }
 
@@ -132,7 +132,6 @@ impl Surround for Surroundings {
         let mtu = self.options.mtu.unwrap_or(network.mtu);
         let done = if up { self.system.bring_up(mtu) } else { Ok(()) };
         let done = done.and_then(|()| self.apply(&network, up));
-        let done = done.and_then(|()| self.system.know_names(self.names.all()));
         self.made = Some(wanted);
         match done {
             Err(error) if first => return Err(unusable(&self.name, &self.options, &error)),

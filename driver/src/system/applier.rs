@@ -41,6 +41,8 @@ pub struct System {
     resolver: Option<Resolver>,
     journal: Journal,
     applied: Vec<Applied>,
+    /// What could not be undone yet: it is tried again at the end.
+    stuck: Vec<Applied>,
     names: Vec<Name>,
 }
 
@@ -91,7 +93,7 @@ impl System {
         }
         let (made, netlink) = options.namespace.run(|| Ok((make(device, mtu)?, Netlink::open()?)))?;
         let (device, index, resolver) = known(&made, &options)?;
-        Ok((Self { device, index, netlink, options, resolver, journal, applied, names }, made))
+        Ok((Self { device, index, netlink, options, resolver, journal, applied, stuck: Vec::new(), names }, made))
     }
 
     /// Makes the device again, as [`Self::open`] made it, where it is gone: what [`Self::rest`] has left stays as it is.
@@ -115,11 +117,8 @@ impl System {
         self.applied.iter().any(|applied| blocks(&applied.undo))
     }
 
-    /// What the names of gateways mean, for a process that finds them blocked, where nobody can be asked. Kept with what blocks.
-    ///
-    /// # Errors
-    /// The journal cannot be written.
-    pub fn know_names(&mut self, names: Vec<Name>) -> io::Result<()> {
+    /// Kept with what blocks.
+    fn know_names(&mut self, names: Vec<Name>) -> io::Result<()> {
         if self.options.hold && self.names != names {
             self.journal.names(&names)?;
             self.names = names;
@@ -127,7 +126,7 @@ impl System {
         Ok(())
     }
 
-    /// What a process before us knew, see [`Self::know_names`]: names, ports, addresses.
+    /// What a process before us knew, see [`Self::apply`]: names, ports, addresses.
     #[must_use]
     pub fn names(&self) -> &[Name] {
         &self.names
@@ -161,9 +160,13 @@ impl System {
 
     /// Makes it so: what is not among these and was done before is undone, what is new is done. What is so already stays.
     ///
+    /// `names` is what the names of gateways mean (name, port, addresses), for a process that finds them blocked, where nobody can be
+    /// asked. With [`SystemOptions::hold`] the journal has them before anything is blocked.
+    ///
     /// # Errors
-    /// The first that cannot be done, by name; those before it are done.
-    pub fn apply(&mut self, desired: &[Change]) -> io::Result<()> {
+    /// The first that cannot be done, by name; those before it are done. The journal cannot be written.
+    pub fn apply(&mut self, desired: &[Change], names: Vec<Name>) -> io::Result<()> {
+        self.know_names(names)?;
         let is_over = |applied: &Applied| !desired.contains(&applied.change);
         if self.applied.iter().any(is_over) {
             // What closes comes first: nothing gets past it from one network to the next.
@@ -180,7 +183,7 @@ impl System {
         for at in (0..self.applied.len()).rev() {
             if self.applied.get(at).is_some_and(&goes) {
                 let applied = self.applied.remove(at);
-                self.undo(&applied);
+                self.undo(applied);
             }
         }
     }
@@ -194,9 +197,15 @@ impl System {
         Ok(())
     }
 
-    /// Undoes everything, the last first.
+    /// Undoes everything, the last first. What cannot be undone, which is said in the log, stays in the journal for the next start.
     pub fn undo_all(&mut self) {
+        let stuck = std::mem::take(&mut self.stuck);
         self.undo_where(|_| true);
+        // The last of them first, too: what was before all of it is what comes back.
+        stuck.into_iter().rev().for_each(|applied| self.undo(applied));
+        if !self.stuck.is_empty() {
+            return;
+        }
         if let Err(error) = self.journal.clear() {
             tracing::warn!(device = self.device, "the journal: {error}");
         }
@@ -253,8 +262,8 @@ impl System {
         Ok(())
     }
 
-    /// What fails stays in the journal, for the next start.
-    fn undo(&mut self, applied: &Applied) {
+    /// What fails stays in the journal.
+    fn undo(&mut self, applied: Applied) {
         let undone = match &applied.undo {
             Undo::Remove(change) => self.netlink.change(self.index, change, Action::Remove).map(drop),
             Undo::Sysctl { key, before } => fs::write(sysctl(key), before),
@@ -262,7 +271,10 @@ impl System {
         };
         match undone.and_then(|()| self.journal.undone(applied.number)) {
             Ok(()) => tracing::debug!(device = self.device, "undone: {}", applied.change),
-            Err(error) => tracing::warn!(device = self.device, "{} cannot be undone: {error}", applied.change),
+            Err(error) => {
+                tracing::warn!(device = self.device, "{} cannot be undone: {error}", applied.change);
+                self.stuck.push(applied);
+            }
         }
     }
 }
@@ -392,4 +404,74 @@ fn undo_leftover(journal: &mut Journal, left: &Leftover) -> io::Result<usize> {
         journal.undone(*number)?;
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::Net;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("adit-applier-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    /// Without a device: index 0 is none.
+    fn system(folder: &Path) -> System {
+        let namespace = Arc::new(Namespace::open(None).unwrap());
+        let options =
+            SystemOptions { state_dir: folder.to_owned(), namespace, dns: false, dns_method: None, hold: true };
+        let (mut journal, _) = Journal::open(folder, "vpn0").unwrap();
+        journal.begin("vpn0", None).unwrap();
+        let (netlink, device) = (Netlink::open().unwrap(), "vpn0".to_owned());
+        let (applied, stuck, names) = (Vec::new(), Vec::new(), Vec::new());
+        System { device, index: 0, netlink, options, resolver: None, journal, applied, stuck, names }
+    }
+
+    /// A file that stands for a setting of the kernel; its folder may be missing.
+    fn setting(folder: &Path) -> (Change, PathBuf) {
+        let file = folder.join("all/setting");
+        let key = format!("../..{}", file.display());
+        (Change::Sysctl { key, value: "1".to_owned() }, file)
+    }
+
+    #[test]
+    fn what_cannot_be_undone_stays_in_the_journal_and_is_tried_again() {
+        let folder = folder("stuck");
+        let (change, file) = setting(&folder);
+        let (present, absent) = (folder.join("all"), folder.join("absent"));
+        fs::create_dir(&present).unwrap();
+        fs::write(&file, "0").unwrap();
+        let mut system = system(&folder);
+        system.apply(&[change], Vec::new()).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "1");
+        fs::rename(&present, &absent).unwrap();
+        system.apply(&[], Vec::new()).unwrap();
+        system.undo_all();
+        let text = fs::read_to_string(path(&folder, "vpn0")).unwrap();
+        assert!(text.contains("setting") && !text.contains("undone"), "{text}");
+        fs::rename(&absent, &present).unwrap();
+        system.undo_all();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "0");
+        assert_eq!(fs::read_to_string(path(&folder, "vpn0")).unwrap(), "");
+        drop(system);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn names_are_known_before_anything_is_blocked() {
+        let folder = folder("names");
+        let mut system = system(&folder);
+        // There is no device that it could be of, whatever the rights.
+        let address = adit_tunnel::IpNet::host([192, 0, 2, 1]);
+        let fails = [Change::Address(Net(address))];
+        let names = vec![("vpn.example".to_owned(), 500, vec!["192.0.2.2:500".parse().unwrap()])];
+        system.apply(&fails, names).unwrap_err();
+        let text = fs::read_to_string(path(&folder, "vpn0")).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| line.split('"').nth(1).unwrap()).collect();
+        assert_eq!(lines, ["of", "names", "do"]);
+        drop(system);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

@@ -13,10 +13,15 @@
 //!  #| nameserver 10.8.0.1
 //!  #| #| nameserver 192.0.2.53           below both, what was there before
 //! ```
+//!
+//! Where there was no file, one stays that says so, until whoever has it open ends: it can be written again by a process that could
+//! not make another. And before each look it is made sure that the file that is open is still the one of that name: others put a new
+//! one in its place.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -24,13 +29,11 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::dns::DnsSettings;
 
-/// The file, open.
+/// The file, open. Dropped, it removes the file where there was none before, and nobody else has put anything in it.
 #[derive(Debug)]
 pub(super) struct ResolvConf {
     path: PathBuf,
     file: File,
-    /// It was made by us.
-    made: bool,
 }
 
 /// What a device has put on top of the file.
@@ -51,37 +54,37 @@ const OF: &str = "# Written by adit for ";
 const REST: &str = ", which takes it out again when it ends: what was here before is below.";
 /// Before each line of what is below.
 const BELOW: &str = "#| ";
-/// In place of it where there was no file.
+/// In place of it where there was no file; and all of the file while nobody has a layer.
 const NONE: &str = "#- There was no file.";
 
 impl ResolvConf {
     pub(super) fn open(path: &Path, device: &str) -> io::Result<Self> {
-        let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         if fs::canonicalize(path).is_ok_and(|real| real.starts_with("/run/systemd/resolve")) {
             let text = format!("{} is systemd-resolved's, which would not look at it", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let made = !path.exists();
-        if let Some(folder) = path.parent().filter(|_| made) {
-            fs::create_dir_all(folder).map_err(at)?;
-        }
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(at)?;
-        tracing::debug!(device, path = %path.display(), made, "names are resolved by a file");
-        Ok(Self { path: path.to_owned(), file, made })
+        let file = opened(path)?;
+        tracing::debug!(device, path = %path.display(), "names are resolved by a file");
+        Ok(Self { path: path.to_owned(), file })
     }
 
     /// What it says; `None` if there was none before us.
     pub(super) fn read(&mut self) -> io::Result<Option<String>> {
+        let _locked = self.lock()?;
+        self.said()
+    }
+
+    fn said(&mut self) -> io::Result<Option<String>> {
         let mut text = String::new();
         self.file.rewind()?;
         (&self.file).take(MAX_BYTES).read_to_string(&mut text)?;
-        Ok((!self.made || !text.is_empty()).then_some(text))
+        Ok(Some(text).filter(|text| text.trim_end_matches('\n') != NONE))
     }
 
     /// Puts the layer of this device on top.
     pub(super) fn put(&mut self, device: &str, settings: &DnsSettings) -> io::Result<()> {
         let _locked = self.lock()?;
-        let before = self.read()?;
+        let before = self.said()?;
         self.write(&text(device, settings, before.as_deref()))
     }
 
@@ -89,8 +92,12 @@ impl ResolvConf {
     /// whole file as it was to be written, and `before` as it was found: cut short, it is what a process has left that died while
     /// it wrote.
     pub(super) fn restore(&mut self, device: &str, ours: &str, before: Option<&str>) -> io::Result<()> {
+        if !self.path.exists() {
+            tracing::warn!("{} was removed by somebody else: it is left so", self.path.display());
+            return Ok(());
+        }
         let _locked = self.lock()?;
-        let now = self.read()?.unwrap_or_default();
+        let now = self.said()?.unwrap_or_default();
         let left = match without(&now, device) {
             _ if now != ours && ours.starts_with(&now) && before != Some(&now) => before.map(str::to_owned),
             Some(left) => left,
@@ -103,7 +110,7 @@ impl ResolvConf {
         };
         match left {
             Some(left) => self.write(&left),
-            None => fs::remove_file(&self.path).or_else(|_| self.write("")),
+            None => self.write(&format!("{NONE}\n")),
         }
     }
 
@@ -113,16 +120,76 @@ impl ResolvConf {
         self.file.write_all(text.as_bytes())
     }
 
-    /// Until it is dropped, no other of us writes to it.
-    fn lock(&self) -> io::Result<Lock> {
-        let file = self.file.try_clone()?;
-        flock(&file, FlockOperation::LockExclusive)?;
-        Ok(Lock(file))
+    /// Until it is dropped, no other of us writes to it. The file is that of the path by then, if need be a new one.
+    fn lock(&mut self) -> io::Result<Lock> {
+        loop {
+            let file = self.file.try_clone()?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            let locked = Lock(file);
+            if self.is_current()? {
+                return Ok(locked);
+            }
+            drop(locked);
+            self.file = opened(&self.path).map_err(|error| {
+                let text =
+                    format!("{error}; another program has put a file in its place, or removed it: start adit again");
+                io::Error::new(error.kind(), text)
+            })?;
+        }
+    }
+
+    /// Whether the path leads to what is open.
+    fn is_current(&self) -> io::Result<bool> {
+        let open = self.file.metadata()?;
+        match fs::metadata(&self.path) {
+            Ok(now) => Ok((now.dev(), now.ino()) == (open.dev(), open.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(at(&self.path, &error)),
+        }
+    }
+
+    /// Removes the file if there was none, and is none but ours.
+    fn clean(&mut self) -> io::Result<()> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        let _locked = self.lock()?;
+        if self.said()?.is_none() {
+            // A link may lead to it, and stays. What cannot be removed, as something is mounted there, says nothing.
+            fs::canonicalize(&self.path).and_then(fs::remove_file).or_else(|_| self.write(""))?;
+        }
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+impl Drop for ResolvConf {
+    fn drop(&mut self) {
+        if let Err(error) = self.clean() {
+            tracing::warn!("{} stays: {error}", self.path.display());
+        }
+    }
+}
+
+/// The file, which is made if there is none, and then says so.
+fn opened(path: &Path) -> io::Result<File> {
+    let made = !path.exists();
+    if let Some(folder) = path.parent().filter(|_| made) {
+        fs::create_dir_all(folder).map_err(|error| at(path, &error))?;
+    }
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let mut file = open.map_err(|error| at(path, &error))?;
+    if made {
+        file.write_all(format!("{NONE}\n").as_bytes()).map_err(|error| at(path, &error))?;
+    }
+    Ok(file)
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// The file is ours alone.
@@ -324,6 +391,75 @@ mod tests {
             assert_eq!(without(&damaged, "vpn0"), None, "{damaged}");
         }
         fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn where_there_was_no_file_names_are_resolved_also_the_second_time() {
+        let folder = path("second");
+        let path = folder.join("blue/resolv.conf");
+        let mut file = ResolvConf::open(&path, "vpn0").unwrap();
+        for round in 0..3 {
+            let before = file.read().unwrap();
+            assert_eq!(before, None, "round {round}");
+            let settings = settings("10.0.0.1");
+            let ours = text("vpn0", &settings, before.as_deref());
+            file.put("vpn0", &settings).unwrap();
+            assert_eq!(servers(&path), ["10.0.0.1"], "round {round}");
+            file.restore("vpn0", &ours, before.as_deref()).unwrap();
+            assert_eq!(servers(&path), [""; 0], "round {round}");
+            // Another one comes and goes meanwhile, and takes the file with it.
+            if round == 1 {
+                Owner::begin(&path, 1).end();
+                assert!(!path.exists());
+            }
+        }
+        drop(file);
+        assert!(!path.exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_was_put_in_its_place_is_the_one_that_counts() {
+        let path = path("place");
+        let replace = |text: &str| {
+            let new = path.with_extension("new");
+            fs::write(&new, text).unwrap();
+            fs::rename(new, &path).unwrap();
+        };
+        fs::write(&path, BEFORE).unwrap();
+        let mut owner = Owner::begin(&path, 0);
+        // What is there now is somebody else's: nothing is undone in it.
+        replace("nameserver 198.51.100.1\n");
+        owner.file.restore("vpn0", &owner.ours, owner.before.as_deref()).unwrap();
+        assert_eq!(servers(&path), ["198.51.100.1"]);
+        // The next time it is the one that is read, written and put back.
+        replace("nameserver 198.51.100.2\n");
+        owner.before = owner.file.read().unwrap();
+        assert_eq!(owner.before.as_deref(), Some("nameserver 198.51.100.2\n"));
+        replace("nameserver 198.51.100.2\n");
+        owner.ours = text("vpn0", &settings("10.0.0.1"), owner.before.as_deref());
+        owner.file.put("vpn0", &settings("10.0.0.1")).unwrap();
+        assert_eq!(servers(&path), ["10.0.0.1"]);
+        owner.end();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "nameserver 198.51.100.2\n");
+        // Removed by somebody else, it stays so.
+        let owner = Owner::begin(&path, 0);
+        fs::remove_file(&path).unwrap();
+        owner.end();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_link_to_no_file_stays_one() {
+        let folder = path("link");
+        fs::create_dir_all(&folder).unwrap();
+        let (path, real) = (folder.join("resolv.conf"), folder.join("real"));
+        std::os::unix::fs::symlink(&real, &path).unwrap();
+        let owner = Owner::begin(&path, 0);
+        assert_eq!(servers(&real), ["10.0.0.1"]);
+        owner.end();
+        assert_eq!((path.is_symlink(), real.exists()), (true, false));
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

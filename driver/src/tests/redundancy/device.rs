@@ -41,7 +41,7 @@ impl Machine {
         let active = status.gateways.iter().find(|gateway| gateway.state == GatewayState::Active).unwrap();
         let network = active.network.as_ref().unwrap();
         self.system.bring_up(network.mtu).unwrap();
-        self.system.apply(&plan(network, &wanted(), &[], true)).unwrap();
+        self.system.apply(&plan(network, &wanted(), &[], true), Vec::new()).unwrap();
     }
 }
 
