@@ -49,7 +49,7 @@ pub(super) struct Draft {
 pub(super) fn load(path: &Path) -> Result<(Source, Vec<Draft>), Error> {
     let source = Source::read(path).map_err(|error| match path.exists() {
         true => error,
-        false => error.hint("name a file that is there, with a [gateway.NAME] in it: docs/configuration.md"),
+        false => error.hint("name a file that is there, with a [serve.NAME] in it: see docs/serve.md"),
     })?;
     let drafts = source.tables(&SECTION, |raw| {
         let (protocol, listen) = (raw.protocol, ("listen", "`listen = [\"0.0.0.0:4500\"]`"));

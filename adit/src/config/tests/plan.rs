@@ -251,7 +251,7 @@ fn tun_mode_is_understood() {
     ));
     let tun = tun.tun.unwrap();
     assert_eq!(
-        (tun.device.as_deref(), tun.netns.as_deref(), tun.user),
+        (tun.device.as_deref(), tun.netns.as_deref(), tun.user.as_deref()),
         (Some("vpn0"), Some("blue"), None),
         "the user is for `adit up`"
     );
