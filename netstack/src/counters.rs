@@ -58,7 +58,7 @@ pub struct Counters {
     pub associations: u64,
     /// Associations closed before their time because others came.
     pub associations_evicted: u64,
-    /// How often a connection did not get the larger buffers it asked for, because half of a budget was taken.
+    /// How often a connection did not get the larger buffers it asked for: half of a budget was taken, or they could not be exchanged.
     pub degraded: u64,
     /// Connections and sockets refused, for whatever reason.
     pub refused: u64,

@@ -110,10 +110,14 @@
 //! # What it does not
 //!
 //! * Simultaneous open (RFC 9293 MUST-10); SYN cookies: what was accepted has its buffers from then on.
-//! * SACK as a sender, timestamps, ECN, path MTU probing, buffers that grow: smoltcp 0.14 has none of them. It is
+//! * SACK as a sender, timestamps, ECN, path MTU probing: smoltcp 0.14 has none of them. It is
 //!   near Cubic's theory under random loss, and slow under long bursts, or where packets overtake more than two others
 //!   (`tests/stack/snapshots` has figures). What is in flight is therefore held to about twice what the path carries, so that
 //!   less is lost; and a time-out takes 200 ms besides the round trip, as in Linux, not smoltcp's second.
+//! * A socket keeps its buffers, so a connection whose buffers grow gets another socket, and does so only while nothing of ours is in
+//!   flight: at the end of a send buffer that is too small we stop for a round trip, three times at most. From our FIN until it is
+//!   acknowledged nothing grows, nor does the receive buffer of an owner that has not read half of it. What is unread when silence
+//!   comes stays where it is; what came out of order is lost with the larger buffer and has to be sent again (RFC 2018 §8).
 //! * A RST anywhere in the window ends a connection; RFC 5961 §3 would want it exact. Inside a tunnel there is nobody who
 //!   can send in another's name without seeing its packets.
 //! * After an outage the timers of TCP decide when a connection goes on, up to 60 seconds later.

@@ -40,6 +40,11 @@ impl Rto {
         self.at
     }
 
+    /// How long it runs, once a round trip was seen.
+    pub(crate) fn time_out(&self) -> Option<Duration> {
+        self.estimate.map(|estimate| estimate.time_out().min(LONGEST))
+    }
+
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.at.is_some_and(|at| at <= now)
     }

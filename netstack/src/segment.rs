@@ -219,6 +219,18 @@ pub(crate) fn acknowledgment(
     bare(Way { from, to }, sequence, Some(acknowledgment), 0, window)
 }
 
+/// A segment of a connection, with its sequence number and what it acknowledges.
+pub(crate) fn data(
+    from: (IpAddr, u16),
+    to: (IpAddr, u16),
+    (sequence, acknowledgment): (u32, u32),
+    window: u16,
+    data: &[u8],
+    fin: bool,
+) -> Option<Vec<u8>> {
+    whole(Way { from, to }, sequence, Some(acknowledgment), if fin { FIN } else { 0 }, window, data)
+}
+
 /// From where to where.
 #[derive(Debug, Clone, Copy)]
 struct Way {
@@ -235,8 +247,14 @@ impl Way {
 
 /// A segment without data.
 fn bare(way: Way, sequence: u32, acknowledgment: Option<u32>, flags: u8, window: u16) -> Option<Vec<u8>> {
+    whole(way, sequence, acknowledgment, flags, window, &[])
+}
+
+fn whole(way: Way, sequence: u32, acknowledgment: Option<u32>, flags: u8, window: u16, data: &[u8]) -> Option<Vec<u8>> {
     let ((source, source_port), (destination, destination_port)) = (way.from, way.to);
-    let mut header = [0; HEADER];
+    let mut segment = vec![0; HEADER];
+    segment.extend_from_slice(data);
+    let header: &mut [u8; HEADER] = segment.first_chunk_mut()?;
     header[0..2].copy_from_slice(&source_port.to_be_bytes());
     header[2..4].copy_from_slice(&destination_port.to_be_bytes());
     header[4..8].copy_from_slice(&sequence.to_be_bytes());
@@ -244,12 +262,13 @@ fn bare(way: Way, sequence: u32, acknowledgment: Option<u32>, flags: u8, window:
     header[12] = 5 << 4;
     header[13] = flags | if acknowledgment.is_some() { ACK } else { 0 };
     header[14..16].copy_from_slice(&window.to_be_bytes());
-    let sum = packet::transport_checksum(source, destination, TCP, &header);
-    header[16..18].copy_from_slice(&sum);
-    packet::build((source, destination), None, TCP, HEADER, |payload| payload.copy_from_slice(&header))
+    let [high, low] = packet::transport_checksum(source, destination, TCP, &segment);
+    let header: &mut [u8; HEADER] = segment.first_chunk_mut()?;
+    (header[16], header[17]) = (high, low);
+    packet::build((source, destination), None, TCP, segment.len(), |payload| payload.copy_from_slice(&segment))
 }
 
-const HEADER: usize = 20;
+pub(crate) const HEADER: usize = 20;
 const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
 const RST: u8 = 0x04;

@@ -245,6 +245,10 @@ impl Stack {
         let Some(connection) = self.connections.get_mut(key) else { return };
         let Phase::Live(live) = &mut connection.phase else { return };
         let Some(wanted) = live.wanted(now) else { return };
+        // The remote has to hear of it.
+        if !self.outbox.has_room() {
+            return;
+        }
         let (before, after) = (live.sizes().bytes(), wanted.bytes());
         let more = after.saturating_sub(before);
         // What gives something back needs nobody's leave.
@@ -258,6 +262,7 @@ impl Stack {
             connection.charge = connection.charge + after - before;
         } else {
             self.budget.give_back(more);
+            self.counters.degraded += u64::from(more > 0);
             live.put_off(now);
         }
     }

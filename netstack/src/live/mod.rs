@@ -206,11 +206,6 @@ impl Live {
         }
     }
 
-    /// Nothing is added to what is in flight: as soon as nothing is, there will be a larger buffer.
-    fn holds(&self, now: Instant) -> bool {
-        self.socket().send_queue() > 0 && self.fitting.holds(now)
-    }
-
     /// What the remote has said of itself.
     fn meet(&mut self, syn: Syn) {
         let remote = self.remote.insert(Remote::new(syn));
@@ -307,10 +302,8 @@ impl Live {
         self.on_time(now);
         self.nearly_done = self.is_nearly_done();
         self.heard = self.heard.max(now);
-        let capacity = self.sizes().receive;
-        if let Some(remote) = &mut self.remote {
-            remote.on_segment(segment, capacity);
-        } else if segment.syn && segment.acknowledgment == self.track.next {
+        let accepted = self.accepts(segment);
+        if self.remote.is_none() && segment.syn && segment.acknowledgment == self.track.next {
             self.meet(Syn::parse(packet, segment));
         }
         let is_update = self.remote_window.replace(segment.window) != Some(segment.window);
@@ -346,6 +339,9 @@ impl Live {
                     self.feed(clock, now, packet.bytes, outbox);
                 }
             }
+        }
+        if let (Some(window_end), Some(remote)) = (accepted, &mut self.remote) {
+            remote.on_accepted(segment, window_end);
         }
     }
 
@@ -574,7 +570,7 @@ impl Live {
         // It had its turn and had nothing to send: "now" would make the caller spin.
         let poll_at = poll_at.map(|at| at.max(now + SHORTEST_SLEEP));
         // While something is unread or unacknowledged, that comes first.
-        let gives_back_at = self.fitting.gives_back_at().filter(|_| self.is_at_rest());
+        let gives_back_at = self.fitting.gives_back_at().filter(|_| self.may_give_back());
         [poll_at, self.rto.at(), self.gives_up_at(), gives_back_at.map(|at| at.max(now + SHORTEST_SLEEP))]
             .into_iter()
             .flatten()

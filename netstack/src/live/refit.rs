@@ -1,9 +1,9 @@
 //! Other buffers for a connection that lives.
 //!
-//! A smoltcp socket keeps the buffers it was made with. So another one takes its place, at a moment when nothing is in flight
-//! and nothing unread: then all there is to a connection are two sequence numbers and what both ends said of themselves in
-//! their SYNs. The new socket is led through a handshake and some data in private, on a wire that ends in this file, such that it
-//! arrives exactly there. The remote sees a window that has grown, or shrunk.
+//! A smoltcp socket keeps the buffers it was made with. So another one takes its place, at a moment when nothing of ours is in
+//! flight: then all there is to a connection are two sequence numbers, what both ends said of themselves in their SYNs, which of
+//! them has sent its FIN, and what is unread. The new socket is led through a handshake, some data and the FIN in private, on a
+//! wire that ends in this file, such that it arrives exactly there. The remote sees a window that has grown, or shrunk.
 
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::{
     clock::Clock,
     device::{Device, Track, is_before, shift_for},
     outbox::Outbox,
+    packet::{V4_HEADER, V6_HEADER},
     segment::{self, Segment, Syn},
 };
 
@@ -44,16 +45,24 @@ impl Remote {
         self.syn.window_scale.is_some()
     }
 
-    /// `capacity`: of the receive buffer, beyond which nothing is kept.
-    pub(super) fn on_segment(&mut self, segment: &Segment, capacity: usize) {
-        if !segment.syn {
-            self.window = usize::from(segment.window) << self.syn.window_scale.unwrap_or(0);
-        }
+    /// A segment was accepted. `window_end`: beyond that nothing was kept.
+    pub(super) fn on_accepted(&mut self, segment: &Segment, window_end: u32) {
+        self.window = usize::from(segment.window) << self.scale();
         let end = segment.sequence.wrapping_add(u32::try_from(segment.data).unwrap_or(0));
-        let is_kept = usize::try_from(end.wrapping_sub(self.next)).is_ok_and(|ahead| ahead <= capacity);
-        if segment.data > 0 && is_kept && is_before(self.highest, end) {
+        let end = if is_before(window_end, end) { window_end } else { end };
+        if segment.data > 0 && is_before(self.highest, end) {
             self.highest = end;
         }
+    }
+
+    fn scale(&self) -> u8 {
+        self.syn.window_scale.unwrap_or(0)
+    }
+
+    /// Its window as a header says it; not zero if it is not.
+    fn scaled_window(&self) -> u16 {
+        let window = u16::try_from(self.window >> self.scale()).unwrap_or(u16::MAX);
+        if self.window > 0 { window.max(1) } else { 0 }
     }
 
     pub(super) fn on_received(&mut self, bytes: usize) {
@@ -71,19 +80,78 @@ impl Remote {
 impl Live {
     /// Other sizes of the buffers, if they are wanted and this is a moment to change them.
     pub(crate) fn wanted(&self, now: Instant) -> Option<Sizes> {
-        self.fitting.wanted(now).filter(|_| self.is_at_rest())
+        let mut wanted = self.fitting.wanted(now).filter(|_| self.is_at_rest())?;
+        let sizes = self.sizes();
+        if self.has_unread() {
+            wanted = Sizes { receive: wanted.receive.max(sizes.receive), send: wanted.send.max(sizes.send) };
+        }
+        if !self.may_receive_more() {
+            wanted.receive = wanted.receive.min(sizes.receive);
+        }
+        if self.is_fin_sent() {
+            wanted.send = wanted.send.min(sizes.send);
+        }
+        // What lies behind a hole is lost, and has to be sent again (RFC 2018 §8): only silence is worth that.
+        let grows = wanted.receive > sizes.receive || wanted.send > sizes.send;
+        let is_worthwhile = wanted != sizes && !(grows && self.has_hole());
+        is_worthwhile.then_some(wanted)
     }
 
-    /// Nothing is on its way from us, and nothing waits to be read or sent.
-    pub(super) fn is_at_rest(&self) -> bool {
-        let (socket, lasts) = (self.socket(), !self.shutdown_wanted && self.released_at.is_none());
-        let is_empty = socket.send_queue() == 0 && socket.recv_queue() == 0;
-        let is_whole = |remote: &Remote| !remote.has_hole() && remote.window > 0;
-        lasts
-            && is_empty
-            && socket.state() == State::Established
+    /// Nothing is on its way from us, and nothing waits to be sent: a moment to exchange the socket.
+    fn is_at_rest(&self) -> bool {
+        let socket = self.socket();
+        self.released_at.is_none()
+            && matches!(socket.state(), State::Established | State::CloseWait | State::FinWait2)
+            && socket.send_queue() == 0
+            && self.remote.is_some()
             && self.track.next == Some(self.track.unacknowledged)
-            && self.remote.as_ref().is_some_and(is_whole)
+    }
+
+    /// Whether what is more than the least may go, once there was silence for long enough.
+    pub(super) fn may_give_back(&self) -> bool {
+        self.is_at_rest() && !self.has_unread()
+    }
+
+    /// Nothing is added to what is in flight: as soon as nothing is, there will be a larger buffer.
+    pub(super) fn holds(&self, now: Instant) -> bool {
+        let socket = self.socket();
+        let may_send = matches!(socket.state(), State::Established | State::CloseWait);
+        may_send && socket.send_queue() > 0 && !self.has_hole() && self.fitting.holds(now, self.may_receive_more())
+    }
+
+    /// Whether more room to receive is of use: its owner reads, which shows as what came lately is not all there yet.
+    fn may_receive_more(&self) -> bool {
+        !self.is_fin_received() && self.socket().recv_queue() < self.sizes().receive / 2
+    }
+
+    fn has_hole(&self) -> bool {
+        self.remote.is_some_and(|remote| remote.has_hole())
+    }
+
+    /// Our FIN is out and acknowledged.
+    fn is_fin_sent(&self) -> bool {
+        self.socket().state() == State::FinWait2
+    }
+
+    /// The window that was told to the remote: smoltcp takes what lies in it at least in part.
+    fn told_window(&self) -> Option<(u32, u32)> {
+        let start = self.remote?.next.wrapping_add(u32::from(self.is_fin_received()));
+        let end = self.track.acknowledged?.wrapping_add(u32::from(self.track.window) << self.track.announced);
+        Some((start, if is_before(end, start) { start } else { end }))
+    }
+
+    /// Whether smoltcp takes a segment's word (RFC 9293 §3.10.7.4); the end of the window then.
+    pub(super) fn accepts(&self, segment: &Segment) -> Option<u32> {
+        let (acknowledgment, next) = (segment.acknowledgment?, self.track.next?);
+        let is_current = !is_before(acknowledgment, self.track.unacknowledged) && !is_before(next, acknowledgment);
+        let (start, end) = self.told_window()?;
+        let begins = segment.sequence;
+        let ends = begins.wrapping_add(u32::try_from(segment.data).ok()?);
+        let is_inside = |sequence: u32| !is_before(sequence, start) && is_before(sequence, end);
+        let is_in_window = is_inside(begins)
+            || begins == ends && begins == start && start == end
+            || begins != ends && is_before(start, ends) && !is_before(end, ends);
+        (is_current && is_in_window && !segment.syn && !segment.rst).then_some(end)
     }
 
     /// Whether the remote sends what it was promised room for, and the buffer has none, because it gave some back.
@@ -97,15 +165,23 @@ impl Live {
         }
     }
 
-    /// Exchanges the socket for one with other buffers; says whether it did. The remote learns of its window.
+    /// Exchanges the socket for one with other buffers; says whether it did. The remote learns of its window, so there has to be room in
+    /// the outbox.
     pub(crate) fn refit(&mut self, clock: &Clock, now: Instant, sizes: Sizes, outbox: &mut Outbox) -> bool {
+        let mut unread = vec![0; self.socket().recv_queue()];
+        if self.socket_mut().peek_slice(&mut unread) != Ok(unread.len()) {
+            return false;
+        }
         // One look is enough as long as smoltcp draws its numbers as it does now.
-        let fresh = SEEDS.iter().find_map(|(draws, low)| self.fresh(clock, now, sizes, (*draws, *low)));
-        let Some(Fresh { interface, sockets, handle, .. }) = fresh else { return false };
+        let fresh = SEEDS.iter().find_map(|(draws, low)| self.fresh(clock, now, sizes, &unread, (*draws, *low)));
+        let Some(Fresh { interface, sockets, handle, track, .. }) = fresh else { return false };
         (self.interface, self.sockets, self.handle) = (interface, sockets, handle);
         self.fitting.fitted(now, sizes);
         self.track.shift = self.shift_with(sizes);
-        self.announce_window(outbox);
+        if let Some(remote) = &mut self.remote {
+            remote.highest = remote.next;
+        }
+        self.announce_window(track.acknowledged, track.window, outbox);
         true
     }
 
@@ -114,10 +190,10 @@ impl Live {
         if self.remote.is_some_and(|remote| remote.scales()) { shift_for(sizes.receive) } else { 0 }
     }
 
-    fn announce_window(&mut self, outbox: &mut Outbox) {
-        let (Some(sequence), Some(remote)) = (self.track.next, &self.remote) else { return };
-        let window = u16::try_from(self.fitting.sizes().receive >> self.track.shift).unwrap_or(u16::MAX);
-        let packet = segment::acknowledgment(self.tuple.local, self.tuple.remote, sequence, remote.next, window);
+    /// `window`: as smoltcp shifts it.
+    fn announce_window(&mut self, acknowledgment: Option<u32>, window: u16, outbox: &mut Outbox) {
+        let (Some(sequence), Some(acknowledgment)) = (self.track.next, acknowledgment) else { return };
+        let packet = segment::acknowledgment(self.tuple.local, self.tuple.remote, sequence, acknowledgment, window);
         if let Some(mut packet) = packet {
             self.track.on_sent(&mut packet);
             outbox.push(packet);
@@ -125,47 +201,79 @@ impl Live {
     }
 
     /// A socket in the very state of the one there is; `None` if it is not, in spite of everything.
-    fn fresh(&self, clock: &Clock, now: Instant, sizes: Sizes, seed: (u32, u64)) -> Option<Fresh> {
+    fn fresh(&self, clock: &Clock, now: Instant, sizes: Sizes, unread: &[u8], seed: (u32, u64)) -> Option<Fresh> {
         let (remote, next) = (self.remote?, self.track.next?);
-        let syn = Syn { sequence: remote.next.wrapping_sub(1), ..remote.syn };
-        let window = u16::try_from(remote.window >> syn.window_scale.unwrap_or(0)).unwrap_or(u16::MAX);
+        let (fin_received, fin_sent) = (self.is_fin_received(), self.is_fin_sent());
+        let begins = remote.next.wrapping_sub(u32::try_from(unread.len()).ok()?);
+        let syn = Syn { sequence: begins.wrapping_sub(1), ..remote.syn };
         // What has gone through the path in a round trip lately it takes again: smoltcp's window of congestion begins small.
-        let chunk =
-            CHUNK.min(usize::from(syn.max_segment_size.unwrap_or(DEFAULT_SEGMENT))).min(sizes.send).min(remote.window);
+        let chunk = CHUNK.min(self.largest_segment(&syn)).min(sizes.send);
         if chunk == 0 {
             return None;
         }
         let chunks = (self.flight.bytes() / 2 / chunk).clamp(1, MOST_CHUNKS);
-        let first = next.wrapping_sub(u32::try_from(chunks * chunk).ok()?).wrapping_sub(1);
-        let (arrives, round_trip) = (self.time(clock, now), self.flight.shortest_round_trip());
-        let departs = arrives - smoltcp::time::Duration::from_micros(u64::try_from(round_trip.as_micros()).ok()?);
+        let ours = u32::try_from(chunks * chunk).ok()?.wrapping_add(u32::from(fin_sent));
+        let first = next.wrapping_sub(ours).wrapping_sub(1);
+        // smoltcp measures what our own timer has: so it will not expire before that.
+        let round_trip = self.rto.time_out().unwrap_or_else(|| self.flight.shortest_round_trip());
+        let round_trip = smoltcp::time::Duration::from_micros(u64::try_from(round_trip.as_micros()).ok()?);
+        let steps = u32::try_from(1 + chunks + usize::from(fin_sent)).ok()?;
+        let mut at = self.time(clock, now) - round_trip * steps;
 
-        let mut fresh = Fresh::new(self, departs, sizes, seed_for(first, seed));
-        let acknowledge = |track: &Track| {
-            segment::acknowledgment(self.tuple.remote, self.tuple.local, remote.next, track.next?, window)
-        };
+        let mut fresh = Fresh::new(self, at, sizes, seed_for(first, seed));
+        let window = remote.scaled_window();
+        let wide = window.max(u16::try_from(chunk >> remote.scale()).unwrap_or(u16::MAX).saturating_add(1));
         let local = IpListenEndpoint { addr: Some(IpAddress::from(self.tuple.local.0)), port: self.tuple.local.1 };
-        fresh.sockets.get_mut::<tcp::Socket<'_>>(fresh.handle).listen(local).ok()?;
-        fresh.feed(departs, &syn.packet(&self.tuple)?);
-        fresh.transmit(departs);
+        fresh.socket().listen(local).ok()?;
+        fresh.feed(at, &syn.packet(&self.tuple)?);
+        fresh.transmit(at);
         if fresh.track.next != Some(first.wrapping_add(1)) {
             return None;
         }
-        fresh.feed(departs, &acknowledge(&fresh.track)?);
-        for chunks in 0..chunks {
-            fresh.sockets.get_mut::<tcp::Socket<'_>>(fresh.handle).send(|space| (chunk.min(space.len()), ())).ok()?;
-            fresh.transmit(if chunks == 0 { departs } else { arrives });
-            fresh.feed(arrives, &acknowledge(&fresh.track)?);
+        at += round_trip;
+        let said = |track: &Track, sequence: u32, window: u16, data: &[u8], fin: bool| {
+            segment::data(self.tuple.remote, self.tuple.local, (sequence, track.next?), window, data, fin)
+        };
+        let mut sequence = begins;
+        fresh.feed(at, &said(&fresh.track, sequence, wide, &[], false)?);
+        for piece in unread.chunks(PIECE) {
+            fresh.feed(at, &said(&fresh.track, sequence, wide, piece, false)?);
+            sequence = sequence.wrapping_add(u32::try_from(piece.len()).ok()?);
         }
-        let socket = fresh.sockets.get::<tcp::Socket<'_>>(fresh.handle);
+        if fin_received {
+            fresh.feed(at, &said(&fresh.track, sequence, wide, &[], true)?);
+            sequence = sequence.wrapping_add(1);
+        }
+        for done in 1..=chunks {
+            fresh.socket().send(|space| (chunk.min(space.len()), ())).ok()?;
+            fresh.transmit(at);
+            at += round_trip;
+            let window = if done == chunks { window } else { wide };
+            fresh.feed(at, &said(&fresh.track, sequence, window, &[], false)?);
+        }
+        if fin_sent {
+            fresh.socket().close();
+            fresh.transmit(at);
+            at += round_trip;
+            fresh.feed(at, &said(&fresh.track, sequence, window, &[], false)?);
+        }
         // Until it spoke, smoltcp takes the window of its SYN-ACK for a scaled one, see `is_beyond_first_window`.
-        let promised = u16::try_from(sizes.receive >> self.shift_with(sizes)).unwrap_or(u16::MAX);
-        let is_sound = fresh.track.spoke && fresh.track.window == promised;
-        let is_same = socket.state() == State::Established
+        let room = sizes.receive.checked_sub(unread.len())? >> self.shift_with(sizes);
+        let is_sound = fresh.track.spoke && fresh.track.window == u16::try_from(room).unwrap_or(u16::MAX);
+        let track = (fresh.track.next, fresh.track.acknowledged);
+        let socket = fresh.socket();
+        let is_same = socket.state() == self.socket().state()
             && socket.send_queue() == 0
-            && fresh.track.next == Some(next)
-            && fresh.track.acknowledged == Some(remote.next);
+            && socket.recv_queue() == unread.len()
+            && track == (Some(next), Some(sequence));
         (is_sound && is_same).then_some(fresh)
+    }
+
+    /// How much data smoltcp puts into one packet.
+    fn largest_segment(&self, syn: &Syn) -> usize {
+        let header_len = if self.tuple.local.0.is_ipv4() { V4_HEADER } else { V6_HEADER };
+        let ours = self.mtu.saturating_sub(header_len + segment::HEADER);
+        ours.min(usize::from(syn.max_segment_size.unwrap_or(DEFAULT_SEGMENT)))
     }
 }
 
@@ -186,6 +294,10 @@ impl Fresh {
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket(sizes, live.keepalive));
         Self { interface, sockets, handle, track, mtu: live.mtu, sink: Nowhere(vec![0; live.mtu]) }
+    }
+
+    fn socket(&mut self) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(self.handle)
     }
 
     fn feed(&mut self, at: smoltcp::time::Instant, packet: &[u8]) {
@@ -245,5 +357,7 @@ const fn inverse(odd: u64) -> u64 {
 /// Less than the two kilobytes with which smoltcp's window of congestion begins.
 const CHUNK: usize = 1024;
 const MOST_CHUNKS: usize = 512;
+/// What is unread is carried over in packets of about so many bytes: any that are fewer than an IP packet holds.
+const PIECE: usize = 32 << 10;
 /// What smoltcp sends at once to a remote that named no size (RFC 9293 §3.7.1, MUST-15; also over IPv6).
 const DEFAULT_SEGMENT: u16 = 536;

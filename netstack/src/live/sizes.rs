@@ -103,9 +103,10 @@ impl Fitting {
         self.wants_send |= self.sizes.send < self.bounds.most.send && self.may(now);
     }
 
-    /// Whether nothing more is to be sent until everything is acknowledged: buffers are exchanged only then.
-    pub(crate) fn holds(&self, now: Instant) -> bool {
-        let is_overdue = self.wants_receive.is_some_and(|since| now >= since + PATIENCE);
+    /// Whether nothing more is to be sent until everything is acknowledged: buffers are exchanged only then. `may_receive`: more room to
+    /// receive would be given now.
+    pub(crate) fn holds(&self, now: Instant, may_receive: bool) -> bool {
+        let is_overdue = may_receive && self.wants_receive.is_some_and(|since| now >= since + PATIENCE);
         self.may(now) && (self.wants_send || is_overdue)
     }
 
@@ -136,10 +137,12 @@ impl Fitting {
 
     /// These are the sizes from now on.
     pub(crate) const fn fitted(&mut self, now: Instant, sizes: Sizes) {
+        if sizes.receive != self.sizes.receive {
+            self.wants_receive = None;
+            (self.received, self.since) = (0, None);
+        }
         self.sizes = sizes;
-        self.wants_receive = None;
         self.wants_send = false;
-        (self.received, self.since) = (0, None);
         self.active = now;
     }
 
@@ -211,10 +214,10 @@ mod tests {
         let now = now();
         let mut fitting = Fitting::new(now, Bounds::new(16 * KIB, 512 * KIB));
         fitting.want_send(now);
-        assert!(fitting.holds(now));
+        assert!(fitting.holds(now, true));
         fitting.put_off(now);
         fitting.want_send(now);
-        assert!(!fitting.holds(now) && fitting.wanted(now).is_none());
+        assert!(!fitting.holds(now, true) && fitting.wanted(now).is_none());
         fitting.want_send(now + PUT_OFF);
         assert_eq!(fitting.wanted(now + PUT_OFF).map(|sizes| sizes.send), Some(64 * KIB));
     }
@@ -225,6 +228,6 @@ mod tests {
         let mut fitting = Fitting::new(now, Bounds::new(64 * KIB, 64 * KIB));
         fitting.want_send(now);
         fitting.on_received(now, 1 << 20, Duration::ZERO);
-        assert!(fitting.wanted(now + SILENCE).is_none() && !fitting.holds(now + SILENCE));
+        assert!(fitting.wanted(now + SILENCE).is_none() && !fitting.holds(now + SILENCE, true));
     }
 }
