@@ -53,7 +53,6 @@ fn over_socket(located: &Located, arguments: &Healthcheck) -> Result<Readiness, 
     use crate::control::Request;
     let Healthcheck { connection, forward, .. } = arguments;
     let mut client = located.client()?;
-    client.set_patience(PATIENCE)?;
     let answer = client.ask(&Request::Ready { connection: connection.clone(), forward: forward.clone() })?;
     answer.readiness.ok_or_else(|| Error::new(Exit::Other, "an answer without readiness"))
 }
@@ -63,14 +62,23 @@ fn over_http(address: SocketAddr, arguments: &Healthcheck) -> Result<Readiness, 
     let query: Vec<_> =
         asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", escaped(value.as_deref()?)))).collect();
     let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
-    let answer = get(address, &format!("/readyz{query}"))
-        .map_err(|error| Error::new(Exit::Other, format!("no answer at {address}: {error}")))?;
+    let answer = get(address, &format!("/readyz{query}")).map_err(|error| unanswered(address, &error))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split(' ').nth(1) {
         Some("200") => Ok(Readiness { ready: true, reasons: Vec::new() }),
         Some("503") => Ok(Readiness { ready: false, reasons: body.lines().map(str::to_owned).collect() }),
         _ => Err(Error::new(Exit::Other, format!("{address} is no admin port of adit"))),
     }
+}
+
+fn unanswered(address: SocketAddr, error: &io::Error) -> Error {
+    // What a read says that ran out of time.
+    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+        let seconds = PATIENCE.as_secs();
+        let text = format!("no answer at {address} for {seconds} s; the process hangs, or is stopped");
+        return Error::new(Exit::Other, text).hint("let it go on (`kill -CONT PID`), or end and start it again");
+    }
+    Error::new(Exit::Other, format!("no answer at {address}: {error}"))
 }
 
 fn get(address: SocketAddr, path: &str) -> io::Result<String> {

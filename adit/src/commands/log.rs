@@ -45,13 +45,15 @@ fn from_process(located: &super::locate::Located, arguments: &Log) -> Result<Exi
     use crate::control::Request;
     let mut client = located.client()?;
     let Log { connection, lines, follow, .. } = arguments;
-    client.send(&Request::Log { connection: connection.clone(), lines: *lines, follow: *follow })?;
-    while let Some(answer) = client.next()? {
+    let request = Request::Log { connection: connection.clone(), lines: *lines, follow: *follow };
+    let mut next = Some(client.ask(&request)?);
+    while let Some(answer) = next {
         let entries = answer.entries.unwrap_or_default();
         check(&entries, arguments)?;
         if !show(&entries, arguments)? || !follow {
             return Ok(Exit::Ok);
         }
+        next = client.next()?;
     }
     Err(Error::new(Exit::Other, "the process has ended"))
 }

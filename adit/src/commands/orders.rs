@@ -51,7 +51,7 @@ fn client(process: &Process) -> Result<Client, Error> {
 }
 
 fn tell(client: &mut Client, request: &Request) -> Result<Exit, Error> {
-    let answer = client.ask(request)?;
+    let answer = client.order(request)?;
     say(&(answer.message.unwrap_or_else(|| "done".to_owned()) + "\n"))?;
     Ok(Exit::Ok)
 }

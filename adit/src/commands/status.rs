@@ -20,13 +20,14 @@ pub(super) fn run(arguments: &Status) -> Result<Exit, Error> {
         say(&shown(answer.status, arguments)?)?;
         return Ok(Exit::Ok);
     }
-    client.send(&Request::Watch)?;
     let clear = !arguments.json && io::stdout().is_terminal();
-    while let Some(answer) = client.next()? {
+    let mut next = Some(client.ask(&Request::Watch)?);
+    while let Some(answer) = next {
         let text = shown(answer.status, arguments)?;
         if !say(&if clear { format!("{CLEAR}{text}") } else { text })? {
             return Ok(Exit::Ok);
         }
+        next = client.next()?;
     }
     Err(Error::new(Exit::Other, "the process has ended"))
 }

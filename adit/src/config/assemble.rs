@@ -38,6 +38,13 @@ pub(super) fn plan(
     if !only.is_empty() {
         select(&source, &mut document, only, problems);
     }
+    for tun in document.connections.iter_mut().filter_map(|made| made.tun.as_mut()) {
+        // One file may serve both. Without it, another one is no other device.
+        if tun.value.user.take().is_some() {
+            let warning = tun.error("`user` belongs to `adit up`: `adit run` ignores it, and stays who it is");
+            problems.warning(warning.hint("start `adit run` as that user, with CAP_NET_ADMIN: see docs/operations.md"));
+        }
+    }
     let connections =
         document.connections.into_iter().filter_map(|made| finish(made, questions, adjust, problems)).collect();
     if problems.errors() > 0 {

@@ -188,11 +188,24 @@ fn of_kind(
     let found = value.get_ref();
     match kind {
         Text => found.is_str() || wrong("a text", &format!("write `{name} = \"…\"`")),
-        Flag => found.is_bool() || wrong("true or false", "without quotation marks"),
+        Flag => {
+            let hint = if found.is_str() {
+                "without quotation marks".to_owned()
+            } else {
+                format!("write `{name} = true`, or false")
+            };
+            found.is_bool() || wrong("true or false", &hint)
+        }
         Number(from, to) => {
             let number = found.as_integer().and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+            // A number in quotation marks is found as a text; what is beyond the bounds lacks nothing else.
+            let hint = if found.is_str() {
+                "without quotation marks".to_owned()
+            } else {
+                format!("write `{name} = {from}`, or more")
+            };
             number.is_some_and(|number| (from..=to).contains(&number))
-                || wrong(&format!("a whole number from {from} to {to}"), "without quotation marks")
+                || wrong(&format!("a whole number from {from} to {to}"), &hint)
         }
         Choice(choices) => {
             found.as_str().is_some_and(|text| choices.contains(&text))

@@ -10,10 +10,14 @@ use std::{
 use super::{Answer, Request, likely_paths};
 use crate::error::{Error, Exit};
 
+/// How long a process may take for what it can answer at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A process that runs.
 pub(crate) struct Client {
     path: PathBuf,
     stream: BufReader<UnixStream>,
+    patience: Duration,
 }
 
 impl Client {
@@ -23,7 +27,7 @@ impl Client {
         let mut failed = Error::new(Exit::Other, "there is no control socket to look for");
         for path in paths {
             match UnixStream::connect(&path) {
-                Ok(stream) => return Ok(Self { path, stream: BufReader::new(stream) }),
+                Ok(stream) => return Ok(Self { path, stream: BufReader::new(stream), patience: PATIENCE }),
                 // What was said of the likeliest place is said, unless another one is there and refuses.
                 Err(error) => {
                     let found = error.kind() != io::ErrorKind::NotFound;
@@ -39,16 +43,21 @@ impl Client {
         Err(failed)
     }
 
-    /// How long an answer may take; for ever unless it is told.
-    pub(crate) fn set_patience(&self, patience: Duration) -> Result<(), Error> {
-        let set = self.stream.get_ref().set_read_timeout(Some(patience));
-        set.map_err(|error| self.broken(&error))
-    }
-
-    /// Asks, and returns the answer.
+    /// Asks what is answered at once, and returns the answer, or the first of several: [`Self::next`] has the others.
     pub(crate) fn ask(&mut self, request: &Request) -> Result<Answer, Error> {
         self.send(request)?;
-        match self.next()? {
+        self.only(Some(self.patience))
+    }
+
+    /// Has something done, and returns what came of it: that may take its time, but whether somebody is there may not.
+    pub(crate) fn order(&mut self, request: &Request) -> Result<Answer, Error> {
+        self.ask(&Request::Version)?;
+        self.send(request)?;
+        self.only(None)
+    }
+
+    fn only(&mut self, patience: Option<Duration>) -> Result<Answer, Error> {
+        match self.read(patience)? {
             Some(answer) => Ok(answer),
             None => Err(Error::new(Exit::Other, format!("{}: closed without an answer", self.path.display()))),
         }
@@ -64,8 +73,14 @@ impl Client {
         }
     }
 
-    /// The next answer; `None` at the end.
+    /// The next answer, whenever it comes; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Answer>, Error> {
+        self.read(None)
+    }
+
+    fn read(&mut self, patience: Option<Duration>) -> Result<Option<Answer>, Error> {
+        let set = self.stream.get_ref().set_read_timeout(patience);
+        set.map_err(|error| self.broken(&error))?;
         let mut line = Vec::new();
         match self.stream.read_until(b'\n', &mut line) {
             Ok(0) => Ok(None),
@@ -75,12 +90,28 @@ impl Client {
                 })?;
                 answer.into_result().map(Some)
             }
+            // What a read says that ran out of time.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(self.silent()),
             Err(error) => Err(self.broken(&error)),
         }
     }
 
+    fn silent(&self) -> Error {
+        let (path, seconds) = (self.path.display(), self.patience.as_secs_f32());
+        let text = format!("{path}: the process has not answered for {seconds} s; it hangs, or is stopped");
+        Error::new(Exit::Other, text)
+            .hint("let it go on (`kill -CONT PID`), or end and start it again; its log may say more")
+    }
+
     fn broken(&self, error: &io::Error) -> Error {
         Error::new(Exit::Other, format!("{}: {error}", self.path.display()))
+    }
+}
+
+#[cfg(test)]
+impl Client {
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 }
 

@@ -74,30 +74,27 @@ impl Server {
         &self.path
     }
 
-    /// Answers until it is dropped.
+    /// Lets callers in until it is dropped; those that are in are answered until they leave.
     pub(crate) async fn serve(self, engine: Engine) {
-        let (mut callers, room) = (tokio::task::JoinSet::new(), Arc::new(Semaphore::new(CALLERS)));
+        let room = Arc::new(Semaphore::new(CALLERS));
         loop {
             // The semaphore is never closed.
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-            tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok(stream) => {
-                        let engine = engine.clone();
-                        callers.spawn(async move {
-                            if let Err(error) = answer(stream, engine).await {
-                                tracing::debug!("control socket: {error}");
-                            }
-                            drop(place);
-                        });
-                    }
-                    Err(error) => {
-                        tracing::warn!("control socket: {error}");
-                        tokio::time::sleep(REFRESH).await;
-                    }
-                },
-                // Reaps those that are done.
-                Some(_) = callers.join_next() => {}
+            match self.listener.accept().await {
+                Ok(stream) => {
+                    let engine = engine.clone();
+                    // Goes on without us: whoever wanted the reload that ends this socket is told what came of it.
+                    tokio::spawn(async move {
+                        if let Err(error) = answer(stream, engine).await {
+                            tracing::debug!("control socket: {error}");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!("control socket: {error}");
+                    tokio::time::sleep(REFRESH).await;
+                }
             }
         }
     }

@@ -171,3 +171,23 @@ fn a_process_that_is_not_there_is_said_with_what_to_do() {
     let error = Client::connect(Some(&folder.path().join("none.sock"))).err().unwrap();
     assert!(error.exit() == Exit::Other && error.to_string().contains("adit run --config FILE"), "{error}");
 }
+
+#[test]
+fn a_process_that_hangs_is_not_waited_for() {
+    let folder = Folder::new();
+    let path = folder.path().join("control.sock");
+    // It takes callers in, as the kernel does for a process that is stopped, and says nothing.
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let connect = || {
+        let mut client = Client::connect(Some(&path)).unwrap();
+        client.set_patience(std::time::Duration::from_millis(50));
+        client
+    };
+    let connection = || "office".to_owned();
+    let asked = connect().ask(&Request::Status).unwrap_err();
+    let ordered = connect().order(&Request::Connect { connection: connection() }).unwrap_err();
+    for error in [asked, ordered] {
+        assert!(error.message().contains("has not answered for 0.05 s; it hangs, or is stopped"), "{error}");
+        assert!(error.hint_text().unwrap().contains("kill -CONT"), "{error}");
+    }
+}

@@ -25,17 +25,18 @@ impl Cap {
         Arc::clone(&self.permits)
     }
 
-    /// From now on, so many. Handshakes under way go on: of fewer, each that ends takes its permit with it. Must be called within a
+    /// From now on, so many; whether that is another number. Handshakes under way go on: of fewer, each that ends takes its permit with it. Must be called within a
     /// tokio runtime.
-    pub(super) fn set(&self, wanted: usize) {
+    pub(super) fn set(&self, wanted: usize) -> bool {
         let mut numbers = lock(&self.numbers);
-        numbers.wanted = wanted;
+        let before = std::mem::replace(&mut numbers.wanted, wanted);
         if wanted > numbers.allowed {
             self.permits.add_permits(wanted - numbers.allowed);
             numbers.allowed = wanted;
         } else if wanted < numbers.allowed {
             tokio::spawn(shrink(self.permits(), Arc::clone(&self.numbers)));
         }
+        before != wanted
     }
 }
 

@@ -220,10 +220,15 @@ impl Engine {
     }
 
     /// Goes on with these connections; what did not change is not touched. What was changed, in words.
-    async fn apply(&self, plan: Plan, by: By) -> String {
-        self.inner.handshakes.set(plan.handshakes);
-        self.inner.context.memory.set_limit(plan.memory);
+    async fn apply(&self, plan: Plan, by: By) -> Vec<String> {
         let mut said = Vec::new();
+        if self.inner.handshakes.set(plan.handshakes) {
+            said.push(format!("`handshakes` is {}", plan.handshakes));
+        }
+        if self.inner.context.memory.limit() != plan.memory {
+            said.push(format!("`memory_mib` is {}", plan.memory >> 20));
+        }
+        self.inner.context.memory.set_limit(plan.memory);
         // What goes from one connection to another, or on under another name, stays open meanwhile.
         let _held = self.inner.context.places.hold(plan.connections.iter().flat_map(|made| &made.forwards));
         let (mut deleted, drain) = (self.environments().clone(), plan.drain);
@@ -251,7 +256,7 @@ impl Engine {
             tokio::spawn(async move { environment.stop(Stop { drain, deleted: true }, by).await });
         }
         self.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
-        if said.is_empty() { "nothing has changed".to_owned() } else { said.join("; ") }
+        said
     }
 
     /// Ends all in good order: nothing new, then the live connections may go on for a while, then farewells.

@@ -193,10 +193,14 @@ impl Main {
 
     /// Services come first: a new configuration whose ports cannot be had changes no connection.
     async fn apply(&mut self, plan: Plan, by: By) -> Result<String, Error> {
-        self.services.apply(&plan, &self.engine)?;
+        let mut said: Vec<String> = self.services.apply(&plan, &self.engine)?.into_iter().map(str::to_owned).collect();
+        if self.drain != plan.drain {
+            said.push(format!("`drain_seconds` is {}", plan.drain.as_secs()));
+        }
         self.drain = plan.drain;
         self.files = Some(Files::new(plan.files.clone()));
-        Ok(self.engine.apply(plan, by).await)
+        said.extend(self.engine.apply(plan, by).await);
+        Ok(if said.is_empty() { "nothing has changed".to_owned() } else { said.join("; ") })
     }
 }
 
@@ -311,7 +315,7 @@ mod tests {
         let engine = main.engine.clone();
         let mut signals = Signals::new().unwrap();
         let turning = tokio::spawn(async move { main.turn(&mut signals, reloads).await });
-        assert_eq!(engine.reload(By::Program).await.unwrap(), "`main` is new");
+        assert!(engine.reload(By::Program).await.unwrap().ends_with("`main` is new"));
         reaches(&engine, State::Failed).await;
         // Reading alone asks nobody: nobody may be there.
         assert_eq!(engine.reload(By::Program).await.unwrap(), "nothing has changed");
@@ -351,5 +355,38 @@ mod tests {
         main.on_read(read).await;
         assert!(second_answer.try_recv().is_ok() && main.reading.is_none());
         assert_eq!(begun.load(Relaxed), 2);
+    }
+
+    /// Whatever is not of a connection is told, too; and whoever asks over a socket that goes is answered.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_reload_that_moves_the_services_says_so_over_the_socket_of_before() {
+        let folder = Folder::new();
+        let (path, first) = (folder.path().join("adit.toml"), folder.path().join("first.sock"));
+        let write = |socket: &str, rest: &str| {
+            let socket = folder.path().join(socket);
+            std::fs::write(&path, format!("[control]\nsocket = \"{}\"\n{rest}", socket.display())).unwrap();
+        };
+        let read = path.clone();
+        let load: Load = Arc::new(move || {
+            config::plan(&read, &[], &Questions::noted(), &mut |_| {})
+                .map_err(|problems| Unreadable { files: problems.seen(), error: problems.into_error().unwrap() })
+        });
+        let (mut main, reloads) = main_of(load, Questions::noted());
+        let engine = main.engine.clone();
+        let mut signals = Signals::new().unwrap();
+        let connection = "[connection.a]\nautostart = false\nprotocol = \"ikev2\"\nremotes = [\"a\"]\n\
+                          remote_id = \"x\"\npsk = { file = \"psk.txt\" }\n";
+        std::fs::write(folder.path().join("psk.txt"), "secret\n").unwrap();
+        write("first.sock", connection);
+        let turning = tokio::spawn(async move { main.turn(&mut signals, reloads).await });
+        engine.reload(By::Program).await.unwrap();
+        assert_eq!(engine.reload(By::Program).await.unwrap(), "nothing has changed");
+        write("second.sock", &format!("[admin]\nlisten = \"127.0.0.1:0\"\n[limits]\nhandshakes = 7\n{connection}"));
+        let asked = tokio::task::spawn_blocking(move || {
+            crate::control::Client::connect(Some(&first))?.order(&crate::control::Request::Reload)
+        });
+        let said = asked.await.unwrap().unwrap().message.unwrap();
+        assert_eq!(said, "another admin port; another control socket; `handshakes` is 7");
+        turning.abort();
     }
 }

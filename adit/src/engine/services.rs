@@ -12,7 +12,7 @@ use crate::control;
 use crate::{
     admin,
     error::Error,
-    plan::{ControlPlan, Plan},
+    plan::{ActivityPlan, ControlPlan, Plan},
 };
 
 /// Ended with this.
@@ -21,6 +21,7 @@ pub(super) struct Services {
     admin: Option<(SocketAddr, Serving)>,
     #[cfg(unix)]
     control: Option<(PathBuf, Serving)>,
+    activity: Option<ActivityPlan>,
 }
 
 struct Serving(JoinHandle<()>);
@@ -40,14 +41,21 @@ enum Change<T> {
 
 impl Services {
     /// Goes on with these; what is as before is not touched. If one of them cannot be had, all stay as they were.
-    pub(super) fn apply(&mut self, plan: &Plan, engine: &Engine) -> Result<(), Error> {
+    /// What was changed, in words.
+    pub(super) fn apply(&mut self, plan: &Plan, engine: &Engine) -> Result<Vec<&'static str>, Error> {
         let admin = self.bind_admin(plan.admin)?;
         #[cfg(unix)]
         let control = self.bind_control(&plan.control)?;
         #[cfg(not(unix))]
         refuse_control(&plan.control)?;
         engine.activity().write_to(plan.activity.as_ref())?;
+        let mut said = Vec::new();
+        if self.activity != plan.activity {
+            said.push("another activity log");
+            self.activity.clone_from(&plan.activity);
+        }
         if let Change::To(server) = admin {
+            said.push(if server.is_some() { "another admin port" } else { "no admin port any more" });
             self.admin = server.map(|(wanted, server)| {
                 tracing::info!(address = %server.address(), "probes and metrics at http://{}/", server.address());
                 (wanted, Serving(tokio::spawn(server.serve(engine.clone()))))
@@ -55,13 +63,14 @@ impl Services {
         }
         #[cfg(unix)]
         if let Change::To(server) = control {
+            said.push(if server.is_some() { "another control socket" } else { "no control socket any more" });
             self.control = server.map(|server| {
                 let path = server.path().to_owned();
                 tracing::debug!("control socket {}", path.display());
                 (path, Serving(tokio::spawn(server.serve(engine.clone()))))
             });
         }
-        Ok(())
+        Ok(said)
     }
 
     fn bind_admin(&self, wanted: Option<SocketAddr>) -> Result<Change<(SocketAddr, admin::Server)>, Error> {

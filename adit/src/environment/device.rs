@@ -12,7 +12,7 @@ use super::{Manner, lock, task::Task};
 use crate::{
     activity::{By, Entry, Kind},
     environment::{Ended, machine::Trigger},
-    error::{Error, Exit},
+    error::Error,
     status::{DeviceState, DeviceStatus, State, Timestamp},
     up::{self, Keeper, Shape, Told, TunOptions},
 };
@@ -88,10 +88,6 @@ impl Task {
     }
 
     fn start_keeper(&self, options: TunOptions) -> Result<Keeper, Error> {
-        if options.user.is_some() {
-            let error = Error::new(Exit::Usage, format!("`{}`: `user` is for one process alone", self.plan.name));
-            return Err(error.hint("take `user` out of its `tun`, or use `adit up`"));
-        }
         let (open, names) = (Arc::clone(&self.context.devices), self.names.clone());
         Keeper::start(move || open(&options, &names))
     }

@@ -1,6 +1,6 @@
 //! From making the device to undoing everything.
 
-use std::{io, io::Write, sync::Arc, time::Duration};
+use std::{io, io::Write, path::Path, sync::Arc, time::Duration};
 
 use adit_driver::{
     Names,
@@ -87,6 +87,10 @@ pub(crate) async fn life(connection: ConnectionPlan, options: &TunOptions) -> Re
 /// Undoes what a process has left that died.
 pub(crate) fn down(arguments: &Down) -> Result<Exit, Error> {
     match recover(&arguments.state_dir, &arguments.name) {
+        Ok(0) => {
+            tracing::info!("{}", nothing_left(&arguments.state_dir, &arguments.name));
+            Ok(Exit::Ok)
+        }
         Ok(count) => {
             tracing::info!(device = arguments.name, changes = count, "undid what was left behind");
             Ok(Exit::Ok)
@@ -96,6 +100,24 @@ pub(crate) fn down(arguments: &Down) -> Result<Exit, Error> {
             Err(error.hint("end that process: it undoes everything itself"))
         }
         Err(error) => Err(Error::new(Exit::LocalSocket, error)),
+    }
+}
+
+/// That there was nothing to undo, and for which names there may be.
+fn nothing_left(state_dir: &Path, name: &str) -> String {
+    let mut journals: Vec<String> = std::fs::read_dir(state_dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        // They stay after their process, and are empty where nothing is left.
+        .filter(|entry| entry.metadata().is_ok_and(|data| data.len() > 0))
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".journal").map(str::to_owned))
+        .collect();
+    journals.sort();
+    let folder = state_dir.display();
+    match journals.is_empty() {
+        true => format!("nothing was left behind by {name}; {folder} has no journal of any device"),
+        false => format!("nothing was left behind by {name}; journals in {folder}: {}", journals.join(", ")),
     }
 }
 
@@ -178,5 +200,23 @@ impl Connected {
         drop(stdout);
         written.map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))?;
         Bound::announce(&self.bound)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::Folder;
+
+    #[test]
+    fn where_nothing_was_left_it_says_so_and_names_the_journals_that_are_there() {
+        let folder = Folder::new();
+        let none = nothing_left(&folder.path().join("none"), "nosuch0");
+        assert!(none.starts_with("nothing was left behind by nosuch0; ") && none.ends_with("no journal of any device"));
+        for (file, text) in [("vpn1.journal", "{}\n"), ("vpn0.journal", "{}\n"), ("done.journal", ""), ("other", "x")] {
+            std::fs::write(folder.path().join(file), text).unwrap();
+        }
+        let some = nothing_left(folder.path(), "nosuch0");
+        assert!(some.ends_with(": vpn0, vpn1"), "{some}");
     }
 }

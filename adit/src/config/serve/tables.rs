@@ -47,7 +47,10 @@ pub(super) struct Draft {
 
 /// Reads the file, all of it; there is at least one gateway in it.
 pub(super) fn load(path: &Path) -> Result<(Source, Vec<Draft>), Error> {
-    let source = Source::read(path)?;
+    let source = Source::read(path).map_err(|error| match path.exists() {
+        true => error,
+        false => error.hint("name a file that is there, with a [serve.NAME] in it: see docs/serve.md"),
+    })?;
     let drafts = source.tables(&SECTION, |raw| {
         let (protocol, listen) = (raw.protocol, ("listen", "`listen = [\"0.0.0.0:4500\"]`"));
         let keys = match protocol {

@@ -71,3 +71,21 @@ fn profiles_are_checked_too() {
     assert!(check(&path, Some("x")).complaints().contains("--connection has no use"));
     assert!(check(&place.file("a.txt", ""), None).complaints().contains("nothing is known by this extension"));
 }
+
+#[test]
+fn a_user_who_is_for_another_command_is_told_of_once() {
+    let place = Workplace::new();
+    let path = place.file(
+        "adit.toml",
+        "[connection.a]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\nremote_id = \"x\"\npsk = { file = \"psk.txt\" }\n\
+        tun = { user = \"nobody\" }\n",
+    );
+    let checked = check(&path, None);
+    let said = checked.complaints();
+    assert!(checked.is_fine() && said.lines().count() == 1, "{said}");
+    assert!(said.starts_with("warning: ") && said.contains("`user` belongs to `adit up`"), "{said}");
+    let mut problems = crate::config::Problems::default();
+    let questions = crate::config::Questions::noted();
+    let alone = crate::config::assemble::one(&path, None, &questions, &mut |_| (), &mut problems).unwrap();
+    assert_eq!(alone.tun.unwrap().user.as_deref(), Some("nobody"), "`adit up` has it");
+}

@@ -252,7 +252,8 @@ fn tun_mode_is_understood() {
     let tun = tun.tun.unwrap();
     assert_eq!(
         (tun.device.as_deref(), tun.netns.as_deref(), tun.user.as_deref()),
-        (Some("vpn0"), Some("blue"), Some("nobody:nogroup"))
+        (Some("vpn0"), Some("blue"), None),
+        "the user is for `adit up`"
     );
     let Routing::Only(networks) = &tun.routing else { panic!("{tun:?}") };
     assert_eq!(networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "fd00::/8"]);

@@ -138,7 +138,8 @@ fn mistakes_are_named_with_file_and_line() {
     let place = Workplace::new();
     for (lines, said) in [
         ("pasword = 1", "office.toml line 4: unknown key `pasword`; hint: did you mean `password`?"),
-        ("\nmobike = 1", "office.toml line 5: `mobike` has to be true or false; hint: "),
+        ("\nmobike = 1", "office.toml line 5: `mobike` has to be true or false; hint: write `mobike = true`, or false"),
+        ("mobike = \"true\"", "office.toml line 4: `mobike` has to be true or false; hint: without quotation marks"),
         ("auth = \"xauth\"", "office.toml line 4: `auth` has to be one of `psk`, `certificate`, `eap`; hint: "),
         ("eap = [\"peap\"]", "office.toml line 4: `eap` has to be one of `mschapv2`, `tls`"),
         ("eap = [\n\"tls\",\n1]", "office.toml line 6: `eap` has to be one of `mschapv2`, `tls`"),
@@ -149,7 +150,12 @@ fn mistakes_are_named_with_file_and_line() {
         ("ttls = {}", "office.toml line 4: "),
         (
             "ike_rekey_seconds = -1",
-            "office.toml line 4: `ike_rekey_seconds` has to be a whole number from 0 to 4294967295",
+            "office.toml line 4: `ike_rekey_seconds` has to be a whole number from 0 to 4294967295; hint: write \
+             `ike_rekey_seconds = 0`, or more",
+        ),
+        (
+            "ike_rekey_seconds = \"5\"",
+            "office.toml line 4: `ike_rekey_seconds` has to be a whole number from 0 to 4294967295; hint: without",
         ),
         ("\nliveness_seconds = 0", "office.toml line 5: `liveness_seconds` has to be a whole number from 1 to"),
         (
