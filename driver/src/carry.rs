@@ -34,7 +34,7 @@ thread_local! {
 /// What ended either connection early. Both are then to be ended as abruptly: [`Connection::abort`], and a reset outside.
 pub async fn carry(outside: impl AsyncRead + AsyncWrite + Unpin, inside: &Connection) -> io::Result<(u64, u64)> {
     let (reader, writer) = tokio::io::split(outside);
-    let buffer = || Buffer::new(SILENCE, Some(inside));
+    let buffer = || Buffer::new(SILENCE, Some(inside as &dyn Payer));
     tokio::try_join!(copy(reader, inside, buffer()), copy(inside, writer, buffer()))
 }
 
@@ -55,6 +55,22 @@ async fn copy(
     }
 }
 
+/// Whose budget a buffer is of.
+trait Payer: Sync {
+    fn reserve(&self, bytes: usize) -> bool;
+    fn unreserve(&self, bytes: usize);
+}
+
+impl Payer for Connection {
+    fn reserve(&self, bytes: usize) -> bool {
+        Self::reserve(self, bytes)
+    }
+
+    fn unreserve(&self, bytes: usize) {
+        Self::unreserve(self, bytes);
+    }
+}
+
 /// As large as what is read needs, and as the memory for connections allows; nothing while nothing comes.
 struct Buffer<'a> {
     bytes: Vec<u8>,
@@ -62,13 +78,13 @@ struct Buffer<'a> {
     filled: usize,
     silence: Duration,
     /// Whose budget pays for what is more than the least.
-    payer: Option<&'a Connection>,
+    payer: Option<&'a dyn Payer>,
     /// Was read after what was returned before it.
     failure: Option<io::Error>,
 }
 
 impl<'a> Buffer<'a> {
-    const fn new(silence: Duration, payer: Option<&'a Connection>) -> Self {
+    const fn new(silence: Duration, payer: Option<&'a dyn Payer>) -> Self {
         Self { bytes: Vec::new(), filled: 0, silence, payer, failure: None }
     }
 
@@ -136,15 +152,25 @@ impl<'a> Buffer<'a> {
     }
 
     fn clear(&mut self) {
-        if let Some(payer) = self.payer {
-            payer.unreserve(self.bytes.len().saturating_sub(FIRST_BYTES));
+        let reserved = self.bytes.len().saturating_sub(FIRST_BYTES);
+        if let Some(payer) = self.payer.filter(|_| reserved > 0) {
+            payer.unreserve(reserved);
         }
         self.bytes = Vec::new();
     }
 }
 
+/// One direction may end long before its connection.
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use super::*;
 
     #[tokio::test]
@@ -171,6 +197,33 @@ mod tests {
         assert_eq!(buffer.bytes.capacity(), FIRST_BYTES);
         drop(far);
         assert_eq!(buffer.read(&mut near).await.unwrap(), b"");
+    }
+
+    #[derive(Default)]
+    struct Purse(AtomicUsize);
+
+    impl Payer for Purse {
+        fn reserve(&self, bytes: usize) -> bool {
+            self.0.fetch_add(bytes, Relaxed);
+            true
+        }
+
+        fn unreserve(&self, bytes: usize) {
+            self.0.fetch_sub(bytes, Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_direction_that_has_ended_is_not_paid_for_any_more() {
+        let (mut near, mut far) = tokio::io::duplex(1 << 20);
+        let (purse, mut to) = (Purse::default(), Vec::new());
+        far.write_all(&[7; 300_000]).await.unwrap();
+        let mut buffer = Buffer::new(SILENCE, Some(&purse));
+        assert!(!buffer.read(&mut near).await.unwrap().is_empty());
+        assert_eq!(purse.0.load(Relaxed), MOST_BYTES - FIRST_BYTES);
+        drop(far);
+        copy(&mut near, &mut to, buffer).await.unwrap();
+        assert_eq!(purse.0.load(Relaxed), 0);
     }
 
     #[tokio::test]
