@@ -142,9 +142,7 @@ fn finish(
         adjust(&mut configuration);
         let mut label = GatewayLabel { subject, ..configuration.label() };
         if let Some(name) = chosen {
-            if name.value.is_empty() || name.value.chars().any(char::is_control) {
-                problems.error(name.error("a gateway has a name that can be read"));
-            }
+            // One that an earlier one has by itself; what was chosen twice is said already.
             if let Some(first) = names.get(&name.value) {
                 let error = name.error(format!("there is a gateway `{}` already: {first}", name.value));
                 problems.error(error.hint("give each gateway of a connection its own name"));
@@ -299,9 +297,15 @@ impl std::fmt::Display for Place<'_> {
 
 /// What does not fit together in one connection.
 fn within(connection: &Connection, problems: &mut Problems) {
-    // What gateways are called that have no name, their files say.
-    let named: Vec<&str> =
-        connection.gateways.iter().filter_map(|gateway| Some(gateway.name.as_ref()?.value.as_str())).collect();
+    let named = || connection.gateways.iter().filter_map(|gateway| Some((gateway.name.as_ref()?, &gateway.place)));
+    for (index, (name, _)) in named().enumerate() {
+        if name.value.is_empty() || name.value.chars().any(char::is_control) {
+            problems.error(name.error("a gateway has a name that can be read"));
+        } else if let Some((_, first)) = named().take(index).find(|(other, _)| other.value == name.value) {
+            let error = name.error(format!("there is a gateway `{}` already: {first}", name.value));
+            problems.error(error.hint("give each gateway of a connection its own name"));
+        }
+    }
     for (index, way) in connection.ways.iter().enumerate() {
         let earlier = &connection.ways[..index];
         let name = &way.plan().name;
@@ -319,14 +323,6 @@ fn within(connection: &Connection, problems: &mut Problems) {
                 let error = Error::at(at, format!("there is a forward `{name}` already: {}", first.place));
                 problems.error(error.hint("add `name = \"…\"`, another for each"));
             }
-        }
-        if let Some(gateway) = way.gateway.as_ref().filter(|gateway| !named.contains(&gateway.value.as_str())) {
-            let error =
-                gateway.error(format!("there is no gateway `{}` in this connection", gateway.value.escape_debug()));
-            problems.error(match &named[..] {
-                [] => error.hint("add `name = \"…\"` to the gateway it is to use"),
-                named => error.hint(format!("choose one of `{}`", named.join("`, `"))),
-            });
         }
         if let Some(first) = earlier.iter().find(|first| same_port_inside(first.plan(), way.plan())) {
             let error = Error::at(&way.place, format!("this port of the tunnel is taken already: {}", first.place));

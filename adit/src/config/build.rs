@@ -200,8 +200,14 @@ impl<'a, 'r> Material<'a, 'r> {
         let mut material = Self { draft, reading, identity: None, anchors: Vec::new(), password: None };
         material.anchors = certificates(&draft.ca)?;
         let wanted = auth == Auth::Certificate || (auth == Auth::Eap && draft.eap.contains(&Method::Tls));
-        if wanted {
-            material.read_identity()?;
+        if wanted && let Err(ours) = material.read_identity() {
+            // One mistake is no reason to keep another for later; a PKCS#12 file might have had the authority in it.
+            if draft.pkcs12.is_none()
+                && let Err(theirs) = material.verifier()
+            {
+                material.reading.problems.error(theirs);
+            }
+            return Err(ours);
         }
         Ok(material)
     }

@@ -221,12 +221,13 @@ pub(super) fn connection(
     let seconds = options.wait_seconds.map(|seconds| source.given(seconds));
     let wait = options.while_down.unwrap_or(WhileDown::Wait).wait(seconds.as_ref(), WAIT);
     let wait = problems.catch(wait).unwrap_or(WAIT);
+    let named: Vec<String> = gateways.iter().filter_map(|gateway| Some(gateway.name.as_ref()?.value.clone())).collect();
     let mut ways = Vec::new();
     for (tables, kind) in tables {
         let Some(DeValue::Array(tables)) = tables.map(Spanned::into_inner) else { continue };
         // What waits where the connection refuses, waits as long as any.
-        let default = if wait.is_zero() { WAIT } else { wait };
-        ways.extend(tables.into_iter().filter_map(|table| ways::way(source, kind, table, default, problems)));
+        let common = ways::Common { wait: if wait.is_zero() { WAIT } else { wait }, gateways: &named };
+        ways.extend(tables.into_iter().filter_map(|table| ways::way(source, kind, table, &common, problems)));
     }
     if let Some(standby) = options.standby.as_ref().filter(|standby| *standby.get_ref() == Standby::Hot)
         && gateways.len() == 1

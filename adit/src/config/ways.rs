@@ -38,7 +38,6 @@ pub(super) struct Way {
     pub(super) name: Option<Given<String>>,
     /// Where what it listens on stands.
     pub(super) listen: String,
-    pub(super) gateway: Option<Given<String>>,
     plan: ForwardPlan,
     password: Option<Given<SecretSource>>,
 }
@@ -100,12 +99,20 @@ impl WhileDown {
     }
 }
 
-/// What one table says. `wait` is how long connections wait for a tunnel, where nothing else is said.
+/// What ways have in common.
+pub(super) struct Common<'a> {
+    /// How long connections wait for a tunnel, where nothing else is said.
+    pub(super) wait: Duration,
+    /// The names that gateways were given; what those without are called, their files say.
+    pub(super) gateways: &'a [String],
+}
+
+/// What one table says.
 pub(super) fn way(
     source: &Source,
     kind: WayKind,
     table: Spanned<DeValue<'_>>,
-    wait: Duration,
+    common: &Common<'_>,
     problems: &mut Problems,
 ) -> Option<Way> {
     let place = source.place(&table.span());
@@ -192,7 +199,11 @@ pub(super) fn way(
     };
     let seconds = table.wait_seconds.map(|seconds| source.given(seconds));
     let down = table.while_down.or_else(|| seconds.is_some().then_some(WhileDown::Wait));
-    let wait = down.and_then(|down| problems.catch(down.wait(seconds.as_ref(), wait)));
+    let wait = down.and_then(|down| problems.catch(down.wait(seconds.as_ref(), common.wait)));
+    let gateway = table.gateway.map(|gateway| source.given(gateway));
+    if let Some(gateway) = &gateway {
+        problems.catch(known(gateway, common.gateways));
+    }
     let kind = made?;
     if let ForwardKind::Socks { listen: Listen::Tcp(address), login: None, .. }
     | ForwardKind::HttpProxy { listen: Listen::Tcp(address), login: None } = &kind
@@ -206,13 +217,24 @@ pub(super) fn way(
     let plan = ForwardPlan {
         name: name.as_ref().map_or_else(|| default_name(&kind), |name| name.value.clone()),
         kind,
-        gateway: table.gateway.as_ref().map(|gateway| gateway.get_ref().clone()),
+        gateway: gateway.as_ref().map(|gateway| gateway.value.clone()),
         max_connections: table.max_connections,
         wait,
         proxy_protocol,
     };
-    let gateway = table.gateway.map(|gateway| source.given(gateway));
-    Some(Way { place, name, listen: listen_place, gateway, plan, password })
+    Some(Way { place, name, listen: listen_place, plan, password })
+}
+
+/// Whether a gateway has this name.
+fn known(gateway: &Given<String>, names: &[String]) -> Result<(), Error> {
+    if names.contains(&gateway.value) {
+        return Ok(());
+    }
+    let error = gateway.error(format!("there is no gateway `{}` in this connection", gateway.value.escape_debug()));
+    Err(match names {
+        [] => error.hint("add `name = \"…\"` to the gateway it is to use"),
+        names => error.hint(format!("choose one of `{}`", names.join("`, `"))),
+    })
 }
 
 impl Way {

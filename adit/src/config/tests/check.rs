@@ -33,6 +33,33 @@ fn a_check_asks_nothing_and_says_what_would_be_asked() {
 }
 
 #[test]
+fn a_mistake_hides_no_other() {
+    let place = Workplace::new();
+    let path = place.file(
+        "adit.toml",
+        "[connection.office]\npolcy = \"priority\"\n\
+        [[connection.office.gateway]]\nname = \"a\"\nprotocol = \"ikev2\"\nremotes = [\"vpn:99999\"]\n\
+        [[connection.office.gateway]]\nname = \"a\"\nprotocol = \"openvpn\"\nprofile = \"nofile.ovpn\"\n\
+        [[connection.office.forward]]\nlisten = 33000\nto = \"nothing\"\ngateway = \"zz\"\n\
+        [connection.other]\nprotocol = \"ikev2\"\nremotes = [\"vpn.example\"]\nauth = \"certificate\"\n",
+    );
+    let said = check(&path, None).complaints();
+    for (line, problem) in [
+        (2, "unknown key `polcy`"),
+        (6, "`vpn:99999` is no gateway"),
+        (8, "there is a gateway `a` already"),
+        (10, "cannot read the profile"),
+        (13, "`nothing` is nothing to connect to"),
+        (14, "there is no gateway `zz` in this connection; hint: choose one of `a`"),
+        (15, "our certificate is missing"),
+        (15, "the authority that vouches for the gateway is missing"),
+    ] {
+        let found = said.lines().any(|found| found.contains(&format!(" line {line} ")) && found.contains(problem));
+        assert!(found, "line {line}: {problem}\n{said}");
+    }
+}
+
+#[test]
 fn a_check_of_one_connection_reads_the_files_of_that_one() {
     let place = Workplace::new();
     let path = place.file(
