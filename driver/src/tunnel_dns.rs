@@ -48,9 +48,10 @@ pub(crate) async fn lookup(shared: &Arc<Shared>, network: &NetworkConfig, host: 
     for name in candidates(host, &network.dns.search_domains) {
         let mut found = Vec::new();
         // Side by side (RFC 8305 §3): servers that know nothing of IPv6 often say nothing at all about it.
+        // Boxed: a connection that has been dialled keeps the place of everything that its dialling awaited.
         let answers = in_time(
-            ask_if(has(true), shared, servers, &name, TYPE_AAAA),
-            ask_if(has(false), shared, servers, &name, TYPE_A),
+            Box::pin(ask_if(has(true), shared, servers, &name, TYPE_AAAA)),
+            Box::pin(ask_if(has(false), shared, servers, &name, TYPE_A)),
         );
         for answer in answers.await {
             match answer {
