@@ -635,7 +635,13 @@ impl<T: Tunnel> Core<T> {
             stack.poll_packets(now, &mut sink);
         }
         if let Some(device) = device {
+            sink.answer();
             lost = device.poll_packets(cx, &mut sink).err();
+            let answers = sink.take_answers();
+            answers.iter().for_each(|answer| device.deliver(answer));
+            if !answers.is_empty() {
+                device.flush();
+            }
         }
         if self.device_first {
             stack.poll_packets(now, &mut sink);
