@@ -100,13 +100,17 @@ impl Rotating {
     }
 
     fn append(&mut self, line: &str) -> io::Result<()> {
+        // Moved or removed by others, as logrotate does: what is written there is read by nobody.
+        if !is_at(&self.file, &self.plan.file)? {
+            *self = Self::open(&self.plan)?;
+        }
+        self.length = self.file.metadata()?.len();
         let bytes = line.len() as u64;
         // A first line that is longer than a file may be gets one of its own.
         if self.length > 0 && self.length.saturating_add(bytes) > self.plan.max_bytes {
             self.rotate()?;
         }
         self.file.write_all(line.as_bytes())?;
-        self.length += bytes;
         self.file.sync_data()
     }
 
@@ -124,6 +128,24 @@ impl Rotating {
         (self.file, self.length) = open(&self.plan.file)?;
         Ok(())
     }
+}
+
+/// Whether this file is the one at the path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where nothing tells files apart, one that is there is taken to be it.
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> io::Result<bool> {
+    path.try_exists()
 }
 
 /// Opens it for appending, behind a whole line.
@@ -215,6 +237,28 @@ mod tests {
             assert!(reasons.len() >= 3 * (keep + 1), "{reasons:?}");
             assert!(reasons.is_sorted(), "{reasons:?}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_others_move_or_remove_is_made_anew() {
+        let folder = Folder::new();
+        let plan = plan(&folder, 1 << 20, 2);
+        let mut rotating = Rotating::open(&plan).unwrap();
+        let moved = folder.path().join("activity.log.moved");
+        rotating.append("one\n").unwrap();
+        fs::rename(&plan.file, &moved).unwrap();
+        rotating.append("two\n").unwrap();
+        rotating.append("three\n").unwrap();
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "one\n");
+        assert_eq!(fs::read_to_string(&plan.file).unwrap(), "two\nthree\n");
+        fs::remove_dir_all(plan.file.parent().unwrap()).unwrap();
+        rotating.append("four\n").unwrap();
+        assert_eq!(fs::read_to_string(&plan.file).unwrap(), "four\n");
+        // Emptied in place, as with `copytruncate`, it counts from there.
+        fs::write(&plan.file, "").unwrap();
+        rotating.append("five\n").unwrap();
+        assert_eq!(fs::read_to_string(&plan.file).unwrap(), "five\n");
     }
 
     #[test]
