@@ -16,7 +16,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use super::{metrics, query};
+use super::{metrics, query::Asked};
 use crate::{
     engine::Engine,
     error::{Error, Exit},
@@ -89,8 +89,9 @@ impl Server {
 /// Answers one request, within these times for its head and for everything.
 async fn talk(stream: TcpStream, peer: SocketAddr, engine: Engine, (patience, life): (Duration, Duration)) {
     let service = service_fn(|request| std::future::ready(answer(&request, &engine)));
+    // Who has said all may end its own direction, and waits for the answer: it is the time for everything that ends others.
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(patience).keep_alive(false);
+    builder.timer(TokioTimer::new()).header_read_timeout(patience).keep_alive(false).half_close(true);
     match tokio::time::timeout(life, builder.serve_connection(TokioIo::new(stream), service)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%peer, "admin port: {error}"),
@@ -107,10 +108,16 @@ fn answer(request: &Request<Incoming>, engine: &Engine) -> Result<Response<Full<
     let query = request.uri().query().unwrap_or_default();
     Ok(match request.uri().path() {
         "/livez" => said(&engine.liveness()),
-        "/readyz" => {
-            let (connection, forward) = (query::value(query, "connection"), query::value(query, "forward"));
-            said(&engine.status().readiness(connection.as_deref(), forward.as_deref()))
-        }
+        "/readyz" => match Asked::parse(query) {
+            Ok(asked) => said(&readiness(engine, &asked)),
+            Err(key) => {
+                let key = key.escape_debug();
+                text(
+                    StatusCode::BAD_REQUEST,
+                    format!("`{key}` is none of what can be asked about: connection, forward\n"),
+                )
+            }
+        },
         "/startupz" => said(&engine.startup()),
         "/metrics" => {
             let mut response = text(StatusCode::OK, metrics::text(&engine.status(), engine.handshakes()));
@@ -119,6 +126,20 @@ fn answer(request: &Request<Incoming>, engine: &Engine) -> Result<Response<Full<
         }
         _ => text(StatusCode::NOT_FOUND, WHAT_THERE_IS.to_owned()),
     })
+}
+
+/// Whether all is ready that was asked about.
+fn readiness(engine: &Engine, asked: &Asked) -> Readiness {
+    let status = engine.status();
+    let mut reasons = Vec::new();
+    for (connection, forward) in asked.questions() {
+        for reason in status.readiness(connection, forward).reasons {
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+    }
+    Readiness { ready: reasons.is_empty(), reasons }
 }
 
 fn said(readiness: &Readiness) -> Response<Full<Bytes>> {

@@ -164,6 +164,15 @@ async fn probes_follow_the_connection_and_liveness_does_not() {
     assert_eq!(code, 200);
     assert_eq!(samples["vpn_tunnel_up{connection=\"office\",tunnel=\"a\"}"], 1.0);
     assert_eq!(samples["vpn_handshake_duration_seconds_count{connection=\"office\",tunnel=\"a\"}"], 1.0);
+    // A name that is misspelt asks about nothing, which must not pass for readiness.
+    for path in ["/readyz?forwards=nope", "/readyz?foo=1", "/readyz?forward=crm&foo"] {
+        let (code, text) = get(address, path).await;
+        assert!(code == 400 && text.contains("connection, forward"), "{path}: {text}");
+    }
+    for path in ["/readyz?forward=crm&forward=nope", "/readyz?forward=nope&forward=crm"] {
+        let (code, text) = get(address, path).await;
+        assert!(code == 503 && text == "there is no forward `nope`\n", "{path}: {text}");
+    }
     engine.order("office", Order::Disconnect, crate::activity::By::Program).await.unwrap();
     assert_eq!(get(address, "/readyz?connection=office").await.0, 503);
     assert_eq!(get(address, "/livez").await.0, 200);
@@ -198,6 +207,19 @@ async fn a_caller_that_takes_too_long_is_left() {
     stream.write_all(b"GET /metrics HTTP/1.1\r\n").await.unwrap();
     let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 16])).await.expect("in time");
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn who_has_said_all_may_end_its_direction() {
+    let address = serve(&Engine::for_tests());
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer:?}");
+    }
 }
 
 #[tokio::test]
