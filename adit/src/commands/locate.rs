@@ -68,7 +68,11 @@ pub(super) fn locate(process: &Process) -> Result<Located, Error> {
         socket => (false, socket),
     };
     Ok(Located {
-        control: socket.map(|socket| beside.join(socket)),
+        control: match socket {
+            Some(socket) => Some(beside.join(socket)),
+            None if off => None,
+            None => crate::control::path_of_unit(path),
+        },
         control_off: off,
         admin: file.admin.and_then(|admin| admin.listen),
         activity: file.activity.and_then(|activity| activity.file).map(|file| beside.join(file)),
