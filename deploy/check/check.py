@@ -260,6 +260,37 @@ def adit_takes_every_configuration():
             assert run(ADIT, "check", file).returncode != 0, f"{name}: adit takes anything"
 
 
+def mebibytes(quantity):
+    """`512Mi` or `1Gi`."""
+    return int(quantity[:-2]) * {"Mi": 1, "Gi": 1024}[quantity[-2:]]
+
+
+def buffers_fit(made, name):
+    """The memory for buffers leaves as much for everything else."""
+    spec = of_kind("Deployment", made)["spec"]["template"]["spec"]
+    containers = spec["containers"] + spec.get("initContainers", [])
+    limit = next(mebibytes(one["resources"]["limits"]["memory"]) for one in containers if one["name"] == "adit")
+    memory = config(made)["limits"].get("memory_mib", 512)
+    assert 2 * memory <= limit, f"{name}: {memory} MiB for buffers, and {limit} MiB for the container"
+
+
+def buffers_leave_memory_for_the_rest():
+    for name, make in ALL.items():
+        buffers_fit(make(), name)
+    refused(buffers_fit, helm("--set", "memoryMib=257"), "too much")
+
+
+def replicas_leave_each_other_their_sessions():
+    for name in ("chart, gateway", "kustomize, gateway"):
+        for connection in config(ALL[name]())["connection"].values():
+            assert connection["protocol"] != "ikev2" or connection["initial_contact"] is False, name
+
+
+def policies_of_both_let_the_same_protocols_out():
+    gateways = [of_kind("NetworkPolicy", ALL[name]())["spec"]["egress"][1]["ports"] for name in ("chart, gateway", "kustomize, gateway")]
+    assert gateways[0] == gateways[1], gateways
+
+
 def a_change_of_the_configuration_rolls_out():
     def checksum(*values):
         return of_kind("Deployment", helm(*values))["spec"]["template"]["metadata"]["annotations"]["checksum/config"]
@@ -311,7 +342,9 @@ def the_container_file_is_clean():
 CHECKS = [
     every_object_is_what_the_api_takes, the_schemas_notice_mistakes, pods_meet_the_restricted_standard,
     the_tunnel_has_a_read_only_root_and_right_probes, names_lead_from_service_to_forward, metrics_are_found,
-    a_sidecar_listens_in_its_pod_alone, a_forward_keeps_all_that_was_said_of_it, adit_takes_every_configuration, a_change_of_the_configuration_rolls_out,
+    a_sidecar_listens_in_its_pod_alone, a_forward_keeps_all_that_was_said_of_it, adit_takes_every_configuration,
+    buffers_leave_memory_for_the_rest, replicas_leave_each_other_their_sessions, policies_of_both_let_the_same_protocols_out,
+    a_change_of_the_configuration_rolls_out,
     values_that_cannot_work_are_refused, helm_finds_nothing_to_say, the_container_file_is_clean,
 ]
 

@@ -52,6 +52,7 @@ socket = "/run/adit/control.sock"
 
 [limits]
 drain_seconds = {{ .Values.drainSeconds }}
+memory_mib = {{ .Values.memoryMib }}
 
 {{ .Values.config | trim }}
 {{ range .Values.forwards }}
