@@ -120,6 +120,15 @@ impl Way {
         self.client().await?.ping(address, payload, timeout).await
     }
 
+    /// How long it waits for a tunnel while none is up; zero for a [`Client`], whose [`Options`](crate::Options) say so.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        match &self.kind {
+            Kind::Client(_) => Duration::ZERO,
+            Kind::Redundant(way) => way.wait,
+        }
+    }
+
     /// What the gateway in use told about its network, while it is up.
     #[must_use]
     pub fn network(&self) -> Option<Arc<NetworkConfig>> {

@@ -219,9 +219,10 @@ impl Engine {
         Ok(environment)
     }
 
-    /// Goes on with these connections; what did not change is not touched. What was changed, in words.
-    async fn apply(&self, plan: Plan, by: By) -> Vec<String> {
-        let mut said = Vec::new();
+    /// Goes on with these connections; what did not change is not touched. What was changed, in words, and what could not be
+    /// done.
+    async fn apply(&self, plan: Plan, by: By) -> (Vec<String>, Vec<Error>) {
+        let (mut said, mut failed) = (Vec::new(), Vec::new());
         if self.inner.handshakes.set(plan.handshakes) {
             said.push(format!("`handshakes` is {}", plan.handshakes));
         }
@@ -236,8 +237,12 @@ impl Engine {
             let name = connection.name.clone();
             match deleted.remove(&name) {
                 Some(environment) => match environment.apply(connection, by.clone()).await {
-                    Ok(changed) if changed.is_empty() => {}
-                    Ok(changed) => said.push(format!("`{name}`: {changed}")),
+                    Ok(applied) => {
+                        if !applied.changed.is_empty() {
+                            said.push(format!("`{name}`: {}", applied.changed));
+                        }
+                        failed.extend(applied.failed.into_iter().map(|error| error.within(&format!("`{name}`"))));
+                    }
                     Err(error) => said.push(format!("`{name}`: {error}")),
                 },
                 None => {
@@ -256,7 +261,7 @@ impl Engine {
             tokio::spawn(async move { environment.stop(Stop { drain, deleted: true }, by).await });
         }
         self.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
-        said
+        (said, failed)
     }
 
     /// Ends all in good order: nothing new, then the live connections may go on for a while, then farewells.

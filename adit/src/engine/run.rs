@@ -165,24 +165,36 @@ impl Main {
 
     async fn on_read(&mut self, (plan, wanted): (Result<Plan, Unreadable>, Vec<Wanted>)) {
         let by = wanted.first().map_or(By::Program, |first| first.by.clone());
-        let done = match plan {
+        let applied = match plan {
             Ok(plan) => self.apply(plan, by.clone()).await,
             Err(Unreadable { files, error }) => {
                 self.files = Some(Files::new(files));
                 Err(error)
             }
         };
-        self.engine.show_read(done.as_ref().map(|_| ()));
-        match &done {
-            Ok(changed) => {
+        let done = match applied {
+            Ok((changed, None)) => {
                 tracing::info!("configuration: {changed}");
-                self.engine.note(Kind::Reloaded, by, changed);
+                self.engine.note(Kind::Reloaded, by, &changed);
+                Ok(changed)
+            }
+            Ok((changed, Some(error))) => {
+                tracing::error!(hint = error.hint_text(), "configuration: {changed}; but {}", error.message());
+                self.engine.note(Kind::Reloaded, by, &format!("{changed}; but {error}"));
+                let text = format!("{}; otherwise {changed}", error.message());
+                let part = Error::new(error.exit(), text);
+                Err(match error.hint_text() {
+                    Some(hint) => part.hint(hint),
+                    None => part,
+                })
             }
             Err(error) => {
                 tracing::error!(hint = error.hint_text(), "the configuration stays as it was: {}", error.message());
                 self.engine.note(Kind::Reloaded, by, &format!("refused, it stays as it was: {error}"));
+                Err(error)
             }
-        }
+        };
+        self.engine.show_read(done.as_ref().map(|_| ()));
         for reply in wanted.into_iter().filter_map(|wanted| wanted.reply) {
             // Whoever asked may have gone.
             drop(reply.send(done.clone()));
@@ -192,16 +204,30 @@ impl Main {
     }
 
     /// Services come first: a new configuration whose ports cannot be had changes no connection.
-    async fn apply(&mut self, plan: Plan, by: By) -> Result<String, Error> {
+    /// What was changed, and what could not be done.
+    async fn apply(&mut self, plan: Plan, by: By) -> Result<(String, Option<Error>), Error> {
         let mut said: Vec<String> = self.services.apply(&plan, &self.engine)?.into_iter().map(str::to_owned).collect();
         if self.drain != plan.drain {
             said.push(format!("`drain_seconds` is {}", plan.drain.as_secs()));
         }
         self.drain = plan.drain;
         self.files = Some(Files::new(plan.files.clone()));
-        said.extend(self.engine.apply(plan, by).await);
-        Ok(if said.is_empty() { "nothing has changed".to_owned() } else { said.join("; ") })
+        let (changed, failed) = self.engine.apply(plan, by).await;
+        said.extend(changed);
+        let said = if said.is_empty() { "nothing has changed".to_owned() } else { said.join("; ") };
+        Ok((said, all(failed)))
     }
+}
+
+/// All of these as one, with the code and the hint of the first.
+fn all(errors: Vec<Error>) -> Option<Error> {
+    let texts: Vec<_> = errors.iter().map(Error::message).collect();
+    let first = errors.into_iter().next()?;
+    let all = Error::new(first.exit(), texts.join("; "));
+    Some(match first.hint_text() {
+        Some(hint) => all.hint(hint),
+        None => all,
+    })
 }
 
 fn start_reading(load: &Load) -> JoinHandle<Result<Plan, Unreadable>> {

@@ -55,7 +55,7 @@ async fn the_port_of_a_connection_under_another_name_is_open_all_the_time() {
     engine.apply(named("old", port), By::Signal).await;
     let address = listening(&engine, "old").await;
     let knocker = Knocker::at(address);
-    assert_eq!(engine.apply(named("new", port), By::Signal).await, ["`new` is new", "`old` is gone"]);
+    assert_eq!(engine.apply(named("new", port), By::Signal).await.0, ["`new` is new", "`old` is gone"]);
     assert_eq!(listening(&engine, "new").await, address);
     let (open, closed) = knocker.end();
     assert!(open > 0 && closed == 0, "open {open} times, closed {closed} times");

@@ -9,12 +9,22 @@ use super::{
 };
 use crate::{
     activity::{By, Entry, Kind},
+    error::Error,
     plan::{ConnectionPlan, ForwardPlan},
 };
 
+/// What has come of another configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// In words; empty if nothing was changed.
+    pub(crate) changed: String,
+    /// What could not be done.
+    pub(crate) failed: Vec<Error>,
+}
+
 impl Task {
-    /// What was changed, in words; empty if nothing was.
-    pub(super) async fn apply(&mut self, plan: ConnectionPlan, by: By) -> String {
+    /// What was changed, in words; empty if nothing was. And why some of its forwards do not listen where they are to.
+    pub(super) async fn apply(&mut self, plan: ConnectionPlan, by: By) -> Applied {
         let mut said = Vec::new();
         let gateways = gateway_changes(&self.plan.gateways, &plan.gateways);
         let news: Vec<_> = plan.gateways.iter().filter(|gateway| is_another(gateway, &self.plan.gateways)).collect();
@@ -75,7 +85,7 @@ impl Task {
             self.connect(by);
         }
         self.look_outside();
-        said
+        Applied { changed: said, failed: changes.failed }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The forwards of a connection: bound, serving, or waiting for their place to become free.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use adit_driver::Way;
 use tokio::{
@@ -8,10 +8,11 @@ use tokio::{
     task::{Id, JoinSet},
     time::Instant,
 };
+use tracing::{Instrument, Span};
 
 use crate::{
     error::Error,
-    forward::{Bound, ForwardCounters, ForwardSnapshot, Held, Places, Stopper, Terms},
+    forward::{Bound, ForwardCounters, ForwardSnapshot, Held, Places, Stopper, Terms, overlap},
     plan::{ForwardPlan, Listen},
 };
 
@@ -40,6 +41,7 @@ enum State {
         terms: watch::Sender<Terms>,
         listen: Option<String>,
         task: Id,
+        span: Span,
     },
 }
 
@@ -65,15 +67,29 @@ impl Forward {
         self.plan.kind == plan.kind && self.plan.gateway == plan.gateway
     }
 
+    /// Whether it has the place that the other is to have, or a part of it: a port that was any is known by now.
+    fn has_place_of(&self, plan: &ForwardPlan) -> bool {
+        let found = || self.listening()??.parse::<SocketAddr>().ok();
+        let wanted = match plan.kind.listen() {
+            Some(Listen::Tcp(address) | Listen::Udp(address)) => Some(address.port()),
+            Some(Listen::Unix(..)) | None => None,
+        };
+        let is_alike = self.plan.kind.takes_datagrams() == plan.kind.takes_datagrams();
+        overlap(&self.plan, plan) || is_alike && wanted.is_some() && found().map(|address| address.port()) == wanted
+    }
+
     /// Goes on as this one. What lives is not touched; new terms hold for what comes.
     fn go_on_as(&mut self, plan: ForwardPlan, way: Option<Way>) {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Bound(bound) => self.state = State::Bound(bound.with_plan(plan.clone())),
-            State::Serving { stopper, terms, listen, task } => {
+            State::Serving { stopper, terms, listen, task, span } => {
                 if let Some(way) = way {
                     terms.send_replace(Terms::new(way, &plan));
                 }
-                self.state = State::Serving { stopper, terms, listen, task };
+                if plan.name != self.plan.name {
+                    span.record("now", &plan.name);
+                }
+                self.state = State::Serving { stopper, terms, listen, task, span };
             }
             State::Closed => {}
         }
@@ -140,18 +156,22 @@ impl Forwards {
         announced
     }
 
-    /// Binds what can be bound, to be served with the next [`Self::serve`]; what cannot is tried again.
-    pub(super) fn bind(&mut self) {
+    /// Binds what can be bound, to be served with the next [`Self::serve`]; what cannot is tried again, and returned by name.
+    pub(super) fn bind(&mut self) -> Vec<(String, Error)> {
         self.open = true;
         self.retry_at = None;
+        let mut failed = Vec::new();
         for index in 0..self.list.len() {
-            if matches!(self.list[index].state, State::Closed) {
-                self.bind_one(index);
+            if matches!(self.list[index].state, State::Closed)
+                && let Err(error) = self.bind_one(index)
+            {
+                failed.push((self.list[index].plan.name.clone(), error));
             }
         }
+        failed
     }
 
-    fn bind_one(&mut self, index: usize) {
+    fn bind_one(&mut self, index: usize) -> Result<(), Error> {
         let forward = &mut self.list[index];
         match Bound::bind(&forward.plan, &self.places) {
             Ok(bound) => {
@@ -159,6 +179,7 @@ impl Forwards {
                     tracing::info!("listens again: {bound}");
                 }
                 forward.state = State::Bound(bound);
+                Ok(())
             }
             Err(error) => {
                 let text = error.message();
@@ -167,8 +188,46 @@ impl Forwards {
                 }
                 forward.error = Some(text);
                 self.retry_at = Some(Instant::now() + RETRY);
+                Err(error)
             }
         }
+    }
+
+    /// Takes the new places of these before the old ones are let go; by name. One whose new place cannot be had stays as it is,
+    /// unless another is to have its place.
+    fn bind_ahead(&self, plans: &mut [ForwardPlan], failed: &mut Vec<Error>) -> HashMap<String, Bound> {
+        let mut ahead = HashMap::new();
+        for index in 0..plans.len() {
+            let plan = &plans[index];
+            // What one of ours has now is taken over, or free once that one has ended.
+            let is_ours = |old: &Forward| old.does_the_same_as(plan) || old.has_place_of(plan);
+            if plan.kind.listen().is_none() || self.list.iter().any(is_ours) {
+                continue;
+            }
+            let error = match Bound::bind(plan, &self.places) {
+                Ok(bound) => {
+                    ahead.insert(plan.name.clone(), bound);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let old = self.list.iter().find(|old| old.plan.name == plan.name && !matches!(old.state, State::Closed));
+            let is_free = |old: &&Forward| {
+                let mut others = plans.iter().enumerate().filter(|(other, _)| *other != index);
+                others.all(|(_, other)| !old.has_place_of(other))
+            };
+            if let Some(old) = old.filter(is_free) {
+                let text = format!("{}; it stays as it was", error.message());
+                tracing::error!(hint = error.hint_text(), "{text}");
+                let stays = Error::new(error.exit(), text);
+                failed.push(match error.hint_text() {
+                    Some(hint) => stays.hint(hint),
+                    None => stays,
+                });
+                plans[index] = old.plan.clone();
+            }
+        }
+        ahead
     }
 
     /// Serves those that are bound.
@@ -185,8 +244,10 @@ impl Forwards {
             let listen = address(&bound);
             let (terms, in_force) = watch::channel(Terms::new(way(&forward.plan), &forward.plan));
             let serving = bound.serve_on(in_force, Arc::clone(&forward.counters), stop);
-            let task = self.tasks.spawn(tracing::Instrument::in_current_span(serving)).id();
-            forward.state = State::Serving { stopper, terms, listen, task };
+            // Without a name it would not be known whose client was refused.
+            let span = tracing::info_span!("forward", name = forward.plan.name, now = tracing::field::Empty);
+            let task = self.tasks.spawn(serving.instrument(span.clone())).id();
+            forward.state = State::Serving { stopper, terms, listen, task, span };
         }
     }
 
@@ -227,12 +288,13 @@ impl Forwards {
     /// now.
     pub(super) async fn apply(
         &mut self,
-        plans: Vec<ForwardPlan>,
+        mut plans: Vec<ForwardPlan>,
         way: impl Fn(&ForwardPlan) -> Option<Way>,
         rewired: impl Fn(&ForwardPlan) -> bool,
         drain: Duration,
     ) -> Changes {
         let mut changes = Changes::default();
+        let mut ahead = if self.open { self.bind_ahead(&mut plans, &mut changes.failed) } else { HashMap::new() };
         // Who connects to a place that is listened to before and afterwards finds it open all the time.
         let held = self.places.hold(&plans);
         let mut old = std::mem::take(&mut self.list);
@@ -282,8 +344,17 @@ impl Forwards {
         for forward in gone {
             self.leave(forward, &held, drain).await;
         }
+        for forward in &mut self.list {
+            if matches!(forward.state, State::Closed)
+                && let Some(bound) = ahead.remove(&forward.plan.name)
+            {
+                forward.state = State::Bound(bound);
+            }
+        }
         if self.open {
-            self.bind();
+            let is_new = |name: &String| changes.added.contains(name) || changes.changed.contains(name);
+            let failed: Vec<_> = self.bind().into_iter().filter(|(name, _)| is_new(name)).collect();
+            changes.failed.extend(failed.into_iter().map(|(_, error)| error));
         }
         changes
     }
@@ -366,11 +437,13 @@ async fn sleep_until(time: Option<Instant>) {
 }
 
 /// Names of forwards.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Changes {
     pub(super) added: Vec<String>,
     pub(super) changed: Vec<String>,
     /// Both names.
     pub(super) renamed: Vec<String>,
     pub(super) removed: Vec<String>,
+    /// Why some do not listen where they are to.
+    pub(super) failed: Vec<Error>,
 }

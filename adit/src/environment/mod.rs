@@ -36,7 +36,7 @@ use tracing::{Instrument, Span};
 
 pub(crate) use self::prompts::Desk;
 #[cfg(target_os = "linux")]
-pub(crate) use self::task::way;
+pub(crate) use self::{apply::Applied, task::way};
 use self::{task::Task, view::View};
 use crate::{
     activity::{Activity, By},
@@ -85,11 +85,11 @@ pub(crate) struct Context {
 }
 
 /// What was done, for whoever ordered it.
-type Reply = oneshot::Sender<Result<String, Error>>;
+type Reply<T = String> = oneshot::Sender<Result<T, Error>>;
 
 enum Command {
     Order(Order, By, Reply),
-    Apply(Box<ConnectionPlan>, By, Reply),
+    Apply(Box<ConnectionPlan>, By, Reply<Applied>),
     Stop(Stop, By, Reply),
 }
 
@@ -148,8 +148,8 @@ impl Environment {
         self.ask(|reply| Command::Order(order, by, reply)).await
     }
 
-    /// Goes on with another configuration, with as little interruption as possible; what was changed.
-    pub(crate) async fn apply(&self, plan: ConnectionPlan, by: By) -> Result<String, Error> {
+    /// Goes on with another configuration, with as little interruption as possible.
+    pub(crate) async fn apply(&self, plan: ConnectionPlan, by: By) -> Result<Applied, Error> {
         self.ask(|reply| Command::Apply(Box::new(plan), by, reply)).await
     }
 
@@ -168,7 +168,7 @@ impl Environment {
         }
     }
 
-    async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<String, Error> {
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let gone = || Error::new(Exit::Other, "the connection is gone");
         self.commands.send(command(reply)).map_err(|_| gone())?;

@@ -122,8 +122,8 @@ impl Task {
         match command {
             Command::Order(order, by, reply) => self.on_order(order, by, reply),
             Command::Apply(plan, by, reply) => {
-                let changed = self.apply(*plan, by).await;
-                answer(reply, Ok(changed));
+                let applied = self.apply(*plan, by).await;
+                answer(reply, Ok(applied));
             }
             Command::Stop(stop, by, reply) => self.on_stop(stop, &by, reply),
         }
@@ -173,7 +173,7 @@ impl Task {
         self.counted.clear();
         self.outside = Outside::default();
         if self.context.manner == Manner::Patient {
-            self.forwards.bind();
+            drop(self.forwards.bind());
         }
         if self.wanted_device().is_some() {
             self.prepare_device();
@@ -454,7 +454,7 @@ pub(crate) fn way(redundant: &Redundant, forward: &ForwardPlan, wait: Duration) 
     redundant.way(forward.gateway.as_deref(), forward.wait.unwrap_or(wait))
 }
 
-fn answer(reply: Reply, result: Result<String, Error>) {
+fn answer<T>(reply: Reply<T>, result: Result<T, Error>) {
     // Whoever asked may have gone.
     drop(reply.send(result));
 }

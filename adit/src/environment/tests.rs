@@ -67,8 +67,18 @@ impl Bench {
         tokio::time::timeout(PATIENCE, self.environment.order(order, By::Signal)).await.expect("in time")
     }
 
+    /// What was changed; nothing may have failed.
     async fn apply(&self, plan: ConnectionPlan) -> String {
-        tokio::time::timeout(PATIENCE, self.environment.apply(plan, By::Signal)).await.expect("in time").unwrap()
+        let (changed, failed) = self.try_to_apply(plan).await;
+        assert_eq!(failed, [""; 0]);
+        changed
+    }
+
+    /// What was changed, and what could not be done.
+    async fn try_to_apply(&self, plan: ConnectionPlan) -> (String, Vec<String>) {
+        let applied = tokio::time::timeout(PATIENCE, self.environment.apply(plan, By::Signal)).await;
+        let Applied { changed, failed } = applied.expect("in time").unwrap();
+        (changed, failed.iter().map(ToString::to_string).collect())
     }
 
     async fn until(&mut self, what: impl Fn(&ConnectionStatus) -> bool) -> ConnectionStatus {
@@ -411,6 +421,7 @@ async fn a_limit_counts_what_was_there_before_it() {
         plan.forwards = vec![ForwardPlan { max_connections: limit, ..to_page("crm", port) }];
         plan
     };
+    let (log, _guard) = Log::start();
     let bench = Bench::connected(at(0, None)).await;
     let port = bench.address("crm").port();
     bench.apply(at(port, None)).await;
@@ -419,8 +430,87 @@ async fn a_limit_counts_what_was_there_before_it() {
     bench.apply(at(port, Some(1))).await;
     let refused = begin(bench.address("crm")).await;
     assert!(finish(refused).await.is_err(), "there is one already");
-    assert_eq!(bench.environment.status().forwards[0].refused, 1);
+    let forward = bench.environment.status().forwards.remove(0);
+    assert_eq!(forward.refused, 1);
+    let why = "connection refused: open now: 1, and `max_connections` is 1";
+    assert_eq!(forward.last_error.as_deref(), Some(why));
+    assert_eq!(log.lines(&["WARN", "forward{name=\"crm\"}", why, "hint="]).len(), 1);
     assert!(finish(open).await.unwrap().ends_with(&office.page()));
+}
+
+/// A forward of datagrams, and a proxy that takes some; both towards the page.
+fn for_datagrams(plan: &mut ConnectionPlan, wait: Duration) {
+    let ForwardKind::Local { to, .. } = to_page("page", 0).kind else { panic!("another kind") };
+    let local = ForwardKind::Local { listen: Listen::Udp(([127, 0, 0, 1], 0).into()), to };
+    let proxy = ForwardKind::Socks { listen: Listen::Tcp(([127, 0, 0, 1], 0).into()), login: None, udp: true };
+    let named = |name: &str, kind| ForwardPlan { name: name.to_owned(), ..ForwardPlan::new(kind) };
+    plan.forwards = vec![named("dns", local), named("proxy", proxy)];
+    plan.wait = wait;
+}
+
+/// Opens an association at the proxy: its connection, and where datagrams go.
+async fn associate(proxy: SocketAddr) -> (TcpStream, SocketAddr) {
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    stream.write_all(&[5, 1, 0]).await.unwrap();
+    stream.read_exact(&mut [0; 2]).await.unwrap();
+    stream.write_all(&[5, 3, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+    let mut reply = [0; 10];
+    stream.read_exact(&mut reply).await.unwrap();
+    assert_eq!(reply[..4], [5, 0, 0, 1]);
+    let port = u16::from_be_bytes([reply[8], reply[9]]);
+    (stream, SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+#[tokio::test]
+async fn datagrams_wait_for_a_tunnel_that_is_down() {
+    let (first, second) = (Office::open(Protocol::Ikev2), Office::open(Protocol::Ikev2));
+    let mut plan = first.connection("office", &[]);
+    for_datagrams(&mut plan, PATIENCE);
+    let mut bench = Bench::connected(plan).await;
+    let (_control, relay) = associate(bench.address("proxy")).await;
+    let (sender, dns) = (UdpSocket::bind("127.0.0.1:0").unwrap(), bench.address("dns"));
+    let send = |text: &[u8]| {
+        sender.send_to(text, dns).unwrap();
+        sender.send_to(&[&[0, 0, 0, 1, 192, 168, 100, 30, 31, 144][..], text].concat(), relay).unwrap();
+    };
+    send(b"up");
+    counted(&bench, |status| status.forwards.iter().all(|forward| forward.sent_bytes == 2)).await;
+    first.gateway.close().await;
+    bench.reaches(State::Reconnecting).await;
+    send(b"one");
+    send(b"three");
+    // Nobody is told of datagrams that wait.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(bench.environment.status().forwards.iter().all(|forward| forward.sent_bytes == 2));
+    let mut plan = second.connection("office", &[]);
+    for_datagrams(&mut plan, PATIENCE);
+    bench.apply(plan).await;
+    bench.reaches(State::Connected).await;
+    counted(&bench, |status| status.forwards.iter().all(|forward| (forward.sent_bytes, forward.failed) == (10, 0)))
+        .await;
+}
+
+#[tokio::test]
+async fn datagrams_that_found_no_tunnel_in_time_are_counted() {
+    for wait in [Duration::ZERO, Duration::from_millis(200)] {
+        let office = Office::open(Protocol::Ikev2);
+        let mut plan = office.connection("office", &[]);
+        for_datagrams(&mut plan, wait);
+        let mut bench = Bench::connected(plan).await;
+        let (_control, relay) = associate(bench.address("proxy")).await;
+        office.gateway.close().await;
+        bench.reaches(State::Reconnecting).await;
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..2 {
+            sender.send_to(b"lost", bench.address("dns")).unwrap();
+            sender.send_to(&[0, 0, 0, 1, 192, 168, 100, 30, 31, 144, 1], relay).unwrap();
+        }
+        counted(&bench, |status| status.forwards.iter().all(|forward| forward.failed == 2)).await;
+        for forward in bench.environment.status().forwards {
+            assert_eq!(forward.sent_bytes, 0);
+            assert!(forward.last_error.is_some_and(|error| error.contains("the tunnel is down")));
+        }
+    }
 }
 
 /// Waits until numbers are such, which nobody is told of.
@@ -575,6 +665,47 @@ async fn a_port_that_is_taken_is_tried_again_and_holds_up_no_other() {
     drop(taken);
     bench.until(|status| status.forwards[1].listening).await;
     assert!(page(address).await.ends_with(&office.page()));
+}
+
+#[tokio::test]
+async fn a_forward_keeps_its_port_when_the_new_one_cannot_be_had() {
+    let office = Office::open(Protocol::Ikev2);
+    let bench = Bench::connected(office.connection("office", &["web"])).await;
+    let address = bench.address("web");
+    let open = begin(address).await;
+    let open = arrived(&bench, open, 1).await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let occupied = taken.local_addr().unwrap();
+    let at = |forwards: &[(&str, u16)]| {
+        let mut plan = office.connection("office", &[]);
+        plan.forwards = forwards.iter().map(|(name, port)| to_page(name, *port)).collect();
+        plan
+    };
+    for _ in 0..2 {
+        let (changed, failed) = bench.try_to_apply(at(&[("web", occupied.port())])).await;
+        assert_eq!((changed.as_str(), failed.len()), ("", 1));
+        assert!(failed[0].starts_with(&format!("forward `web`: cannot listen on {occupied}/tcp: ")), "{failed:?}");
+        assert!(failed[0].contains("; it stays as it was; hint: another program uses that port"), "{failed:?}");
+        assert_eq!(bench.address("web"), address);
+        assert!(page(address).await.ends_with(&office.page()));
+    }
+    assert!(finish(open).await.unwrap().ends_with(&office.page()));
+    // Its place is another's now: then it has none.
+    let plan = at(&[("web", occupied.port()), ("other", address.port())]);
+    let (changed, failed) = bench.try_to_apply(plan).await;
+    assert_eq!((changed.as_str(), failed.len()), ("forward other added, forward web changed", 1));
+    assert!(failed[0].starts_with("forward `web`: ") && !failed[0].contains("it stays"), "{failed:?}");
+    assert_eq!(bench.address("other"), address);
+    // One that is new says so, too, once.
+    let plan = at(&[("web", occupied.port()), ("other", address.port()), ("more", occupied.port())]);
+    let (changed, failed) = bench.try_to_apply(plan).await;
+    assert_eq!((changed.as_str(), failed.len()), ("forward more added", 1));
+    assert!(failed[0].starts_with("forward `more`: "), "{failed:?}");
+    drop(taken);
+    // What is free is had at once, and what was left is closed.
+    assert_eq!(bench.apply(at(&[("web", occupied.port())])).await, "forward more removed, forward other removed");
+    assert_eq!(bench.address("web"), occupied);
+    assert!(TcpStream::connect(address).await.is_err(), "nobody listens");
 }
 
 #[tokio::test]

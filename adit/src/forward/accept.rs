@@ -14,6 +14,9 @@ use super::{
     trouble::Trouble,
 };
 
+/// What helps a forward that has as many connections as it may.
+const FULL: &str = "allow more with `max_connections` of this forward, or see why those that are open do not end";
+
 /// Where connections come from.
 pub(super) trait Source: Send {
     /// One of them.
@@ -44,9 +47,11 @@ pub(super) async fn serve<A, F, S>(
                 Ok(accepted) => {
                     // Those of before a reload count, too.
                     let open = counters.open();
-                    if open >= terms.borrow().most as u64 {
-                        counters.on_refused();
-                        full.on_failure("connection refused", &format_args!("there are {open} already"));
+                    let most = terms.borrow().most;
+                    if open >= most as u64 {
+                        let why = format!("connection refused: open now: {open}, and `max_connections` is {most}");
+                        counters.on_refused(&why);
+                        full.on_failure(&why, Some(FULL));
                         continue;
                     }
                     let (open, session) = (Open::new(counters), session(accepted, &terms.borrow()));
@@ -58,7 +63,7 @@ pub(super) async fn serve<A, F, S>(
                     connections.spawn(serving.in_current_span());
                 }
                 Err(error) if is_out_of_resources(&error) => {
-                    trouble.on_failure("cannot accept", &error);
+                    trouble.on_failure(&format_args!("cannot accept: {error}; trying again"), None);
                     tokio::time::sleep(OUT_OF_RESOURCES_WAIT).await;
                 }
                 Err(error) => tracing::debug!("a connection ended before it was accepted: {error}"),

@@ -34,13 +34,14 @@ pub(crate) struct ForwardSnapshot {
     pub(crate) total: u64,
     /// Those beyond the limit, and those that came while the forward was ending.
     pub(crate) refused: u64,
-    /// Those that could not be connected, be it that the other end, the tunnel or the client itself was to blame.
+    /// Those that could not be connected, be it that the other end, the tunnel or the client itself was to blame; and datagrams
+    /// for which there was no tunnel in time.
     pub(crate) failed: u64,
     /// Bytes out of the tunnel.
     pub(crate) received_bytes: u64,
     /// Bytes into the tunnel.
     pub(crate) sent_bytes: u64,
-    /// Why something failed last, and when.
+    /// Why something failed or was refused last, and when.
     pub(crate) last_error: Option<(SystemTime, String)>,
 }
 
@@ -62,12 +63,26 @@ impl ForwardCounters {
         self.open.load(Relaxed)
     }
 
-    pub(super) fn on_refused(&self) {
+    pub(super) fn on_refused(&self, why: &dyn fmt::Display) {
         self.refused.fetch_add(1, Relaxed);
+        self.set_last_error(why);
     }
 
     pub(super) fn on_failed(&self, why: &dyn fmt::Display) {
         self.failed.fetch_add(1, Relaxed);
+        self.set_last_error(why);
+    }
+
+    /// So many datagrams were not sent.
+    pub(super) fn on_dropped(&self, count: usize, why: &dyn fmt::Display) {
+        if count > 0 {
+            tracing::debug!("{count} datagrams dropped: {why}");
+            self.failed.fetch_add(count as u64, Relaxed);
+            self.set_last_error(why);
+        }
+    }
+
+    fn set_last_error(&self, why: &dyn fmt::Display) {
         let error = Some((SystemTime::now(), why.to_string()));
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     }
@@ -144,7 +159,8 @@ mod tests {
         assert_eq!(counters.snapshot(), ForwardSnapshot::default());
         let first = Open::new(&counters);
         drop(Open::new(&counters));
-        counters.on_refused();
+        counters.on_refused(&"there are too many");
+        assert_eq!(counters.snapshot().last_error.unwrap().1, "there are too many");
         counters.on_failed(&"host unreachable");
         let (near, mut far) = tokio::io::duplex(100);
         let mut near = Counted { stream: near, counters: &counters };

@@ -110,7 +110,7 @@ pub(crate) fn same_port_inside(a: &ForwardPlan, b: &ForwardPlan) -> bool {
 }
 
 /// Whether both want the same port, on an address they share.
-pub(super) fn overlap(a: &ForwardPlan, b: &ForwardPlan) -> bool {
+pub(crate) fn overlap(a: &ForwardPlan, b: &ForwardPlan) -> bool {
     if same_port_inside(a, b) {
         return true;
     }

@@ -11,6 +11,7 @@ mod listen;
 mod login;
 mod name;
 mod outside;
+mod parked;
 mod places;
 mod proxy_protocol;
 mod reverse;
@@ -36,7 +37,7 @@ use adit_driver::{Options, Way};
 pub(crate) use self::unix::Listener as UnixListener;
 pub(crate) use self::{
     counters::{ForwardCounters, ForwardSnapshot},
-    listen::{default_name, same_port_inside},
+    listen::{default_name, overlap, same_port_inside},
     places::{Held, Places},
     stop::{Stop, Stopper},
     terms::{InForce, Terms},
@@ -67,7 +68,7 @@ impl Bound {
     /// Binds all local sockets, or none.
     pub(crate) fn bind_all(plans: &[ForwardPlan]) -> Result<Vec<Self>, Error> {
         let bind = |(index, plan): (usize, &ForwardPlan)| {
-            let earlier = || plans.iter().take(index).find(|earlier| listen::overlap(earlier, plan));
+            let earlier = || plans.iter().take(index).find(|earlier| overlap(earlier, plan));
             if let ForwardKind::Reverse { transport, port, .. } = &plan.kind
                 && earlier().is_some()
             {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -22,6 +22,12 @@ use super::unix;
 /// How long, and for how many bytes, a client that is said goodbye to may go on.
 const FAREWELL: Duration = Duration::from_secs(2);
 const UNREAD_BYTES: u64 = 256 * 1024;
+
+/// A peer that is gone without a word, or that closed and of whom nothing is heard any more, must not keep its place for ever:
+/// after so long a silence it is asked, so often, whether it is still there.
+const SILENCE: Duration = Duration::from_secs(60);
+const QUESTION_INTERVAL: Duration = Duration::from_secs(15);
+const QUESTIONS: u32 = 4;
 
 /// What accepts connections.
 #[derive(Debug)]
@@ -78,6 +84,10 @@ impl Outside {
         }
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, "small writes may be late: {error}");
+        }
+        let keepalive = TcpKeepalive::new().with_time(SILENCE).with_interval(QUESTION_INTERVAL).with_retries(QUESTIONS);
+        if let Err(error) = SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
+            tracing::debug!(%peer, "its silent end will not be noticed: {error}");
         }
         let local = stream.local_addr().ok();
         Self { stream: Stream::Tcp(stream), peer: Peer::Tcp(peer), local }
@@ -190,6 +200,29 @@ impl AsyncWrite for Outside {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             #[cfg(unix)]
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_connected_is_asked_whether_it_is_still_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let acceptor = Arc::new(Acceptor::Tcp(listener));
+        let accepted = Arc::clone(&acceptor).accept().await.unwrap();
+        let address = client.peer_addr().unwrap();
+        // As of `-R`.
+        for outside in [accepted, Outside::tcp(client, address)] {
+            let Stream::Tcp(stream) = &outside.stream else { panic!("{outside:?}") };
+            let socket = SockRef::from(stream);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), QUESTION_INTERVAL);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), QUESTIONS);
         }
     }
 }

@@ -19,12 +19,12 @@ impl Trouble {
         self.last.replace(now).is_none()
     }
 
-    /// Says the first failure.
-    pub(super) fn on_failure(&mut self, what: &str, error: &dyn fmt::Display) {
+    /// Says the first failure, and what helps.
+    pub(super) fn on_failure(&mut self, failure: &dyn fmt::Display, hint: Option<&str>) {
         if self.begins(Instant::now()) {
-            tracing::warn!("{what}: {error}; trying again");
+            tracing::warn!(hint, "{failure}");
         } else {
-            tracing::debug!("{what}: {error}");
+            tracing::debug!("{failure}");
         }
     }
 

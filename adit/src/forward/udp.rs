@@ -26,6 +26,7 @@ use super::{
     counters::{ForwardCounters, Open},
     is_out_of_resources,
     name::{Name, Resolver, Waiting},
+    parked::{self, Datagram, Parked, Unparked},
     stop::Stop,
     terms::{InForce, Terms},
 };
@@ -184,6 +185,7 @@ pub(super) async fn serve(
                 forward.name.on_found(found);
                 forward.send_waiting().await;
             }
+            unparked = forward.parked.next() => forward.on_unparked(unparked).await,
             // Reaps those that are done.
             Some(_) = forward.tasks.join_next() => {}
             Ok(()) = terms.changed() => forward.take(&terms.borrow_and_update()),
@@ -200,6 +202,8 @@ struct Forward {
     name: Name,
     /// What came before the first lookup of the name was done.
     waiting: Waiting,
+    /// What came while the tunnel was down.
+    parked: Parked<SocketAddr>,
     tasks: JoinSet<()>,
     start: Instant,
     max_associations: usize,
@@ -217,6 +221,7 @@ impl Forward {
             way: terms.way.clone(),
             name: Name::new(target),
             waiting: Waiting::default(),
+            parked: Parked::default(),
             tasks: JoinSet::new(),
             start: Instant::now(),
             max_associations: terms.most.min(MAX_ASSOCIATIONS),
@@ -234,16 +239,22 @@ impl Forward {
 
     /// Takes the datagram at the start of the buffer, and those that have come behind it.
     async fn on_datagrams(&mut self, length: usize, peer: SocketAddr, buffer: &mut [u8]) {
-        self.on_datagram(peer, &buffer[..length]).await;
+        let until = self.until();
+        self.on_datagram(peer, &buffer[..length], until).await;
         for _ in 1..BATCH {
             let Ok((length, peer)) = self.shared.socket.try_recv_from(buffer) else { return };
-            self.on_datagram(peer, &buffer[..length]).await;
+            self.on_datagram(peer, &buffer[..length], until).await;
         }
     }
 
-    async fn on_datagram(&mut self, peer: SocketAddr, datagram: &[u8]) {
+    /// Until when a datagram of now may wait for a tunnel.
+    fn until(&self) -> Instant {
+        Instant::now() + self.way.wait()
+    }
+
+    async fn on_datagram(&mut self, peer: SocketAddr, datagram: &[u8], until: Instant) {
         match self.name.address(Resolver::Inside(&self.way)) {
-            Some(remote) => self.send(peer, remote, datagram).await,
+            Some(remote) => self.send(peer, remote, datagram, until).await,
             None if self.name.is_looked_up() => self.waiting.push(peer, datagram),
             None => tracing::debug!(%peer, "datagram dropped: no address"),
         }
@@ -254,12 +265,37 @@ impl Forward {
         let Some(remote) = self.name.address(Resolver::Inside(&self.way)) else {
             return tracing::debug!("{} datagrams dropped: no address", waiting.len());
         };
+        let until = self.until();
         for (peer, datagram) in waiting {
-            self.send(peer, remote, &datagram).await;
+            self.send(peer, remote, &datagram, until).await;
         }
     }
 
-    async fn send(&mut self, peer: SocketAddr, remote: SocketAddr, datagram: &[u8]) {
+    async fn on_unparked(&mut self, unparked: Unparked<SocketAddr>) {
+        match unparked {
+            Unparked::Up(datagrams) => {
+                for Datagram { of, bytes, until } in datagrams {
+                    self.on_datagram(of, &bytes, until).await;
+                }
+            }
+            Unparked::Dropped(count, error) => self.shared.counters.on_dropped(count, &error),
+        }
+    }
+
+    /// While there is no tunnel: the datagram waits for one, where the forward does.
+    fn park(&mut self, peer: SocketAddr, datagram: &[u8], until: Instant) {
+        if until <= Instant::now() {
+            return self.shared.counters.on_dropped(1, &parked::down());
+        }
+        let dropped = self.parked.push(&self.way, Datagram { of: peer, bytes: datagram.to_vec(), until });
+        self.shared.counters.on_dropped(dropped, &parked::too_many());
+    }
+
+    async fn send(&mut self, peer: SocketAddr, remote: SocketAddr, datagram: &[u8], until: Instant) {
+        // The stack would take it, and a tunnel that comes back with other addresses would not.
+        if self.way.network().is_none() {
+            return self.park(peer, datagram, until);
+        }
         let known = self.find(peer);
         if let Some(association) = &known {
             match self.send_by(association, peer, remote, datagram) {
@@ -273,6 +309,7 @@ impl Forward {
         }
         match self.open(peer, known.is_some()).await {
             Ok(association) => drop(self.send_by(&association, peer, remote, datagram)),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => self.park(peer, datagram, until),
             Err(error) => tracing::debug!(%peer, "datagram dropped: {error}"),
         }
     }
@@ -313,14 +350,17 @@ impl Forward {
     /// `again`: it takes the place of one that was there.
     async fn open(&mut self, peer: SocketAddr, again: bool) -> io::Result<Arc<Association>> {
         if self.is_draining && !again {
-            self.shared.counters.on_refused();
-            return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the forward is ending"));
-        }
-        if self.way.network().is_none() {
-            return Err(io::Error::new(io::ErrorKind::NotConnected, "the tunnel is down"));
+            let error = io::Error::new(io::ErrorKind::ConnectionRefused, "the forward is ending");
+            self.shared.counters.on_refused(&error);
+            return Err(error);
         }
         self.make_room();
-        let inside = self.way.bind_udp().await.inspect_err(|error| self.shared.counters.on_failed(error))?;
+        let inside = self.way.bind_udp().await.inspect_err(|error| {
+            // Of a tunnel that was lost this moment, the datagram waits.
+            if error.kind() != io::ErrorKind::NotConnected {
+                self.shared.counters.on_failed(error);
+            }
+        })?;
         tracing::debug!(%peer, "new association");
         let association = Arc::new(Association::new(inside, self.start, Open::new(&self.shared.counters)));
         let task = self.tasks.spawn(answer(Arc::clone(&self.shared), peer, Arc::clone(&association)).in_current_span());
@@ -411,7 +451,8 @@ mod tests {
         let [one, two, three] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let mut forward = forward(client).await;
         for peer in [one, two, one, three] {
-            forward.on_datagram(peer, b"x").await;
+            let until = forward.until();
+            forward.on_datagram(peer, b"x", until).await;
         }
         assert!(forward.find(two).is_none());
         assert!(forward.find(one).is_some() && forward.find(three).is_some());
@@ -424,12 +465,13 @@ mod tests {
         let remote = SocketAddr::from(([10, 9, 0, 1], 7));
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         let mut forward = forward(client).await;
-        forward.on_datagram(peer, b"x").await;
+        let until = forward.until();
+        forward.on_datagram(peer, b"x", until).await;
         let association = forward.find(peer).unwrap();
         assert!(!association.warned.load(Relaxed));
         let error = association.inside.send_to(&[0; DATAGRAM_BYTES], remote).unwrap_err();
         assert!(error.to_string().contains("at most") && error.kind() == io::ErrorKind::InvalidInput, "{error}");
-        forward.on_datagram(peer, &[0; DATAGRAM_BYTES]).await;
+        forward.on_datagram(peer, &[0; DATAGRAM_BYTES], until).await;
         assert!(association.warned.load(Relaxed));
     }
 }

@@ -24,17 +24,21 @@ const TEXTS: usize = 10;
 /// The target of the sums. They pass always.
 const TARGET: &str = "adit::fold";
 
+/// The span of a forward.
+const FORWARD: &str = "forward";
+
 /// Lets a warning pass, or counts it.
 pub(crate) struct Fold {
     clock: fn() -> Instant,
     folded: Mutex<HashMap<Place, Vec<Folded>>>,
 }
 
-/// Where a warning comes from: a line of the program, and the outermost span, which is the connection it is about.
+/// Where a warning comes from: a line of the program, and the span of what it is about: of a forward, or else the outermost one,
+/// which is that of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Place {
     callsite: Identifier,
-    root: Option<u64>,
+    about: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -113,10 +117,15 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for &'static Fold {
         if *metadata.level() != Level::WARN || is_exempt {
             return true;
         }
-        let root = cx.event_scope(event).and_then(|scope| scope.from_root().next()).map(|span| span.id().into_u64());
+        let about = cx.event_scope(event).and_then(|scope| {
+            let mut spans = scope.from_root();
+            let root = spans.next();
+            spans.find(|span| span.name() == FORWARD).or(root)
+        });
+        let about = about.map(|span| span.id().into_u64());
         let mut text = Message(String::new());
         event.record(&mut text);
-        self.passes(Place { callsite: metadata.callsite(), root }, text.0)
+        self.passes(Place { callsite: metadata.callsite(), about }, text.0)
     }
 }
 
@@ -243,6 +252,20 @@ mod tests {
             }
         });
         assert_eq!(lines.len(), 2, "{lines:?}");
+    }
+
+    #[test]
+    fn forwards_of_a_connection_are_not_folded_into_each_other() {
+        let lines = logged(|_| {
+            let _connection = tracing::info_span!("connection", name = "office").entered();
+            for name in ["web", "db"] {
+                let forward = tracing::info_span!("forward", name);
+                forward.in_scope(|| warn(1));
+                forward.in_scope(|| tracing::info_span!("inner").in_scope(|| warn(2)));
+            }
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[1].contains("db"), "{lines:?}");
     }
 
     #[test]

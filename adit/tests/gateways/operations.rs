@@ -197,7 +197,7 @@ fn connections_are_run_seen_and_told_what_to_do() {
     // Each line of the log says whose it is.
     let mut refused = TcpStream::connect(office.address("main", "closed")).unwrap();
     assert!(refused.read_to_end(&mut Vec::new()).is_err());
-    running.said("connection{name=\"main\"}: cannot connect to 127.0.0.1:1");
+    running.said("connection{name=\"main\"}:forward{name=\"closed\"}: cannot connect to 127.0.0.1:1");
     let status = office.until("main", |connection| connection["forwards"][1]["failed"] == 1);
     assert!(status["forwards"][1]["last_error"].as_str().unwrap().contains("refused"), "{status:#}");
 

@@ -48,6 +48,10 @@ pub(super) struct Plain {
 pub(super) enum Wrong {
     /// It breaks a rule.
     Malformed(&'static str),
+    /// It does not begin as HTTP does.
+    NotHttp,
+    /// A line that ends otherwise than RFC 9112 §2.1 says: where one reader sees two lines, another may see one.
+    LineFeed,
     /// A body whose length is told on the way.
     LengthRequired,
     /// It is not meant for a proxy.
@@ -62,9 +66,26 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
     Some(at + 4)
 }
 
+/// What is wrong already with the first bytes of a head that has not come to its end, so that nobody waits for the rest.
+pub(super) fn already_wrong(bytes: &[u8]) -> Option<Wrong> {
+    let method = bytes.split(|byte| matches!(byte, b' ' | b'\r' | b'\n')).next().unwrap_or_default();
+    // Such as the first byte of TLS, and of SOCKS.
+    if !bytes.is_empty() && !std::str::from_utf8(method).is_ok_and(is_token) {
+        return Some(Wrong::NotHttp);
+    }
+    has_lone_line_feed(bytes).then_some(Wrong::LineFeed)
+}
+
+fn has_lone_line_feed(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&b'\n') || bytes.windows(2).any(|two| two[1] == b'\n' && two[0] != b'\r')
+}
+
 /// The head, which ends with an empty line.
 pub(super) fn parse(bytes: &[u8]) -> Result<Head<'_>, Wrong> {
     let text = bytes.strip_suffix(b"\r\n\r\n").ok_or(Wrong::Malformed("its head has no end"))?;
+    if has_lone_line_feed(text) {
+        return Err(Wrong::LineFeed);
+    }
     let mut lines = text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let first = lines.next().unwrap_or_default();
     let first = std::str::from_utf8(first).map_err(|_| Wrong::Malformed("its first line"))?;
@@ -237,6 +258,21 @@ mod tests {
         assert_eq!(plain(chunked), Err(Wrong::LengthRequired));
         assert_eq!(plain("GET / HTTP/1.1\r\n\r\n"), Err(Wrong::NotForProxy));
         assert_eq!(plain("GET ftp://h/ HTTP/1.1\r\n\r\n"), Err(Wrong::Scheme));
+    }
+
+    #[test]
+    fn what_cannot_become_a_request_is_known_by_its_first_bytes() {
+        // The records of TLS, both versions of SOCKS, and lines of others.
+        for wrong in [&b"\x16\x03\x01\x02\0"[..], b"\x05\x01\0", b"\x04", b" ", b"\r\n", b"\n", b"GE\xe9T"] {
+            assert_eq!(already_wrong(wrong), Some(Wrong::NotHttp), "{wrong:?}");
+        }
+        for wrong in ["GET http://h/ HTTP/1.1\n", "GET http://h/ HTTP/1.1\r\nHost: h\n", "GET\n"] {
+            assert_eq!(already_wrong(wrong.as_bytes()), Some(Wrong::LineFeed), "{wrong:?}");
+        }
+        let right = b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\nX: \xff\r\n\r\n";
+        for end in 0..=right.len() {
+            assert_eq!(already_wrong(&right[..end]), None, "{end}");
+        }
     }
 
     #[test]

@@ -85,6 +85,13 @@ impl From<Wrong> for Refusal {
     fn from(wrong: Wrong) -> Self {
         match wrong {
             Wrong::Malformed(what) => Self::new("400 Bad Request", format!("the request is malformed: {what}")),
+            Wrong::NotHttp => Self::new(
+                "400 Bad Request",
+                "this is an HTTP proxy, without TLS: it takes CONNECT host:port, and http:// addresses",
+            ),
+            Wrong::LineFeed => {
+                Self::new("400 Bad Request", "lines of a request end with a carriage return and a line feed")
+            }
             Wrong::LengthRequired => Self::new(
                 "411 Length Required",
                 "this proxy passes on bodies of a known length only: use CONNECT, or send Content-Length",
@@ -117,7 +124,7 @@ impl HttpProxy {
             Ok(Ok(None)) if buffer.len() >= head::MOST_BYTES => {
                 Err(Refusal::new("431 Request Header Fields Too Large", "the head of the request is too large"))
             }
-            Ok(Ok(None)) => Err(Wrong::Malformed("its head has no end").into()),
+            Ok(Ok(None)) => Err(head::already_wrong(&buffer).unwrap_or(Wrong::Malformed("its head has no end")).into()),
             Ok(Err(error)) => {
                 tracing::debug!(%peer, "ended by {error}");
                 return;
@@ -218,7 +225,8 @@ impl HttpProxy {
     }
 }
 
-/// Reads until there is a whole head, and returns its length; `None` if the client ends before, or goes on for too long.
+/// Reads until there is a whole head, and returns its length; `None` if the client ends before, goes on for too long, or says what
+/// cannot become one.
 async fn read_head(from: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
     let mut seen: usize = 0;
     while buffer.len() < head::MOST_BYTES {
@@ -229,6 +237,9 @@ async fn read_head(from: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) ->
         let from = seen.saturating_sub(3);
         if let Some(length) = head::length(&buffer[from..]) {
             return Ok(Some(from + length));
+        }
+        if head::already_wrong(buffer).is_some() {
+            return Ok(None);
         }
         seen = buffer.len();
     }

@@ -102,6 +102,22 @@ async fn every_failure_has_its_status_and_a_text() {
 }
 
 #[tokio::test]
+async fn what_is_no_http_is_answered_at_once() {
+    let (_far, serving) = proxy(None).await;
+    // Neither ends its direction: they wait.
+    for (said, text) in [
+        ("\x16\x03\x01\x02\0\x01", "without TLS"),
+        ("\x05\x01\0", "without TLS"),
+        ("GET http://10.9.0.1/ HTTP/1.1\n\n", "line feed"),
+    ] {
+        let begin = tokio::time::Instant::now();
+        let answer = refused(serving.address, said).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains(text), "{answer}");
+        assert!(begin.elapsed() < super::HANDSHAKE, "it was waited for the rest");
+    }
+}
+
+#[tokio::test]
 async fn who_is_not_known_gets_no_further() {
     let (_far, serving) = proxy(Some(("alice", "se:cret"))).await;
     let connect = |line: &str| format!("CONNECT 10.9.0.1:7 HTTP/1.1\r\n{line}\r\n\r\n");

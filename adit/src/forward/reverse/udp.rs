@@ -165,7 +165,7 @@ impl Forward {
         let known = self.shared.associations().get(&peer).map(|entry| Arc::clone(&entry.association));
         match known {
             Some(association) => self.send(peer, &association, datagram).await,
-            None if self.is_draining => self.shared.counters.on_refused(),
+            None if self.is_draining => self.shared.counters.on_refused(&"the forward is ending"),
             None => match self.name.address(Resolver::Here) {
                 Some(to) => self.begin(peer, to, datagram).await,
                 None if self.name.is_looked_up() => self.waiting.push(peer, datagram),

@@ -16,7 +16,12 @@ use tokio::{
 };
 
 use super::{
-    super::{OUT_OF_RESOURCES_WAIT, is_out_of_resources, name, outside::Outside, through::Through},
+    super::{
+        OUT_OF_RESOURCES_WAIT, is_out_of_resources, name,
+        outside::Outside,
+        parked::{self, Datagram, Parked, Unparked},
+        through::Through,
+    },
     wire,
 };
 
@@ -47,6 +52,8 @@ pub(super) struct Association<'a> {
     names: HashMap<String, Name>,
     lookups: JoinSet<Found>,
     waiting: Vec<(String, u16, Vec<u8>)>,
+    /// What came while the tunnel was down.
+    parked: Parked<SocketAddr>,
 }
 
 /// A name that datagrams go to.
@@ -77,6 +84,7 @@ impl<'a> Association<'a> {
             names: HashMap::new(),
             lookups: JoinSet::new(),
             waiting: Vec::new(),
+            parked: Parked::default(),
         })
     }
 
@@ -109,6 +117,7 @@ impl<'a> Association<'a> {
                         }
                     }
                 },
+                unparked = self.parked.next() => self.on_unparked(unparked).await,
                 answer = answer => self.on_answer(answer, &mut answers).await,
                 Some(found) = self.lookups.join_next() => {
                     if let Ok((name, found)) = found {
@@ -151,18 +160,44 @@ impl<'a> Association<'a> {
         }
     }
 
+    async fn on_unparked(&mut self, unparked: Unparked<SocketAddr>) {
+        match unparked {
+            Unparked::Up(datagrams) => {
+                for Datagram { of, bytes, until } in datagrams {
+                    self.send_until(of, &bytes, until).await;
+                }
+            }
+            Unparked::Dropped(count, error) => self.through.counters.on_dropped(count, &error),
+        }
+    }
+
+    /// While there is no tunnel: the datagram waits for one, where the forward does.
+    fn park(&mut self, to: SocketAddr, payload: &[u8], until: Instant) {
+        let counters = &self.through.counters;
+        if until <= Instant::now() {
+            return counters.on_dropped(1, &parked::down());
+        }
+        let dropped = self.parked.push(&self.through.way, Datagram { of: to, bytes: payload.to_vec(), until });
+        counters.on_dropped(dropped, &parked::too_many());
+    }
+
     async fn send(&mut self, to: SocketAddr, payload: &[u8]) {
+        self.send_until(to, payload, Instant::now() + self.through.way.wait()).await;
+    }
+
+    /// `until` it may wait for a tunnel.
+    async fn send_until(&mut self, to: SocketAddr, payload: &[u8], until: Instant) {
+        // What else the association does goes on.
+        if self.through.way.network().is_none() {
+            return self.park(to, payload, until);
+        }
         // The second attempt is for another tunnel.
         for _ in 0..2 {
             let inside = match &self.inside {
                 Some(inside) => inside,
-                // Whoever sends datagrams does not wait for a tunnel.
-                None if self.through.way.network().is_none() => {
-                    tracing::debug!(%to, "datagram dropped: the tunnel is down");
-                    return;
-                }
                 None => match self.through.way.bind_udp().await {
                     Ok(inside) => self.inside.insert(inside),
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => return self.park(to, payload, until),
                     Err(error) => {
                         tracing::debug!(%to, "datagram dropped: {error}");
                         return;
