@@ -92,6 +92,8 @@ pub struct NotUndone {
     pub by_hand: String,
 }
 
+impl std::error::Error for NotUndone {}
+
 impl fmt::Display for NotUndone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} cannot be undone: {}; by hand: {}", self.what, self.error, self.by_hand)
@@ -130,8 +132,8 @@ impl System {
     ///
     /// # Errors
     /// `WouldBlock`: there is a living process with a device of this name. `ResourceBusy`: what was blocked with it is spared
-    /// ([`SystemOptions::spare`]). `NotFound`: no such namespace. What an earlier process has left cannot be undone. Those of the
-    /// system.
+    /// ([`SystemOptions::spare`]). `NotFound`: no such namespace. One with a [`NotUndone`] inside: what an earlier process has left.
+    /// Those of the system.
     pub fn open(device: &str, options: SystemOptions) -> io::Result<Self> {
         let netlink = options.namespace.run(Netlink::open)?;
         let (mut journal, mut left) = Journal::open(&options.state_dir, device)?;
@@ -152,8 +154,7 @@ impl System {
         let mut stuck = Vec::new();
         for (todo, failed) in failed {
             if !matches!(todo.undo, Undo::Dns(_)) {
-                let text = format!("of what an earlier process has left behind, {failed}");
-                return Err(io::Error::new(failed.error.kind(), text));
+                return Err(io::Error::new(failed.error.kind(), failed));
             }
             tracing::warn!(
                 device,
@@ -237,6 +238,18 @@ impl System {
     #[must_use]
     pub fn names(&self) -> &[Name] {
         &self.names
+    }
+
+    /// What the kernel calls the device.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Whether the device is in another namespace than this process.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.options.namespace.is_apart()
     }
 
     /// The kernel's number for the device.
