@@ -5,6 +5,7 @@ mod dns;
 mod gateways;
 mod network;
 mod run;
+mod undone;
 
 use anyhow::{Result, ensure};
 
@@ -34,6 +35,7 @@ pub(super) fn cases() -> Vec<Case> {
         dns::cases(),
         gateways::cases(),
         run::cases(),
+        undone::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
