@@ -195,7 +195,7 @@ mod tests {
             TunOptions { mtu: Some(500), ..default.clone() },
             TunOptions { mss: Some(10), ..default.clone() },
             TunOptions { netns: Some("blue".into()), dns: DnsWay::Resolved, ..default.clone() },
-            TunOptions { netns: Some("blue".into()), dns: DnsWay::Resolvconf, ..default.clone() },
+            TunOptions { netns: Some("blue".into()), dns: DnsWay::Resolvconf, ..default },
         ] {
             let error = wrong.check().unwrap_err();
             assert_eq!((error.exit(), error.hint_text().is_some()), (Exit::Usage, true), "{error}");
