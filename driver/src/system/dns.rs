@@ -218,7 +218,7 @@ impl fmt::Display for DnsUndo {
             Self::Resolved { .. } => f.write_str("DNS servers of systemd-resolved"),
             Self::Resolvconf { .. } => f.write_str("DNS servers of resolvconf"),
             Self::File { path, .. } => write!(f, "DNS servers in {}", path.display()),
-            Self::Made { path, .. } => write!(f, "{}, which was made", path.display()),
+            Self::Made { path, .. } => write!(f, "{} (made by us)", path.display()),
         }
     }
 }

@@ -207,19 +207,18 @@ fn made_for(text: &str) -> usize {
 /// Undoes the making of a file, and of so many folders above it; whether there was anything left of that. What others have put there
 /// stays.
 pub(super) fn unmake(path: &Path, folders: usize, existed: bool) -> io::Result<bool> {
-    let (made, folders) = match OpenOptions::new().read(true).write(true).open(path) {
-        Ok(mut file) => {
+    let (made, folders) = match File::open(path) {
+        Ok(file) => {
             flock(&file, FlockOperation::LockExclusive)?;
-            let mut text = String::new();
-            (&file).take(MAX_BYTES).read_to_string(&mut text)?;
+            let mut text = Vec::new();
+            (&file).take(MAX_BYTES).read_to_end(&mut text)?;
+            let text = String::from_utf8_lossy(&text);
             // Empty: its process died before it could say so.
             let cut = (text.is_empty() && !existed).then_some(folders);
             let Some(folders) = is_none(&text).or(cut) else { return Ok(false) };
             // A link may lead to it, and stays. What cannot be removed, as something is mounted there, says nothing.
             match fs::canonicalize(path).and_then(fs::remove_file) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                    file.set_len(0).and_then(|()| file.rewind())?
-                }
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => fs::write(path, "")?,
                 done => done.map_err(|error| at(path, &error))?,
             }
             (true, folders)

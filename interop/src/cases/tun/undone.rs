@@ -57,12 +57,13 @@ fn ended_early(rig: &Rig) -> Result<()> {
     let name = rig.net.name(Place::Nat);
     let folder = Folder(Path::new("/etc/netns").join(&name));
     let before = up::picture(rig, Place::Nat)?;
-    let begin = || -> Result<Process> {
-        let process = start(rig, &["--netns", &name, "--full"])?;
+    let begin_with = |more: &[&str]| -> Result<Process> {
+        let process = start(rig, &[&["--netns", &name, "--full"], more].concat())?;
         process.wait_text(0, "connecting to ", up::UP)?;
         ensure!(folder.0.join("resolv.conf").exists(), "there was nothing to undo");
         Ok(process)
     };
+    let begin = || begin_with(&[]);
     let end = |process: &Process, signal: &str| -> Result<()> {
         process.signal(signal)?;
         process.wait_end(END).map(drop)
@@ -82,6 +83,12 @@ fn ended_early(rig: &Rig) -> Result<()> {
     end(&begin()?, "KILL")?;
     end(&begin()?, "TERM")?;
     prove("SIGKILL and another start")?;
+    // Whoever has given up the right to remove it says so, and the next one has it.
+    let without_rights = begin_with(&["--run-as", "65534"])?;
+    end(&without_rights, "TERM")?;
+    without_rights.wait_text(0, "resolv.conf (made by us) cannot be undone: ", END)?;
+    run(&mut down(rig, "adit0"))?;
+    prove("--run-as and `adit down`")?;
     // The file of somebody else is left alone, and keeps the folder.
     fs::create_dir_all(&folder.0)?;
     fs::write(folder.0.join("hosts"), "")?;
