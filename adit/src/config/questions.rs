@@ -46,7 +46,7 @@ pub(crate) struct OpenQuestion {
 impl OpenQuestion {
     /// Whether it is about what only a login shows: passwords, and with OpenVPN the user name, which IKEv2 says before.
     pub(crate) fn is_for_the_login(&self) -> bool {
-        self.what.starts_with("Password") || self.hint == ovpn::LOGIN_OPTION
+        self.what.starts_with("Password") || ovpn::LOGIN_OPTIONS.contains(&self.hint.as_str())
     }
 }
 
