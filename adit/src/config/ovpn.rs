@@ -193,7 +193,8 @@ fn credentials(profile: &Profile, given: &Given, reading: &mut Reading<'_>) -> R
         return Ok(None);
     }
     let missing = "the profile wants a user name and a password";
-    let username = match user.or_else(|| wanted.and_then(|wanted| wanted.username)) {
+    let named = user.or_else(|| wanted.and_then(|wanted| wanted.username)).filter(|name| !name.is_empty());
+    let username = match named {
         Some(username) => username,
         None => reading.ask(missing, "User name: ", option)?,
     };

@@ -45,7 +45,12 @@ pub(super) fn described(
         }
         Protocol::OpenVpn => {
             let table: OpenVpn = problems.catch(source.deserialized(table))?;
-            let login = match (table.user, table.password) {
+            let user = table.user.map(|user| source.given(user));
+            if let Some(user) = user.as_ref().filter(|user| user.value.is_empty()) {
+                let error = user.error("the user name is empty");
+                problems.error(error.hint("write a name, or leave it away to be asked"));
+            }
+            let login = match (user.map(|user| user.value), table.password) {
                 (None, None) => ovpn::Login::Unknown,
                 (user, password) => ovpn::Login::Apart { user, password: password.map(|secret| source.secret(secret)) },
             };
@@ -63,7 +68,7 @@ pub(super) fn described(
 #[serde(deny_unknown_fields)]
 struct OpenVpn {
     profile: Option<Spanned<PathBuf>>,
-    user: Option<String>,
+    user: Option<Spanned<String>>,
     password: Option<Spanned<SecretTable>>,
     passphrase: Option<Spanned<SecretTable>>,
 }

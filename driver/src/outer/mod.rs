@@ -136,6 +136,14 @@ impl Sender {
         }
     }
 
+    /// How many ICMP errors have said that nothing listens there.
+    pub(crate) fn refusals(&mut self) -> u32 {
+        match self {
+            Self::Udp(udp) => udp.refusals(),
+            Self::Tcp(_) => 0,
+        }
+    }
+
     /// Why UDP datagrams do not arrive, as an ICMP error has it. Anybody may send those: this is no more than a hint.
     pub(crate) fn icmp_error(&self) -> Option<&io::Error> {
         match self {
