@@ -47,7 +47,7 @@ pub fn run(
         Command::Check(arguments) => check(arguments),
         Command::Completions(arguments) => generate::completions(arguments.shell),
         Command::Import(arguments) => import(arguments),
-        Command::Man => generate::man(),
+        Command::Man(arguments) => generate::man(arguments),
         Command::Run(arguments) => {
             // Kept: what was answered is not asked a second time, unless it was refused.
             let questions = Arc::new(Questions::of_the_terminal());

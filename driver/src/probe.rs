@@ -225,7 +225,7 @@ impl Prober {
         let roaming = if roams { env.roaming(&path, now()) } else { None };
         let mut active = Active::new(tunnel, path, receiver, sender, roaming);
         let answered = |active: &Active<T>| active.tunnel().report().is_some_and(|report| report.has_answer());
-        let (until, mut refusals) = (now() + self.options.patience, Refusals::default());
+        let (began, mut refusals) = (now(), Refusals::default());
         let closed = loop {
             if answered(&active) {
                 // Who has answered is waited for as long as the protocol does.
@@ -235,14 +235,10 @@ impl Prober {
                 break Some(closed);
             }
             let count = active.refusals();
-            if !answered(&active) && (refusals.are_believed(now(), count) || now() >= until) {
+            if !answered(&active) && (refusals.are_believed(now(), count) || now() >= began + self.options.patience) {
                 break None;
             }
         };
-        if closed.is_none() && refusals.are_believed(now(), active.refusals()) {
-            probe.report = active.into_tunnel().report();
-            return Err(refused(probe.address));
-        }
         let icmp = active
             .icmp_error()
             .or_else(|| active.trouble())
@@ -251,7 +247,11 @@ impl Prober {
         match closed {
             Some(closed) if closed.kind == CloseKind::Local => Ok(()),
             Some(closed) if closed.kind != CloseKind::TimedOut || icmp.is_none() => Err(Failure::from_closed(closed)),
-            Some(_) | None => Err(silent(self.options.patience, icmp)),
+            // It was waited for in vain, whatever was refused meanwhile.
+            Some(_) | None => Err(match icmp {
+                Some(icmp) if icmp.kind() == io::ErrorKind::ConnectionRefused => refused(probe.address),
+                icmp => silent(now().saturating_duration_since(began), icmp),
+            }),
         }
     }
 
@@ -287,15 +287,16 @@ impl Refusals {
 
 /// Nothing listens there, or a firewall says so.
 fn refused(address: SocketAddr) -> Failure {
-    let text = format!("nothing listens at {address}/udp: it was refused again and again (ICMP port unreachable)");
+    let text = format!("nothing listens at {address}/udp (ICMP port unreachable)");
     Failure::io(FailureKind::Unreachable, io::Error::new(io::ErrorKind::ConnectionRefused, text))
 }
 
 /// Nothing came back.
-fn silent(patience: Duration, icmp: Option<io::Error>) -> Failure {
+fn silent(waited: Duration, icmp: Option<io::Error>) -> Failure {
+    let seconds = waited.as_secs_f64().round();
     let text = match icmp {
-        Some(error) => format!("no answer within {} s: {}", patience.as_secs(), error.kind()),
-        None => format!("no answer within {} s", patience.as_secs()),
+        Some(error) => format!("no answer within {seconds} s: {}", error.kind()),
+        None => format!("no answer within {seconds} s"),
     };
     Failure::io(FailureKind::Unreachable, io::Error::new(io::ErrorKind::TimedOut, text))
 }

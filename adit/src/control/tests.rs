@@ -207,7 +207,7 @@ fn a_process_that_takes_nobody_in_is_not_waited_for() {
 async fn one_caller_too_many_is_told_so_and_room_is_made_by_one_who_leaves() {
     let bench = Bench::new(Engine::for_tests());
     let mut callers: Vec<_> = Vec::new();
-    for _ in 0..super::server::CALLERS {
+    for _ in 0..server::CALLERS {
         let path = bench.path.clone();
         let caller = blocking(move || {
             let mut client = Client::connect(Some(&path)).unwrap();

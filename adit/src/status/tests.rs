@@ -182,7 +182,10 @@ fn what_went_wrong_before_is_no_reason_of_what_ends_in_good_order() {
     for state in [State::Draining, State::Disconnecting, State::Idle] {
         process.connections[1].state = state;
         let said = staging(&process);
-        assert!(said.contains(&format!("`staging` is {} since ", state.name())) && !said.contains("AUTH_FAILED"), "{said}");
+        assert!(
+            said.contains(&format!("`staging` is {} since ", state.name())) && !said.contains("AUTH_FAILED"),
+            "{said}"
+        );
     }
     process.connections[1].state = State::Reconnecting;
     assert!(staging(&process).contains("AUTH_FAILED"));
