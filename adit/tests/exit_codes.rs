@@ -367,7 +367,11 @@ fn an_ikev2_gateway_that_cannot_be_reached_is_named() {
     fails(forward_ikev2(&ikev2(&place, "no-such-host.invalid", "")), 3, &["no-such-host.invalid", "hint:"]);
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    fails(forward_ikev2(&ikev2(&place, &address, "")), 3, &["no tunnel to", &address, "no answer", "hint:", "that firewalls let UDP to that port pass"]);
+    fails(
+        forward_ikev2(&ikev2(&place, &address, "")),
+        3,
+        &["no tunnel to", &address, "no answer", "hint:", "that firewalls let UDP to that port pass"],
+    );
 }
 
 /// Answers the first IKE_SA_INIT with this error notification, until its socket is closed.

@@ -48,7 +48,8 @@ pub(super) fn judge(draft: &mut Draft, spoiled: &dyn Fn(&str) -> bool, problems:
         methods = default_methods(draft);
     }
     // Which methods there are follows from more.
-    if !spoiled("eap") && !(implied && any(&["ttls", "certificate", "pkcs12", "password", "nt_hash"])) {
+    let unclear = spoiled("eap") || (implied && any(&["ttls", "certificate", "pkcs12", "password", "nt_hash"]));
+    if !unclear {
         for error in unused(draft, auth, &methods, &mut Vec::new()) {
             problems.error(error);
         }
@@ -133,19 +134,19 @@ pub(super) fn mistakes(settings: &Settings) -> Vec<ConfigError> {
     // What was said of one is taken back, to find the next.
     while let Err(error @ (ConfigError::Legacy(_) | ConfigError::OutOfBounds { .. })) = attempt(None, tried.clone()) {
         let default = Settings::default();
-        match &error {
-            ConfigError::Legacy(_) if tried.ike_proposals != default.ike_proposals => {
+        if matches!(error, ConfigError::Legacy(_)) {
+            if tried.ike_proposals == default.ike_proposals {
+                tried.esp_proposals = default.esp_proposals;
+            } else {
                 tried.ike_proposals = default.ike_proposals;
             }
-            ConfigError::Legacy(_) => tried.esp_proposals = default.esp_proposals,
-            ConfigError::OutOfBounds { name: "remote_networks", .. } => tried.remote_networks.clear(),
-            ConfigError::OutOfBounds { name: "retransmission.limit", .. } => {
-                tried.retransmission = default.retransmission;
-            }
-            _ => {
-                tried = default;
-                tried.legacy = true;
-            }
+        } else if matches!(error, ConfigError::OutOfBounds { name: "remote_networks", .. }) {
+            tried.remote_networks.clear();
+        } else if matches!(error, ConfigError::OutOfBounds { name: "retransmission.limit", .. }) {
+            tried.retransmission = default.retransmission;
+        } else {
+            tried = default;
+            tried.legacy = true;
         }
         if !found.contains(&error) {
             found.push(error);

@@ -84,14 +84,10 @@ impl Draft {
             Ok(config) => Some(config).filter(|_| sound),
             Err(error) => {
                 let unknown = self.is_spoiled(&["identity", "certificate", "pkcs12"], problems);
-                let own = match error {
-                    ConfigError::Key(_) | ConfigError::IdentityNotCertified { .. } => true,
-                    ConfigError::NoIdentity => {
-                        // Who it is may be in what could not be read.
-                        !unknown && identity_given.is_none() && matches!(certificate, Certificate::NotGiven) && !shown
-                    }
-                    _ => false,
-                };
+                let judged = matches!(error, ConfigError::Key(_) | ConfigError::IdentityNotCertified { .. });
+                // Who it is may be in what could not be read.
+                let readable = identity_given.is_none() && matches!(certificate, Certificate::NotGiven) && !shown;
+                let own = judged || (matches!(error, ConfigError::NoIdentity) && !unknown && readable);
                 if sound || own {
                     problems.error(self.unusable_responder(certificate.found(), place, &proposals, &error));
                 }
