@@ -36,13 +36,15 @@ pub(crate) struct Env {
     /// Asked for our address towards a gateway.
     pub(crate) source: SourceAddress,
     pub(crate) handshakes: Handshakes,
+    /// The end has come once every remote in turn is not who it should be; otherwise they are tried for ever.
+    pub(crate) shuns_strangers: bool,
 }
 
 impl Env {
     pub(crate) fn new(shared: Arc<Shared>, prompter: Arc<dyn Prompter>) -> Self {
         let mark = shared.options.mark;
         let source: SourceAddress = Arc::new(move |remote| outer::source_address(remote, mark));
-        Self { shared, prompter, source, handshakes: Handshakes::default() }
+        Self { shared, prompter, source, handshakes: Handshakes::default(), shuns_strangers: false }
     }
 
     /// With a cap on simultaneous handshakes.
@@ -237,12 +239,16 @@ impl<T: Tunnel> Active<T> {
         if racing && self.core.answered {
             return Turn::Answered;
         }
+        // Both are asked: the system tells whichever call comes first.
+        if self.receiver.take_icmp_hint() | self.core.sender.take_icmp_hint() {
+            self.core.on_unreachable(now, env);
+        }
         self.core.answer_prompts(cx, now, env);
         if let Some(closed) = self.core.ended(cx, now) {
             return Turn::Ended(closed);
         }
         let (more, stack_deadline) = self.core.transmit(cx, now, env);
-        if received || more {
+        if received || more || self.core.sender.has_icmp_hint() {
             return Turn::Again;
         }
         let core = &self.core;
@@ -362,6 +368,7 @@ impl<T: Tunnel> Core<T> {
             }
         }
         while let Some(transmit) = self.tunnel.poll_transmit() {
+            inner.stats.sent(transmit.datagram.len());
             self.sender.control(transmit);
             count += 1;
         }
@@ -426,6 +433,14 @@ impl<T: Tunnel> Core<T> {
         self.drain(now, &mut env.shared.inside().lock(), env);
     }
 
+    /// The network says that the gateway is not there. That may be forged: the tunnel may ask, and goes on.
+    fn on_unreachable(&mut self, now: Instant, env: &Env) {
+        if self.up_since.is_some() && self.closed.is_none() && self.closing.is_none() {
+            self.tunnel.handle_unreachable(now);
+            self.drain(now, &mut env.shared.inside().lock(), env);
+        }
+    }
+
     fn inject(&mut self, inner: &mut Inner, flow: FlowId, packet: &[u8]) {
         let Some(sealer) = self.plane.sealers.of_flow(flow) else {
             inner.stats.dropped_unsealed += 1;
@@ -434,9 +449,10 @@ impl<T: Tunnel> Core<T> {
         let (header_len, room) = (sealer.header_len(), sealer.sealed_len(packet.len()));
         let write = &mut |space: &mut [u8]| space.copy_from_slice(packet);
         let batch = self.sender.batch();
-        let mut sealed = Sealed::default();
-        sealed.note(batch.seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range)));
-        inner.stats.note(sealed);
+        match batch.seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range)) {
+            Ok(bytes) => inner.stats.sent(bytes),
+            Err(_) => inner.stats.dropped_unsealed += 1,
+        }
     }
 
     fn answer_prompts(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) {
@@ -627,7 +643,13 @@ impl<T: Tunnel> Core<T> {
             stack.poll_packets(now, &mut sink);
         }
         if let Some(device) = device {
+            sink.answer();
             lost = device.poll_packets(cx, &mut sink).err();
+            let answers = sink.take_answers();
+            answers.iter().for_each(|answer| device.deliver(answer));
+            if !answers.is_empty() {
+                device.flush();
+            }
         }
         if self.device_first {
             stack.poll_packets(now, &mut sink);

@@ -174,6 +174,10 @@ impl Tunnel for AnyTunnel {
         either!(self, tunnel => tunnel.handle_path(now, path));
     }
 
+    fn handle_unreachable(&mut self, now: Instant) {
+        either!(self, tunnel => tunnel.handle_unreachable(now));
+    }
+
     fn handle_answer(&mut self, now: Instant, answer: Answer) {
         either!(self, tunnel => tunnel.handle_answer(now, answer));
     }

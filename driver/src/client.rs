@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use adit_tunnel::{NetworkConfig, Prompt, Random, TunnelDetails};
+use adit_tunnel::{IpNet, NetworkConfig, Prompt, Random, TunnelDetails};
 use tokio::sync::{Semaphore, broadcast};
 use tracing::Instrument;
 
@@ -34,13 +34,20 @@ pub struct Builder<P> {
     options: Options,
     prompter: Arc<dyn Prompter>,
     handshakes: Option<Arc<Semaphore>>,
+    shuns_strangers: bool,
 }
 
 impl<P: Protocol> Builder<P> {
     /// With default options, and nobody to answer prompts.
     #[must_use]
     pub fn new(protocol: P) -> Self {
-        Self { protocol, options: Options::default(), prompter: Arc::new(NoPrompts), handshakes: None }
+        Self {
+            protocol,
+            options: Options::default(),
+            prompter: Arc::new(NoPrompts),
+            handshakes: None,
+            shuns_strangers: false,
+        }
     }
 
     /// Replaces the options.
@@ -69,6 +76,12 @@ impl<P: Protocol> Builder<P> {
         self
     }
 
+    /// Ends once every remote in turn is not who it should be, rather than trying for ever.
+    pub(crate) fn shun_strangers(mut self) -> Self {
+        self.shuns_strangers = true;
+        self
+    }
+
     /// Starts to connect and returns at once. Must be called within a tokio runtime.
     ///
     /// # Panics
@@ -82,7 +95,8 @@ impl<P: Protocol> Builder<P> {
     pub(crate) fn start_observed(self) -> (Client, Events) {
         let shared = Arc::new(Shared::new(self.options, OsRandom.next_u64()));
         let events = Events { receiver: shared.events.subscribe() };
-        let env = Env::new(Arc::clone(&shared), self.prompter).with_handshakes(self.handshakes);
+        let env = Env { shuns_strangers: self.shuns_strangers, ..Env::new(Arc::clone(&shared), self.prompter) };
+        let env = env.with_handshakes(self.handshakes);
         // Whoever starts it says in a span which tunnel speaks.
         tokio::spawn(supervisor::run(self.protocol, env).in_current_span());
         (Client { handle: Arc::new(Handle { shared }) }, events)
@@ -308,6 +322,11 @@ impl Client {
     #[must_use]
     pub fn handshake(&self) -> Option<Duration> {
         self.live().handshake
+    }
+
+    /// What the gateway has agreed to carry, if it has named it.
+    pub(crate) fn carries(&self) -> Option<Arc<[IpNet]>> {
+        self.shared().inside().lock().reach.networks()
     }
 
     pub(crate) fn live(&self) -> Live {

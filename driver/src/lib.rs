@@ -110,6 +110,7 @@ pub use protocol::{Protocol, Remote, RetryPolicy, SocketOptions};
 pub use random::OsRandom;
 pub use resolve::Names;
 pub use shared::{OuterSocket, Stats};
+pub use supervisor::STATE_CHANGES;
 #[cfg(target_os = "linux")]
 pub use tun::Device;
 pub use udp_socket::UdpSocket;

@@ -28,6 +28,14 @@ impl Reach {
         if networks.is_empty() { Self::Everything } else { Self::Networks(networks.into()) }
     }
 
+    /// Those networks, where there is a bound.
+    pub(crate) fn networks(&self) -> Option<Arc<[IpNet]>> {
+        match self {
+            Self::Everything => None,
+            Self::Networks(networks) => Some(Arc::clone(networks)),
+        }
+    }
+
     /// A packet that is not carried is dropped without a word: whoever would wait for its answer is told at once.
     pub(crate) fn check(&self, destination: IpAddr) -> io::Result<()> {
         let Self::Networks(networks) = self else { return Ok(()) };

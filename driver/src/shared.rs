@@ -94,6 +94,10 @@ pub struct Stats {
     pub received_bytes: u64,
     /// Packets opened and given to the stack, or to the device.
     pub opened_packets: u64,
+    /// Datagrams sent, of whatever kind: with packets, of the control channel, keepalives.
+    pub sent_datagrams: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
     /// Packets sealed and sent.
     pub sealed_packets: u64,
     /// Bytes of the datagrams they became.
@@ -122,7 +126,15 @@ impl Stats {
     pub(crate) fn note(&mut self, sealed: Sealed) {
         self.sealed_packets += sealed.packets;
         self.sealed_bytes += sealed.bytes;
+        self.sent_datagrams += sealed.packets;
+        self.sent_bytes += sealed.bytes;
         self.dropped_unsealed += sealed.dropped;
+    }
+
+    /// A datagram without a packet in it.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.sent_datagrams += 1;
+        self.sent_bytes += bytes as u64;
     }
 }
 
@@ -134,6 +146,8 @@ impl Add for Stats {
             received_datagrams: self.received_datagrams + other.received_datagrams,
             received_bytes: self.received_bytes + other.received_bytes,
             opened_packets: self.opened_packets + other.opened_packets,
+            sent_datagrams: self.sent_datagrams + other.sent_datagrams,
+            sent_bytes: self.sent_bytes + other.sent_bytes,
             sealed_packets: self.sealed_packets + other.sealed_packets,
             sealed_bytes: self.sealed_bytes + other.sealed_bytes,
             dropped_foreign: self.dropped_foreign + other.dropped_foreign,

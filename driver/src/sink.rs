@@ -1,6 +1,6 @@
 //! From the stack's packets to sealed datagrams, in the buffer of the next system call.
 
-use adit_netstack::PacketSink;
+use adit_netstack::{PacketSink, Unreachable};
 use adit_tunnel::{SealError, Sealer};
 
 use crate::{batch::Batch, capture::Capture, plane::Sealers};
@@ -13,7 +13,12 @@ pub(crate) struct SealingSink<'a, S> {
     sealed: &'a mut Sealed,
     capture: Option<&'a Capture>,
     full: bool,
+    /// Answers to packets that no flow carries, where they are wanted.
+    refusals: Option<Vec<Vec<u8>>>,
 }
+
+/// So many packets that no flow carries are answered at a time: all that a few connections need, and no flood.
+const MAX_REFUSALS: usize = 16;
 
 /// What became of packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,12 +34,22 @@ impl<'a, S: Sealer> SealingSink<'a, S> {
     /// For packets of up to `mtu` bytes.
     pub(crate) fn new(sealers: &'a mut Sealers<S>, batch: &'a mut Batch, mtu: u16, sealed: &'a mut Sealed) -> Self {
         let largest = sealers.room(mtu.into());
-        Self { sealers, batch, largest, sealed, capture: None, full: false }
+        Self { sealers, batch, largest, sealed, capture: None, full: false, refusals: None }
     }
 
     /// Gives copies of the packets there, too.
     pub(crate) fn captured(self, capture: Option<&'a Capture>) -> Self {
         Self { capture, ..self }
+    }
+
+    /// From now on, packets that no flow carries are answered: whoever sent them would wait for ever.
+    pub(crate) fn answer(&mut self) {
+        self.refusals = Some(Vec::new());
+    }
+
+    /// The answers; from now on there are none.
+    pub(crate) fn take_answers(&mut self) -> Vec<Vec<u8>> {
+        self.refusals.take().unwrap_or_default()
     }
 
     /// Whether something may have been left for want of room.
@@ -52,7 +67,7 @@ impl<S: Sealer> PacketSink for SealingSink<'_, S> {
     fn packet(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
         let sealers = &mut *self.sealers;
         let (header_len, room) = (sealers.header_len(), sealers.room(len));
-        let capture = self.capture;
+        let (capture, refusals) = (self.capture, &mut self.refusals);
         let sealed = self.batch.seal(header_len, len, room, fill, |buffer, range| {
             let packet = buffer.get(range.clone()).unwrap_or_default();
             if let Some(capture) = capture {
@@ -60,7 +75,12 @@ impl<S: Sealer> PacketSink for SealingSink<'_, S> {
             }
             match sealers.of_packet(packet) {
                 Some(sealer) => sealer.seal(buffer, range),
-                None => Err(SealError::NoRoom),
+                None => {
+                    if let Some(refusals) = refusals.as_mut().filter(|refusals| refusals.len() < MAX_REFUSALS) {
+                        refusals.extend(adit_netstack::refusal(packet, Unreachable::Network));
+                    }
+                    Err(SealError::NoRoom)
+                }
             }
         });
         self.sealed.note(sealed);

@@ -26,6 +26,9 @@ use crate::{
 
 /// A tunnel that was up for less is no success: a gateway that throws us out at once is not asked in a tight circle.
 const STEADY: Duration = Duration::from_secs(10);
+/// Target of the log lines that tell of a change of state: however often one comes, it is never a mere repetition, as what it tells of has
+/// been otherwise in between.
+pub const STATE_CHANGES: &str = "adit_driver::state";
 /// How often connections are looked at while there is no tunnel.
 const IDLE_TICK: Duration = Duration::from_millis(500);
 
@@ -34,7 +37,10 @@ pub(crate) async fn run<P: Protocol>(mut protocol: P, env: Env) {
     let _end = EndGuard(Arc::clone(&env.shared));
     let failure = supervise(&mut protocol, &env).await;
     if failure.kind() == FailureKind::Closed {
-        tracing::info!("tunnel closed");
+        match failure.stage() {
+            Stage::Up => tracing::info!("tunnel closed"),
+            Stage::Connecting | Stage::Reconnecting => tracing::info!("no longer connecting"),
+        }
     }
     env.shared.end(failure);
 }
@@ -45,6 +51,7 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
     // A client alone has its own.
     let known = options.names.clone().unwrap_or_default();
     let mut itinerary = Itinerary::new(remotes.len(), protocol.retry_policy(), options.first_rounds, &mut OsRandom);
+    let mut strangers = 0;
     loop {
         let (index, redirect) = itinerary.current();
         let Some(mut remote) = remotes.get(index).cloned() else {
@@ -72,13 +79,23 @@ async fn supervise<P: Protocol>(protocol: &mut P, env: &Env) -> Failure {
         if let Some(duration) = up_for {
             itinerary.on_up(duration >= STEADY);
         }
+        let is_stranger = ended.failure.kind() == FailureKind::PeerNotAuthenticated;
+        let before = if up_for.is_some() { 0 } else { strangers };
+        strangers = if is_stranger { before + 1 } else { 0 };
+        if env.shuns_strangers && strangers >= remotes.len() {
+            return ended.failure;
+        }
         let wait = itinerary.on_failure(&ended.retry, &mut OsRandom);
         let Some(wait) = wait.filter(|_| ended.failure.kind() != FailureKind::Closed) else {
             let may_try = !matches!(ended.retry, Retry::Never | Retry::FreshCredentials);
             return if may_try { ended.failure.for_now() } else { ended.failure };
         };
-        let what = if up_for.is_some() { "tunnel lost" } else { "no tunnel" };
-        tracing::warn!(retry_in_ms = wait.as_millis() as u64, "{what}: {}", ended.failure);
+        let (retry_in_ms, hint, failure) = (wait.as_millis() as u64, ended.failure.hint(), &ended.failure);
+        if up_for.is_some() {
+            tracing::warn!(target: STATE_CHANGES, retry_in_ms, hint, "tunnel lost: {failure}");
+        } else {
+            tracing::warn!(retry_in_ms, hint, "no tunnel: {failure}");
+        }
         env.shared.publish(ClientEvent::Down { cause: ended.failure, retry_in: wait });
         if unless_closed(env, tokio::time::sleep(wait)).await.is_none() {
             return closed_by_us().failure;

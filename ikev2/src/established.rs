@@ -192,7 +192,7 @@ impl Established {
         let Some(sa) = self.sas.iter_mut().find(|sa| sa.ike.matches(header)) else { return Ok(()) };
         let spi = sa.ike.our_spi();
         if !message::is_protected(datagram) {
-            self.on_hint(cx);
+            self.on_hint(cx, "an unprotected message");
             return Ok(());
         }
         match sa.ike.receive(cx, path, header, datagram) {
@@ -222,11 +222,11 @@ impl Established {
         Ok(())
     }
 
-    /// Perhaps the gateway has forgotten us and says so, which nothing can protect; perhaps somebody else says so. Either way
-    /// it is asked (RFC 7296 §2.21.4).
-    fn on_hint(&mut self, cx: &mut Context<'_>) {
+    /// Perhaps the gateway has forgotten us and says so, or the network says that it is gone, which nothing can protect; perhaps somebody
+    /// else says so. Either way it is asked, and its silence alone decides (RFC 7296 §2.4, §2.21.4).
+    pub(crate) fn on_hint(&mut self, cx: &mut Context<'_>, what: &str) {
         if cx.now.saturating_duration_since(self.traffic.probed) >= HINT_INTERVAL {
-            tracing::debug!("an unprotected message: asking the gateway whether it is there");
+            tracing::debug!("{what}: asking the gateway whether it is there");
             self.want(cx, Wanted::Liveness);
         }
     }

@@ -606,6 +606,13 @@ impl Tunnel for Session {
         self.moved |= moved;
     }
 
+    fn handle_unreachable(&mut self, now: Instant) {
+        let (mut cx, state, ..) = self.parts(now);
+        if let State::Established(established) = state {
+            established.on_hint(&mut cx, "an ICMP error");
+        }
+    }
+
     fn handle_answer(&mut self, _: Instant, _: Answer) {
         // Nothing is asked.
     }

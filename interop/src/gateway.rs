@@ -137,6 +137,14 @@ impl Stranger {
         }
     }
 
+    /// Runs `work`, and asks again for what strongSwan forgets to rekey ([`Charon::keep_rekeying`]).
+    pub(crate) fn keep_rekeying<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, usize)> {
+        match &self.kind {
+            Kind::OpenVpn(_) => Ok((work()?, 0)),
+            Kind::StrongSwan(charon) => charon.keep_rekeying("net", work),
+        }
+    }
+
     /// The Hello World, a megabyte down and a quarter up, through the kernel's own TCP.
     pub(crate) fn exchange(&self, rig: &Rig) -> Result<()> {
         self.hello(rig)?;

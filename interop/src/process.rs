@@ -6,12 +6,15 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 /// A running process. Dropping it kills it.
 pub(crate) struct Process {
@@ -125,6 +128,48 @@ impl Process {
             }
             state = self.output.wait(state, left);
         }
+    }
+
+    /// Runs `work`, and meanwhile `act` for each line that contains the text. Returns how many there were.
+    pub(crate) fn on_line<T>(
+        &self,
+        text: &str,
+        act: impl Fn() -> Result<()> + Sync,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, usize)> {
+        let (mark, over) = (self.mark(), AtomicBool::new(false));
+        let watch = || {
+            let (mut next, mut acted) = (mark, 0);
+            let mut state = self.output.lock();
+            loop {
+                let found = state.lines.iter().skip(next).filter(|line| line.text.contains(text)).count();
+                next = state.lines.len();
+                if found == 0 {
+                    if over.load(Ordering::Relaxed) {
+                        return anyhow::Ok(acted);
+                    }
+                    state = self.output.wait(state, Duration::from_secs(1));
+                    continue;
+                }
+                drop(state);
+                for _ in 0..found {
+                    act()?;
+                }
+                acted += found;
+                state = self.output.lock();
+            }
+        };
+        thread::scope(|scope| {
+            let watch = scope.spawn(watch);
+            let done = work();
+            // Under the lock, so that the watch does not begin to wait in between.
+            let state = self.output.lock();
+            over.store(true, Ordering::Relaxed);
+            drop(state);
+            self.output.changed.notify_all();
+            let acted = watch.join().map_err(|_| anyhow!("the watch over {} panicked", self.name))?;
+            Ok((done?, acted?))
+        })
     }
 
     /// Waits until the process has ended.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::{
     Unreachable,
     config::{MIN_MTU_V4, MIN_MTU_V6},
-    packet::{self, ICMP, ICMPV6, Packet, TCP, UDP, V4_HEADER, V6_HEADER},
+    packet::{self, ICMP, ICMPV6, Packet, Parsed, TCP, UDP, V4_HEADER, V6_HEADER},
 };
 
 /// What an ICMP message wants from us.
@@ -190,6 +190,18 @@ pub(crate) fn unreachable(source: IpAddr, packet: &Packet<'_>, reason: Unreachab
     let mut rest = pointer.to_be_bytes().to_vec();
     rest.extend_from_slice(quoted);
     message(source, packet.source, type_and_code, &rest)
+}
+
+/// The error about a packet that a host on this machine has sent, as from its destination; none about what must not be answered so:
+/// fragments, and ICMP but for echo requests (RFC 1122 §3.2.2, RFC 4443 §2.4).
+pub(crate) fn refusal(packet: &[u8], reason: Unreachable) -> Option<Vec<u8>> {
+    let Ok(Parsed::Whole(packet)) = packet::parse(packet) else { return None };
+    let may_be_answered = match packet.protocol {
+        ICMP => packet.payload.first() == Some(&ECHO_REQUEST),
+        ICMPV6 => packet.payload.first() == Some(&ECHO_REQUEST_V6),
+        _ => true,
+    };
+    if may_be_answered { unreachable(packet.destination, &packet, reason) } else { None }
 }
 
 const fn code_v4(reason: Unreachable) -> [u8; 2] {

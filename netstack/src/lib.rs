@@ -158,6 +158,14 @@ mod slots;
 mod stack;
 mod udp;
 
+/// The ICMP error about a packet that goes nowhere, for whoever sent it from this machine: as from its destination, so that every check of
+/// where it comes from lets it pass. `None` about what must not be answered so: fragments, and ICMP but for echo requests (RFC 1122
+/// §3.2.2, RFC 4443 §2.4).
+#[must_use]
+pub fn refusal(packet: &[u8], reason: Unreachable) -> Option<Vec<u8>> {
+    icmp::refusal(packet, reason)
+}
+
 pub use budget::MemoryPool;
 pub use config::{Accept, StackConfig};
 pub use connection::ConnectionId;

@@ -197,6 +197,10 @@ pub trait Tunnel {
     /// Our side of the path changed, or is back after having been gone, or the stream was rebuilt.
     fn handle_path(&mut self, now: Instant, path: &Path);
 
+    /// The network says that datagrams do not reach the peer: an ICMP error. Anybody can send those, so this ends nothing; a protocol
+    /// with a question that the peer must answer may ask it now (RFC 7296 §2.4). Nothing by default.
+    fn handle_unreachable(&mut self, _now: Instant) {}
+
     /// The reply to an [`Event::Prompt`].
     fn handle_answer(&mut self, now: Instant, answer: Answer);
 

@@ -8,7 +8,9 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
-use crate::status::{ConnectionStatus, DeviceState, GatewayState, GatewayStatus, ProcessStatus, State};
+use crate::status::{
+    ConnectionStatus, DeviceState, GatewayState, GatewayStatus, ProbeState, ProcessStatus, Redundancy, State,
+};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -84,6 +86,7 @@ fn register<M: Metric + Default + Clone>(registry: &mut Registry, name: &str, he
 
 struct Families {
     connection_state: Gauges,
+    redundancy: Gauges,
     failovers: Counters,
     active: Gauges,
     up: Gauges,
@@ -101,6 +104,7 @@ struct Families {
     gso: Gauges,
     receive_buffer: Gauges,
     probe: Numbers,
+    probe_up: Gauges,
     connections: Gauges,
     device_up: Gauges,
     device_blocks: Gauges,
@@ -121,6 +125,11 @@ impl Families {
                 "vpn_connection_state",
                 "1 for the state of the connection, 0 for the others",
             ),
+            redundancy: register(
+                r,
+                "vpn_connection_redundancy",
+                "1 for what is left when the gateway in use is lost, 0 for the others",
+            ),
             failovers: register(r, "vpn_failovers", "How often another gateway took over"),
             active: register(r, "vpn_active_server", "1 for gateways in use, 0 for the others"),
             up: register(r, "vpn_tunnel_up", "1 while packets can travel through the tunnel"),
@@ -131,7 +140,7 @@ impl Families {
                 "Since when the gateway is in its state, while it is up",
             ),
             received_bytes: register(r, "vpn_tunnel_receive_bytes", "Bytes of datagrams from the gateway"),
-            sent_bytes: register(r, "vpn_tunnel_transmit_bytes", "Bytes of datagrams with packets to the gateway"),
+            sent_bytes: register(r, "vpn_tunnel_transmit_bytes", "Bytes of datagrams to the gateway"),
             received_packets: register(r, "vpn_tunnel_receive_packets", "Packets out of the tunnel"),
             sent_packets: register(r, "vpn_tunnel_transmit_packets", "Packets into the tunnel"),
             drops: register(r, "vpn_tunnel_drops", "Datagrams and packets dropped, by reason"),
@@ -146,6 +155,7 @@ impl Families {
                 "Bytes of datagrams from the gateway that may wait, as the system counts",
             ),
             probe: register(r, "vpn_probe_rtt_seconds", "Round trip of the latest probe"),
+            probe_up: register(r, "vpn_probe_up", "1 while the probe through the tunnel is answered"),
             connections: register(r, "vpn_tunnel_connections", "TCP connections inside that are open"),
             device_up: register(
                 r,
@@ -174,6 +184,10 @@ impl Families {
         for state in State::ALL {
             let value = i64::from(state == connection.state);
             self.connection_state.get_or_create(&with(&labels, "state", state.name())).set(value);
+        }
+        for level in Redundancy::ALL.into_iter().filter(|_| connection.redundancy.is_some()) {
+            let value = i64::from(connection.redundancy == Some(level));
+            self.redundancy.get_or_create(&with(&labels, "state", level.name())).set(value);
         }
         self.failovers.get_or_create(&labels).inc_by(connection.failovers);
         for gateway in &connection.gateways {
@@ -217,6 +231,9 @@ impl Families {
         }
         if let Some(rtt) = gateway.probe_rtt_ms {
             self.probe.get_or_create(&labels).set(rtt / 1000.0);
+        }
+        if let Some(probe) = &gateway.probe {
+            self.probe_up.get_or_create(&labels).set(i64::from(probe.state == ProbeState::Answered));
         }
         for (family, count) in [
             (&self.received_bytes, gateway.received_bytes),

@@ -113,6 +113,9 @@ fn the_metrics_say_what_the_status_says() {
         ("vpn_forward_connections{connection=\"production\",forward=\"crm\"}", 1.0),
         ("vpn_forward_handled_connections_total{connection=\"production\",forward=\"crm\",result=\"failed\"}", 3.0),
         ("vpn_probe_rtt_seconds{connection=\"production\",tunnel=\"a\"}", 0.01225),
+        ("vpn_probe_up{connection=\"production\",tunnel=\"a\"}", 1.0),
+        ("vpn_connection_redundancy{connection=\"production\",state=\"full\"}", 1.0),
+        ("vpn_connection_redundancy{connection=\"production\",state=\"none\"}", 0.0),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}:\n{text}");
     }

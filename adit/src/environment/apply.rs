@@ -66,13 +66,15 @@ impl Task {
         if !said.is_empty() {
             let others = changes.added.len() + changes.changed.len() + changes.renamed.len();
             let kept = self.forwards.list.len() - others;
-            tracing::info!("configuration changed: {said}; {kept} forwards are as before");
+            let kept = if kept == 1 { "1 forward is".to_owned() } else { format!("{kept} forwards are") };
+            tracing::info!("configuration changed: {said}; {kept} as before");
             self.machine.touch();
             self.note(Entry::new(Kind::Edited, by.clone()).reason(&said));
         }
         if begins {
             self.connect(by);
         }
+        self.look_outside();
         said
     }
 }

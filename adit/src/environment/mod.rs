@@ -17,6 +17,7 @@ mod apply;
 mod device;
 mod forwards;
 mod machine;
+mod outside;
 mod prompts;
 mod task;
 mod view;

@@ -20,6 +20,7 @@ use super::{
     forwards::{Forwards, Happened},
     lock,
     machine::{Machine, Trigger},
+    outside::Outside,
     view::View,
 };
 use crate::{
@@ -52,6 +53,7 @@ pub(super) struct Task {
     stopped: bool,
     /// Attempts of each gateway whose handshake was counted.
     counted: HashMap<String, u64>,
+    pub(super) outside: Outside,
 }
 
 /// The gateways while somebody wants them.
@@ -85,6 +87,7 @@ impl Task {
             waiting: Vec::new(),
             stopped: false,
             counted: HashMap::new(),
+            outside: Outside::default(),
         };
         task.note(Entry::new(Kind::Created, by));
         task
@@ -168,6 +171,7 @@ impl Task {
         self.marked = None;
         self.lacked_device = false;
         self.counted.clear();
+        self.outside = Outside::default();
         if self.context.manner == Manner::Patient {
             self.forwards.bind();
         }
@@ -217,7 +221,10 @@ impl Task {
     fn on_event(&mut self, event: RedundancyEvent) {
         self.machine.touch();
         match event {
-            RedundancyEvent::Up { gateway } => self.on_up(&gateway),
+            RedundancyEvent::Up { gateway } => {
+                self.on_up(&gateway);
+                self.look_outside();
+            }
             RedundancyEvent::Failed { gateway, cause, retry_in } => self.on_failed(&gateway, &cause, retry_in),
             RedundancyEvent::Switched { from: Some(from), to, reason } => {
                 let why = format!("from {from}: {}", reason_text(reason));
@@ -364,7 +371,8 @@ impl Task {
         let Some(running) = &self.running else { return };
         let open = self.forwards.list.iter().map(|forward| forward.counters.snapshot().open).sum::<u64>();
         if open > 0 {
-            tracing::info!("waiting up to {} s for {open} live connections", longest.as_secs());
+            let connections = if open == 1 { "connection" } else { "connections" };
+            tracing::info!("waiting up to {} s for {open} live {connections}", longest.as_secs());
         }
         let redundant = running.redundant.clone();
         self.ending = Some(Box::pin(async move { redundant.drain(longest).await }));

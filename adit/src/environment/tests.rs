@@ -4,6 +4,7 @@ mod device;
 
 use std::{
     net::{SocketAddr, UdpSocket},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -102,6 +103,37 @@ impl Bench {
     }
 }
 
+/// What is logged by this thread, which is all there is to a test of one thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// From now on, while the guard lives.
+    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).without_time();
+        (log, tracing::subscriber::set_default(subscriber.with_target(false).finish()))
+    }
+
+    /// The lines with all of these in them.
+    fn lines(&self, parts: &[&str]) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
+    }
+}
+
 /// A request that was begun.
 async fn begin(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -142,6 +174,67 @@ async fn a_connection_comes_up_and_its_forwards_carry() {
     assert_eq!((forward.total, forward.refused, forward.failed), (1, 0, 0));
     assert!(forward.received_bytes > forward.sent_bytes && forward.sent_bytes > 0);
     assert_eq!(bench.kinds(), [Kind::Created, Kind::Connecting, Kind::Connected]);
+}
+
+#[tokio::test]
+async fn what_leads_to_where_the_gateway_carries_nothing_is_said_once_for_each_tunnel() {
+    let elsewhere: SocketAddr = "10.77.0.1:443".parse().unwrap();
+    let forward = |name: &str| {
+        let kind =
+            ForwardKind::Local { listen: Listen::Tcp(([127, 0, 0, 1], 0).into()), to: Target::Address(elsewhere) };
+        ForwardPlan { name: name.to_owned(), ..ForwardPlan::new(kind) }
+    };
+    let lines =
+        |log: &Log, level: &str, name: &str| log.lines(&[level, &format!("forward {name} leads to {elsewhere}")]);
+    // With IKEv2 it is certain, and such a connection fails at once.
+    let office = Office::open(Protocol::Ikev2);
+    let (log, _guard) = Log::start();
+    let mut plan = office.connection("office", &["crm"]);
+    plan.forwards.push(forward("lost"));
+    let mut bench = Bench::connected(plan).await;
+    let said = lines(&log, "WARN", "lost");
+    assert!(said.len() == 1 && said[0].contains("it agreed to 192.168.100.0/24"), "{said:?}");
+    assert!(said[0].contains("hint=") && said[0].contains("gateway a "), "{said:?}");
+    assert_eq!(bench.environment.status().gateways[0].carries, Some(vec!["192.168.100.0/24".to_owned()]));
+    let port = bench.address("lost");
+    assert!(finish(begin(port).await).await.is_err(), "it is refused");
+    let failed = |status: &ConnectionStatus| status.forwards[1].last_error.clone();
+    counted(&bench, |status| failed(status).is_some_and(|error| error.contains("agreed to carry 192.168.100.0/24")))
+        .await;
+    assert!(log.lines(&["leads to", "crm"]).is_empty());
+    // Another forward is said once it is there, what was said is not said again.
+    let mut plan = office.connection("office", &["crm"]);
+    plan.forwards.extend([forward("lost"), forward("more")]);
+    bench.apply(plan).await;
+    assert_eq!((lines(&log, "WARN", "lost").len(), lines(&log, "WARN", "more").len()), (1, 1));
+    bench.order(Order::Disconnect).await.unwrap();
+    bench.order(Order::Connect).await.unwrap();
+    bench.reaches(State::Connected).await;
+    assert_eq!(lines(&log, "WARN", "lost").len(), 2, "it is another tunnel");
+    // OpenVPN only names networks.
+    let office = Office::open(Protocol::OpenVpn);
+    let mut plan = office.connection("office", &["crm"]);
+    plan.forwards.push(forward("perhaps"));
+    let _bench = Bench::connected(plan).await;
+    let said = lines(&log, "INFO", "perhaps");
+    assert!(said.len() == 1 && said[0].contains("192.168.100.0/24"), "{said:?}");
+}
+
+#[tokio::test]
+async fn datagrams_to_where_the_gateway_carries_nothing_are_told_of() {
+    let office = Office::open(Protocol::Ikev2);
+    let (log, _guard) = Log::start();
+    let mut plan = office.connection("office", &[]);
+    let to = Target::Address("10.77.0.1:53".parse().unwrap());
+    let kind = ForwardKind::Local { listen: Listen::Udp(([127, 0, 0, 1], 0).into()), to };
+    plan.forwards = vec![ForwardPlan { name: "dns".to_owned(), ..ForwardPlan::new(kind) }];
+    let bench = Bench::connected(plan).await;
+    let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..3 {
+        sender.send_to(b"who?", bench.address("dns")).unwrap();
+    }
+    counted(&bench, |status| status.forwards[0].failed == 1 && status.forwards[0].last_error.is_some()).await;
+    assert_eq!(log.lines(&["WARN", "datagram dropped: 10.77.0.1 is not behind the gateway"]).len(), 1);
 }
 
 #[tokio::test]

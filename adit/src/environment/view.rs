@@ -8,7 +8,7 @@ use std::{
 
 use adit_driver::{
     Failure, FailureKind, Target,
-    redundancy::{self, Policy, Redundant},
+    redundancy::{self, Policy, RedundancyLevel, RedundancyStatus, Redundant},
 };
 
 use super::{forwards::Forwards, machine::Machine};
@@ -17,8 +17,8 @@ use crate::{
     forward::ForwardCounters,
     plan::{ConnectionPlan, ForwardKind, ForwardPlan, GatewayLabel},
     status::{
-        ConnectionStatus, DeviceStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Rekeys, State,
-        Timestamp, UdpSocket,
+        ConnectionStatus, DeviceStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, ProbeState, ProbeStatus,
+        Redundancy, Rekeys, State, Timestamp, UdpSocket,
     },
 };
 
@@ -138,6 +138,8 @@ impl View {
             .collect();
         let standby = gateways.iter().filter(|gateway| gateway.state == GatewayState::Standby);
         let up = matches!(self.machine.state(), State::Connected | State::Draining);
+        let wanted = !matches!(self.machine.state(), State::Idle | State::Disconnecting);
+        let (redundancy, redundancy_reason) = found.as_ref().filter(|_| wanted).map(redundancy).unwrap_or_default();
         ConnectionStatus {
             name: self.name.clone(),
             description: self.description.clone(),
@@ -148,6 +150,8 @@ impl View {
             policy: policy_name(self.policy).to_owned(),
             active: found.as_ref().and_then(|found| found.active.clone()).filter(|_| up),
             standby: standby.map(|gateway| gateway.name.clone()).collect(),
+            redundancy,
+            redundancy_reason,
             failovers: found.as_ref().map_or(0, |found| found.failovers),
             forwards: self.forwards.iter().map(forward_status).collect(),
             device: self.device.clone(),
@@ -198,6 +202,8 @@ fn idle(label: &GatewayLabel, since: Timestamp) -> GatewayStatus {
         retransmits: 0,
         udp_socket: None,
         probe_rtt_ms: None,
+        probe: None,
+        carries: None,
         handshake_ms: None,
         retry_at: None,
         attempts: 0,
@@ -238,15 +244,7 @@ fn gateway_status(label: &GatewayLabel, found: &redundancy::GatewayStatus) -> Ga
     ];
     let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     GatewayStatus {
-        state: match found.state {
-            redundancy::GatewayState::Idle => GatewayState::Idle,
-            redundancy::GatewayState::Connecting => GatewayState::Connecting,
-            redundancy::GatewayState::Standby => GatewayState::Standby,
-            redundancy::GatewayState::Active => GatewayState::Active,
-            redundancy::GatewayState::Draining => GatewayState::Draining,
-            redundancy::GatewayState::Waiting => GatewayState::Waiting,
-            redundancy::GatewayState::Refused => GatewayState::Refused,
-        },
+        state: gateway_state(found.state),
         since: found.since.into(),
         remote: found.remote.map(|remote| remote.to_string()),
         addresses: texts(network.map(|network| network.addresses.iter().map(ToString::to_string).collect())),
@@ -258,7 +256,7 @@ fn gateway_status(label: &GatewayLabel, found: &redundancy::GatewayStatus) -> Ga
         rekeys: rekeys(found.rekeys),
         failed_rekeys: rekeys(found.failed_rekeys),
         received_bytes: stats.received_bytes,
-        sent_bytes: stats.sealed_bytes,
+        sent_bytes: stats.sent_bytes,
         received_packets: stats.opened_packets,
         sent_packets: stats.sealed_packets,
         drops: drops.into_iter().map(|(reason, count)| (reason.to_owned(), count)).collect(),
@@ -267,6 +265,8 @@ fn gateway_status(label: &GatewayLabel, found: &redundancy::GatewayStatus) -> Ga
             .outer
             .map(|socket| UdpSocket { gso: socket.segmentation, receive_buffer: socket.receive_buffer }),
         probe_rtt_ms: found.probe.as_ref().and_then(|probe| probe.rtt).map(milliseconds),
+        probe: found.probe.as_ref().map(probe_status),
+        carries: found.carries.as_ref().map(|networks| networks.iter().map(ToString::to_string).collect()),
         handshake_ms: found.handshake.map(milliseconds),
         retry_at: found.retry_at.map(Timestamp::from),
         attempts: found.attempts,
@@ -274,6 +274,65 @@ fn gateway_status(label: &GatewayLabel, found: &redundancy::GatewayStatus) -> Ga
         failures_by_code: by_code(&found.failures_by_kind),
         connections: found.connections,
         ..idle(label, found.since.into())
+    }
+}
+
+fn probe_status(probe: &redundancy::ProbeStatus) -> ProbeStatus {
+    ProbeStatus {
+        state: match probe {
+            _ if probe.was_never_answered() => ProbeState::NeverAnswered,
+            _ if probe.unanswered > 0 => ProbeState::Unanswered,
+            _ if probe.answered > 0 => ProbeState::Answered,
+            _ => ProbeState::Pending,
+        },
+        answered: probe.answered,
+        failed: probe.failed,
+        last_failure: probe.last_failure.clone(),
+    }
+}
+
+/// How much could be lost now, and why it is not as it should be.
+fn redundancy(found: &RedundancyStatus) -> (Option<Redundancy>, Option<String>) {
+    let level = match found.redundancy() {
+        None => return (None, None),
+        Some(RedundancyLevel::Full) => return (Some(Redundancy::Full), None),
+        Some(RedundancyLevel::Degraded) => Redundancy::Degraded,
+        Some(RedundancyLevel::None) => Redundancy::None,
+    };
+    let is_well = |gateway: &redundancy::GatewayStatus| gateway.network.is_some() && !gateway.ailing;
+    let well = found.gateways.iter().filter(|gateway| is_well(gateway)).count();
+    let what = match (found.gateways.iter().any(|gateway| gateway.network.is_some()), level) {
+        (false, _) => "no gateway is up".to_owned(),
+        (true, Redundancy::Degraded) => format!("{well} of {} tunnels", found.tunnels_wanted),
+        (true, Redundancy::Full | Redundancy::None) => "no standby".to_owned(),
+    };
+    // One that is not needed is no reason.
+    let missing = found.gateways.iter().filter(|gateway| !is_well(gateway));
+    let why: Vec<String> = missing.filter(|g| g.state != redundancy::GatewayState::Idle).map(trouble).collect();
+    (Some(level), Some(if why.is_empty() { what } else { format!("{what}: {}", why.join("; ")) }))
+}
+
+/// Why nobody can rely on this gateway.
+fn trouble(gateway: &redundancy::GatewayStatus) -> String {
+    let name = &gateway.name;
+    let because = |why: Option<String>| why.map(|why| format!(" ({why})")).unwrap_or_default();
+    if gateway.network.is_some() {
+        let why = gateway.probe.as_ref().and_then(|probe| probe.last_failure.clone());
+        return format!("the probe through {name} is not answered{}", because(why));
+    }
+    let state = gateway_state(gateway.state).name();
+    format!("{name} is {state}{}", because(gateway.last_error.as_ref().map(ToString::to_string)))
+}
+
+const fn gateway_state(state: redundancy::GatewayState) -> GatewayState {
+    match state {
+        redundancy::GatewayState::Idle => GatewayState::Idle,
+        redundancy::GatewayState::Connecting => GatewayState::Connecting,
+        redundancy::GatewayState::Standby => GatewayState::Standby,
+        redundancy::GatewayState::Active => GatewayState::Active,
+        redundancy::GatewayState::Draining => GatewayState::Draining,
+        redundancy::GatewayState::Waiting => GatewayState::Waiting,
+        redundancy::GatewayState::Refused => GatewayState::Refused,
     }
 }
 

@@ -284,8 +284,11 @@ impl Forward {
                 by.on_sent();
                 self.shared.counters.on_sent(datagram.len());
             }
-            // Too large, and so will be others: the sender is to know once, and cannot be told.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput && !by.warned.swap(true, Relaxed) => {
+            // Too large, or to where the gateway carries nothing, and so will be others: the sender is to know once, and cannot be told.
+            Err(error) if is_lasting(error) && !by.warned.swap(true, Relaxed) => {
+                if error.kind() == io::ErrorKind::NetworkUnreachable {
+                    self.shared.counters.on_failed(error);
+                }
                 tracing::warn!(%peer, %remote, length = datagram.len(), "datagram dropped: {error}");
             }
             Err(error) => {
@@ -371,6 +374,11 @@ async fn answer(shared: Arc<Shared>, peer: SocketAddr, association: Arc<Associat
             }
         }
     }
+}
+
+/// Whether what was refused once will be refused each time.
+fn is_lasting(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NetworkUnreachable)
 }
 
 #[cfg(test)]

@@ -108,7 +108,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for &'static Fold {
 
     fn event_enabled(&self, event: &Event<'_>, cx: &Context<'_, S>) -> bool {
         let metadata = event.metadata();
-        if *metadata.level() != Level::WARN || metadata.target() == TARGET {
+        // What was otherwise in between is no repetition: without it nobody could tell why a gateway that flaps was left again.
+        let is_exempt = [TARGET, adit_driver::STATE_CHANGES].contains(&metadata.target());
+        if *metadata.level() != Level::WARN || is_exempt {
             return true;
         }
         let root = cx.event_scope(event).and_then(|scope| scope.from_root().next()).map(|span| span.id().into_u64());
@@ -253,6 +255,17 @@ mod tests {
         });
         assert_eq!(lines.len(), TEXTS + 1, "{lines:?}");
         assert_eq!(lines[TEXTS], "WARN … 990 more in 0 s: strange thing 9");
+    }
+
+    #[test]
+    fn changes_of_state_are_said_each_time() {
+        let lines = logged(|fold| {
+            for _ in 0..3 {
+                tracing::warn!(target: adit_driver::STATE_CHANGES, "tunnel lost: silence");
+            }
+            fold.say(true);
+        });
+        assert_eq!(lines, ["WARN tunnel lost: silence"; 3]);
     }
 
     #[test]

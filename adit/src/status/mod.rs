@@ -13,7 +13,7 @@ pub(crate) use self::text::{details, table};
 pub(crate) use self::{
     model::{
         ConnectionStatus, DeviceState, DeviceStatus, ForwardStatus, GatewayState, GatewayStatus, LastError, Memory,
-        ProcessStatus, Readiness, Rekeys, State, UdpSocket,
+        ProbeState, ProbeStatus, ProcessStatus, Readiness, Redundancy, Rekeys, State, UdpSocket,
     },
     timestamp::Timestamp,
 };

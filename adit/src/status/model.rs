@@ -177,8 +177,64 @@ pub(crate) struct ConnectionStatus {
     /// Its TUN device, from the wish for one until nothing is left of it.
     #[serde(default)]
     pub(crate) device: Option<DeviceStatus>,
+    /// What is left when the gateway in use is lost now; none where the configuration wants no second tunnel, or nobody is connected.
+    #[serde(default)]
+    pub(crate) redundancy: Option<Redundancy>,
+    /// Why it is not full.
+    #[serde(default)]
+    pub(crate) redundancy_reason: Option<String>,
     pub(crate) failovers: u64,
     pub(crate) last_error: Option<LastError>,
+}
+
+/// What is left when the gateway in use is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Redundancy {
+    /// Every tunnel that is wanted.
+    Full,
+    /// Some of them.
+    Degraded,
+    /// Nothing could take over at once.
+    None,
+}
+
+impl Redundancy {
+    pub(crate) const ALL: [Self; 3] = [Self::Full, Self::Degraded, Self::None];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Degraded => "degraded",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What is known by the probe through a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProbeStatus {
+    pub(crate) state: ProbeState,
+    /// Questions answered since the tunnel is up.
+    pub(crate) answered: u64,
+    /// Those that were not.
+    pub(crate) failed: u64,
+    /// Why the latest of them was not.
+    pub(crate) last_failure: Option<String>,
+}
+
+/// How a probe is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProbeState {
+    /// Nothing was answered yet, or found to be unanswered.
+    Pending,
+    /// The latest question was.
+    Answered,
+    /// The latest question was not, others before were.
+    Unanswered,
+    /// No question was, since the tunnel is up.
+    NeverAnswered,
 }
 
 /// One gateway of a connection. Numbers are since its tunnel was first started.
@@ -212,6 +268,12 @@ pub(crate) struct GatewayStatus {
     /// The UDP socket its tunnel goes through; none where it goes over TCP.
     pub(crate) udp_socket: Option<UdpSocket>,
     pub(crate) probe_rtt_ms: Option<f64>,
+    /// While the tunnel is up and has a probe.
+    #[serde(default)]
+    pub(crate) probe: Option<ProbeStatus>,
+    /// The only destinations the gateway has agreed to carry, if it has named them.
+    #[serde(default)]
+    pub(crate) carries: Option<Vec<String>>,
     /// From the first packet to a tunnel that is up.
     pub(crate) handshake_ms: Option<f64>,
     pub(crate) retry_at: Option<Timestamp>,

@@ -36,6 +36,8 @@ fn gateway(name: &str, protocol: &str, server: &str, state: GatewayState) -> Gat
         retransmits: 17,
         udp_socket: up.then_some(UdpSocket { gso: true, receive_buffer: Some(4_194_304) }),
         probe_rtt_ms: up.then_some(12.25),
+        probe: up.then(|| probe(ProbeState::Answered)),
+        carries: up.then(|| vec!["10.0.0.0/8".to_owned()]),
         handshake_ms: up.then_some(180.4),
         retry_at: None,
         attempts: 3,
@@ -44,6 +46,12 @@ fn gateway(name: &str, protocol: &str, server: &str, state: GatewayState) -> Gat
         connections: 2,
         last_error: None,
     }
+}
+
+fn probe(state: ProbeState) -> ProbeStatus {
+    let answered = if state == ProbeState::NeverAnswered { 0 } else { 40 };
+    let last_failure = Some("10.0.0.80:443: no answer within 1000 ms".to_owned());
+    ProbeStatus { state, answered, failed: 2, last_failure }
 }
 
 fn forward(name: &str, gateway: Option<&str>) -> ForwardStatus {
@@ -86,6 +94,8 @@ pub(crate) fn process() -> ProcessStatus {
             since: at(10),
             addresses: vec!["10.99.0.2/32".to_owned()],
         }),
+        redundancy: Some(Redundancy::Full),
+        redundancy_reason: None,
         failovers: 1,
         last_error: None,
     };
@@ -107,6 +117,7 @@ pub(crate) fn process() -> ProcessStatus {
         gateways: vec![gateway_of_staging],
         forwards: vec![ForwardStatus { listening: false, ..forward("crm", None) }],
         device: None,
+        redundancy: None,
         failovers: 0,
         last_error: Some(refused),
         ..production.clone()
@@ -151,6 +162,34 @@ fn the_table_has_a_line_for_each_connection() {
 #[test]
 fn the_details_show_gateways_and_forwards() {
     insta::assert_snapshot!(details(&process().connections[0], at(7900)));
+}
+
+#[test]
+fn a_standby_that_is_missing_is_shown_with_its_reason() {
+    let mut process = process();
+    let connection = &mut process.connections[0];
+    connection.redundancy = Some(Redundancy::None);
+    connection.redundancy_reason = Some("no standby: b is waiting (b.example:1194: no answer)".to_owned());
+    let text = details(connection, at(7900));
+    assert!(text.contains("Redundancy     none: no standby: b is waiting (b.example:1194: no answer)\n"), "{text}");
+    let lines = table(&process, at(7900));
+    assert!(lines.lines().nth(1).unwrap().ends_with("Connected for 2 h 11 min, no standby"), "{lines}");
+}
+
+#[test]
+fn a_probe_that_is_not_answered_is_shown_with_its_reason() {
+    let mut connection = process().connections.swap_remove(0);
+    let mut shown = |state| {
+        connection.gateways[0].probe = Some(probe(state));
+        let text = details(&connection, at(7900));
+        text.lines().find(|line| line.starts_with("  Probe")).unwrap().trim_start_matches("  Probe").trim().to_owned()
+    };
+    assert_eq!(shown(ProbeState::Answered), "12.2 ms");
+    assert_eq!(shown(ProbeState::NeverAnswered), "never answered, 2 times: 10.0.0.80:443: no answer within 1000 ms");
+    assert_eq!(
+        shown(ProbeState::Unanswered),
+        "not answered: 10.0.0.80:443: no answer within 1000 ms; before that 12.2 ms"
+    );
 }
 
 #[test]

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, ProcessStatus, State, Timestamp};
+use super::{
+    ConnectionStatus, ForwardStatus, GatewayState, GatewayStatus, ProbeState, ProcessStatus, Redundancy, State,
+    Timestamp,
+};
 
 /// The connections, a line each: Name, Protocol, Server, Routes, Status.
 pub(crate) fn table(status: &ProcessStatus, now: Timestamp) -> String {
@@ -47,6 +50,10 @@ pub(crate) fn details(connection: &ConnectionStatus, now: Timestamp) -> String {
     line("Policy", &connection.policy);
     line("In use", connection.active.as_deref().unwrap_or("-"));
     line("Standby", &connection.standby.join(", "));
+    if let Some(level) = connection.redundancy {
+        let why = connection.redundancy_reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        line("Redundancy", &format!("{}{why}", level.name()));
+    }
     line("Fail-overs", &connection.failovers.to_string());
     if let Some(device) = &connection.device {
         let state = format!("{} {} for {}", device.name, device.state.name(), span(device.since.age(now)));
@@ -123,7 +130,8 @@ fn gateway_details(gateway: &GatewayStatus, now: Timestamp) -> String {
     let drops: Vec<_> =
         gateway.drops.iter().filter(|(_, count)| **count > 0).map(|(why, count)| format!("{count} {why}")).collect();
     line("Dropped", &drops.join(", "));
-    line("Probe", &gateway.probe_rtt_ms.map_or(String::new(), |rtt| format!("{rtt:.1} ms")));
+    line("Carries", &gateway.carries.as_deref().unwrap_or_default().join(", "));
+    line("Probe", &probe(gateway));
     line("Handshake", &gateway.handshake_ms.map_or(String::new(), |took| format!("{took:.0} ms")));
     line("Attempts", &format!("{}, {} failed", gateway.attempts, gateway.failures));
     line("Connections", &gateway.connections.to_string());
@@ -132,6 +140,22 @@ fn gateway_details(gateway: &GatewayStatus, now: Timestamp) -> String {
         line("Hint", error.hint.as_deref().unwrap_or_default());
     }
     text
+}
+
+fn probe(gateway: &GatewayStatus) -> String {
+    let rtt = gateway.probe_rtt_ms.map(|rtt| format!("{rtt:.1} ms"));
+    let Some(probe) = &gateway.probe else { return rtt.unwrap_or_default() };
+    let why = probe.last_failure.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    match probe.state {
+        ProbeState::Pending => "not answered yet".to_owned(),
+        ProbeState::Answered => rtt.unwrap_or_default(),
+        ProbeState::Unanswered => format!("not answered{why}; before that {}", rtt.unwrap_or_default()),
+        ProbeState::NeverAnswered => format!("never answered, {} {}{why}", probe.failed, times(probe.failed)),
+    }
+}
+
+const fn times(count: u64) -> &'static str {
+    if count == 1 { "time" } else { "times" }
 }
 
 fn protocols(connection: &ConnectionStatus) -> String {
@@ -165,9 +189,16 @@ fn summary(connection: &ConnectionStatus, now: Timestamp) -> String {
     if let (true, Some(error)) = (trouble, &connection.last_error) {
         text += &format!(": {}", error.text);
     }
+    if connection.state == State::Connected {
+        text += match connection.redundancy {
+            None | Some(Redundancy::Full) => "",
+            Some(Redundancy::Degraded) => ", fewer tunnels than wanted",
+            Some(Redundancy::None) => ", no standby",
+        };
+    }
     let closed = connection.forwards.iter().filter(|forward| !forward.listening).count();
     if connection.state == State::Connected && closed > 0 {
-        text += &format!(", {closed} of its forwards do not listen");
+        text += &format!(", {closed} of its forwards {} not listen", if closed == 1 { "does" } else { "do" });
     }
     text
 }

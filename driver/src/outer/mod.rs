@@ -74,6 +74,14 @@ impl Receiver {
         }
     }
 
+    /// Whether an ICMP error about a datagram of ours has come since this was asked last.
+    pub(crate) fn take_icmp_hint(&mut self) -> bool {
+        match self {
+            Self::Udp(udp) => udp.take_icmp_hint(),
+            Self::Tcp(_) => false,
+        }
+    }
+
     /// Every datagram of the last [`Self::poll_fill`], with its source.
     pub(crate) fn for_each(&mut self, mut f: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<()> {
         match self {
@@ -133,6 +141,22 @@ impl Sender {
         match self {
             Self::Udp(udp) => udp.trouble(),
             Self::Tcp(_) => None,
+        }
+    }
+
+    /// Whether there is a new [`Self::icmp_error`].
+    pub(crate) fn has_icmp_hint(&self) -> bool {
+        match self {
+            Self::Udp(udp) => udp.hinted,
+            Self::Tcp(_) => false,
+        }
+    }
+
+    /// The same, once for each.
+    pub(crate) fn take_icmp_hint(&mut self) -> bool {
+        match self {
+            Self::Udp(udp) => std::mem::take(&mut udp.hinted),
+            Self::Tcp(_) => false,
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct UdpReceiver {
     buffer: Box<[u8]>,
     metas: [RecvMeta; SLOTS],
     filled: usize,
+    /// An ICMP error has come, and nobody has asked since.
+    hinted: bool,
 }
 
 /// Sends control datagrams and the batch.
@@ -44,6 +46,8 @@ pub(crate) struct UdpSender {
     trouble: Option<io::Error>,
     /// What an ICMP error said last.
     unreachable: Option<io::Error>,
+    /// It is new.
+    pub(super) hinted: bool,
     /// Whether datagrams are sent from the very address their path says.
     answers: bool,
 }
@@ -116,6 +120,7 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
             buffer: vec![0; SLOTS * SLOT_BYTES].into_boxed_slice(),
             metas: [RecvMeta::default(); SLOTS],
             filled: 0,
+            hinted: false,
         },
         UdpSender {
             io,
@@ -127,6 +132,7 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
             full: 0,
             trouble: None,
             unreachable: None,
+            hinted: false,
             answers: false,
         },
     ))
@@ -216,12 +222,19 @@ impl UdpReceiver {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // Such as an ICMP error about an earlier datagram: anybody can send those, so none decides anything.
-                Err(error) => tracing::debug!("receive: {error}"),
+                Err(error) => {
+                    tracing::debug!("receive: {error}");
+                    self.hinted |= is_unreachable(&error);
+                }
             }
         }
         // Others have their turn first.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    pub(super) fn take_icmp_hint(&mut self) -> bool {
+        std::mem::take(&mut self.hinted)
     }
 
     /// Every datagram of the last [`Self::poll_fill`], with its source, and the address it was sent to where the system tells.
@@ -321,6 +334,7 @@ impl UdpSender {
                 tracing::debug!("ICMP error: {error}");
             }
             self.unreachable = Some(error);
+            self.hinted = true;
         }
         any
     }

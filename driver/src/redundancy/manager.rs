@@ -22,6 +22,7 @@ use crate::{
     options::{Prompter, after},
     prompts::is_challenge,
     race::closed_by_us,
+    supervisor::STATE_CHANGES,
 };
 
 /// What the handles ask for.
@@ -231,7 +232,8 @@ impl Manager {
         if let Some((index, reason)) = picked.what {
             self.activate(index, reason, now);
         } else if before.is_some_and(|index| self.members.get(index).is_some_and(|member| !member.is_up())) {
-            tracing::warn!("no gateway is up");
+            let why = self.last_error.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+            tracing::warn!(target: STATE_CHANGES, "no gateway is up{why}");
             self.last_active = self.active.take();
             self.emit(RedundancyEvent::Down);
         }
@@ -268,12 +270,32 @@ impl Manager {
         }
         let reason = if before.is_some() && reason == SwitchReason::Up { SwitchReason::Lost } else { reason };
         if let Some(before) = &before {
-            tracing::info!("gateway {to} takes over from {before}");
+            tracing::info!("gateway {to} takes over from {before}: {}", self.why_left(before, reason));
             self.failovers += u64::from(matches!(reason, SwitchReason::Lost | SwitchReason::Probe));
             self.part_with(before, now);
         }
         let from = before.map(|name| name.to_string());
         self.emit(RedundancyEvent::Switched { from, to: to.to_string(), reason });
+    }
+
+    /// Why new connections leave this gateway.
+    fn why_left(&self, before: &str, reason: SwitchReason) -> String {
+        let Some(left) = self.members.iter().find(|member| *member.spec.name == *before) else {
+            return "it is not configured any more".to_owned();
+        };
+        match reason {
+            SwitchReason::Up | SwitchReason::Lost => match &left.tally.last_error {
+                Some(failure) => format!("it was lost: {failure}"),
+                None => "it is not up any more".to_owned(),
+            },
+            SwitchReason::Probe => match left.probe_failure() {
+                Some(error) => format!("its probe is not answered: {error}"),
+                None => "its probe is not answered".to_owned(),
+            },
+            SwitchReason::FailBack => "the better one is up again, without trouble for long enough".to_owned(),
+            SwitchReason::LowerLatency => "the other one is clearly quicker, for long enough".to_owned(),
+            SwitchReason::Updated => "the configuration changed".to_owned(),
+        }
     }
 
     /// Connections through lost tunnels, once there is another one.
@@ -287,11 +309,14 @@ impl Manager {
             match lost.bequeath(heir) {
                 Bequest::Nothing => {}
                 Bequest::Kept(count) => {
-                    tracing::info!("{count} connections go on through gateway {}", heir.spec.name);
+                    let go_on =
+                        if count == 1 { "1 connection goes on".into() } else { format!("{count} connections go on") };
+                    tracing::info!("{go_on} through gateway {}", heir.spec.name);
                     self.open_ports();
                 }
                 Bequest::Reset(count) => {
-                    tracing::info!("{count} connections were lost with gateway {}", lost.spec.name)
+                    let were = if count == 1 { "1 connection was".into() } else { format!("{count} connections were") };
+                    tracing::info!("{were} lost with gateway {}", lost.spec.name);
                 }
             }
         }
@@ -377,13 +402,6 @@ impl Manager {
                 member.on_down();
                 member.tally.fail(&cause);
                 self.last_error = Some(cause.clone());
-                let is_stranger = cause.kind() == FailureKind::PeerNotAuthenticated;
-                member.strangers = if is_stranger { member.strangers + 1 } else { 0 };
-                if member.strangers >= member.spec.remotes.max(1) {
-                    // None of its remotes is who it should be.
-                    self.refuse(index, cause);
-                    return;
-                }
                 member.retry_at = Some(SystemTime::now() + retry_in.min(A_YEAR));
                 self.emit(RedundancyEvent::Failed { gateway, cause, retry_in: Some(retry_in) });
             }
@@ -422,6 +440,18 @@ impl Manager {
         let retry_in = self.was_up.then_some(wait);
         member.retry_at = retry_in.map(|wait| SystemTime::now() + wait);
         let gateway = member.spec.name.to_string();
+        let hint = cause.hint();
+        match retry_in {
+            Some(wait) => {
+                let retry_in_ms = wait.as_millis() as u64;
+                tracing::warn!(retry_in_ms, hint, "gateway {gateway} is given up for now: {cause}");
+            }
+            // With no other, it is the end of the connection, which is told as such.
+            None if self.members.len() > 1 => {
+                tracing::warn!(hint, "gateway {gateway} is given up until another one is up: {cause}");
+            }
+            None => {}
+        }
         self.emit(RedundancyEvent::Failed { gateway, cause, retry_in });
     }
 
@@ -431,7 +461,7 @@ impl Manager {
         member.refused = true;
         let gateway = member.spec.name.to_string();
         if self.members.len() > 1 {
-            tracing::warn!("gateway {gateway} is not tried again: {cause}");
+            tracing::warn!(hint = cause.hint(), "gateway {gateway} is not tried again by itself: {cause}");
         }
         self.dismiss(index);
         self.emit(RedundancyEvent::Failed { gateway, cause, retry_in: None });
@@ -444,8 +474,17 @@ impl Manager {
         let gateway = member.spec.name.to_string();
         match member.on_probe(now, result, &probe) {
             Judged::Fine => {}
+            Judged::AtLast => tracing::info!("the probe through gateway {gateway} is answered now"),
             Judged::Silent(failures) => {
                 tracing::debug!("the probe through gateway {gateway} is not answered: {error}");
+                self.emit(RedundancyEvent::ProbeFailed { gateway, error, failures });
+            }
+            Judged::Never(failures) => {
+                let (target, hint) = (&probe.target, probe.target.hint());
+                tracing::warn!(
+                    hint,
+                    "the probe of {target} through gateway {gateway} was never answered since the tunnel is up: {error}"
+                );
                 self.emit(RedundancyEvent::ProbeFailed { gateway, error, failures });
             }
             Judged::Dead => {
@@ -576,6 +615,7 @@ impl Manager {
             active,
             rows,
             failovers: self.failovers,
+            tunnels_wanted: plan::tunnels(self.members.len(), self.rules()),
             last_error: self.last_error.clone(),
             ended: self.ended.clone(),
         };

@@ -34,8 +34,6 @@ pub(super) struct Member {
     pub(super) network: Option<Arc<NetworkConfig>>,
     /// Its tunnel is lost, and its connections are still there.
     pub(super) orphaned: bool,
-    /// Proofs of identity that failed in a row.
-    pub(super) strangers: usize,
     pub(super) tally: Tally,
     pub(super) retry_at: Option<SystemTime>,
     /// Since when its round trips are clearly shorter than those of the gateway in use.
@@ -66,8 +64,6 @@ pub(super) struct Up {
     /// Since when nothing was wrong.
     steady_since: Option<Instant>,
     probe: ProbeStatus,
-    /// Questions in a row that were not answered.
-    silent: u32,
     ailing: bool,
 }
 
@@ -97,6 +93,10 @@ pub(super) enum What {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Judged {
     Fine,
+    /// Answered, after it was said that it never is.
+    AtLast,
+    /// Never answered by this tunnel, so many times that it is to be said; once.
+    Never(u32),
     /// Not answered, so many times in a row.
     Silent(u32),
     /// So many times that the tunnel is dead.
@@ -113,7 +113,6 @@ impl Member {
             backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
             network: None,
             orphaned: false,
-            strangers: 0,
             tally: Tally::default(),
             retry_at: None,
             quicker_since: None,
@@ -176,7 +175,6 @@ impl Member {
     pub(super) fn on_up(&mut self, now: Instant, network: Arc<NetworkConfig>) -> bool {
         self.network = Some(network);
         self.orphaned = false;
-        self.strangers = 0;
         self.backoff.reset();
         self.retry_at = None;
         let Some(run) = &mut self.run else { return false };
@@ -193,7 +191,7 @@ impl Member {
         let Some(run) = &mut self.run else { return };
         let Some(up) = &mut run.up else { return };
         // What ailed by an old probe has been without trouble only from now on.
-        let steady_since = if up.silent > 0 || up.ailing { Some(now) } else { up.steady_since };
+        let steady_since = if up.probe.unanswered > 0 || up.ailing { Some(now) } else { up.steady_since };
         *up = Up { steady_since, ..Up::default() };
         let ask = |probe| Task(tokio::spawn(probe::run(run.id, run.client.clone(), probe, notes.clone())));
         run.prober = probe.map(ask);
@@ -266,22 +264,24 @@ impl Member {
         let Some(up) = self.run.as_mut().and_then(|run| run.up.as_mut()) else { return Judged::Fine };
         match result {
             Ok(rtt) => {
+                let was_told = up.probe.answered == 0 && up.probe.unanswered >= probe.failures.max(1);
                 up.probe.answered += 1;
                 up.probe.rtt = Some(smoothed(up.probe.rtt, rtt));
                 if up.ailing {
                     up.steady_since = Some(now);
                 }
-                up.silent = 0;
+                up.probe.unanswered = 0;
                 up.ailing = false;
-                Judged::Fine
+                if was_told { Judged::AtLast } else { Judged::Fine }
             }
             Err(error) => {
                 up.probe.failed += 1;
                 up.probe.last_failure = Some(error);
-                up.silent += 1;
+                up.probe.unanswered += 1;
                 up.steady_since = Some(now);
-                if up.silent < probe.failures.max(1) {
-                    return Judged::Silent(up.silent);
+                let (silent, limit) = (up.probe.unanswered, probe.failures.max(1));
+                if silent < limit {
+                    return Judged::Silent(silent);
                 }
                 // What never answered through this tunnel may not be there at all: others are preferred, but the tunnel is
                 // not torn down again and again.
@@ -289,9 +289,14 @@ impl Member {
                     return Judged::Dead;
                 }
                 up.ailing = probe.is_told_apart();
-                Judged::Silent(up.silent)
+                if silent == limit { Judged::Never(silent) } else { Judged::Silent(silent) }
             }
         }
+    }
+
+    /// Why the probe through its tunnel was not answered last.
+    pub(super) fn probe_failure(&self) -> Option<&str> {
+        self.run.as_ref()?.up.as_ref()?.probe.last_failure.as_deref()
     }
 
     pub(super) fn view(&self, pinned: bool) -> View {
@@ -333,6 +338,7 @@ impl Member {
             since: self.state.1,
             client: run.map(|run| run.client.clone()),
             probe: up.filter(|_| has_probe).map(|up| up.probe.clone()),
+            ailing: up.is_some_and(|up| up.ailing),
             retry_at: self.retry_at,
             tally: self.tally.clone(),
         }

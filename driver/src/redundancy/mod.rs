@@ -45,8 +45,8 @@ use crate::{
 
 pub use options::{Gateway, Policy, Probe, ProbeTarget, RedundancyOptions};
 pub use status::{
-    ConnectionState, GatewayState, GatewayStatus, ProbeStatus, RedundancyEvent, RedundancyEvents, RedundancyStatus,
-    SwitchReason,
+    ConnectionState, GatewayState, GatewayStatus, ProbeStatus, RedundancyEvent, RedundancyEvents, RedundancyLevel,
+    RedundancyStatus, SwitchReason,
 };
 
 use manager::{Command, Manager};
@@ -87,19 +87,17 @@ pub(crate) struct Spec {
     name: Arc<str>,
     pub(crate) fingerprint: u64,
     pub(crate) probe: Option<Probe>,
-    /// How many remotes it has.
-    remotes: usize,
     launch: Launch,
 }
 
 impl Spec {
     /// `make` is called for each life of the gateway's client.
     pub(crate) fn new<P: Protocol>(name: &str, make: impl Fn() -> P + Send + Sync + 'static) -> Self {
-        let remotes = make().remotes().len();
         let launch = move |options, prompter, handshakes| {
-            Builder::new(make()).options(options).shared_prompter(prompter).handshakes(handshakes).start_observed()
+            let builder = Builder::new(make()).options(options).shared_prompter(prompter).handshakes(handshakes);
+            builder.shun_strangers().start_observed()
         };
-        Self { name: name.into(), fingerprint: 0, probe: None, remotes, launch: Arc::new(launch) }
+        Self { name: name.into(), fingerprint: 0, probe: None, launch: Arc::new(launch) }
     }
 }
 

@@ -44,6 +44,35 @@ pub enum ProbeTarget {
     Gateway,
 }
 
+impl ProbeTarget {
+    /// What may be wrong where it never answers.
+    pub(super) const fn hint(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => {
+                "check that host and port are right, that a firewall there lets them answer, and that the gateway carries that network"
+            }
+            Self::Icmp(_) => {
+                "check that the address is right, that the host and the firewalls before it let pings pass, and that the gateway \
+                 carries that network"
+            }
+            Self::Gateway => {
+                "a gateway need not answer pings: until it does, only the protocol's own liveness notices its death; a probe of a host \
+                 behind it notices more"
+            }
+        }
+    }
+}
+
+impl fmt::Display for ProbeTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(target) => target.fmt(f),
+            Self::Icmp(address) => address.fmt(f),
+            Self::Gateway => f.write_str("the gateway's own address"),
+        }
+    }
+}
+
 /// A probe through the tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Probe {

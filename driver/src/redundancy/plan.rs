@@ -60,6 +60,15 @@ pub(super) struct Decided<T> {
     pub(super) again: Option<Instant>,
 }
 
+/// How many tunnels are to be up at the same time, apart from those that somebody is pinned to.
+pub(super) fn tunnels(gateways: usize, rules: Rules) -> usize {
+    match rules.policy {
+        Policy::Priority if rules.hot_standby => gateways.min(2),
+        Policy::Priority => gateways.min(1),
+        Policy::RoundRobin | Policy::LowestLatency => gateways,
+    }
+}
+
 /// The gateways that are to be up, or on their way.
 pub(super) fn wanted(views: &[View], active: Option<usize>, rules: Rules, now: Instant) -> Decided<Vec<bool>> {
     let mut wanted: Vec<bool> = views.iter().map(|view| view.pinned && !view.refused).collect();
@@ -76,7 +85,7 @@ pub(super) fn wanted(views: &[View], active: Option<usize>, rules: Rules, now: I
     // Whoever does not go back counts the one in use as the best.
     let first = active.filter(|_| rules.fail_back_after.is_none());
     let rest = (0..views.len()).filter(|index| Some(*index) != first);
-    let mut missing = if rules.hot_standby { 2 } else { 1 };
+    let mut missing = tunnels(views.len(), rules);
     for index in first.into_iter().chain(rest) {
         let Some(view) = views.get(index).filter(|view| !view.refused) else { continue };
         if missing == 0 {

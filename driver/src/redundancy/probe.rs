@@ -68,7 +68,7 @@ async fn ask(client: &Client, probe: &Probe) -> Option<Answered> {
     };
     match tokio::time::timeout(probe.timeout, asked).await {
         Ok(answered) => answered,
-        Err(_) => Some(Err(format!("no answer within {} ms", probe.timeout.as_millis()))),
+        Err(_) => Some(Err(format!("{}: no answer within {} ms", probe.target, probe.timeout.as_millis()))),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use adit_tunnel::{NetworkConfig, Prompt, Rekeys, TunnelDetails};
+use adit_tunnel::{IpNet, NetworkConfig, Prompt, Rekeys, TunnelDetails};
 use tokio::sync::broadcast;
 
 use crate::{
@@ -63,8 +63,35 @@ pub struct RedundancyStatus {
     pub gateways: Vec<GatewayStatus>,
     /// How often another gateway had to take over.
     pub failovers: u64,
+    /// Tunnels that are to be up at the same time: 2 with [`Policy::Priority`](super::Policy::Priority) and a hot standby, all with other policies, else 1; never
+    /// more than there are gateways.
+    pub tunnels_wanted: usize,
     /// The latest failure of any gateway.
     pub last_error: Option<Failure>,
+}
+
+/// What is left when the gateway in use is lost now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RedundancyLevel {
+    /// As many tunnels as are wanted are up, and carry as far as is known.
+    Full,
+    /// Fewer, but another one could take over at once.
+    Degraded,
+    /// No other tunnel could take over.
+    None,
+}
+
+impl RedundancyStatus {
+    /// What is left when the gateway in use is lost now; `None` where no more than one tunnel is wanted.
+    #[must_use]
+    pub fn redundancy(&self) -> Option<RedundancyLevel> {
+        let well = self.gateways.iter().filter(|gateway| gateway.network.is_some() && !gateway.ailing).count();
+        (self.tunnels_wanted > 1).then_some(match well {
+            0 | 1 => RedundancyLevel::None,
+            _ if well < self.tunnels_wanted => RedundancyLevel::Degraded,
+            _ => RedundancyLevel::Full,
+        })
+    }
 }
 
 /// A snapshot of one gateway.
@@ -88,6 +115,11 @@ pub struct GatewayStatus {
     pub stack: adit_netstack::Counters,
     /// What its probe says, if there is one and it is up.
     pub probe: Option<ProbeStatus>,
+    /// It is up, but its probe is not answered: any other that is up is preferred to it.
+    pub ailing: bool,
+    /// The destinations it has agreed to carry, while it is up: those of the traffic selectors of IKEv2. `None` where it has named none
+    /// and so nothing is known to be outside.
+    pub carries: Option<Arc<[IpNet]>>,
     /// Its latest failure.
     pub last_error: Option<Failure>,
     /// When it is tried again.
@@ -119,8 +151,19 @@ pub struct ProbeStatus {
     pub answered: u64,
     /// Questions not answered, since the tunnel is up.
     pub failed: u64,
+    /// Questions in a row that were not answered, up to now.
+    pub unanswered: u32,
     /// Why the latest one was not.
     pub last_failure: Option<String>,
+}
+
+impl ProbeStatus {
+    /// Questions were asked since the tunnel is up, and none was answered. The target may be wrong, or not let through: such a probe
+    /// ends no tunnel.
+    #[must_use]
+    pub const fn was_never_answered(&self) -> bool {
+        self.answered == 0 && self.failed > 0
+    }
 }
 
 /// Why another gateway takes new connections.

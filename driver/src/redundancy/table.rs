@@ -20,6 +20,7 @@ pub(crate) struct Table {
     pub(super) active: Option<usize>,
     pub(super) rows: Vec<Row>,
     pub(super) failovers: u64,
+    pub(super) tunnels_wanted: usize,
     pub(super) last_error: Option<Failure>,
     pub(super) ended: Option<Failure>,
 }
@@ -32,6 +33,7 @@ pub(super) struct Row {
     pub(super) since: SystemTime,
     pub(super) client: Option<Client>,
     pub(super) probe: Option<ProbeStatus>,
+    pub(super) ailing: bool,
     pub(super) retry_at: Option<SystemTime>,
     pub(super) tally: Tally,
 }
@@ -68,6 +70,7 @@ impl Table {
             active: None,
             rows: Vec::new(),
             failovers: 0,
+            tunnels_wanted: 0,
             last_error: None,
             ended: None,
         }
@@ -142,6 +145,7 @@ impl Table {
             active: active.map(|row| row.name.to_string()),
             gateways: self.rows.iter().map(Row::status).collect(),
             failovers: self.failovers,
+            tunnels_wanted: self.tunnels_wanted,
             last_error: self.last_error.clone(),
         }
     }
@@ -168,6 +172,8 @@ impl Row {
             stats: past + stats,
             stack: client.map(Client::stack_counters).unwrap_or_default(),
             probe: self.probe.clone(),
+            ailing: self.ailing,
+            carries: client.filter(|client| client.network().is_some()).and_then(Client::carries),
             last_error,
             retry_at: self.retry_at,
             attempts,

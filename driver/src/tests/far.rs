@@ -64,6 +64,8 @@ pub(super) struct Seen {
     pub(super) resets: usize,
     /// The client's outer address.
     pub(super) client: Option<SocketAddr>,
+    /// Bytes of all datagrams that came from the client, and of those that went to it.
+    pub(super) bytes: (u64, u64),
 }
 
 /// The running gateway; dropped, it is gone without a word.
@@ -170,7 +172,7 @@ async fn run_udp(socket: UdpSocket, mut gateway: Gateway) {
         }
         gateway.poll();
         if let Some(client) = gateway.client {
-            for datagram in gateway.out.drain(..) {
+            for datagram in gateway.take_out() {
                 drop(socket.send_to(&datagram, client).await);
             }
         }
@@ -195,7 +197,7 @@ async fn run_tcp(listener: TcpListener, mut gateway: Gateway) {
             }
             gateway.poll();
             let mut bytes = Vec::new();
-            for datagram in gateway.out.drain(..) {
+            for datagram in gateway.take_out() {
                 bytes.extend_from_slice(&(datagram.len() as u16).to_be_bytes());
                 bytes.extend_from_slice(&datagram);
             }
@@ -236,7 +238,14 @@ impl Gateway {
         self.host().wait()
     }
 
+    fn take_out(&mut self) -> Vec<Vec<u8>> {
+        let bytes: usize = self.out.iter().map(Vec::len).sum();
+        self.seen.send_modify(|seen| seen.bytes.1 += bytes as u64);
+        std::mem::take(&mut self.out)
+    }
+
     fn handle(&mut self, source: SocketAddr, datagram: &mut [u8]) {
+        self.seen.send_modify(|seen| seen.bytes.0 += datagram.len() as u64);
         let manner = self.manner.lock().expect("no panic").clone();
         match datagram {
             [HELLO] => {

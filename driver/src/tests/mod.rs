@@ -18,7 +18,12 @@ mod toy;
 mod toy_gateway;
 mod traffic;
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use adit_tunnel::Transport;
 
@@ -46,6 +51,38 @@ fn remote(far: &Far) -> Remote {
 fn options() -> Options {
     // Nothing looks around: no timer is to hide a waker that was forgotten.
     Options { connect_timeout: Duration::from_secs(10), address_check: None, ..Options::default() }
+}
+
+/// What is logged by this thread, which is all there is to a test of one thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    /// From now on, while the guard lives.
+    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).without_time();
+        let guard = tracing::subscriber::set_default(subscriber.with_target(false).finish());
+        (log, guard)
+    }
+
+    /// The lines with this in them.
+    fn lines(&self, part: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter(|line| line.contains(part)).map(|line| line.trim().to_owned()).collect()
+    }
 }
 
 async fn connect(transport: Transport) -> (Far, Client) {

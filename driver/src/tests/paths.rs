@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -34,6 +34,27 @@ async fn echoes(client: &Client) {
 async fn leading_to(far: &Far) -> Far {
     let [high, low] = far.address.port().to_be_bytes();
     Far::with_manner(Transport::Udp, Manner::Say(vec![MOVE, high, low])).await
+}
+
+/// The system tells of the ICMP error at a send or at a receive, whichever comes first.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_tunnel_that_is_up_hears_that_the_network_cannot_reach_the_gateway_and_decides_itself() {
+    let far = Far::start(Transport::Udp).await;
+    let mut toy = Toy::new([remote(&far)]);
+    toy.patience = Duration::from_secs(600);
+    let told = Arc::clone(&toy.unreachable);
+    let client = soon(Builder::new(toy).options(options()).connect()).await.unwrap();
+    assert_eq!(told.load(Relaxed), 0);
+    far.gone().await;
+    // Its pings go to a port that is closed.
+    soon(async {
+        while told.load(Relaxed) < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(client.network().is_some(), "it is but a hint");
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ pub(super) const KINDS: [CloseKind; 8] = [
     CloseKind::PeerMisbehaved,
     CloseKind::Internal,
 ];
+/// Not who it should be, this time.
+pub(super) const STRANGER: u8 = 12;
 pub(super) const DATA: u8 = 16;
 /// The first byte of a message among packets.
 pub(super) const PING: u8 = 0xfe;
@@ -67,6 +69,8 @@ pub(super) struct Toy {
     pub(super) deadlines: Deadlines,
     /// Where the driver said that we are now.
     pub(super) roamed: watch::Sender<Option<Path>>,
+    /// How often the driver said that the network cannot reach the gateway.
+    pub(super) unreachable: Arc<AtomicUsize>,
     /// What a hello says besides: see [`super::toy_gateway`].
     pub(super) hello: String,
     /// What the gateway carries; empty is everything.
@@ -91,6 +95,7 @@ impl Toy {
             finished: Arc::default(),
             deadlines: Arc::new(|deadline| deadline),
             roamed: watch::Sender::new(None),
+            unreachable: Arc::default(),
             hello: String::new(),
             selectors: Vec::new(),
         }
@@ -140,6 +145,7 @@ pub(super) struct ToyTunnel {
     patience: Duration,
     deadlines: Deadlines,
     roamed: watch::Sender<Option<Path>>,
+    unreachable: Arc<AtomicUsize>,
     hello: Vec<u8>,
     selectors: Vec<IpNet>,
     heard: Instant,
@@ -157,6 +163,7 @@ impl ToyTunnel {
             patience: toy.patience,
             deadlines: Arc::clone(&toy.deadlines),
             roamed: toy.roamed.clone(),
+            unreachable: Arc::clone(&toy.unreachable),
             hello: [&[HELLO], toy.hello.as_bytes()].concat(),
             selectors: toy.selectors.clone(),
             heard: now,
@@ -218,7 +225,7 @@ impl Tunnel for ToyTunnel {
     fn classify(&self, _: &Path, datagram: &[u8]) -> Class {
         match datagram {
             [DATA, key, ..] => Class::Data(KeyTag((*key).into())),
-            [HELLO..=END, ..] => Class::Control,
+            [HELLO..=STRANGER, ..] => Class::Control,
             _ => Class::Ignore,
         }
     }
@@ -237,6 +244,7 @@ impl Tunnel for ToyTunnel {
             [CHALLENGE] => {
                 self.events.push_back(Event::Prompt(Prompt::Challenge { text: "code?".into(), echo: false }));
             }
+            [STRANGER] => self.end(CloseKind::PeerNotAuthenticated, "another name", Retry::NextRemote),
             [END, kind] => self.end(KINDS[usize::from(*kind)], "it ended", Retry::Never),
             [MOVE, high, low] => {
                 self.path.remote.set_port(u16::from_be_bytes([*high, *low]));
@@ -264,6 +272,10 @@ impl Tunnel for ToyTunnel {
     fn handle_path(&mut self, _: Instant, path: &Path) {
         self.path = *path;
         self.roamed.send_replace(Some(*path));
+    }
+
+    fn handle_unreachable(&mut self, _: Instant) {
+        self.unreachable.fetch_add(1, Relaxed);
     }
 
     fn handle_answer(&mut self, _: Instant, answer: Answer) {

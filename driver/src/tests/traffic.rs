@@ -1,6 +1,6 @@
 //! Bytes through the tunnel.
 
-use std::{io::ErrorKind, net::SocketAddr};
+use std::{io::ErrorKind, net::SocketAddr, time::Duration};
 
 use adit_testing::SeededRandom;
 use adit_tunnel::{Random, Transport};
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    connect,
+    LIMIT, connect,
     far::{ANSWER_ADDRESS, DEAF, ECHO, HOST, Manner, RESETS},
     soon,
     toy::{DATA, WELCOME},
@@ -46,6 +46,30 @@ async fn echo(transport: Transport, count: usize) {
         "{stats:?}"
     );
     assert_eq!((stats.dropped_refused, stats.dropped_unsealed), (0, 0), "{stats:?}");
+}
+
+#[tokio::test]
+async fn bytes_of_both_directions_are_those_of_all_datagrams() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let (far, client) = connect(transport).await;
+        let mut connection = soon(client.dial(at(ECHO))).await.unwrap();
+        connection.write_all(&[7; 5000]).await.unwrap();
+        soon(connection.read_exact(&mut [0; 5000])).await.unwrap();
+        // Hellos and acknowledgements of them are no packets; pings are sealed, and are none either.
+        let found = || {
+            let stats = client.stats();
+            ((stats.sent_bytes, stats.received_bytes), stats)
+        };
+        let agree = async {
+            while found().0 != far.seen.borrow().bytes {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(LIMIT, agree).await;
+        assert!(in_time.is_ok(), "{:?}, and the gateway has seen {:?}", found(), far.seen.borrow().bytes);
+        let stats = client.stats();
+        assert!(stats.sent_bytes > stats.sealed_bytes && stats.sent_datagrams > stats.sealed_packets, "{stats:?}");
+    }
 }
 
 #[tokio::test]
@@ -131,7 +155,7 @@ async fn a_host_that_does_not_read_stops_the_writer() {
             written += connection.write(&bytes).await.unwrap();
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(2), endless).await.unwrap_err();
+    tokio::time::timeout(Duration::from_secs(2), endless).await.unwrap_err();
     // Its buffer, and ours.
     assert!(written <= 256 * 1024 + client_buffer(), "{written}");
     drop(connection);

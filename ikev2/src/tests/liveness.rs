@@ -116,6 +116,36 @@ fn unprotected_messages_end_nothing_but_make_us_ask_once_in_a_while() {
     pair.assert_settled();
 }
 
+#[test]
+fn icmp_errors_end_nothing_but_make_us_ask_once_in_a_while() {
+    let mut pair = Setup::default().up();
+    pair.run(secs(6));
+    for _ in 0..20 {
+        pair.client.handle_unreachable(pair.now);
+    }
+    pair.settle();
+    pair.run(millis(100));
+    assert!(pair.log.closed.is_none());
+    assert_eq!(informationals(&pair), 1, "one question for all of them");
+    pair.assert_settled();
+}
+
+#[test]
+fn a_gateway_that_icmp_says_is_gone_is_noticed_without_the_silence_before() {
+    let mut pair = Setup::default().up();
+    pair.run(secs(6));
+    pair.network.cut_up = true;
+    pair.client.handle_unreachable(pair.now);
+    let (asked, settings) = (pair.now, crate::Settings::default());
+    // Every try is made, as it is without a hint (RFC 7296 §2.4).
+    let schedule = settings.retransmission;
+    let tries: std::time::Duration = (0..schedule.tries).map(|n| (schedule.first * (1 << n)).min(schedule.limit)).sum();
+    pair.ends();
+    assert_eq!(pair.closed().kind, CloseKind::TimedOut);
+    let took = pair.now - asked;
+    assert!(took >= tries && took < tries + settings.liveness / 2, "{took:?} for tries of {tries:?}");
+}
+
 /// What nobody can have sealed is dropped before and after the session stands.
 #[test]
 fn garbage_is_dropped() {

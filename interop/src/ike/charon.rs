@@ -301,6 +301,13 @@ impl Charon {
         Ok(closed.iter().sum::<u64>() + self.counters()?.sent)
     }
 
+    /// Runs `work`, and asks again for each rekeying of a child that strongSwan 5.9.8 loses meanwhile: where its job runs in the
+    /// instant in which the children move to a new IKE SA, it finds no child, and no other would come before the hard lifetime.
+    pub(crate) fn keep_rekeying<T>(&self, child: &str, work: impl FnOnce() -> Result<T>) -> Result<(T, usize)> {
+        let ask = || self.swanctl(&["--rekey", "--child", child]).map(drop);
+        self.process.on_line("not found for rekey", ask, work)
+    }
+
     /// Waits for a line of the log, from its beginning.
     pub(crate) fn wait(&self, text: &str, limit: Duration) -> Result<String> {
         self.process.wait_text(0, text, limit).context("log of strongSwan")

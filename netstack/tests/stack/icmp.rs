@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use adit_netstack::{CloseReason, Unreachable};
+use adit_netstack::{CloseReason, Unreachable, refusal};
 use smoltcp::wire::{Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, Icmpv6DstUnreachable, Icmpv6Packet, Icmpv6Repr};
 
 use crate::{
@@ -41,6 +41,23 @@ fn unreachable_answer_to_a_syn_ends_the_attempt_at_once() {
         assert_eq!((client.error, world.stack.memory_used()), (client.closed, 0));
         assert_eq!(world.stack.counters().icmp_accepted, 1);
     }
+}
+
+#[test]
+fn a_refusal_ends_the_attempt_it_is_about_and_none_is_about_an_error() {
+    for host in [HOST_V4, HOST_V6] {
+        let mut world = World::new();
+        let (mut client, syn) = connecting(&mut world, host);
+        let error = refusal(&syn, Unreachable::Network).unwrap();
+        world.stack.handle_packet(world.now, &error);
+        world.settle(&mut [&mut client]);
+        assert_eq!(client.closed, Some(CloseReason::Unreachable(Unreachable::Network)));
+        assert_eq!(refusal(&error, Unreachable::Network), None, "it would never end");
+        world.stack.ping(world.now, host, b"payload").unwrap();
+        let echo = world.take_packets().remove(0);
+        assert!(refusal(&echo, Unreachable::Network).is_some());
+    }
+    assert_eq!(refusal(&[], Unreachable::Network), None);
 }
 
 #[test]

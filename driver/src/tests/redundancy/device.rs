@@ -78,6 +78,36 @@ fn the_device_follows_the_active_gateway() {
     });
 }
 
+#[test]
+fn what_the_kernel_sends_where_the_gateway_carries_nothing_is_refused_at_once() {
+    in_namespace(
+        "tests::redundancy::device::what_the_kernel_sends_where_the_gateway_carries_nothing_is_refused_at_once",
+        refused(),
+    );
+}
+
+async fn refused() {
+    let [a] = gateways().await;
+    let remote = remote(&a);
+    let narrow = Spec::new("a", move || {
+        let mut toy = Toy::new([remote.clone()]);
+        toy.selectors = vec![IpNet::new([10, 9, 0, 0], 24).unwrap()];
+        toy
+    });
+    let mut machine = Machine::start(vec![narrow]);
+    machine.active("a").await;
+    // Routed into the device, and not agreed to.
+    let error = soon(TcpStream::connect("10.77.0.1:80")).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::NetworkUnreachable, "{error}");
+    echoes(&mut soon(TcpStream::connect(echo())).await.unwrap(), b"inside").await;
+    let status = machine.redundant.status();
+    assert_eq!(status.gateways[0].carries.as_deref(), Some(&[IpNet::new([10, 9, 0, 0], 24).unwrap()][..]));
+    assert!(status.gateways[0].stats.dropped_unsealed > 0, "{:?}", status.gateways[0].stats);
+    soon(machine.redundant.close()).await;
+    drop(machine);
+    std::fs::remove_dir_all(state_dir()).unwrap();
+}
+
 async fn other_addresses() {
     let [a] = gateways().await;
     let b = Far::with_manner(Transport::Udp, Manner::Say(vec![WELCOME, 1, 10, 9, 0, 3])).await;

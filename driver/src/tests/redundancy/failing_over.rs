@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::*;
 use crate::{
-    redundancy::{ConnectionState, GatewayState, SwitchReason},
+    redundancy::{ConnectionState, GatewayState, GatewayStatus, RedundancyLevel, RedundancyStatus, SwitchReason},
     tests::{far::Manner, toy::WELCOME},
 };
 
@@ -37,6 +37,90 @@ async fn connections_through_a_lost_gateway_are_reset_at_once_and_new_ones_take_
     assert_eq!((status.failovers, status.state, status.active.as_deref()), (1, ConnectionState::Connected, Some("b")));
     assert_eq!(status.gateways[1].state, GatewayState::Active);
     assert!(status.gateways[0].failures > 0);
+}
+
+#[tokio::test]
+async fn the_log_says_each_time_why_another_gateway_takes_over_and_the_status_that_none_stands_by() {
+    let [a] = gateways().await;
+    let b = Far::with_manner(Transport::Udp, elsewhere()).await;
+    let (log, _guard) = Log::start();
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    let mut events = redundant.events();
+    let level = async |level| {
+        soon(async {
+            while redundant.status().redundancy() != Some(level) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    };
+    let _connection = connection(&redundant.way(None, PATIENT)).await;
+    level(RedundancyLevel::Full).await;
+    a.set(Manner::Silent);
+    event(&mut events, to_b).await;
+    level(RedundancyLevel::None).await;
+    assert_eq!(redundant.status().tunnels_wanted, 2);
+    a.set(Manner::Welcome);
+    level(RedundancyLevel::Full).await;
+    b.set(Manner::Silent);
+    event(&mut events, |event| matches!(event, RedundancyEvent::Switched { to, .. } if to == "a")).await;
+    for (line, remote) in [
+        ("gateway b takes over from a: it was lost: ", a.address),
+        ("gateway a takes over from b: it was lost: ", b.address),
+    ] {
+        let said = log.lines(line);
+        assert!(said.len() == 1 && said[0].ends_with(&format!("{remote}: the gateway does not answer")), "{said:?}");
+    }
+    assert_eq!(log.lines("1 connection was lost with gateway a").len(), 1);
+    // Both of them, and why.
+    a.set(Manner::Silent);
+    event(&mut events, |event| matches!(event, RedundancyEvent::Down)).await;
+    let said = log.lines("no gateway is up: ");
+    assert!(said.len() == 1 && said[0].contains("the gateway does not answer"), "{said:?}");
+}
+
+#[test]
+fn how_many_tunnels_are_wanted_decides_whether_redundancy_is_lost() {
+    let status = |wanted: usize, well: &[bool]| RedundancyStatus {
+        state: ConnectionState::Connected,
+        since: std::time::SystemTime::UNIX_EPOCH,
+        active: None,
+        gateways: well.iter().map(|well| gateway_status(*well)).collect(),
+        failovers: 0,
+        tunnels_wanted: wanted,
+        last_error: None,
+    };
+    assert_eq!(status(1, &[true, true]).redundancy(), None, "nobody wants it");
+    assert_eq!(status(2, &[true, false, true]).redundancy(), Some(RedundancyLevel::Full));
+    assert_eq!(status(2, &[true, false]).redundancy(), Some(RedundancyLevel::None));
+    assert_eq!(status(3, &[true, false, true]).redundancy(), Some(RedundancyLevel::Degraded));
+    assert_eq!(status(3, &[false, false, false]).redundancy(), Some(RedundancyLevel::None));
+}
+
+fn gateway_status(well: bool) -> GatewayStatus {
+    GatewayStatus {
+        name: String::new(),
+        state: GatewayState::Standby,
+        since: std::time::SystemTime::UNIX_EPOCH,
+        remote: None,
+        network: Some(Arc::default()),
+        details: None,
+        stats: crate::Stats::default(),
+        stack: adit_netstack::Counters::default(),
+        probe: None,
+        ailing: !well,
+        carries: None,
+        last_error: None,
+        retry_at: None,
+        attempts: 0,
+        failures: 0,
+        failures_by_kind: Vec::new(),
+        outer: None,
+        handshake: None,
+        rekeys: crate::Rekeys::default(),
+        failed_rekeys: crate::Rekeys::default(),
+        connections: 0,
+    }
 }
 
 #[tokio::test]

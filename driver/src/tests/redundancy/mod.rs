@@ -14,6 +14,7 @@ use adit_tunnel::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
+    Log,
     far::{ECHO, Far, HOST},
     options, remote, soon,
     toy::Toy,

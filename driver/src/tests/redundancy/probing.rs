@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    redundancy::{GatewayState, Probe, ProbeTarget, SwitchReason},
+    redundancy::{GatewayState, Probe, ProbeTarget, RedundancyLevel, SwitchReason},
     tests::{far::Manner, toy::WELCOME},
 };
 
@@ -46,6 +46,63 @@ async fn a_tunnel_whose_probe_is_not_answered_any_more_is_lost_although_the_gate
             |event: &RedundancyEvent| matches!(event, RedundancyEvent::Switched { reason: SwitchReason::FailBack, .. });
         event(&mut events, back).await;
     }
+}
+
+#[tokio::test]
+async fn a_probe_that_is_never_answered_is_warned_about_once_and_then_shown() {
+    // Nobody has this address.
+    let absent = [10, 9, 0, 99].into();
+    for (target, named) in [
+        (ProbeTarget::Icmp(absent), "10.9.0.99"),
+        (ProbeTarget::Tcp(SocketAddr::new(absent, 80).into()), "10.9.0.99:80"),
+    ] {
+        let [a, b] = gateways().await;
+        let (log, _guard) = Log::start();
+        let options = RedundancyOptions { probe: Some(probe(target)), ..redundancy_options() };
+        let redundant = start(vec![spec("a", &a), spec("b", &b)], options.clone());
+        let mut events = redundant.events();
+        for name in ["a", "b"] {
+            let late = |event: &RedundancyEvent| matches!(event, RedundancyEvent::ProbeFailed { gateway, failures: 4.., .. } if gateway == name);
+            event(&mut events, late).await;
+            let said = log.lines(&format!("through gateway {name} was never answered"));
+            let one = said.len() == 1 && said[0].starts_with("WARN") && said[0].contains("hint=\"check that");
+            assert!(one && said[0].contains(&format!("the probe of {named} ")), "{said:?}");
+        }
+        let status = redundant.status();
+        let found = status.gateways[0].probe.clone().unwrap();
+        assert!(found.was_never_answered() && found.unanswered >= 4 && found.last_failure.is_some(), "{found:?}");
+        assert!(status.gateways[0].ailing);
+        assert_eq!(status.redundancy(), Some(RedundancyLevel::None), "nobody can rely on the other one");
+        // The right target at last.
+        let options = RedundancyOptions { probe: Some(probe(ProbeTarget::Icmp(HOST.into()))), ..options };
+        redundant.update_specs(vec![spec("a", &a), spec("b", &b)], options);
+        soon(async {
+            while redundant.status().redundancy() != Some(RedundancyLevel::Full) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        assert!(!redundant.status().gateways[0].probe.as_ref().unwrap().was_never_answered());
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_is_answered_after_all_is_said_to_be() {
+    let [a] = gateways().await;
+    a.set(Manner::Hollow);
+    let (log, _guard) = Log::start();
+    let options = RedundancyOptions { probe: Some(probe(ProbeTarget::Icmp(HOST.into()))), ..redundancy_options() };
+    let redundant = start(vec![spec("a", &a)], options);
+    let mut events = redundant.events();
+    event(&mut events, |event| matches!(event, RedundancyEvent::ProbeFailed { failures: 3.., .. })).await;
+    a.set(Manner::Welcome);
+    soon(async {
+        while log.lines("is answered now").is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(log.lines("was never answered").len(), 1);
 }
 
 #[tokio::test]

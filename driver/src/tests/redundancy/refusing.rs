@@ -8,7 +8,7 @@ use crate::{
     redundancy::{ConnectionState, GatewayState},
     tests::{
         far::Manner,
-        toy::{END, REJECT},
+        toy::{END, REJECT, STRANGER},
     },
 };
 
@@ -77,6 +77,40 @@ async fn a_gateway_that_is_not_who_it_should_be_is_not_tried_again() {
     let status = redundant.status();
     assert_eq!(status.gateways[0].state, GatewayState::Refused);
     assert_eq!(status.gateways[0].last_error.as_ref().unwrap().kind(), FailureKind::PeerNotAuthenticated);
+}
+
+#[tokio::test]
+async fn nothing_is_said_of_another_try_where_there_is_none_nor_of_the_end_of_what_never_was() {
+    let [a, b] = gateways().await;
+    // Its tunnel itself would try again.
+    a.set(Manner::Say(vec![STRANGER]));
+    let (log, _guard) = Log::start();
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    let mut events = redundant.events();
+    let refused = |event: &RedundancyEvent| matches!(event, RedundancyEvent::Failed { gateway, retry_in: None, .. } if gateway == "a");
+    event(&mut events, refused).await;
+    soon(redundant.up()).await.unwrap();
+    assert_eq!((states(&redundant)[0], a.seen.borrow().hellos), (GatewayState::Refused, 1));
+    assert_eq!(redundant.status().gateways[0].failures, 1);
+    let said = log.lines("another name");
+    assert!(said.len() == 1 && said[0].contains("not tried again by itself"), "{said:?}");
+    assert_eq!((log.lines("retry_in_ms").len(), log.lines("tunnel closed").len()), (0, 0));
+    soon(redundant.close()).await;
+    assert_eq!(log.lines("tunnel closed").len(), 1, "that of b, which was up");
+}
+
+#[tokio::test]
+async fn a_gateway_of_several_remotes_is_refused_once_each_in_turn_is_a_stranger() {
+    let [one, two] = gateways().await;
+    one.set(Manner::Say(vec![STRANGER]));
+    two.set(Manner::Say(vec![STRANGER]));
+    let remotes = [remote(&one), remote(&two)];
+    let spec = Spec::new("a", move || Toy::new(remotes.clone()));
+    let (log, _guard) = Log::start();
+    let redundant = start(vec![spec], redundancy_options());
+    assert_eq!(soon(redundant.up()).await.unwrap_err().kind(), FailureKind::PeerNotAuthenticated);
+    assert_eq!((one.seen.borrow().hellos, two.seen.borrow().hellos), (1, 1));
+    assert_eq!(log.lines("retry_in_ms").len(), 1, "the second one was tried after the first");
 }
 
 #[tokio::test]

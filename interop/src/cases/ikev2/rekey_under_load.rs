@@ -99,9 +99,10 @@ fn rekey(rig: &Rig, what: What, by: By, time: u64, at_least: usize) -> Result<()
         None
     };
     let session = IkeSession::open(rig, &setup)?;
-    let ended = Transfer { seconds: time }.run(&session)?;
+    let (ended, again) = session.gateway.keep_rekeying("net", || Transfer { seconds: time }.run(&session))?;
     let count = Count::of(&session.gateway);
-    rig.measured(&format!("{count:?} in {time} s; {} datagrams, lost {:?}", ended.0.sent, ended.0.lost))?;
+    let said = format!("{count:?} in {time} s, {again} asked for again");
+    rig.measured(&format!("{said}; {} datagrams, lost {:?}", ended.0.sent, ended.0.lost))?;
     ended.nothing_lost()?;
     // Where a child's request meets one for the IKE SA, both are refused for the time being, and strongSwan waits many seconds
     // before it tries again (RFC 7296 §2.25).

@@ -79,17 +79,21 @@ fn paced(
     let client = start()?;
     let length = RATE * usize::try_from(SECONDS)?;
     let path = format!("/paced/{length}/{SECONDS}");
-    let (answers, report) = thread::scope(|scope| {
-        let download = scope.spawn(|| client.fetch(rig, WEB, &path, &["--patience", "30"]));
-        let report = client.stream(rig, SECONDS * 1000 / INTERVAL, INTERVAL);
-        let answers = download.join().map_err(|_| anyhow!("the download panicked"))?;
-        anyhow::Ok((answers, report))
-    })?;
+    let transfer = || {
+        thread::scope(|scope| {
+            let download = scope.spawn(|| client.fetch(rig, WEB, &path, &["--patience", "30"]));
+            let report = client.stream(rig, SECONDS * 1000 / INTERVAL, INTERVAL);
+            let answers = download.join().map_err(|_| anyhow!("the download panicked"))?;
+            anyhow::Ok((answers, report))
+        })
+    };
+    let ((answers, report), again) = client.keep_rekeying(transfer)?;
     let answers = answers.context("the transfer")?;
     check_body(answers.first().context("no answer")?, length)?;
     let report = report.context("the stream")?;
     let (said, enough) = count(&client);
-    rig.measured(&format!("{said} in {SECONDS} s; {} datagrams, lost {:?}", report.sent, report.lost))?;
+    let said = format!("{said} in {SECONDS} s, {again} asked for again");
+    rig.measured(&format!("{said}; {} datagrams, lost {:?}", report.sent, report.lost))?;
     ensure!(enough, "too few new keys: {said}");
     ensure!(report.lost.is_empty() && report.corrupted == 0, "the stream is {report:?}");
     ensure!(gateway.process.count(" is up, as ") == 1, "the tunnel was set up again");
