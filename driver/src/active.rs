@@ -177,6 +177,11 @@ impl<T: Tunnel> Active<T> {
         self.core.sender.icmp_error()
     }
 
+    /// How many ICMP errors have said that nothing listens at the gateway's address and port.
+    pub(crate) fn refusals(&mut self) -> u32 {
+        self.core.sender.refusals()
+    }
+
     /// Since when the tunnel is up.
     pub(crate) fn up_since(&self) -> Option<Instant> {
         self.core.up_since

@@ -70,6 +70,10 @@ pub(super) fn tun(source: &Source, table: Spanned<DeValue<'_>>, problems: &mut P
         let error = netns.error(format!("`{}` is no name of a network namespace", netns.value.escape_debug()));
         problems.error(error.hint("write a name that `ip netns list` shows"));
     }
+    if let Some(netns) = netns.as_ref().filter(|netns| problems.looks_around() && !is_namespace(&netns.value)) {
+        let problem = format!("there is no network namespace `{}` on this machine", netns.value.escape_debug());
+        problems.warning(netns.error(problem).hint(format!("`ip netns add {}` makes it", netns.value.escape_debug())));
+    }
     let user = table.user.map(|user| source.given(user));
     if let Some(user) = user.as_ref().filter(|user| user.value.is_empty()) {
         problems.error(user.error("the user is empty").hint("write NAME, UID, or either with `:GROUP`"));
@@ -104,6 +108,11 @@ pub(super) fn tun(source: &Source, table: Spanned<DeValue<'_>>, problems: &mut P
         state_dir: table.state_dir.map(|path| source.beside(&path)),
     };
     Some(Given::new(options, place))
+}
+
+/// Whether there is a network namespace of this name; what is no name was said to be none.
+fn is_namespace(name: &str) -> bool {
+    name.is_empty() || name.contains('/') || std::path::Path::new("/run/netns").join(name).exists()
 }
 
 fn is_device(name: &str) -> bool {

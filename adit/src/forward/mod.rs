@@ -36,7 +36,7 @@ use adit_driver::{Options, Way};
 pub(crate) use self::unix::Listener as UnixListener;
 pub(crate) use self::{
     counters::{ForwardCounters, ForwardSnapshot},
-    listen::{default_name, same_port_inside},
+    listen::default_name,
     places::{Held, Places},
     stop::{Stop, Stopper},
     terms::{InForce, Terms},

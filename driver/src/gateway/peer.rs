@@ -209,12 +209,15 @@ impl<T: Answering> Peer<T> {
         env.shared.publish(Event::Up(peer));
     }
 
-    fn on_path(&mut self, env: &Env, path: Path) {
+    fn on_path(&mut self, env: &mut Env, path: Path) {
         if let Line::Udp(index) = &mut self.line {
             *index = env.outer.socket_of(path.local).unwrap_or(*index);
         }
         let moved = self.path.remote != path.remote;
         self.path = path;
+        if let Some(lease) = self.lease.as_deref().filter(|_| moved) {
+            env.leases.moved(lease, path.remote);
+        }
         if moved && self.up.is_some() {
             tracing::debug!(peer = ?self.id, "sending to {} from now on", path.remote);
             env.shared.publish(Event::Moved(self.describe()));
@@ -295,7 +298,9 @@ impl<T: Answering> Peer<T> {
             identity: self.name.as_deref(),
             asked: &asked.addresses,
             fixed: &fixed,
-            inherits: asked.alone || env.options.single,
+            // Two tunnels cannot both be reached at an address they must have.
+            inherits: asked.alone || env.options.single || !fixed.is_empty(),
+            remote: self.path.remote,
         };
         match env.admit(wish, self.id) {
             Ok(network) => {

@@ -46,6 +46,8 @@ pub(crate) struct UdpSender {
     trouble: Option<io::Error>,
     /// What an ICMP error said last.
     unreachable: Option<io::Error>,
+    /// How often one said that nothing listens there.
+    refusals: u32,
     /// It is new.
     pub(super) hinted: bool,
     /// Whether datagrams are sent from the very address their path says.
@@ -132,6 +134,7 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
             full: 0,
             trouble: None,
             unreachable: None,
+            refusals: 0,
             hinted: false,
             answers: false,
         },
@@ -330,6 +333,7 @@ impl UdpSender {
         let mut any = false;
         while let Some(error) = self.io.next_icmp_error() {
             any = true;
+            self.refusals += u32::from(error.kind() == io::ErrorKind::ConnectionRefused);
             if self.unreachable.as_ref().map(io::Error::kind) != Some(error.kind()) {
                 tracing::debug!("ICMP error: {error}");
             }
@@ -357,6 +361,12 @@ impl UdpSender {
     /// What an ICMP error said last.
     pub(crate) fn icmp_error(&self) -> Option<&io::Error> {
         self.unreachable.as_ref()
+    }
+
+    /// How many ICMP errors have said that nothing listens there; those that have come since the last datagram was sent count, too.
+    pub(crate) fn refusals(&mut self) -> u32 {
+        self.take_icmp_errors();
+        self.refusals
     }
 
     fn limit_runs(&mut self) {
