@@ -55,6 +55,7 @@ pub(crate) enum Command {
     Up(Box<Up>),
 
     /// Undoes what an `adit up` has left behind that was killed
+    #[command(after_help = DOWN_EXIT_CODES)]
     Down(Down),
 
     /// Says everything that is wrong with a configuration, without connecting or asking
@@ -80,8 +81,9 @@ pub(crate) enum Command {
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(Completions),
 
-    /// Writes the manual page
-    Man,
+    /// Writes manual pages
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(Man),
 
     /// Shows both protocols at work, in this process and on loopback alone: the place to begin
     #[command(long_about = DEMO, after_help = DEMO_EXIT_CODES)]
@@ -91,7 +93,7 @@ pub(crate) enum Command {
 /// Options of `adit check`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Check {
-    /// A TOML file of connections (.toml), an OpenVPN profile (.ovpn, .conf) or a strongSwan profile (.sswan), with every file
+    /// A TOML file of connections, or of gateways for `adit serve` (.toml), an OpenVPN profile (.ovpn, .conf) or a strongSwan profile (.sswan), with every file
     /// it names
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
@@ -129,6 +131,18 @@ pub(crate) struct Completions {
     /// For which shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Options of `adit man`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Man {
+    /// The command whose page goes to standard output; the page of the program unless given
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub(crate) command: Option<String>,
+
+    /// Writes all pages into this directory, as adit.1, adit-forward.1 and so on
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Options of `adit run`.
@@ -440,7 +454,8 @@ Exit codes:
 const CHECK_EXIT_CODES: &str = "\
 Exit codes:
     0  it can be used, perhaps with warnings
-    2  it cannot
+    1  standard output cannot be written to
+    2  it cannot be used, or the command line cannot
 ";
 
 const IMPORT: &str = "\
@@ -470,6 +485,29 @@ Examples:
   adit completions bash > /etc/bash_completion.d/adit
   adit completions zsh > \"${fpath[1]}/_adit\"
   adit completions fish > ~/.config/fish/completions/adit.fish
+
+Exit codes:
+    0  it was written
+    1  it could not be
+    2  the command line cannot be used
+";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  adit man forward | man -l -
+  adit man --dir /usr/local/share/man/man1
+
+Exit codes:
+    0  it was written
+    1  standard output cannot be written to
+    2  there is no such command, or the directory cannot be written to
+";
+
+const DOWN_EXIT_CODES: &str = "\
+Exit codes:
+    0  it is undone, or there was nothing to undo
+    2  the command line cannot be used
+    7  it cannot be undone: the process lives, or rights are missing
 ";
 
 const RUN: &str = "\
@@ -495,7 +533,8 @@ Exit codes:
     0  ended by SIGTERM
     1  something else
     2  the command line, the configuration or a secret cannot be used
-    7  the control socket or the admin port cannot be used
+    7  the control socket that [control] names, or the admin port, cannot be used; where nothing names a control socket, one
+       that cannot be used is a warning
   130  ended by Ctrl-C
 ";
 

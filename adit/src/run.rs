@@ -47,7 +47,7 @@ pub fn run(
         Command::Check(arguments) => check(arguments),
         Command::Completions(arguments) => generate::completions(arguments.shell),
         Command::Import(arguments) => import(arguments),
-        Command::Man => generate::man(),
+        Command::Man(arguments) => generate::man(arguments),
         Command::Run(arguments) => {
             // Kept: what was answered is not asked a second time, unless it was refused.
             let questions = Arc::new(Questions::of_the_terminal());
@@ -113,7 +113,7 @@ async fn load(arguments: Forward, adjust: impl Fn(&mut Configuration) + Send + '
             adjust(configuration);
             debugging::log_keys(configuration, &keys);
         });
-        let mut connection = read.map_err(last_of)?;
+        let mut connection = read.map_err(Problems::last)?;
         connection.redundancy.tunnel.capture = arguments.debugging.capture()?;
         connection.forwards.extend(forward::flags::plans(&arguments)?);
         Ok(Plan {
@@ -149,18 +149,13 @@ fn loader(
             debugging::log_keys(configuration, &keys);
         });
         let mut plan =
-            read.map_err(|problems| engine::Unreadable { files: problems.seen(), error: last_of(problems) })?;
+            read.map_err(|problems| engine::Unreadable { files: problems.seen(), error: problems.last() })?;
         for connection in &mut plan.connections {
             connection.redundancy.tunnel.capture.clone_from(&capture);
         }
         Ok(plan)
     };
     Ok(Arc::new(read))
-}
-
-/// Says all but one in the log; that one is for whoever waits for the configuration.
-fn last_of(problems: Problems) -> Error {
-    problems.into_error().unwrap_or_else(|| Error::new(Exit::Other, "the configuration came to nothing"))
 }
 
 /// Reads the configuration to its end before the rest begins: who gives up rights has to be alone.

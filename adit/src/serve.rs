@@ -10,7 +10,10 @@ use tracing::Instrument;
 
 use crate::{
     arguments::{LogFormat, Serve},
-    config::serve::{self as config, Protocol},
+    config::{
+        Problems,
+        serve::{self as config, Protocol},
+    },
     error::{Error, Exit},
     signals::Signals,
 };
@@ -21,7 +24,7 @@ const WHAT_IT_IS: &str = "this gateway is for labs, tests and small sites: one p
 
 pub(crate) async fn run(arguments: &Serve, format: LogFormat) -> Result<Exit, Error> {
     let mut signals = Signals::new()?;
-    let configs = config::load(&arguments.config)?;
+    let configs = config::load(&arguments.config).map_err(Problems::last)?;
     tracing::info!("{WHAT_IT_IS}");
     if let Some(problem) = config::shared_pools(&configs) {
         if arguments.tun {

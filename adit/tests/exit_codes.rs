@@ -199,6 +199,68 @@ fn credentials_nobody_can_be_asked_for_are_said_to_be_missing() {
 }
 
 #[test]
+fn a_probe_where_nothing_listens_ends_by_what_the_machine_there_says() {
+    // Free now; nobody else asks for a port of this number.
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let place = Workplace::new();
+    // Silence would be waited for far longer than this test is.
+    let profile = place.profile(&format!("127.0.0.1 {port} udp"), "");
+    let output = adit(&["probe", "--timeout", "3600", "--config"]).arg(&profile).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains(&format!("nothing listens at 127.0.0.1:{port}/udp ")), "{said}");
+    assert!(said.contains("(ICMP port unreachable); hint: see that the server runs"), "{said}");
+
+    let gateway = format!("127.0.0.1:{port}");
+    let ike = ["probe", "--timeout", "3600", "--ikev2", &gateway, "--remote-id", "x", "--psk-file"];
+    let output = adit(&ike).arg(place.0.join("login")).output().unwrap();
+    let said = stderr(&output);
+    assert!(
+        said.contains(&format!("nothing listens at {gateway}/udp ")) && said.contains("the gateway runs"),
+        "{said}"
+    );
+}
+
+/// A gateway that says nothing is waited for as long as was said; its port is the one to let pass.
+#[test]
+fn a_probe_of_a_silent_gateway_names_its_own_port() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let place = Workplace::new();
+    let gateway = silent.local_addr().unwrap().to_string();
+    let ike = ["probe", "--timeout", "1", "--ikev2", &gateway, "--remote-id", "x", "--psk-file"];
+    let said = stderr(&adit(&ike).arg(place.0.join("login")).output().unwrap());
+    assert!(
+        said.contains("no answer within 1 s; hint: ") && said.contains("that firewalls let UDP to that port pass"),
+        "{said}"
+    );
+    assert!(!said.contains("4500"), "{said}");
+}
+
+#[test]
+fn a_control_socket_that_nobody_has_named_is_a_warning_and_one_that_was_is_needed() {
+    let place = Workplace::new();
+    let text = "[connection.x]\nautostart = false\nprotocol = \"ikev2\"\nremotes = [\"127.0.0.1\"]\nremote_id = \"x\"\n\
+                psk = { file = \"login\" }\n";
+    let run = |head: &str| {
+        let config = place.0.join("adit.toml");
+        fs::write(&config, format!("{head}{text}")).unwrap();
+        // No directory: no socket can be in it.
+        let mut command = adit(&["run", "--config"]);
+        command.arg(config).env("RUNTIME_DIRECTORY", place.0.join("login")).stderr(Stdio::piped());
+        command
+    };
+    let mut warned = run("").spawn().unwrap();
+    let mut lines = BufReader::new(warned.stderr.take().unwrap()).lines();
+    let line = lines.find_map(|line| line.ok().filter(|line| line.contains("will not find this process"))).unwrap();
+    assert!(line.contains("WARN control socket "), "{line}");
+    assert!(warned.try_wait().unwrap().is_none(), "it runs all the same");
+    warned.kill().unwrap();
+    warned.wait().unwrap();
+    let refused = run("[control]\nsocket = \"login/control.sock\"\n").output().unwrap();
+    assert_eq!(refused.status.code(), Some(7), "{}", stderr(&refused));
+}
+
+#[test]
 fn a_probe_without_a_login_asks_for_none() {
     let place = Workplace::new();
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -305,7 +367,11 @@ fn an_ikev2_gateway_that_cannot_be_reached_is_named() {
     fails(forward_ikev2(&ikev2(&place, "no-such-host.invalid", "")), 3, &["no-such-host.invalid", "hint:"]);
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    fails(forward_ikev2(&ikev2(&place, &address, "")), 3, &["no tunnel to", &address, "no answer", "hint:", "4500"]);
+    fails(
+        forward_ikev2(&ikev2(&place, &address, "")),
+        3,
+        &["no tunnel to", &address, "no answer", "hint:", "that firewalls let UDP to that port pass"],
+    );
 }
 
 /// Answers the first IKE_SA_INIT with this error notification, until its socket is closed.

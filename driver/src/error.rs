@@ -71,6 +71,12 @@ impl Failure {
         }
     }
 
+    /// Whether the gateway's machine, or who stands before it, has said that nothing listens there.
+    pub(crate) fn is_refusal(&self) -> bool {
+        let error = self.source.downcast_ref::<io::Error>();
+        error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    }
+
     pub(crate) fn io(kind: FailureKind, source: io::Error) -> Self {
         Self::new(kind, source)
     }

@@ -28,6 +28,16 @@ impl Ikev2 {
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.config
     }
+
+    fn unreachable_hint(&self, failure: &Failure) -> &'static str {
+        if failure.is_refusal() {
+            "see that the gateway runs, and listens at this address and port; a firewall may refuse in its place"
+        } else if self.config.remotes().iter().all(|remote| remote.port == IKE_PORT) {
+            "check the gateway's address, and that firewalls let UDP ports 500 and 4500 pass"
+        } else {
+            "check the gateway's address and port, and that firewalls let UDP to that port pass"
+        }
+    }
 }
 
 impl From<Arc<Config>> for Ikev2 {
@@ -58,6 +68,9 @@ pub fn responder(config: impl Into<Arc<ResponderConfig>>) -> Responder {
     let (epoch, now) = clocks();
     Responder::new(config.into(), os_randoms(), epoch, now)
 }
+
+/// RFC 7296 §2.
+const IKE_PORT: u16 = 500;
 
 /// Waits between attempts, our own judgement: a gateway that restarts is back within seconds, and thousands of clients that
 /// wait for one that is down must not trouble it when it returns.
@@ -118,9 +131,7 @@ impl Protocol for Ikev2 {
                 return None;
             }
             FailureKind::Resolve => "check the name of the gateway, and this machine's DNS",
-            FailureKind::Unreachable => {
-                "check the gateway's address, and that firewalls let UDP ports 500 and 4500 pass"
-            }
+            FailureKind::Unreachable => self.unreachable_hint(failure),
             FailureKind::PeerNotAuthenticated => {
                 "the gateway is not the one expected, or its certificate was changed or has expired; \
                  the expected identity is the host unless `remote_id` (--remote-id) says otherwise"

@@ -118,6 +118,10 @@ impl Protocol for OpenVpn {
                 return None;
             }
             FailureKind::Resolve => "check the name in the profile's `remote` line, and this machine's DNS",
+            FailureKind::Unreachable if failure.is_refusal() => {
+                "see that the server runs, and listens at this address and port by this protocol (`remote`, `proto`); a \
+                 firewall may refuse in its place"
+            }
             FailureKind::Unreachable => {
                 "check address, port and protocol of the profile's `remote` line, and that a firewall lets them pass"
             }

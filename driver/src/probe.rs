@@ -3,7 +3,13 @@
 //! The handshake is that of a tunnel, run by the same loop; the protocols keep the report ([`::ikev2::ProbeReport`],
 //! [`::openvpn::ProbeReport`]).
 
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use adit_tunnel::{CloseKind, Epoch, Path, Random, Transport, Tunnel};
 use tokio::{task::JoinSet, time::timeout};
@@ -218,13 +224,20 @@ impl Prober {
         let roams = path.transport == Transport::Udp && options.address.is_none();
         let roaming = if roams { env.roaming(&path, now()) } else { None };
         let mut active = Active::new(tunnel, path, receiver, sender, roaming);
-        let closed = match timeout(self.options.patience, active.run(&env)).await {
-            Ok(closed) => Some(closed),
-            // Who has answered is waited for as long as the protocol does.
-            Err(_) if active.tunnel().report().is_some_and(|report| report.has_answer()) => {
-                Some(active.run(&env).await)
+        let answered = |active: &Active<T>| active.tunnel().report().is_some_and(|report| report.has_answer());
+        let (began, mut refusals) = (now(), Refusals::default());
+        let closed = loop {
+            if answered(&active) {
+                // Who has answered is waited for as long as the protocol does.
+                break Some(active.run(&env).await);
             }
-            Err(_) => None,
+            if let Ok(closed) = timeout(LOOK, active.run(&env)).await {
+                break Some(closed);
+            }
+            let count = active.refusals();
+            if !answered(&active) && (refusals.are_believed(now(), count) || now() >= began + self.options.patience) {
+                break None;
+            }
         };
         let icmp = active
             .icmp_error()
@@ -234,7 +247,11 @@ impl Prober {
         match closed {
             Some(closed) if closed.kind == CloseKind::Local => Ok(()),
             Some(closed) if closed.kind != CloseKind::TimedOut || icmp.is_none() => Err(Failure::from_closed(closed)),
-            Some(_) | None => Err(silent(self.options.patience, icmp)),
+            // It was waited for in vain, whatever was refused meanwhile.
+            Some(_) | None => Err(match icmp {
+                Some(icmp) if icmp.kind() == io::ErrorKind::ConnectionRefused => refused(probe.address),
+                icmp => silent(now().saturating_duration_since(began), icmp),
+            }),
         }
     }
 
@@ -244,11 +261,42 @@ impl Prober {
     }
 }
 
+/// How often is looked whether ICMP errors have come.
+const LOOK: Duration = Duration::from_millis(50);
+/// So many have to say that nothing listens: of the first datagram, and of one that was sent again.
+const REFUSALS: u32 = 2;
+/// How long somebody is listened to afterwards who may answer all the same: anybody can send such errors.
+const AFTER_REFUSALS: Duration = Duration::from_secs(1);
+
+/// ICMP errors that say that nothing listens, from an address that has not answered.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// When there were enough of them.
+    since: Option<Instant>,
+}
+
+impl Refusals {
+    /// Whether there were so many, so long ago, that nobody is waited for any more.
+    fn are_believed(&mut self, now: Instant, count: u32) -> bool {
+        if count >= REFUSALS {
+            self.since.get_or_insert(now);
+        }
+        self.since.is_some_and(|since| now.saturating_duration_since(since) >= AFTER_REFUSALS)
+    }
+}
+
+/// Nothing listens there, or a firewall says so.
+fn refused(address: SocketAddr) -> Failure {
+    let text = format!("nothing listens at {address}/udp (ICMP port unreachable)");
+    Failure::io(FailureKind::Unreachable, io::Error::new(io::ErrorKind::ConnectionRefused, text))
+}
+
 /// Nothing came back.
-fn silent(patience: Duration, icmp: Option<io::Error>) -> Failure {
+fn silent(waited: Duration, icmp: Option<io::Error>) -> Failure {
+    let seconds = waited.as_secs_f64().round();
     let text = match icmp {
-        Some(error) => format!("no answer within {} s: {}", patience.as_secs(), error.kind()),
-        None => format!("no answer within {} s", patience.as_secs()),
+        Some(error) => format!("no answer within {seconds} s: {}", error.kind()),
+        None => format!("no answer within {seconds} s"),
     };
     Failure::io(FailureKind::Unreachable, io::Error::new(io::ErrorKind::TimedOut, text))
 }
@@ -267,5 +315,23 @@ impl Probed for ::ikev2::Session {
 impl Probed for ::openvpn::Session {
     fn report(&self) -> Option<ProbeReport> {
         self.probe_report().map(|report| ProbeReport::OpenVpn(Box::new(report)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_refusal_is_not_believed_and_several_only_after_a_while() {
+        let begin = Instant::now();
+        let at = |milliseconds| begin + Duration::from_millis(milliseconds);
+        let mut refusals = Refusals::default();
+        for milliseconds in [0, 500, 9000] {
+            assert!(!refusals.are_believed(at(milliseconds), 1), "anybody can send one");
+        }
+        assert!(!refusals.are_believed(at(10_000), 2), "the true gateway may still answer");
+        assert!(!refusals.are_believed(at(10_999), 3));
+        assert!(refusals.are_believed(at(11_000), 3));
     }
 }

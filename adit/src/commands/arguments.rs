@@ -7,24 +7,31 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Operation {
     /// Shows the connections of a process that runs: state, gateways, forwards, numbers
+    #[command(after_help = ORDER_EXIT_CODES)]
     Status(Status),
 
     /// Connects a connection of a process that runs
+    #[command(after_help = ORDER_EXIT_CODES)]
     Connect(Named),
 
     /// Disconnects a connection of a process that runs; asks first
+    #[command(after_help = DISCONNECT_EXIT_CODES)]
     Disconnect(Disconnect),
 
     /// Ends an attempt to connect
+    #[command(after_help = ORDER_EXIT_CODES)]
     Cancel(Named),
 
     /// Has a process that runs read its configuration again, as SIGHUP does
+    #[command(after_help = ORDER_EXIT_CODES)]
     Reload(Process),
 
     /// Shows what happened to the connections, and by whom
+    #[command(after_help = LOG_EXIT_CODES)]
     Log(Log),
 
     /// Says by its exit code whether everything, one connection or one forward can be used: 0 or 1
+    #[command(after_help = HEALTHCHECK_EXIT_CODES)]
     Healthcheck(Healthcheck),
 }
 
@@ -130,3 +137,31 @@ pub(crate) struct Healthcheck {
     #[command(flatten)]
     pub(crate) process: Process,
 }
+
+const ORDER_EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  refused, or no process answers
+    2  the command line is wrong, or there is no such connection
+";
+
+const DISCONNECT_EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  refused, no process answers, or the answer to the question was not yes
+    2  the command line is wrong, there is no such connection, or no terminal to ask at and no --yes
+";
+
+const LOG_EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  no process answers, or it has ended
+    2  the command line is wrong, or there is no such connection or file
+";
+
+const HEALTHCHECK_EXIT_CODES: &str = "\
+Exit codes:
+    0  ready
+    1  not ready, or no process answers
+    2  the command line is wrong
+";

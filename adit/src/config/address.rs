@@ -1,10 +1,13 @@
 //! Where to listen and where to connect to, as text.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use adit_driver::Target;
 
-use super::draft::Given;
+use super::{draft::Given, problems::Problems};
 use crate::{
     error::Error,
     plan::{Listen, LocalTarget},
@@ -16,24 +19,32 @@ pub(super) fn listen(
     text: &Given<String>,
     transport: TransportKind,
     mode: Option<&Given<String>>,
-) -> Result<Listen, Error> {
+    problems: &mut Problems,
+) -> Option<Listen> {
     if let Some(path) = text.value.strip_prefix("unix:") {
+        let mode = mode.and_then(|mode| problems.catch(bits(mode)));
         if transport == TransportKind::Udp {
-            return Err(text
-                .error("a unix socket takes no datagrams")
-                .hint("listen on ADDRESS:PORT, or leave `transport` away"));
+            let error = text.error("a unix socket takes no datagrams");
+            problems.error(error.hint("listen on ADDRESS:PORT, or leave `transport` away"));
         }
         if !path.starts_with('/') || path.len() > MAX_SOCKET_PATH {
             let error = text.error(format!("a unix socket has an absolute path of at most {MAX_SOCKET_PATH} bytes"));
-            return Err(error.hint("write unix:/run/adit/NAME.sock"));
+            problems.error(error.hint("write unix:/run/adit/NAME.sock"));
+            return None;
         }
-        return Ok(Listen::Unix(PathBuf::from(path), mode.map(bits).transpose()?));
+        let folder = Path::new(path).parent().filter(|folder| problems.looks_around() && !folder.is_dir());
+        if let Some(folder) = folder {
+            let warning = text.error(format!("there is no folder {} on this machine", folder.display()));
+            problems
+                .warning(warning.hint("make it, or have systemd make it (`RuntimeDirectory=`): `adit run` does not"));
+        }
+        return Some(Listen::Unix(PathBuf::from(path), mode));
     }
     if let Some(mode) = mode {
-        return Err(mode.error("only a unix socket has a mode").hint("leave it away, or listen on unix:PATH"));
+        problems.error(mode.error("only a unix socket has a mode").hint("leave it away, or listen on unix:PATH"));
     }
-    let address = socket_address(text)?;
-    Ok(match transport {
+    let address = problems.catch(socket_address(text))?;
+    Some(match transport {
         TransportKind::Tcp => Listen::Tcp(address),
         TransportKind::Udp => Listen::Udp(address),
     })
@@ -111,7 +122,8 @@ mod tests {
         for text in ["", ":80", "vpn:80", "::1:80", "80:", "+80", "65536", "[::1]", "127.0.0.1", "unix:/x"] {
             assert!(socket_address(&given(text)).is_err(), "{text}");
         }
-        let unix = listen(&given("unix:/run/x"), TransportKind::Tcp, Some(&given("0660"))).unwrap();
+        let mut problems = Problems::default();
+        let unix = listen(&given("unix:/run/x"), TransportKind::Tcp, Some(&given("0660")), &mut problems).unwrap();
         assert_eq!(unix, Listen::Unix("/run/x".into(), Some(0o660)));
         for (text, transport, mode) in [
             ("unix:/run/x", TransportKind::Udp, None),
@@ -120,8 +132,10 @@ mod tests {
             ("unix:/x", TransportKind::Tcp, Some("1777")),
             ("80", TransportKind::Tcp, Some("0660")),
         ] {
-            let error = listen(&given(text), transport, mode.map(given).as_ref()).unwrap_err();
-            assert!(error.to_string().starts_with("here: ") && error.hint_text().is_some(), "{error}");
+            let mut problems = Problems::default();
+            drop(listen(&given(text), transport, mode.map(given).as_ref(), &mut problems));
+            let [error] = &problems.sorted()[..] else { panic!("{text}: {problems:?}") };
+            assert!(error.to_string().starts_with("here: ") && error.hint().is_some(), "{error}");
         }
     }
 

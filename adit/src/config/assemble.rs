@@ -5,9 +5,10 @@ use std::{collections::HashMap, path::Path, time::Duration};
 use adit_driver::redundancy::Gateway;
 
 use super::{
-    Adjust, Configuration, address,
+    Adjust, Configuration, address, build,
     connection::{Connection, GatewayTable, Liveness, Preset},
     document::Document,
+    ovpn,
     problems::Problems,
     questions::Questions,
     reading::{self, Reading},
@@ -16,7 +17,6 @@ use super::{
 };
 use crate::{
     error::Error,
-    forward::same_port_inside,
     plan::{ConnectionPlan, GatewayLabel, Listen, Plan},
     spec::TransportKind,
     up::Routing,
@@ -199,11 +199,16 @@ fn gateway(
             // Whether something is missing can be said where nothing was taken out for being wrong.
             if !table.sound {
                 reading::fetch(&mut draft, &mut reading);
+                build::judge(&mut draft, &|key| table.spoiled.contains(&key), reading.problems);
                 return None;
             }
             super::ikev2(*draft, &mut reading)?
         }
-        Described::OpenVpn(profile, given) => super::openvpn(&profile, &given, &mut reading)?,
+        Described::OpenVpn(Some(profile), given) => super::openvpn(&profile, &given, &mut reading)?,
+        Described::OpenVpn(None, given) => {
+            ovpn::fetch(&given, &mut reading);
+            return None;
+        }
     };
     Some((configuration, reading.fingerprint()))
 }
@@ -217,7 +222,7 @@ fn across(document: &Document, problems: &mut Problems) {
     }
     for connection in &document.connections {
         for way in &connection.ways {
-            let place = match (way.address(), way.listening()) {
+            let place = match (way.address(), way.listening.as_ref()) {
                 (Some((address, transport)), _) => Place::Address(address, transport),
                 (None, Some(Listen::Unix(path, _))) => Place::Unix(path),
                 _ => continue,
@@ -308,23 +313,24 @@ fn within(connection: &Connection, problems: &mut Problems) {
     }
     for (index, way) in connection.ways.iter().enumerate() {
         let earlier = &connection.ways[..index];
-        let name = &way.plan().name;
-        let at = way.name.as_ref().map_or(&way.place, |name| &name.place);
-        if name.is_empty() || name.chars().any(char::is_control) {
-            problems.error(Error::at(at, "a forward has a name that can be read"));
-        } else if let Some(first) = earlier.iter().find(|first| first.plan().name == *name) {
-            // That both want the same port is said already.
-            let same = way.name.is_none()
-                && match way.listening() {
-                    Some(_) => way.address().is_none_or(|(address, _)| address.port() != 0),
-                    None => same_port_inside(first.plan(), way.plan()),
-                };
-            if !same {
-                let error = Error::at(at, format!("there is a forward `{name}` already: {}", first.place));
-                problems.error(error.hint("add `name = \"…\"`, another for each"));
+        if let Some(name) = way.name() {
+            let at = way.name.as_ref().map_or(&way.place, |name| &name.place);
+            if name.is_empty() || name.chars().any(char::is_control) {
+                problems.error(Error::at(at, "a forward has a name that can be read"));
+            } else if let Some(first) = earlier.iter().find(|first| first.name() == Some(name)) {
+                // That both want the same port is said already.
+                let same = way.name.is_none()
+                    && match way.listening {
+                        Some(_) => way.address().is_none_or(|(address, _)| address.port() != 0),
+                        None => first.wants_port_of(way),
+                    };
+                if !same {
+                    let error = Error::at(at, format!("there is a forward `{name}` already: {}", first.place));
+                    problems.error(error.hint("add `name = \"…\"`, another for each"));
+                }
             }
         }
-        if let Some(first) = earlier.iter().find(|first| same_port_inside(first.plan(), way.plan())) {
+        if let Some(first) = earlier.iter().find(|first| first.wants_port_of(way)) {
             let error = Error::at(&way.place, format!("this port of the tunnel is taken already: {}", first.place));
             problems.error(error.hint("give each its own `port`, or its own `gateway`"));
         }

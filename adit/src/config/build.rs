@@ -6,19 +6,166 @@ use adit_pki::{ClientIdentity, KeyError};
 use adit_tunnel::Secret;
 use ikev2::{
     CertificateVerifier, Config, ConfigError, Credentials, EapCredentials, EapMethod, EapTlsServer, ExpectedIdentity,
-    Identity, MsChapV2Secret, PeerVerifier, TlsVersion, TtlsInner,
+    Identity, MsChapV2Secret, PeerVerifier, Remote, Settings, TlsVersion, TtlsInner,
 };
 use pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::{
     draft::{Auth, Draft, Given, Inner, Method, RemoteId, Tls, Ttls},
     files::{Content, SecretSource},
+    problems::Problems,
     reading::Reading,
 };
 use crate::error::{Error, Exit};
 
 /// Holds the password where none is named.
 const PASSWORD_VARIABLE: &str = "ADIT_PASSWORD";
+
+/// Says all that is wrong with what was read, and all that is missing or has no use; asks nobody. `spoiled`: keys that are there
+/// and could not be understood, which are not missing.
+pub(super) fn judge(draft: &mut Draft, spoiled: &dyn Fn(&str) -> bool, problems: &mut Problems) {
+    settings(draft, problems);
+    if let Some(Err(error)) = readable(draft.nt_hash.as_ref()).map(nt_hash) {
+        problems.error(error);
+    }
+    if let Some(user) = draft.user.as_ref().filter(|user| user.value.is_empty()) {
+        problems.error(user.error("the user name is empty"));
+    }
+    keys(draft, problems);
+    let any = |keys: &[&str]| keys.iter().any(|key| spoiled(key));
+    let found = auth(draft);
+    // What proves us follows from the keys that are there, unless it is said.
+    let certain = draft.auth.is_some()
+        || !any(&["user", "password", "nt_hash", "eap", "eap_tls", "ttls", "psk", "certificate", "key", "pkcs12"])
+        || matches!(found, Ok(Auth::Eap));
+    if spoiled("auth") || !certain {
+        return;
+    }
+    let Some(auth) = problems.catch(found) else { return };
+    let mut methods = draft.eap.clone();
+    let implied = auth == Auth::Eap && methods.is_empty();
+    if implied {
+        methods = default_methods(draft);
+    }
+    // Which methods there are follows from more.
+    let unclear = spoiled("eap") || (implied && any(&["ttls", "certificate", "pkcs12", "password", "nt_hash"]));
+    if !unclear {
+        for error in unused(draft, auth, &methods, &mut Vec::new()) {
+            problems.error(error);
+        }
+        let shown = auth == Auth::Certificate || methods.contains(&Method::Tls);
+        let none = draft.certificate.is_none() && draft.pkcs12.is_none();
+        if shown && none && !any(&["certificate", "key", "pkcs12"]) {
+            problems.error(no_certificate(draft));
+        }
+        if methods.contains(&Method::Ttls) && draft.ttls.is_none() && !spoiled("ttls") {
+            problems.error(no_ttls(draft));
+        }
+    }
+    // A PKCS#12 file may have the authority in it.
+    if auth != Auth::Psk && draft.ca.is_empty() && draft.pkcs12.is_none() && !any(&["ca", "pkcs12"]) {
+        problems.error(no_authority(draft));
+    }
+}
+
+/// A secret that was read.
+fn readable(given: Option<&Given<SecretSource>>) -> Option<&Given<SecretSource>> {
+    given.filter(|given| matches!(given.value, SecretSource::Value(_)))
+}
+
+/// Says what is wrong with our private key and its certificate, as far as that can be seen without a passphrase that nobody has
+/// given.
+fn keys(draft: &Draft, problems: &mut Problems) {
+    let is_read = |given: &&Given<Content>| !matches!(given.value, Content::File(_));
+    let passphrase = readable(draft.passphrase.as_ref()).and_then(|given| given.value.read("a passphrase").ok());
+    if draft.passphrase.is_some() && passphrase.is_none() {
+        return;
+    }
+    if let (Some(pkcs12), Some(_)) = (&draft.pkcs12, &draft.certificate) {
+        problems.error(pkcs12.error("there is a certificate already").hint("give one of the two"));
+        return;
+    }
+    if let Some(pkcs12) = draft.pkcs12.as_ref().filter(is_read) {
+        let opened = content(pkcs12).map(|bytes| adit_pki::pkcs12(bytes.expose(), passphrase.as_ref()));
+        if let Ok(Err(error)) = opened
+            && !matches!(error, KeyError::PassphraseNeeded)
+        {
+            problems.error(of_file(pkcs12, Error::new(Exit::Usage, error)));
+        }
+    }
+    if let Some(key) = draft.key.as_ref().or(draft.certificate.as_ref()).filter(is_read) {
+        let opened = content(key).map(|bytes| adit_pki::private_key(bytes.expose(), passphrase.as_ref()));
+        let chain = draft.certificate.as_ref().filter(is_read).map(|file| read(file, adit_pki::certificates));
+        match (opened, chain) {
+            (Ok(Err(error)), _) if !matches!(error, KeyError::PassphraseNeeded) => {
+                problems.error(wrong_key(draft, key, Error::new(Exit::Usage, error)));
+            }
+            (Ok(Ok(key)), Some(Ok(chain))) => {
+                let fits = attempt(Some(ClientIdentity { chain, key }), Settings::default());
+                if let Err(error @ ConfigError::Key(_)) = fits {
+                    problems.error(unusable(draft, &error));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn wrong_key(draft: &Draft, key: &Given<Content>, error: Error) -> Error {
+    match draft.key {
+        Some(_) => of_file(key, error),
+        None => of_file(key, error).hint(draft.word("give the key with --key FILE", "add `key = \"…\"`")),
+    }
+}
+
+/// Puts the settings together, and says all that is wrong with them.
+fn settings(draft: &mut Draft, problems: &mut Problems) {
+    let mut made = Settings::default();
+    std::mem::take(&mut draft.settings).into_iter().for_each(|setting| setting(&mut made));
+    for error in mistakes(&made) {
+        problems.error(unusable(draft, &error));
+    }
+    draft.settings.push(Box::new(move |settings| *settings = made));
+}
+
+/// All that is wrong with these settings.
+pub(super) fn mistakes(settings: &Settings) -> Vec<ConfigError> {
+    let (mut tried, mut found) = (settings.clone(), Vec::new());
+    // What was said of one is taken back, to find the next.
+    while let Err(error @ (ConfigError::Legacy(_) | ConfigError::OutOfBounds { .. })) = attempt(None, tried.clone()) {
+        let default = Settings::default();
+        if matches!(error, ConfigError::Legacy(_)) {
+            if tried.ike_proposals == default.ike_proposals {
+                tried.esp_proposals = default.esp_proposals;
+            } else {
+                tried.ike_proposals = default.ike_proposals;
+            }
+        } else if matches!(error, ConfigError::OutOfBounds { name: "remote_networks", .. }) {
+            tried.remote_networks.clear();
+        } else if matches!(error, ConfigError::OutOfBounds { name: "retransmission.limit", .. }) {
+            tried.retransmission = default.retransmission;
+        } else {
+            tried = default;
+            tried.legacy = true;
+        }
+        if !found.contains(&error) {
+            found.push(error);
+        }
+    }
+    found
+}
+
+/// Whether these make a configuration, where everything else is right.
+fn attempt(certificate: Option<ClientIdentity>, settings: Settings) -> Result<(), ConfigError> {
+    let key = Secret::from("any");
+    let ours = match certificate {
+        Some(identity) => Credentials::Certificate(Arc::new(identity)),
+        None => Credentials::Psk(key.clone()),
+    };
+    let remote = Remote { host: "any".into(), port: 500, family: None };
+    let built = Config::builder(vec![remote]).peer(PeerVerifier::Psk { key, identity: None }).credentials(ours);
+    built.settings(|chosen| *chosen = settings).build().map(|_| ())
+}
 
 /// Makes a configuration of what the draft says and names, and asks for what is missing.
 pub(super) fn build(mut draft: Draft, reading: &mut Reading<'_>) -> Result<Config, Error> {
@@ -33,8 +180,8 @@ pub(super) fn build(mut draft: Draft, reading: &mut Reading<'_>) -> Result<Confi
         .peer(peer)
         .credentials(credentials)
         .settings(|chosen| {
-            chosen.local_identity = local_id;
             settings.into_iter().for_each(|setting| setting(chosen));
+            chosen.local_identity = local_id;
         })
         .build();
     let config = built.map_err(|error| unusable(&draft, &error))?;
@@ -55,6 +202,9 @@ fn unusable(draft: &Draft, error: &ConfigError) -> Error {
             bounds.replace("retransmission.first", "`first_ms`")
         ));
     }
+    if let (ConfigError::Key(_), Some(given)) = (error, draft.pkcs12.as_ref().or(draft.certificate.as_ref())) {
+        return given.error(error);
+    }
     let ConfigError::Legacy(word) = error else { return draft.error(error) };
     let has = |given: &&Given<String>| given.value.split(['-', ',']).any(|name| name.trim() == word);
     let given = [&draft.ike_proposals, &draft.esp_proposals].into_iter().flatten();
@@ -70,7 +220,11 @@ pub(super) fn proofs(draft: &mut Draft, reading: &mut Reading<'_>) -> Result<(Pe
     if auth == Auth::Eap && draft.eap.is_empty() {
         draft.eap = default_methods(draft);
     }
-    refuse_unused(draft, auth)?;
+    let mut forgiven = Vec::new();
+    if let Some(error) = unused(draft, auth, &draft.eap, &mut forgiven).into_iter().next() {
+        return Err(error);
+    }
+    draft.warnings.append(&mut forgiven);
     if auth == Auth::Psk && draft.remote_id.is_none() {
         let option = draft.word("--remote-id", "`remote_id`");
         let what = "any holder of the pre-shared key can pose as the gateway";
@@ -108,7 +262,7 @@ fn auth(draft: &Draft) -> Result<Auth, Error> {
     if draft.psk.is_some() {
         return Ok(Auth::Psk);
     }
-    if draft.certificate.is_some() || draft.pkcs12.is_some() {
+    if draft.certificate.is_some() || draft.key.is_some() || draft.pkcs12.is_some() {
         return Ok(Auth::Certificate);
     }
     let hint = draft.word(
@@ -133,11 +287,12 @@ fn default_methods(draft: &Draft) -> Vec<Method> {
 }
 
 /// What is given and has no use is a misunderstanding, which is better known before than after.
-fn refuse_unused(draft: &mut Draft, auth: Auth) -> Result<(), Error> {
-    let mut forgiven = Vec::new();
-    let eap = |methods: &[Method]| auth == Auth::Eap && draft.eap.iter().any(|method| methods.contains(method));
-    let ttls =
-        |inner: &[Inner]| eap(&[Method::Ttls]) && draft.ttls.as_ref().is_none_or(|t| inner.contains(&t.value.inner));
+/// That of a profile, which was made by somebody else, is forgiven.
+fn unused(draft: &Draft, auth: Auth, methods: &[Method], forgiven: &mut Vec<String>) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let eap = |any: &[Method]| auth == Auth::Eap && methods.iter().any(|method| any.contains(method));
+    let inner = draft.ttls.as_ref().and_then(|ttls| ttls.value.inner);
+    let ttls = |any: &[Inner]| eap(&[Method::Ttls]) && inner.is_none_or(|inner| any.contains(&inner));
     let certificate = auth == Auth::Certificate || eap(&[Method::Tls]);
     let hashed = eap(&[Method::MsChapV2]) || ttls(&[Inner::MsChapV2, Inner::EapMsChapV2]);
     let password = hashed || eap(&[Method::Gtc, Method::Md5, Method::Ttls]);
@@ -162,23 +317,21 @@ fn refuse_unused(draft: &mut Draft, auth: Auth) -> Result<(), Error> {
     ] {
         if let Some(place) = given.filter(|_| !used) {
             let how = match auth {
-                Auth::Eap => format!("EAP ({})", names(&draft.eap)),
+                Auth::Eap => format!("EAP ({})", names(methods)),
                 Auth::Psk | Auth::Certificate => auth.name().to_owned(),
             };
-            let problem = format!("{place}: {what} has no use, as {how} proves who we are");
             if draft.forgiving && place.starts_with(&draft.place) {
-                forgiven.push(problem);
+                forgiven.push(format!("{place}: {what} has no use, as {how} proves who we are"));
                 continue;
             }
-            let error = Error::new(Exit::Usage, problem);
-            return Err(error.hint(draft.word("leave it away", "leave it away, or change `auth` or `eap`")));
+            let error = Error::at(place, format!("{what} has no use, as {how} proves who we are"));
+            errors.push(error.hint(draft.word("leave it away", "leave it away, or change `auth` or `eap`")));
         }
     }
     if let (Some(nt_hash), Some(_)) = (&draft.nt_hash, &draft.password) {
-        return Err(nt_hash.error("there is a password already").hint("give one of the two"));
+        errors.push(nt_hash.error("there is a password already").hint("give one of the two"));
     }
-    draft.warnings.append(&mut forgiven);
-    Ok(())
+    errors
 }
 
 fn names(methods: &[Method]) -> String {
@@ -230,7 +383,7 @@ impl<'a, 'r> Material<'a, 'r> {
                 let bytes = content(pkcs12)?;
                 let open = |passphrase: Option<&Secret>| adit_pki::pkcs12(bytes.expose(), passphrase);
                 let (identity, others) =
-                    self.reading.unlock(passphrase, option, open).map_err(|error| of(pkcs12, error))?;
+                    self.reading.unlock(passphrase, option, open).map_err(|error| of_file(pkcs12, error))?;
                 if self.anchors.is_empty() {
                     self.anchors = others;
                 }
@@ -242,22 +395,14 @@ impl<'a, 'r> Material<'a, 'r> {
                 let key = draft.key.as_ref().unwrap_or(certificate);
                 let bytes = content(key)?;
                 let open = |passphrase: Option<&Secret>| adit_pki::private_key(bytes.expose(), passphrase);
-                let key = self.reading.unlock(passphrase, option, open).map_err(|error| match draft.key {
-                    Some(_) => of(key, error),
-                    None => of(key, error).hint(draft.word("give the key with --key FILE", "add `key = \"…\"`")),
-                })?;
+                let key =
+                    self.reading.unlock(passphrase, option, open).map_err(|error| wrong_key(draft, key, error))?;
                 ClientIdentity { chain, key }
             }
             (Some(pkcs12), Some(_)) => {
                 return Err(pkcs12.error("there is a certificate already").hint("give one of the two"));
             }
-            (None, None) => {
-                let hint = draft.word(
-                    "give --p12 FILE, or --cert FILE and --key FILE",
-                    "add `pkcs12 = \"…\"`, or `certificate = \"…\"` and `key = \"…\"`",
-                );
-                return Err(draft.error("our certificate is missing").hint(hint));
-            }
+            (None, None) => return Err(no_certificate(draft)),
         };
         let place = draft.pkcs12.as_ref().or(draft.certificate.as_ref()).map_or(&draft.place, |given| &given.place);
         self.reading.judge_dates(&identity.chain, place);
@@ -272,8 +417,7 @@ impl<'a, 'r> Material<'a, 'r> {
     /// How the gateway proves itself, where it does so with a certificate.
     fn verifier(&self) -> Result<PeerVerifier, Error> {
         if self.anchors.is_empty() {
-            let hint = self.draft.word("give it with --ca FILE", "add `ca = [\"ca.pem\"]`");
-            return Err(self.draft.error("the authority that vouches for the gateway is missing").hint(hint));
+            return Err(no_authority(self.draft));
         }
         let identity = match &self.draft.remote_id {
             None => ExpectedIdentity::Host,
@@ -328,9 +472,9 @@ impl<'a, 'r> Material<'a, 'r> {
 
     fn ttls(&mut self, user: &str) -> Result<EapMethod, Error> {
         let Some(Given { value: Ttls { inner, anonymous_identity }, .. }) = &self.draft.ttls else {
-            let hint = "describe the connection in a TOML file, with `ttls = { inner = \"pap\" }`";
-            return Err(self.draft.error("nothing says what is inside of EAP-TTLS").hint(hint));
+            return Err(no_ttls(self.draft));
         };
+        let Some(inner) = inner else { return Err(no_ttls(self.draft)) };
         let inner = match inner {
             Inner::Pap => TtlsInner::Pap(self.password(user)?),
             Inner::MsChapV2 => TtlsInner::MsChapV2(self.hashed(user)?),
@@ -385,9 +529,39 @@ impl<'a, 'r> Material<'a, 'r> {
     }
 }
 
+fn no_certificate(draft: &Draft) -> Error {
+    let hint = draft.word(
+        "give --p12 FILE, or --cert FILE and --key FILE",
+        "add `pkcs12 = \"…\"`, or `certificate = \"…\"` and `key = \"…\"`",
+    );
+    draft.error("our certificate is missing").hint(hint)
+}
+
+fn no_authority(draft: &Draft) -> Error {
+    let hint = draft.word("give it with --ca FILE", "add `ca = [\"ca.pem\"]`");
+    draft.error("the authority that vouches for the gateway is missing").hint(hint)
+}
+
+fn no_ttls(draft: &Draft) -> Error {
+    let hint = draft.word(
+        "describe the connection in a TOML file, with `ttls = { inner = \"pap\" }`",
+        "add `ttls = { inner = \"pap\" }`",
+    );
+    draft.error("nothing says what is inside of EAP-TTLS").hint(hint)
+}
+
 /// The same error, with the place of what it is about.
 pub(super) fn of<T>(given: &Given<T>, error: Error) -> Error {
     error.within(&given.place)
+}
+
+/// The same, with the name of the file it is in.
+fn of_file(given: &Given<Content>, error: Error) -> Error {
+    let made = given.error(format!("{}{}", given.value.name(), error.problem()));
+    match error.hint_text() {
+        Some(hint) => made.hint(hint),
+        None => made,
+    }
 }
 
 pub(super) fn content(given: &Given<Content>) -> Result<Secret, Error> {

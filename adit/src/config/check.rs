@@ -5,8 +5,13 @@ use std::{fmt, path::Path};
 use serde_json::{Value, json};
 
 use super::{
-    Kind, OpenQuestion, Problem, Problems, Questions, Severity, assemble, ovpn, reading::Reading, unknown_extension,
+    Kind, OpenQuestion, Position, Problem, Problems, Questions, Severity, assemble, ovpn,
+    reading::Reading,
+    serve,
+    source::{Keys, Source},
+    unknown_extension,
 };
+use crate::error::{Error, Exit};
 use crate::plan::{ConnectionPlan, ForwardKind, ForwardPlan, Plan};
 
 /// What was found.
@@ -15,6 +20,8 @@ pub(crate) struct Checked {
     problems: Problems,
     /// What it would do, if it can be used.
     connections: Vec<ConnectionSummary>,
+    /// What `adit serve` would do.
+    gateways: Vec<ServeSummary>,
     questions: Vec<OpenQuestion>,
 }
 
@@ -31,11 +38,33 @@ struct GatewaySummary {
     servers: Vec<String>,
 }
 
+/// A gateway to run.
+struct ServeSummary {
+    name: String,
+    protocol: &'static str,
+    listen: Vec<String>,
+}
+
 /// Looks at a file of any kind, and at everything it names.
 pub(crate) fn check(path: &Path, connection: Option<&str>) -> Checked {
     let questions = Questions::noted();
     let mut problems = Problems::default();
+    problems.look_around();
+    let mut gateways = Vec::new();
     let connections = match (Kind::of(path), connection) {
+        (Some(Kind::Toml), _) if serve::is_meant(path) => {
+            if connection.is_some() {
+                let error = Error::new(Exit::Usage, format!("--connection has no use with {}", path.display()));
+                problems.error(error.hint("it describes gateways, for `adit serve`"));
+            }
+            let read = serve::read(path, &mut problems).unwrap_or_default();
+            if let Some(problem) = serve::shared_pools(&read) {
+                let warning = Error::at(&path.display().to_string(), problem);
+                problems.warning(warning.hint("give each a `pool` of its own; --tun needs it"));
+            }
+            gateways = read.iter().map(ServeSummary::of).collect();
+            Vec::new()
+        }
         (Some(Kind::Toml), _) => {
             let plan =
                 assemble::plan(path, connection.map(str::to_owned).as_slice(), &questions, &mut |_| (), &mut problems);
@@ -70,7 +99,7 @@ pub(crate) fn check(path: &Path, connection: Option<&str>) -> Checked {
             Vec::new()
         }
     };
-    Checked { file: path.display().to_string(), problems, connections, questions: questions.open() }
+    Checked { file: path.display().to_string(), problems, connections, gateways, questions: questions.open() }
 }
 
 fn summaries(plan: &Plan) -> Vec<ConnectionSummary> {
@@ -124,14 +153,27 @@ impl Checked {
 
     /// For programs.
     pub(crate) fn json(&self) -> Value {
+        let keys = Source::read(Path::new(&self.file)).map_or_else(|_| Keys::default(), |source| source.keys());
+        let shown = |problem: &Problem| {
+            let Position { file, line, column } = problem.position(self.problems.files());
+            let here = file.as_deref() == Some(self.file.as_str());
+            let key = line.zip(column).filter(|_| here).and_then(|(line, column)| keys.at(line, column));
+            json!({
+                "place": problem.place(),
+                "file": file,
+                "line": line,
+                "column": column,
+                "key": key,
+                "message": problem.problem(),
+                "hint": problem.hint(),
+            })
+        };
         let of = |severity: Severity| -> Vec<Value> {
             let list = self.problems.sorted().into_iter().filter(|problem| problem.severity == severity);
-            list.map(
-                |problem| json!({ "place": problem.place(), "problem": problem.problem(), "hint": problem.hint() }),
-            )
-            .collect()
+            list.map(shown).collect()
         };
         let connections: Vec<_> = self.connections.iter().map(ConnectionSummary::json).collect();
+        let gateways: Vec<_> = self.gateways.iter().map(ServeSummary::json).collect();
         let questions = self
             .questions
             .iter()
@@ -145,8 +187,25 @@ impl Checked {
             "warnings": of(Severity::Warning),
             "questions": questions,
             "connections": connections,
+            "gateways": gateways,
             "files": files,
         })
+    }
+}
+
+impl ServeSummary {
+    fn of(gateway: &serve::Gateway) -> Self {
+        let protocol = match &gateway.protocol {
+            serve::Protocol::Ikev2(_) => "ikev2",
+            serve::Protocol::OpenVpn { .. } => "openvpn",
+        };
+        let listen = gateway.listen.iter();
+        let listen = listen.map(|at| format!("{}/{}", at.address, at.transport.to_string().to_lowercase()));
+        Self { name: gateway.name.clone(), protocol, listen: listen.collect() }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "name": self.name, "protocol": self.protocol, "listen": self.listen })
     }
 }
 
@@ -185,6 +244,9 @@ impl fmt::Display for Checked {
             for (name, what) in &connection.forwards {
                 writeln!(f, "  forward {name}: {what}")?;
             }
+        }
+        for ServeSummary { name, protocol, listen } in &self.gateways {
+            writeln!(f, "gateway {name}: {protocol} {}", listen.join(", "))?;
         }
         for OpenQuestion { subject, what, hint } in &self.questions {
             let subject = if subject.is_empty() { String::new() } else { format!("{subject}: ") };

@@ -17,7 +17,7 @@ use super::{
     draft::Given,
     keys,
     problems::Problems,
-    schema::{self, Kind, Mistake},
+    schema::{self, Kind, Mistakes},
     source::{Protocol, Source},
     tables::{self, Described},
     tun,
@@ -53,6 +53,8 @@ pub(super) struct GatewayTable {
     pub(super) text: String,
     /// Whether nothing is wrong with what the file itself says.
     pub(super) sound: bool,
+    /// Keys of its protocol that are there, and wrong: its own, and those of the connection.
+    pub(super) spoiled: Vec<&'static str>,
 }
 
 /// Keys of a connection that are no protocol's.
@@ -150,6 +152,10 @@ struct Parts<'a> {
     table: DeTable<'a>,
     protocol: Option<Protocol>,
     gateways: Vec<(String, std::ops::Range<usize>, DeTable<'a>, Option<Protocol>)>,
+    /// Whether there may be other gateways than these: what was meant for some cannot be understood.
+    vague: bool,
+    /// Whether the connection says its protocol, right or wrong.
+    said: bool,
 }
 
 /// What the table of a connection says. `whole`: nothing is wrong with the syntax of the file, so what is not there is missing.
@@ -171,8 +177,8 @@ pub(super) fn connection(
         problems.error(error.hint("write [connection.NAME]"));
         return None;
     };
-    let mut parts = take_apart(source, place, table, problems)?;
-    if parts.gateways.is_empty() && parts.protocol.is_none() && !parts.table.contains_key("protocol") && whole {
+    let mut parts = take_apart(source, place, table, problems);
+    if parts.gateways.is_empty() && !parts.vague && !parts.said && whole {
         let error = source.wrong(&span, format!("the connection `{name}` has no `protocol`"));
         problems.error(error.hint("add `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
     }
@@ -181,8 +187,8 @@ pub(super) fn connection(
     // Keys that a gateway may take over.
     let mut protocols: Vec<Protocol> = parts.gateways.iter().filter_map(|gateway| gateway.3).collect();
     protocols.extend(parts.protocol);
-    if protocols.is_empty() {
-        protocols = vec![Protocol::Ikev2, Protocol::OpenVpn];
+    if protocols.is_empty() || parts.vague || parts.gateways.iter().any(|gateway| gateway.3.is_none()) {
+        protocols = EITHER.to_vec();
     }
     let mut known = keys::CONNECTION.to_vec();
     let mut inherited: Vec<(&str, Kind)> = Vec::new();
@@ -196,7 +202,7 @@ pub(super) fn connection(
     // First, as the errors name some of them.
     known.splice(0..0, inherited.iter().copied());
     let errors = problems.errors();
-    check(source, &mut parts.table, &known, problems);
+    check(source, &mut parts.table, span.start, &known, problems);
     let sound = problems.errors() == errors;
 
     let mut common = DeTable::new();
@@ -222,15 +228,17 @@ pub(super) fn connection(
     let wait = options.while_down.unwrap_or(WhileDown::Wait).wait(seconds.as_ref(), WAIT);
     let wait = problems.catch(wait).unwrap_or(WAIT);
     let named: Vec<String> = gateways.iter().filter_map(|gateway| Some(gateway.name.as_ref()?.value.clone())).collect();
+    let all_named = !parts.vague && !gateways.iter().any(|gateway| gateway.spoiled.contains(&"name"));
     let mut ways = Vec::new();
     for (tables, kind) in tables {
         let Some(DeValue::Array(tables)) = tables.map(Spanned::into_inner) else { continue };
         // What waits where the connection refuses, waits as long as any.
-        let common = ways::Common { wait: if wait.is_zero() { WAIT } else { wait }, gateways: &named };
+        let common = ways::Common { wait: if wait.is_zero() { WAIT } else { wait }, gateways: &named, all_named };
         ways.extend(tables.into_iter().filter_map(|table| ways::way(source, kind, table, &common, problems)));
     }
     if let Some(standby) = options.standby.as_ref().filter(|standby| *standby.get_ref() == Standby::Hot)
         && gateways.len() == 1
+        && !parts.vague
     {
         let error = source.wrong(&standby.span(), "a hot standby takes a second gateway, and there is one");
         problems.warning(error.hint("add another [[connection.NAME.gateway]], or leave `standby` away"));
@@ -275,18 +283,13 @@ pub(super) fn connection(
 }
 
 /// Takes the gateways out, and finds out of which protocols they are.
-fn take_apart<'a>(
-    source: &Source,
-    place: String,
-    mut table: DeTable<'a>,
-    problems: &mut Problems,
-) -> Option<Parts<'a>> {
+fn take_apart<'a>(source: &Source, place: String, mut table: DeTable<'a>, problems: &mut Problems) -> Parts<'a> {
     let mut protocol_of = |table: &DeTable<'_>| {
         let value = table.get("protocol")?;
         problems.catch(source.protocol(value))
     };
     let protocol = protocol_of(&table);
-    let mut gateways = Vec::new();
+    let (mut gateways, mut vague) = (Vec::new(), false);
     let lists = table.remove("gateway");
     let list = match lists.map(|list| (list.span(), list.into_inner())) {
         None => Vec::new(),
@@ -295,7 +298,8 @@ fn take_apart<'a>(
         Some((span, _)) => {
             let error = source.wrong(&span, "`gateway` has to be a list of tables");
             problems.error(error.hint("write [[connection.NAME.gateway]], or `remotes` for the address of a gateway"));
-            return None;
+            vague = true;
+            Vec::new()
         }
     };
     for gateway in list {
@@ -303,6 +307,7 @@ fn take_apart<'a>(
         let DeValue::Table(table) = gateway.into_inner() else {
             let error = source.wrong(&span, "`gateway` has to be a list of tables");
             problems.error(error.hint("write [[connection.NAME.gateway]], or `remotes` for the address of a gateway"));
+            vague = true;
             continue;
         };
         let own = match table.get("protocol") {
@@ -311,7 +316,8 @@ fn take_apart<'a>(
         };
         gateways.push((source.place(&span), span, table, own));
     }
-    Some(Parts { place, table, protocol, gateways })
+    let said = table.contains_key("protocol");
+    Parts { place, table, protocol, gateways, vague, said }
 }
 
 /// The gateways, each with what it takes over from the connection.
@@ -329,25 +335,27 @@ fn gateways(
     let tables = std::mem::take(&mut parts.gateways);
     if tables.is_empty() {
         // Without a protocol, this was said.
-        let Some(protocol) = parts.protocol else { return Vec::new() };
-        let made = gateway(source, protocol, parts.place.clone(), span, common.clone(), whole, named, problems);
-        return vec![GatewayTable { sound: sound && made.sound, ..made }];
+        let known = parts.protocol.filter(|_| !parts.vague);
+        let mut table = common.clone();
+        let protocol = known.unwrap_or_else(|| likely(&mut table));
+        let whole = whole && known.is_some();
+        let made = gateway(source, protocol, parts.place.clone(), span, &[span.start], table, whole, named, problems);
+        return vec![GatewayTable { sound: sound && known.is_some() && made.sound, ..made }.of_kind(known)];
     }
     let mut gateways = Vec::new();
-    for (place, span, mut table, protocol) in tables {
-        let Some(protocol) = protocol else {
-            if whole && !table.contains_key("protocol") {
-                let error = source.wrong(&span, "this gateway has no `protocol`, and its connection neither");
-                problems.error(error.hint("add `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
-            }
-            continue;
-        };
-        let errors = problems.errors();
-        let mut known = protocol_keys(protocol).to_vec();
-        known.extend_from_slice(keys::GATEWAY);
-        check(source, &mut table, &known, problems);
-        let checked = problems.errors() == errors;
+    for (place, own, mut table, known) in tables {
+        if known.is_none() && whole && !table.contains_key("protocol") && !parts.said {
+            let error = source.wrong(&own, "this gateway has no `protocol`, and its connection neither");
+            problems.error(error.hint("add `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
+        }
         table.remove("protocol");
+        let errors = problems.errors();
+        let mut keys = keys::GATEWAY.to_vec();
+        for protocol in known.map_or_else(|| EITHER.to_vec(), |known| vec![known]) {
+            keys.splice(0..0, protocol_keys(protocol).iter().copied());
+        }
+        check(source, &mut table, own.start, &keys, problems);
+        let checked = problems.errors() == errors;
         let name = table.remove("name").map(|name| {
             let span = name.span();
             Given::new(name.get_ref().as_str().unwrap_or_default().to_owned(), source.place(&span))
@@ -359,16 +367,46 @@ fn gateways(
             let table: ProbeTable = problems.catch(source.deserialized(value))?;
             probe(source, Spanned::new(span, table), problems)
         });
+        let protocol = known.unwrap_or_else(|| likely(&mut table));
+        let mut tables = vec![own.start];
         // A gateway of another protocol than the connection's is on its own.
         if parts.protocol.is_none_or(|common| common == protocol) {
             inherit(&mut table, common, protocol);
+            tables.push(span.start);
         }
         let missing = |key: &str| format!("this gateway has no `{key}`");
-        let mut made = gateway(source, protocol, place, &span, table, whole, &missing, problems);
+        let whole = whole && known.is_some();
+        let mut made = gateway(source, protocol, place, &own, &tables, table, whole, &missing, problems);
         made.text.push_str(&probe_text.unwrap_or_default());
-        gateways.push(GatewayTable { name, probe, sound: sound && checked && made.sound, ..made });
+        made.spoiled.extend(problems.is_spoiled(own.start, "name").then_some("name"));
+        let sound = sound && known.is_some() && checked && made.sound;
+        gateways.push(GatewayTable { name, probe, sound, ..made }.of_kind(known));
     }
     gateways
+}
+
+const EITHER: [Protocol; 2] = [Protocol::Ikev2, Protocol::OpenVpn];
+
+/// The protocol whose keys these are, where it cannot be told what was said; other keys are dropped.
+fn likely(table: &mut DeTable<'_>) -> Protocol {
+    let protocol = if table.contains_key("profile") { Protocol::OpenVpn } else { Protocol::Ikev2 };
+    let foreign: Vec<String> = table.keys().map(|key| key.get_ref().to_string()).collect();
+    for key in foreign {
+        if !protocol_keys(protocol).iter().any(|(known, _)| *known == key) {
+            table.remove(key.as_str());
+        }
+    }
+    protocol
+}
+
+impl GatewayTable {
+    /// Where its protocol is not known, neither is what it lacks.
+    fn of_kind(mut self, known: Option<Protocol>) -> Self {
+        if known.is_none() {
+            self.spoiled.push("auth");
+        }
+        self
+    }
 }
 
 /// Adds what the connection says and the gateway does not.
@@ -406,6 +444,7 @@ fn gateway(
     protocol: Protocol,
     place: String,
     span: &std::ops::Range<usize>,
+    tables: &[usize],
     table: DeTable<'_>,
     whole: bool,
     missing: &dyn Fn(&str) -> String,
@@ -419,17 +458,16 @@ fn gateway(
     let table = DeValue::Table(table);
     let text = canonical(&table);
     let has = table.as_table().is_some_and(|table| table.contains_key(key));
-    // Wrong, it was taken out.
-    if !has && whole {
+    let keys = protocol_keys(protocol).iter().map(|(key, _)| *key);
+    let spoiled: Vec<_> = keys.filter(|key| tables.iter().any(|table| problems.is_spoiled(*table, key))).collect();
+    if !has && whole && !spoiled.contains(&key) {
         problems.error(source.wrong(span, missing(key)).hint(format!("add {example}")));
     }
-    let described = if has {
-        tables::described(source, protocol, Spanned::new(span.clone(), table), place.clone(), problems)
-    } else {
-        None
-    };
+    // Also where that is missing: something else may be wrong, too.
+    let table = Spanned::new(span.clone(), table);
+    let described = tables::described(source, protocol, table, place.clone(), &|key| spoiled.contains(&key), problems);
     let sound = has && problems.errors() == errors;
-    GatewayTable { name: None, place, protocol, described, liveness: None, probe: None, text, sound }
+    GatewayTable { name: None, place, protocol, described, liveness: None, probe: None, text, sound, spoiled }
 }
 
 fn protocol_keys(protocol: Protocol) -> &'static [(&'static str, Kind)] {
@@ -439,11 +477,18 @@ fn protocol_keys(protocol: Protocol) -> &'static [(&'static str, Kind)] {
     }
 }
 
-/// Checks every key.
-pub(super) fn check(source: &Source, table: &mut DeTable<'_>, known: &[(&str, Kind)], problems: &mut Problems) {
-    let mut mistakes: Vec<Mistake> = Vec::new();
-    schema::check(table, known, "", &schema::CONNECTION, &mut mistakes);
-    mistakes.into_iter().for_each(|mistake| problems.error(source.mistake(mistake)));
+/// Checks every key of the table that begins at `start`.
+pub(super) fn check(
+    source: &Source,
+    table: &mut DeTable<'_>,
+    start: usize,
+    known: &[(&str, Kind)],
+    problems: &mut Problems,
+) {
+    let mut mistakes = Mistakes::default();
+    schema::check(table, start, known, "", &schema::CONNECTION, &mut mistakes);
+    mistakes.list.into_iter().for_each(|mistake| problems.error(source.mistake(mistake)));
+    problems.spoil(mistakes.spoiled);
 }
 
 /// What is connected to through each tunnel, to see that it lives.

@@ -65,7 +65,7 @@ struct ControlTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ActivityTable {
-    file: Option<PathBuf>,
+    file: Option<Spanned<PathBuf>>,
     max_kib: Option<u64>,
     keep: Option<usize>,
 }
@@ -136,7 +136,7 @@ fn finish(
     problems: &mut Problems,
 ) -> Document {
     let activity = process.get("activity").map(Spanned::span);
-    connection::check(source, &mut process, keys::PROCESS, problems);
+    connection::check(source, &mut process, 0, keys::PROCESS, problems);
     let tables = Spanned::new(0..0, DeValue::Table(process));
     let tables: ProcessTables = problems.catch(source.deserialized(tables)).unwrap_or_default();
     let admin = tables.admin.listen.and_then(|text| {
@@ -155,13 +155,22 @@ fn finish(
         }
     };
     let activity = tables.activity.zip(activity).and_then(|(table, span)| {
-        let Some(file) = table.file.filter(|file| !file.as_os_str().is_empty()) else {
-            let error = source.wrong(&span, "`activity` has no `file`");
-            problems.error(error.hint("add `file = \"/var/log/adit/activity.log\"`"));
+        let Some(file) = table.file.filter(|file| !file.get_ref().as_os_str().is_empty()) else {
+            if !problems.is_spoiled(span.start, "file") {
+                let error = source.wrong(&span, "`activity` has no `file`");
+                problems.error(error.hint("add `file = \"/var/log/adit/activity.log\"`"));
+            }
             return None;
         };
+        let file = source.given(file);
+        let (place, file) = (file.place, source.beside(&file.value));
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| problems.looks_around() && !folder.is_dir()) {
+            let warning = Error::at(&place, format!("there is no folder {} on this machine", folder.display()));
+            problems.warning(warning.hint("make it, or have systemd make it (`LogsDirectory=`): `adit run` does not"));
+        }
         Some(ActivityPlan {
-            file: source.beside(&file),
+            file,
             max_bytes: table.max_kib.unwrap_or(MAX_KIB) * 1024,
             keep: table.keep.unwrap_or(KEEP),
         })

@@ -123,7 +123,8 @@ pub(super) struct Tls {
 /// What is inside of EAP-TTLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ttls {
-    pub(super) inner: Inner,
+    /// `None`: it was not said, or not understood.
+    pub(super) inner: Option<Inner>,
     pub(super) anonymous_identity: Option<String>,
 }
 

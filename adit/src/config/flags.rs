@@ -69,6 +69,7 @@ pub(super) fn of_openvpn(arguments: &Forward) -> ovpn::Given {
         login: arguments.auth_user_pass.clone().map_or(ovpn::Login::Unknown, ovpn::Login::File),
         passphrase: arguments.askpass.clone().map(|path| Given::new(SecretSource::File(path), "--askpass")),
         named: None,
+        wording: Wording::Options,
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) use self::{
     check::check,
     draft::Method,
     import::Import,
-    problems::{Problem, Problems, Severity},
+    problems::{Position, Problem, Problems, Severity},
     questions::{OpenQuestion, Questions},
     seen::{Fingerprint, Seen},
 };
@@ -221,6 +221,7 @@ fn unknown_extension(path: &Path) -> Error {
 fn ikev2(mut draft: Draft, reading: &mut Reading<'_>) -> Option<Configuration> {
     let errors = reading.problems.errors();
     reading::fetch(&mut draft, reading);
+    build::judge(&mut draft, &|_| false, reading.problems);
     if reading.problems.errors() > errors {
         return None;
     }

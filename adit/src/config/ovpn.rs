@@ -21,6 +21,25 @@ pub(super) struct Given {
     pub(super) passphrase: Option<draft::Given<SecretSource>>,
     /// Where the profile is named.
     pub(super) named: Option<String>,
+    /// How what is missing is said to be given.
+    pub(super) wording: draft::Wording,
+}
+
+/// Looks at what is named beside the profile: a mistake in that is no reason to keep another for later.
+pub(super) fn fetch(given: &Given, reading: &mut Reading<'_>) {
+    let password = match &given.login {
+        Login::Apart { password, .. } => password.as_ref(),
+        Login::Unknown | Login::File(_) => None,
+    };
+    for (secret, what) in [(password, "a password"), (given.passphrase.as_ref(), "a passphrase")] {
+        if let Some(secret) = secret {
+            let read = reading.secret(secret, what);
+            reading.problems.catch(read);
+        }
+    }
+    if let Login::File(file) = &given.login {
+        reading.problems.catch(login_of(file));
+    }
 }
 
 /// Where user name and password are.
@@ -35,12 +54,40 @@ pub(super) enum Login {
     File(std::path::PathBuf),
 }
 
-/// How a login can be given, and a passphrase.
-pub(super) const LOGIN_OPTION: &str = "put them into a file, a line each, and give it with --auth-user-pass FILE";
-const PASSPHRASE_OPTION: &str = "put it into a file and give that with --askpass FILE";
+impl Given {
+    /// How a login can be given.
+    fn login_option(&self) -> &'static str {
+        match self.wording {
+            draft::Wording::Options => LOGIN_OPTIONS[0],
+            draft::Wording::Keys => LOGIN_OPTIONS[1],
+        }
+    }
+
+    /// How a passphrase can be given.
+    fn passphrase_option(&self) -> &'static str {
+        match self.wording {
+            draft::Wording::Options => "put it into a file and give that with --askpass FILE",
+            draft::Wording::Keys => "add `passphrase = { file = \"…\" }`",
+        }
+    }
+}
+
+/// How a login can be given: by an option, or in a TOML file.
+pub(super) const LOGIN_OPTIONS: [&str; 2] = [
+    "put them into a file, a line each, and give it with --auth-user-pass FILE",
+    "add `user = \"…\"` and `password = { file = \"…\" }`",
+];
 
 /// Reads the profile and asks for what is missing. `None`: what is wrong is in the list of problems.
 pub(super) fn load(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<Config> {
+    let made = understood(path, given, reading);
+    if made.is_none() {
+        fetch(given, reading);
+    }
+    made
+}
+
+fn understood(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<Config> {
     let place = format!("profile {}", path.display());
     let text = reading
         .file(path)
@@ -116,7 +163,7 @@ pub(super) fn wireguard(path: &Path) -> Error {
 fn configure(profile: Profile, place: &str, given: &Given, reading: &mut Reading<'_>) -> Result<Config, Error> {
     let passphrase = given.passphrase.as_ref().map(|source| reading.secret(source, "a passphrase")).transpose();
     // Both are looked at, also where the first is wrong.
-    let credentials = credentials(&profile, &given.login, reading)?;
+    let credentials = credentials(&profile, given, reading)?;
     let passphrase = passphrase?;
     let made = |passphrase: Option<Secret>| {
         let secrets = Secrets { credentials: credentials.clone(), key_passphrase: passphrase };
@@ -126,7 +173,7 @@ fn configure(profile: Profile, place: &str, given: &Given, reading: &mut Reading
         }
     };
     if passphrase.is_none() && profile.needs_key_passphrase() {
-        return reading.passphrases(PASSPHRASE_OPTION, |passphrase| made(Some(passphrase.clone())));
+        return reading.passphrases(given.passphrase_option(), |passphrase| made(Some(passphrase.clone())));
     }
     match made(passphrase) {
         Tried::Done(config) => config,
@@ -134,8 +181,9 @@ fn configure(profile: Profile, place: &str, given: &Given, reading: &mut Reading
     }
 }
 
-fn credentials(profile: &Profile, login: &Login, reading: &mut Reading<'_>) -> Result<Option<Credentials>, Error> {
-    let (user, password) = match login {
+fn credentials(profile: &Profile, given: &Given, reading: &mut Reading<'_>) -> Result<Option<Credentials>, Error> {
+    let option = given.login_option();
+    let (user, password) = match &given.login {
         Login::File(file) => return from_file(file).map(Some),
         Login::Apart { user, password } => (user.clone(), password.as_ref()),
         Login::Unknown => (None, None),
@@ -145,13 +193,14 @@ fn credentials(profile: &Profile, login: &Login, reading: &mut Reading<'_>) -> R
         return Ok(None);
     }
     let missing = "the profile wants a user name and a password";
-    let username = match user.or_else(|| wanted.and_then(|wanted| wanted.username)) {
+    let named = user.or_else(|| wanted.and_then(|wanted| wanted.username)).filter(|name| !name.is_empty());
+    let username = match named {
         Some(username) => username,
-        None => reading.ask(missing, "User name: ", LOGIN_OPTION)?,
+        None => reading.ask(missing, "User name: ", option)?,
     };
     let password = match password {
         Some(source) => reading.secret(source, "a password")?,
-        None => reading.ask_secret(missing, &format!("Password of {username}: "), LOGIN_OPTION)?,
+        None => reading.ask_secret(missing, &format!("Password of {username}: "), option)?,
     };
     Ok(Some(Credentials { username, password }))
 }

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use super::seen::{Fingerprint, Seen};
-use crate::error::Error;
+use super::{
+    schema::Spoiled,
+    seen::{Fingerprint, Seen},
+};
+use crate::error::{Error, Exit};
 
 /// Whether the configuration can be used all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +27,42 @@ pub(crate) struct Problem {
 pub(crate) struct Problems {
     list: Vec<Problem>,
     files: BTreeMap<PathBuf, Fingerprint>,
+    /// Keys of the TOML file that are there, and wrong.
+    spoiled: Spoiled,
+    /// Whether this machine is looked at, too: what is not there yet may be when it is needed.
+    looks_around: bool,
+}
+
+/// A place in a file, taken apart.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) file: Option<String>,
+    pub(crate) line: Option<usize>,
+    pub(crate) column: Option<usize>,
 }
 
 impl Problem {
     /// Such as `office.toml line 4 column 1`.
     pub(crate) fn place(&self) -> Option<&str> {
         self.error.place()
+    }
+
+    /// The same, taken apart: `files` are those that were looked at.
+    pub(crate) fn position<'a>(&self, files: impl IntoIterator<Item = &'a PathBuf>) -> Position {
+        let text = self.place().unwrap_or_else(|| self.problem());
+        let text = text.strip_prefix("profile ").unwrap_or(text);
+        let names = files.into_iter().map(|file| file.display().to_string());
+        let begins = |name: &String| {
+            text.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', ':']))
+        };
+        let Some(file) = names.filter(begins).max_by_key(String::len) else { return Position::default() };
+        let rest = text.strip_prefix(file.as_str()).unwrap_or_default();
+        let line = numbered(rest, " line ");
+        let column = line.and_then(|(_, rest)| numbered(rest, " column "));
+        // A profile's own mistakes begin with their line.
+        let inside = || numbered(self.problem(), "line ");
+        let line = line.or_else(|| self.place().and_then(|_| inside())).map(|(line, _)| line);
+        Position { file: Some(file), line, column: column.map(|(column, _)| column) }
     }
 
     pub(crate) fn problem(&self) -> &str {
@@ -71,9 +104,29 @@ impl Problems {
         result.map_err(|error| self.error(error)).ok()
     }
 
+    /// Notes keys that are there, and wrong.
+    pub(super) fn spoil(&mut self, spoiled: Spoiled) {
+        self.spoiled.append(spoiled);
+    }
+
+    /// Whether the table that begins at `table` has this key, if perhaps by another name, and wrong.
+    pub(super) fn is_spoiled(&self, table: usize, key: &str) -> bool {
+        self.spoiled.has(table, key)
+    }
+
     /// A file that is to be looked at next, be it there or not.
     pub(super) fn file(&mut self, path: PathBuf) {
         self.files.entry(path).or_insert_with_key(|path| Fingerprint::of(path));
+    }
+
+    /// Of what is described, what has to be there on this machine is looked for, too.
+    pub(super) fn look_around(&mut self) {
+        self.looks_around = true;
+    }
+
+    /// Whether this machine is looked at, too.
+    pub(super) fn looks_around(&self) -> bool {
+        self.looks_around
     }
 
     /// How many errors there are so far.
@@ -84,8 +137,15 @@ impl Problems {
     /// Errors and warnings, those of one file in the order of its lines.
     pub(crate) fn sorted(&self) -> Vec<&Problem> {
         let mut list: Vec<_> = self.list.iter().collect();
-        list.sort_by_key(|problem| problem.place().map_or_else(Default::default, order));
+        list.sort_by_cached_key(|problem| self.order(problem));
         list
+    }
+
+    /// File, line and column, to sort by; first what has no place.
+    fn order(&self, problem: &Problem) -> (String, usize, usize) {
+        let Position { file, line, column } = problem.position(self.files.keys());
+        let file = file.or_else(|| problem.place().map(str::to_owned)).unwrap_or_default();
+        (file, line.unwrap_or_default(), column.unwrap_or_default())
     }
 
     /// Every file that was looked at: what is missing today may be there tomorrow.
@@ -107,26 +167,28 @@ impl Problems {
         }
     }
 
+    /// The same, where there has to be one.
+    pub(crate) fn last(self) -> Error {
+        self.into_error().unwrap_or_else(|| Error::new(Exit::Other, "the configuration came to nothing"))
+    }
+
     /// Says every error but the last in the log; that one ends the program. `None` if there is none.
     pub(crate) fn into_error(mut self) -> Option<Error> {
         self.list.retain(|problem| problem.severity == Severity::Error);
-        self.list.sort_by_key(|problem| problem.place().map_or_else(Default::default, order));
-        let last = self.list.pop()?;
-        for problem in &self.list {
+        let mut list = std::mem::take(&mut self.list);
+        list.sort_by_cached_key(|problem| self.order(problem));
+        let last = list.pop()?;
+        for problem in &list {
             tracing::error!("{problem}");
         }
         Some(last.error)
     }
 }
 
-/// File, line and column of a place, to sort by.
-fn order(place: &str) -> (String, usize, usize) {
-    let number = |text: &str| text.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
-    match place.split_once(" line ") {
-        Some((file, rest)) => {
-            let column = rest.split_once(" column ").and_then(|(_, column)| number(column));
-            (file.to_owned(), number(rest).unwrap_or(0), column.unwrap_or(0))
-        }
-        None => (place.to_owned(), 0, 0),
-    }
+/// The number behind these words, with which the text begins, and what follows it.
+fn numbered<'a>(text: &'a str, words: &str) -> Option<(usize, &'a str)> {
+    let rest = text.strip_prefix(words)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (digits, rest) = rest.split_at(end);
+    Some((digits.parse().ok()?, rest))
 }

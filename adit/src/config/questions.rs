@@ -46,7 +46,7 @@ pub(crate) struct OpenQuestion {
 impl OpenQuestion {
     /// Whether it is about what only a login shows: passwords, and with OpenVPN the user name, which IKEv2 says before.
     pub(crate) fn is_for_the_login(&self) -> bool {
-        self.what.starts_with("Password") || self.hint == ovpn::LOGIN_OPTION
+        self.what.starts_with("Password") || ovpn::LOGIN_OPTIONS.contains(&self.hint.as_str())
     }
 }
 
@@ -169,7 +169,7 @@ impl Reading<'_> {
                 let answer = match questions.scripted() {
                     Some(answer) => answer,
                     None => {
-                        somebody(wanted, option)?;
+                        somebody(&self.addressed(wanted), option)?;
                         ask(&self.addressed(question))?
                     }
                 };
@@ -218,7 +218,7 @@ impl Reading<'_> {
             self.absorb(passphrase.expose());
             return opened;
         }
-        somebody("the private key has a passphrase", option)?;
+        somebody(&self.addressed("the private key has a passphrase"), option)?;
         let mut attempt = 1;
         loop {
             let passphrase = prompt::ask_secret(&self.addressed(PASSPHRASE)).map_err(not_asked)?;

@@ -1,7 +1,7 @@
 //! Which keys a connection of a TOML file has, and what each may be: checked before anything is made of them, so that what is
 //! wrong is said in words of the file.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use toml::{
     Spanned,
@@ -56,6 +56,28 @@ pub(super) struct Mistake {
     pub(super) span: Range<usize>,
     pub(super) problem: String,
     pub(super) hint: String,
+}
+
+/// What is wrong with a table and those inside of it.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes {
+    pub(super) list: Vec<Mistake>,
+    pub(super) spoiled: Spoiled,
+}
+
+/// Keys that somebody wrote, and wrote wrong: what may have to be there is not missing where it is among them.
+#[derive(Debug, Default)]
+pub(super) struct Spoiled(BTreeSet<(usize, String)>);
+
+impl Spoiled {
+    /// `table`: where the table begins.
+    pub(super) fn has(&self, table: usize, key: &str) -> bool {
+        self.0.contains(&(table, key.to_owned()))
+    }
+
+    pub(super) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
 }
 
 /// Keys of `protocol = "openvpn"`, without the protocol.
@@ -142,26 +164,33 @@ const ALIASES: &[(&str, &str)] = &[
 /// So many keys are named where none is near.
 const KEYS_NAMED: usize = 10;
 
-/// Checks every key, and makes lists of single texts. What is wrong is taken out of the table, and into the list.
+/// Checks every key of the table that begins at `start`, and makes lists of single texts. What is wrong is taken out of the
+/// table, and into the list.
 pub(super) fn check(
     table: &mut DeTable<'_>,
+    start: usize,
     keys: &[(&str, Kind)],
     within: &str,
     manner: &Manner,
-    mistakes: &mut Vec<Mistake>,
+    mistakes: &mut Mistakes,
 ) {
     let mut wrong = Vec::new();
     for (key, value) in table.iter_mut() {
         let name = key.get_ref().as_ref();
+        let before = mistakes.list.len();
         let usable = match keys.iter().find(|(known, _)| *known == name) {
             Some((_, kind)) => of_kind(value, *kind, &format!("{within}{name}"), manner, mistakes),
             None => {
                 let problem = format!("unknown key `{within}{}`", name.escape_debug());
                 let hint = elsewhere(name, within, manner).unwrap_or_else(|| meant(name, keys, manner));
-                mistakes.push(Mistake { span: key.span(), problem, hint });
+                mistakes.list.push(Mistake { span: key.span(), problem, hint });
+                mistakes.spoiled.0.extend(key_meant(name, keys).map(|key| (start, key.to_owned())));
                 false
             }
         };
+        if mistakes.list.len() > before {
+            mistakes.spoiled.0.insert((start, name.to_owned()));
+        }
         if !usable {
             wrong.push(name.to_owned());
         }
@@ -172,17 +201,11 @@ pub(super) fn check(
 }
 
 /// Whether anything is left of the value that can be used.
-fn of_kind(
-    value: &mut Spanned<DeValue<'_>>,
-    kind: Kind,
-    name: &str,
-    manner: &Manner,
-    mistakes: &mut Vec<Mistake>,
-) -> bool {
+fn of_kind(value: &mut Spanned<DeValue<'_>>, kind: Kind, name: &str, manner: &Manner, mistakes: &mut Mistakes) -> bool {
     let span = value.span();
     let mut wrong = |wanted: &str, hint: &str| {
         let problem = format!("`{name}` has to be {wanted}");
-        mistakes.push(Mistake { span: span.clone(), problem, hint: hint.to_owned() });
+        mistakes.list.push(Mistake { span: span.clone(), problem, hint: hint.to_owned() });
         false
     };
     let found = value.get_ref();
@@ -201,8 +224,10 @@ fn of_kind(
             // A number in quotation marks is found as a text; what is beyond the bounds lacks nothing else.
             let hint = if found.is_str() {
                 "without quotation marks".to_owned()
+            } else if number.is_some_and(|number| number > to) {
+                format!("write `{name} = {to}`, or less, down to {from}")
             } else {
-                format!("write `{name} = {from}`, or more")
+                format!("write `{name} = {from}`, or more, up to {to}")
             };
             number.is_some_and(|number| (from..=to).contains(&number))
                 || wrong(&format!("a whole number from {from} to {to}"), &hint)
@@ -224,7 +249,7 @@ fn of_kind(
             let DeValue::Table(table) = value.get_mut() else {
                 return wrong("a table", &format!("write `{name} = {{ {} = … }}`", keys[0].0));
             };
-            check(table, keys, &format!("{name}."), manner, mistakes);
+            check(table, span.start, keys, &format!("{name}."), manner, mistakes);
             true
         }
         Tables(keys) => {
@@ -233,40 +258,41 @@ fn of_kind(
             }
             let hint = format!("write `{name} = [{{ {} = … }}]`", keys[0].0);
             let DeValue::Array(list) = value.get_mut() else { return wrong("a list of tables", &hint) };
-            let mut usable = true;
-            for value in list.iter_mut() {
+            keep(list, |value| {
                 let span = value.span();
                 if let DeValue::Table(table) = value.get_mut() {
-                    check(table, keys, &format!("{name}."), manner, mistakes);
-                } else {
-                    let problem = format!("`{name}` has to be a list of tables");
-                    mistakes.push(Mistake { span, problem, hint: hint.clone() });
-                    usable = false;
+                    check(table, span.start, keys, &format!("{name}."), manner, mistakes);
+                    return true;
                 }
-            }
-            usable
+                let problem = format!("`{name}` has to be a list of tables");
+                mistakes.list.push(Mistake { span, problem, hint: hint.clone() });
+                false
+            })
         }
         Named(keys) => {
             let hint = format!("write `{name}.NAME = {{ {} = … }}`", keys[0].0);
             let DeValue::Table(tables) = value.get_mut() else { return wrong("a table of tables", &hint) };
-            let mut usable = true;
-            for (_, value) in tables.iter_mut() {
+            let mut wrong = Vec::new();
+            for (key, value) in tables.iter_mut() {
                 let span = value.span();
                 if let DeValue::Table(table) = value.get_mut() {
-                    check(table, keys, &format!("{name}."), manner, mistakes);
+                    check(table, span.start, keys, &format!("{name}."), manner, mistakes);
                 } else {
                     let problem = format!("`{name}` has to be a table of tables");
-                    mistakes.push(Mistake { span, problem, hint: hint.clone() });
-                    usable = false;
+                    mistakes.list.push(Mistake { span, problem, hint: hint.clone() });
+                    wrong.push(key.get_ref().to_string());
                 }
             }
-            usable
+            for key in wrong {
+                tables.remove(key.as_str());
+            }
+            true
         }
         Secret => match secret(found) {
             Ok(()) => true,
             Err(problem) => {
                 let problem = format!("`{name}`: {problem}");
-                mistakes.push(Mistake { span, problem, hint: manner.secret.to_owned() });
+                mistakes.list.push(Mistake { span, problem, hint: manner.secret.to_owned() });
                 false
             }
         },
@@ -306,14 +332,8 @@ impl Kind {
     }
 }
 
-/// One text, or a list of them: then a list.
-fn each(
-    value: &mut Spanned<DeValue<'_>>,
-    name: &str,
-    kind: Kind,
-    manner: &Manner,
-    mistakes: &mut Vec<Mistake>,
-) -> bool {
+/// One text, or a list of them: then a list, without what is wrong in it.
+fn each(value: &mut Spanned<DeValue<'_>>, name: &str, kind: Kind, manner: &Manner, mistakes: &mut Mistakes) -> bool {
     let span = value.span();
     if value.get_ref().is_str() {
         list_of_one(value);
@@ -321,20 +341,31 @@ fn each(
     let problem = format!("`{name}` has to be a list of texts");
     let DeValue::Array(list) = value.get_mut() else {
         let hint = format!("write `{name} = [\"…\", \"…\"]`");
-        mistakes.push(Mistake { span, problem, hint });
+        mistakes.list.push(Mistake { span, problem, hint });
         return false;
     };
-    let mut usable = true;
-    for value in list.iter_mut() {
+    keep(list, |value| {
         if matches!(kind, Text) && !value.get_ref().is_str() {
             let hint = "put each into quotation marks".to_owned();
-            mistakes.push(Mistake { span: value.span(), problem: problem.clone(), hint });
-            usable = false;
-        } else {
-            usable &= of_kind(value, kind, name, manner, mistakes);
+            mistakes.list.push(Mistake { span: value.span(), problem: problem.clone(), hint });
+            return false;
+        }
+        of_kind(value, kind, name, manner, mistakes)
+    })
+}
+
+/// Keeps what can be used. Whether anything is left, unless the list was empty from the beginning.
+fn keep<'a>(list: &mut DeArray<'a>, mut usable: impl FnMut(&mut Spanned<DeValue<'a>>) -> bool) -> bool {
+    let mut kept = DeArray::new();
+    let all = std::mem::replace(list, DeArray::new());
+    let was_empty = all.is_empty();
+    for mut value in all {
+        if usable(&mut value) {
+            kept.push(value);
         }
     }
-    usable
+    *list = kept;
+    was_empty || !list.is_empty()
 }
 
 fn list_of_one(value: &mut Spanned<DeValue<'_>>) {
@@ -381,17 +412,30 @@ fn elsewhere(name: &str, within: &str, manner: &Manner) -> Option<String> {
 
 /// What to write in place of an unknown key.
 fn meant(name: &str, keys: &[(&str, Kind)], manner: &Manner) -> String {
-    let is_key = |text: &str| keys.iter().any(|(key, _)| text.split('`').nth(1).is_some_and(|t| t.starts_with(key)));
-    if let Some((_, instead)) = ALIASES.iter().find(|(alias, instead)| *alias == name && is_key(instead)) {
+    if let Some((instead, _)) = alias(name, keys) {
         return format!("did you mean {instead}?");
     }
-    if let Some(key) = nearest(name, keys.iter().map(|(key, _)| *key)) {
+    if let Some(key) = key_meant(name, keys) {
         return format!("did you mean `{key}`?");
     }
     let names: Vec<_> = keys.iter().take(KEYS_NAMED).map(|(key, _)| *key).collect();
     let more = format!(" and others ({} has them all)", manner.example);
     let more = if keys.len() > KEYS_NAMED { more.as_str() } else { "" };
     format!("there are {}{more}", quoted(&names))
+}
+
+/// The key that an unknown one stands for.
+fn key_meant<'a>(name: &str, keys: &[(&'a str, Kind)]) -> Option<&'a str> {
+    alias(name, keys).map(|(_, key)| key).or_else(|| nearest(name, keys.iter().map(|(key, _)| *key)))
+}
+
+/// What people write for a key, and the key.
+fn alias<'a>(name: &str, keys: &[(&'a str, Kind)]) -> Option<(&'static str, &'a str)> {
+    let is_in = |instead: &str, key: &str| instead.split('`').nth(1).is_some_and(|text| text.starts_with(key));
+    ALIASES.iter().filter(|(alias, _)| *alias == name).find_map(|(_, instead)| {
+        let (key, _) = keys.iter().find(|(key, _)| is_in(instead, key))?;
+        Some((*instead, *key))
+    })
 }
 
 /// The known name somebody may have meant.

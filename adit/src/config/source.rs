@@ -17,7 +17,7 @@ use toml::{
 use super::{
     draft::Given,
     files::{Content, SecretSource, read},
-    schema::{self, Kind, Manner},
+    schema,
 };
 use crate::error::{Error, Exit};
 
@@ -28,28 +28,11 @@ pub(super) struct Source {
     beside: PathBuf,
 }
 
-/// What the tables of a file describe.
-pub(super) struct Section {
-    /// The first part of their names.
-    pub(super) key: &'static str,
-    pub(super) what: &'static str,
-    pub(super) manner: &'static Manner,
-}
-
 /// Which protocol a table is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Ikev2,
     OpenVpn,
-}
-
-/// A table, with its name and without its protocol, before its keys are looked at.
-pub(super) struct RawTable<'a> {
-    pub(super) name: &'a str,
-    pub(super) protocol: Protocol,
-    span: Range<usize>,
-    table: DeTable<'a>,
-    section: &'static Section,
 }
 
 /// `{ file = "…" }`, `{ env = "…" }` or `{ credential = "…" }`, or `"file:…"` and so on: no secret stands in the file itself.
@@ -104,54 +87,6 @@ impl Source {
         &self.name
     }
 
-    /// Every table of the section, each made into something; there may be no other section.
-    pub(super) fn tables<T>(
-        &self,
-        section: &'static Section,
-        make: impl Fn(RawTable<'_>) -> Result<T, Error>,
-    ) -> Result<BTreeMap<String, (Range<usize>, T)>, Error> {
-        let Section { key: wanted, what, .. } = section;
-        let file = DeTable::parse(&self.text).map_err(|error| self.error(&error))?;
-        let mut tables = BTreeMap::new();
-        for (key, value) in file.into_inner() {
-            if key.get_ref() != wanted {
-                let problem = format!("unknown table `{}`", key.get_ref());
-                let hint = format!("{what}s are described in [{wanted}.NAME]");
-                return Err(self.wrong(&key.span(), problem).hint(hint));
-            }
-            let span = value.span();
-            let DeValue::Table(named) = value.into_inner() else {
-                let error = self.wrong(&span, format!("`{wanted}` is no table"));
-                return Err(error.hint(format!("write [{wanted}.NAME]")));
-            };
-            for (name, table) in named {
-                let made = make(self.raw(section, name.get_ref(), table)?)?;
-                tables.insert(name.get_ref().to_string(), (name.span(), made));
-            }
-        }
-        Ok(tables)
-    }
-
-    fn raw<'a>(
-        &self,
-        section: &'static Section,
-        name: &'a str,
-        value: Spanned<DeValue<'a>>,
-    ) -> Result<RawTable<'a>, Error> {
-        let span = value.span();
-        let what = section.what;
-        let DeValue::Table(mut table) = value.into_inner() else {
-            let error = self.wrong(&span, format!("`{name}` is no {what}"));
-            return Err(error.hint(format!("write [{}.NAME]", section.key)));
-        };
-        let Some(protocol) = table.remove("protocol") else {
-            let error = self.wrong(&span, format!("the {what} `{name}` has no `protocol`"));
-            return Err(error.hint("add `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
-        };
-        let protocol = self.protocol(&protocol)?;
-        Ok(RawTable { name, protocol, span, table, section })
-    }
-
     pub(super) fn protocol(&self, value: &Spanned<DeValue<'_>>) -> Result<Protocol, Error> {
         match value.get_ref().as_str() {
             Some("ikev2") => Ok(Protocol::Ikev2),
@@ -163,25 +98,6 @@ impl Source {
         }
     }
 
-    /// Checks the keys of a table, and reads it. Each key of `needed` must be there; what to add comes with it.
-    pub(super) fn checked<T: DeserializeOwned>(
-        &self,
-        mut raw: RawTable<'_>,
-        keys: &[(&str, Kind)],
-        needed: &[(&str, &str)],
-    ) -> Result<T, Error> {
-        let mut mistakes = Vec::new();
-        schema::check(&mut raw.table, keys, "", raw.section.manner, &mut mistakes);
-        if let Some(mistake) = mistakes.into_iter().next() {
-            return Err(self.mistake(mistake));
-        }
-        if let Some((key, example)) = needed.iter().find(|(key, _)| !raw.table.contains_key(*key)) {
-            let problem = format!("the {} `{}` has no `{key}`", raw.section.what, raw.name);
-            return Err(self.wrong(&raw.span, problem).hint(format!("add {example}")));
-        }
-        self.deserialized(Spanned::new(raw.span, DeValue::Table(raw.table)))
-    }
-
     /// Reads a value whose keys were checked.
     pub(super) fn deserialized<T: DeserializeOwned>(&self, value: Spanned<DeValue<'_>>) -> Result<T, Error> {
         T::deserialize(ValueDeserializer::from(value)).map_err(|error| self.error(&error))
@@ -191,6 +107,14 @@ impl Source {
     pub(super) fn document(&self) -> (DeTable<'_>, Vec<Error>) {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
         (table.into_inner(), errors.iter().map(|error| self.error(error)).collect())
+    }
+
+    /// Where each key stands.
+    pub(super) fn keys(&self) -> Keys {
+        let (table, _) = self.document();
+        let mut keys = Keys { text: self.text.clone(), spans: Vec::new() };
+        keys.table("", &table);
+        keys
     }
 
     pub(super) fn place(&self, span: &Range<usize>) -> String {
@@ -242,5 +166,49 @@ impl Source {
             SecretTable::Credential(name) => SecretSource::Credential(name),
         };
         Given::new(source, place)
+    }
+}
+
+/// Where each key of a file stands, with its whole name, such as `connection.office.forward[0].listen`.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    text: String,
+    /// The span of a key or of its value; what is inside of another comes after it.
+    spans: Vec<(Range<usize>, String)>,
+}
+
+impl Keys {
+    /// The innermost key at a place; lines and columns begin at 1, columns are letters.
+    pub(super) fn at(&self, line: usize, column: usize) -> Option<&str> {
+        let before: usize = self.text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+        let within = self.text.get(before..)?.chars().take(column.checked_sub(1)?).map(char::len_utf8).sum::<usize>();
+        let at = before + within;
+        let covers = |span: &Range<usize>| span.contains(&at) || span.start == at;
+        self.spans.iter().rev().find(|(span, _)| covers(span)).map(|(_, key)| key.as_str())
+    }
+
+    fn table(&mut self, within: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = format!("{within}{}", key.get_ref());
+            self.spans.push((key.span(), name.clone()));
+            self.value(name, value);
+        }
+    }
+
+    fn value(&mut self, name: String, value: &Spanned<DeValue<'_>>) {
+        self.spans.push((value.span(), name.clone()));
+        match value.get_ref() {
+            DeValue::Table(table) => self.table(&format!("{name}."), table),
+            DeValue::Array(values) => {
+                for (index, value) in values.iter().enumerate() {
+                    self.value(format!("{name}[{index}]"), value);
+                }
+            }
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
+        }
     }
 }

@@ -25,8 +25,8 @@ use super::{
 /// What a gateway is reached by, as the file has it.
 pub(super) enum Described {
     Ikev2(Box<Draft>),
-    /// A profile, and what is not in it.
-    OpenVpn(PathBuf, ovpn::Given),
+    /// A profile, unless it is missing, and what is not in it.
+    OpenVpn(Option<PathBuf>, ovpn::Given),
 }
 
 /// What the keys of one protocol say. What is wrong with single values is in the list of problems; `None` if nothing is left.
@@ -35,23 +35,30 @@ pub(super) fn described(
     protocol: Protocol,
     table: Spanned<DeValue<'_>>,
     place: String,
+    spoiled: &dyn Fn(&str) -> bool,
     problems: &mut Problems,
 ) -> Option<Described> {
     match protocol {
         Protocol::Ikev2 => {
             let table: Ikev2 = problems.catch(source.deserialized(table))?;
-            Some(Described::Ikev2(Box::new(table.into_draft(source, place, problems))))
+            Some(Described::Ikev2(Box::new(table.into_draft(source, place, spoiled, problems))))
         }
         Protocol::OpenVpn => {
             let table: OpenVpn = problems.catch(source.deserialized(table))?;
-            let login = match (table.user, table.password) {
+            let user = table.user.map(|user| source.given(user));
+            if let Some(user) = user.as_ref().filter(|user| user.value.is_empty()) {
+                let error = user.error("the user name is empty");
+                problems.error(error.hint("write a name, or leave it away to be asked"));
+            }
+            let login = match (user.map(|user| user.value), table.password) {
                 (None, None) => ovpn::Login::Unknown,
                 (user, password) => ovpn::Login::Apart { user, password: password.map(|secret| source.secret(secret)) },
             };
             let passphrase = table.passphrase.map(|secret| source.secret(secret));
-            let Given { value: profile, place } = source.given(table.profile);
-            let given = ovpn::Given { login, passphrase, named: Some(place) };
-            Some(Described::OpenVpn(source.beside(&profile), given))
+            let profile = table.profile.map(|profile| source.given(profile));
+            let named = profile.as_ref().map(|profile| profile.place.clone());
+            let profile = profile.map(|profile| source.beside(&profile.value));
+            Some(Described::OpenVpn(profile, ovpn::Given { login, passphrase, named, wording: Wording::Keys }))
         }
     }
 }
@@ -60,8 +67,8 @@ pub(super) fn described(
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OpenVpn {
-    profile: Spanned<PathBuf>,
-    user: Option<String>,
+    profile: Option<Spanned<PathBuf>>,
+    user: Option<Spanned<String>>,
     password: Option<Spanned<SecretTable>>,
     passphrase: Option<Spanned<SecretTable>>,
 }
@@ -125,7 +132,7 @@ struct TlsTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TtlsTable {
-    inner: Inner,
+    inner: Option<Inner>,
     anonymous_identity: Option<String>,
 }
 
@@ -155,7 +162,13 @@ pub(super) enum Signature {
 }
 
 impl Ikev2 {
-    fn into_draft(self, source: &Source, place: String, problems: &mut Problems) -> Draft {
+    fn into_draft(
+        self,
+        source: &Source,
+        place: String,
+        spoiled: &dyn Fn(&str) -> bool,
+        problems: &mut Problems,
+    ) -> Draft {
         let mut draft = Draft::new(place, Wording::Keys);
         let texts = |texts: Vec<Spanned<String>>| texts.into_iter().map(|text| source.given(text));
         draft.remotes = texts(self.remotes).filter_map(|text| problems.catch(text.remote())).collect();
@@ -181,6 +194,9 @@ impl Ikev2 {
         draft.ttls = self.ttls.map(|table| source.given(table)).map(|Given { value, place }| {
             Given::new(Ttls { inner: value.inner, anonymous_identity: value.anonymous_identity }, place)
         });
+        if let Some(ttls) = draft.ttls.as_ref().filter(|ttls| ttls.value.inner.is_none() && !spoiled("ttls")) {
+            problems.error(ttls.error("`ttls` has no `inner`").hint("add `inner = \"pap\"`"));
+        }
         if let Some(proposals) = self.ike_proposals {
             problems.catch(draft.set_ike_proposals(source.given(proposals)));
         }

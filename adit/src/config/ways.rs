@@ -30,6 +30,13 @@ pub(super) enum WayKind {
     HttpProxy,
 }
 
+/// A port of our own address inside of the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InsidePort {
+    port: u16,
+    transport: TransportKind,
+}
+
 /// One way in or out, before its password is read.
 pub(super) struct Way {
     /// Where its table stands.
@@ -38,7 +45,14 @@ pub(super) struct Way {
     pub(super) name: Option<Given<String>>,
     /// Where what it listens on stands.
     pub(super) listen: String,
-    plan: ForwardPlan,
+    /// Where it listens on this machine.
+    pub(super) listening: Option<Listen>,
+    /// The port of the tunnel that it listens on.
+    pub(super) inside: Option<InsidePort>,
+    /// The only gateway it uses.
+    gateway: Option<String>,
+    /// `None`: something else is wrong with it.
+    plan: Option<ForwardPlan>,
     password: Option<Given<SecretSource>>,
 }
 
@@ -105,6 +119,8 @@ pub(super) struct Common<'a> {
     pub(super) wait: Duration,
     /// The names that gateways were given; what those without are called, their files say.
     pub(super) gateways: &'a [String],
+    /// Whether these are all the names there are, as far as can be told.
+    pub(super) all_named: bool,
 }
 
 /// What one table says.
@@ -115,10 +131,14 @@ pub(super) fn way(
     common: &Common<'_>,
     problems: &mut Problems,
 ) -> Option<Way> {
-    let place = source.place(&table.span());
+    let (start, place) = (table.span().start, source.place(&table.span()));
     let table: WayTable = problems.catch(source.deserialized(table))?;
-    let missing =
-        |key: &str, example: &str| Error::at(&place, format!("`{key}` is missing")).hint(format!("add {example}"));
+    // What is there, and wrong, was said to be.
+    let missing = |key: &str, example: &str, problems: &mut Problems| {
+        if !problems.is_spoiled(start, key) {
+            problems.error(Error::at(&place, format!("`{key}` is missing")).hint(format!("add {example}")));
+        }
+    };
     let transport = match table.transport.as_ref().map(|transport| *transport.get_ref()) {
         Some(Transport::Udp) => TransportKind::Udp,
         Some(Transport::Tcp) | None => TransportKind::Tcp,
@@ -133,9 +153,12 @@ pub(super) fn way(
         Given::new(text, place)
     });
     let listen_place = listen.as_ref().map_or_else(|| place.clone(), |listen| listen.place.clone());
-    let listening = |problems: &mut Problems| {
-        let listen = listen.as_ref().ok_or_else(|| missing("listen", "`listen = \"127.0.0.1:33000\"`"));
-        problems.catch(listen.and_then(|listen| address::listen(listen, transport, mode.as_ref())))
+    let listening = |problems: &mut Problems| match &listen {
+        Some(listen) => address::listen(listen, transport, mode.as_ref(), problems),
+        None => {
+            missing("listen", "`listen = \"127.0.0.1:33000\"`", problems);
+            None
+        }
     };
     let to = table.to.map(|to| source.given(to));
     let user = table.user.map(|user| source.given(user));
@@ -151,6 +174,8 @@ pub(super) fn way(
             None
         }
         (Some(user), Some(_)) => Some(Login { user: user.value.clone(), password: Secret::new([]) }),
+        (Some(_), None) if problems.is_spoiled(start, "password") => None,
+        (None, Some(_)) if problems.is_spoiled(start, "user") => None,
         (Some(user), None) => {
             problems.error(user.error("this user has no password").hint("add `password = { file = \"…\" }`"));
             None
@@ -161,33 +186,42 @@ pub(super) fn way(
         }
         (None, None) => None,
     };
+    let (mut inside, mut here) = (None, None);
     let made = match kind {
         WayKind::Forward => {
-            let target = to.as_ref().ok_or_else(|| missing("to", "`to = \"192.168.100.30:8080\"`"));
-            let to = problems.catch(target.and_then(address::target));
-            let listen = listening(problems);
-            listen.zip(to).map(|(listen, to)| ForwardKind::Local { listen, to })
+            here = listening(problems);
+            let to = match &to {
+                Some(to) => problems.catch(address::target(to)),
+                None => {
+                    missing("to", "`to = \"192.168.100.30:8080\"`", problems);
+                    None
+                }
+            };
+            here.clone().zip(to).map(|(listen, to)| ForwardKind::Local { listen, to })
         }
         WayKind::Reverse => {
-            let target = to.as_ref().ok_or_else(|| missing("to", "`to = \"127.0.0.1:22\"`"));
-            let target = target.and_then(|text| {
-                let target = address::local_target(text)?;
-                if transport == TransportKind::Udp && matches!(target, LocalTarget::Unix(_)) {
-                    let error = text.error(format!("`{}` takes no datagrams", text.value.escape_debug()));
-                    return Err(error.hint("name a host and a port, or leave `transport` away"));
+            let to = match &to {
+                Some(text) => problems.catch(service(text, transport)),
+                None => {
+                    missing("to", "`to = \"127.0.0.1:22\"`", problems);
+                    None
                 }
-                Ok(target)
-            });
-            let to = problems.catch(target);
-            let port = table.port.as_ref().ok_or_else(|| missing("port", "`port = 2222`"));
-            let port = problems.catch(port.map(|port| *port.get_ref()));
-            port.zip(to).map(|(port, to)| ForwardKind::Reverse { transport, port, to })
+            };
+            if table.port.is_none() {
+                missing("port", "`port = 2222`", problems);
+            }
+            inside = table.port.as_ref().map(|port| InsidePort { port: *port.get_ref(), transport });
+            inside.zip(to).map(|(InsidePort { port, transport }, to)| ForwardKind::Reverse { transport, port, to })
         }
         WayKind::Socks => {
+            here = listening(problems);
             let udp = table.udp.unwrap_or(true);
-            listening(problems).map(|listen| ForwardKind::Socks { listen, login, udp })
+            here.clone().map(|listen| ForwardKind::Socks { listen, login, udp })
         }
-        WayKind::HttpProxy => listening(problems).map(|listen| ForwardKind::HttpProxy { listen, login }),
+        WayKind::HttpProxy => {
+            here = listening(problems);
+            here.clone().map(|listen| ForwardKind::HttpProxy { listen, login })
+        }
     };
     let proxy_protocol = match table.proxy_protocol.map(|flag| source.given(flag)) {
         Some(Given { value: true, place }) if transport == TransportKind::Udp => {
@@ -201,12 +235,11 @@ pub(super) fn way(
     let down = table.while_down.or_else(|| seconds.is_some().then_some(WhileDown::Wait));
     let wait = down.and_then(|down| problems.catch(down.wait(seconds.as_ref(), common.wait)));
     let gateway = table.gateway.map(|gateway| source.given(gateway));
-    if let Some(gateway) = &gateway {
+    if let Some(gateway) = gateway.as_ref().filter(|_| common.all_named) {
         problems.catch(known(gateway, common.gateways));
     }
-    let kind = made?;
-    if let ForwardKind::Socks { listen: Listen::Tcp(address), login: None, .. }
-    | ForwardKind::HttpProxy { listen: Listen::Tcp(address), login: None } = &kind
+    let open = matches!(kind, WayKind::Socks | WayKind::HttpProxy) && user.is_none() && password.is_none();
+    if let Some(Listen::Tcp(address)) = here.as_ref().filter(|_| open)
         && !address.ip().is_loopback()
     {
         let problem = "everybody who reaches this proxy reaches everything behind the gateway";
@@ -214,15 +247,30 @@ pub(super) fn way(
         problems.warning(Error::at(&listen_place, problem).hint(hint));
     }
     let name = table.name.map(|name| source.given(name));
-    let plan = ForwardPlan {
+    let gateway = gateway.map(|gateway| gateway.value);
+    let plan = made.map(|kind| ForwardPlan {
         name: name.as_ref().map_or_else(|| default_name(&kind), |name| name.value.clone()),
         kind,
-        gateway: gateway.as_ref().map(|gateway| gateway.value.clone()),
+        gateway: gateway.clone(),
         max_connections: table.max_connections,
         wait,
         proxy_protocol,
-    };
-    Some(Way { place, name, listen: listen_place, plan, password })
+    });
+    if problems.is_spoiled(start, "transport") {
+        // Which of two ports it wants is not known.
+        (here, inside) = (None, None);
+    }
+    Some(Way { place, name, listen: listen_place, listening: here, inside, gateway, plan, password })
+}
+
+/// What a reverse forward leads to.
+fn service(text: &Given<String>, transport: TransportKind) -> Result<LocalTarget, Error> {
+    let target = address::local_target(text)?;
+    if transport == TransportKind::Udp && matches!(target, LocalTarget::Unix(_)) {
+        let error = text.error(format!("`{}` takes no datagrams", text.value.escape_debug()));
+        return Err(error.hint("name a host and a port, or leave `transport` away"));
+    }
+    Ok(target)
 }
 
 /// Whether a gateway has this name.
@@ -238,37 +286,43 @@ fn known(gateway: &Given<String>, names: &[String]) -> Result<(), Error> {
 }
 
 impl Way {
-    /// What is known without its password.
-    pub(super) fn plan(&self) -> &ForwardPlan {
-        &self.plan
+    /// What it is called, as far as that is known.
+    pub(super) fn name(&self) -> Option<&str> {
+        let chosen = self.name.as_ref().map(|name| name.value.as_str());
+        chosen.or_else(|| self.plan.as_ref().map(|plan| plan.name.as_str()))
+    }
+
+    /// Whether both want the same port of the same tunnel.
+    pub(super) fn wants_port_of(&self, other: &Self) -> bool {
+        let shared = self.gateway.is_none() || other.gateway.is_none() || self.gateway == other.gateway;
+        shared && self.inside.is_some() && self.inside == other.inside
     }
 
     /// Reads its password.
     pub(super) fn finish(self, reading: &mut Reading<'_>) -> Option<ForwardPlan> {
-        let mut plan = self.plan;
-        if let Some(password) = &self.password {
-            let read = reading.secret(password, "a password");
-            let secret = reading.problems.catch(read)?;
-            if let ForwardKind::Socks { login: Some(login), .. } | ForwardKind::HttpProxy { login: Some(login), .. } =
-                &mut plan.kind
-            {
-                login.password = secret;
+        let secret = match &self.password {
+            Some(password) => {
+                let read = reading.secret(password, "a password");
+                Some(reading.problems.catch(read)?)
             }
+            None => None,
+        };
+        let mut plan = self.plan?;
+        if let ForwardKind::Socks { login: Some(login), .. } | ForwardKind::HttpProxy { login: Some(login), .. } =
+            &mut plan.kind
+            && let Some(secret) = secret
+        {
+            login.password = secret;
         }
         Some(plan)
     }
 
     /// The address it listens on, on this machine.
     pub(super) fn address(&self) -> Option<(SocketAddr, TransportKind)> {
-        match self.listening()? {
+        match self.listening.as_ref()? {
             Listen::Tcp(address) => Some((*address, TransportKind::Tcp)),
             Listen::Udp(address) => Some((*address, TransportKind::Udp)),
             Listen::Unix(..) => None,
         }
-    }
-
-    /// Where it listens on this machine.
-    pub(super) fn listening(&self) -> Option<&Listen> {
-        self.plan.kind.listen()
     }
 }

@@ -2,10 +2,12 @@
 
 use std::{
     io::{self, BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Answer, Request, likely_paths};
 use crate::error::{Error, Exit};
@@ -23,11 +25,16 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to the control socket, or to the one that answers of those where a process listens unless told otherwise.
     pub(crate) fn connect(path: Option<&Path>) -> Result<Self, Error> {
+        Self::connect_within(path, PATIENCE)
+    }
+
+    fn connect_within(path: Option<&Path>, patience: Duration) -> Result<Self, Error> {
         let paths = path.map_or_else(likely_paths, |path| vec![path.to_owned()]);
         let mut failed = Error::new(Exit::Other, "there is no control socket to look for");
         for path in paths {
-            match UnixStream::connect(&path) {
-                Ok(stream) => return Ok(Self { path, stream: BufReader::new(stream), patience: PATIENCE }),
+            match connected(&path, patience) {
+                Ok(stream) => return Ok(Self { path, stream: BufReader::new(stream), patience }),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(silent(&path, patience)),
                 // What was said of the likeliest place is said, unless another one is there and refuses.
                 Err(error) => {
                     let found = error.kind() != io::ErrorKind::NotFound;
@@ -68,8 +75,10 @@ impl Client {
         line.push(b'\n');
         // One that refuses us has answered, and closed.
         match self.stream.get_mut().write_all(&line) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(self.broken(&error)),
-            Ok(()) | Err(_) => Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(silent(&self.path, self.patience)),
+            Err(error) => Err(self.broken(&error)),
+            Ok(()) => Ok(()),
         }
     }
 
@@ -91,16 +100,9 @@ impl Client {
                 answer.into_result().map(Some)
             }
             // What a read says that ran out of time.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(self.silent()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(silent(&self.path, self.patience)),
             Err(error) => Err(self.broken(&error)),
         }
-    }
-
-    fn silent(&self) -> Error {
-        let (path, seconds) = (self.path.display(), self.patience.as_secs_f32());
-        let text = format!("{path}: the process has not answered for {seconds} s; it hangs, or is stopped");
-        Error::new(Exit::Other, text)
-            .hint("let it go on (`kill -CONT PID`), or end and start it again; its log may say more")
     }
 
     fn broken(&self, error: &io::Error) -> Error {
@@ -110,9 +112,25 @@ impl Client {
 
 #[cfg(test)]
 impl Client {
-    pub(super) fn set_patience(&mut self, patience: Duration) {
-        self.patience = patience;
+    pub(super) fn impatient(path: &Path, patience: Duration) -> Result<Self, Error> {
+        Self::connect_within(Some(path), patience)
     }
+}
+
+/// A process that is stopped takes nobody in once its queue is full: that is waited for no longer than for an answer, and so is
+/// whatever is sent.
+fn connected(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(patience))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+fn silent(path: &Path, patience: Duration) -> Error {
+    let (path, seconds) = (path.display(), patience.as_secs_f32());
+    let text = format!("{path}: the process has not answered for {seconds} s; it hangs, or is stopped");
+    Error::new(Exit::Other, text)
+        .hint("let it go on (`kill -CONT PID`), or end and start it again; its log may say more")
 }
 
 fn unreachable(path: &Path, error: &io::Error) -> Error {

@@ -28,7 +28,7 @@ use crate::{
 /// A longer line is no request.
 const LINE_BYTES: u64 = 64 * 1024;
 /// Callers at the same time.
-const CALLERS: usize = 64;
+pub(super) const CALLERS: usize = 64;
 /// Numbers of packets change all the time: they are told no more often than this, and so are changes of state that come close
 /// upon each other.
 const PACE: Duration = Duration::from_millis(200);
@@ -78,10 +78,12 @@ impl Server {
     pub(crate) async fn serve(self, engine: Engine) {
         let room = Arc::new(Semaphore::new(CALLERS));
         loop {
-            // The semaphore is never closed.
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             match self.listener.accept().await {
                 Ok(stream) => {
+                    let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+                        refuse(stream).await;
+                        continue;
+                    };
                     let engine = engine.clone();
                     // Goes on without us: whoever wanted the reload that ends this socket is told what came of it.
                     tokio::spawn(async move {
@@ -97,6 +99,18 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+/// Says that there is no room. A line fits into the buffer of the socket: nobody is waited for.
+async fn refuse(mut stream: UnixStream) {
+    let error = Error::new(Exit::Other, format!("too many callers: {CALLERS} are connected to the control socket"));
+    let error = error.hint("end some of them, such as `adit status --watch` and `adit log -f`, and try again");
+    tracing::warn!("{}", error.message());
+    let (_, mut write) = stream.split();
+    let answer = Answer::failed(&error);
+    if !matches!(tokio::time::timeout(REFRESH, send(&mut write, &answer)).await, Ok(Ok(()))) {
+        tracing::debug!("a caller too many has left before it was told so");
     }
 }
 
@@ -224,7 +238,7 @@ async fn until_end(lines: &mut BufReader<tokio::io::Take<OwnedReadHalf>>) -> io:
     }
 }
 
-async fn send(write: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+async fn send(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     write.write_all(&line).await

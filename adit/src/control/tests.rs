@@ -178,11 +178,7 @@ fn a_process_that_hangs_is_not_waited_for() {
     let path = folder.path().join("control.sock");
     // It takes callers in, as the kernel does for a process that is stopped, and says nothing.
     let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    let connect = || {
-        let mut client = Client::connect(Some(&path)).unwrap();
-        client.set_patience(std::time::Duration::from_millis(50));
-        client
-    };
+    let connect = || Client::impatient(&path, std::time::Duration::from_millis(50)).unwrap();
     let connection = || "office".to_owned();
     let asked = connect().ask(&Request::Status).unwrap_err();
     let ordered = connect().order(&Request::Connect { connection: connection() }).unwrap_err();
@@ -190,4 +186,52 @@ fn a_process_that_hangs_is_not_waited_for() {
         assert!(error.message().contains("has not answered for 0.05 s; it hangs, or is stopped"), "{error}");
         assert!(error.hint_text().unwrap().contains("kill -CONT"), "{error}");
     }
+}
+
+#[test]
+fn a_process_that_takes_nobody_in_is_not_waited_for() {
+    use socket2::{Domain, SockAddr, Socket, Type};
+    let folder = Folder::new();
+    let path = folder.path().join("control.sock");
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    // Its queue is full, as that of a process which was stopped long ago.
+    let patience = std::time::Duration::from_millis(50);
+    let waiting: Vec<_> = std::iter::repeat_with(|| Client::impatient(&path, patience)).take(8).collect();
+    let error = waiting.into_iter().find_map(Result::err).expect("the queue has an end");
+    assert!(error.message().contains("has not answered for 0.05 s; it hangs, or is stopped"), "{error}");
+}
+
+#[tokio::test]
+async fn one_caller_too_many_is_told_so_and_room_is_made_by_one_who_leaves() {
+    let bench = Bench::new(Engine::for_tests());
+    let mut callers: Vec<_> = Vec::new();
+    for _ in 0..server::CALLERS {
+        let path = bench.path.clone();
+        let caller = blocking(move || {
+            let mut client = Client::connect(Some(&path)).unwrap();
+            client.ask(&Request::Watch).unwrap();
+            client
+        });
+        callers.push(caller.await);
+    }
+    let refused = bench.ask(Request::Version).await.unwrap_err();
+    assert!(refused.message().starts_with("too many callers: 64 are connected to the control socket"), "{refused}");
+    assert!(refused.hint_text().unwrap().contains("adit status --watch"), "{refused}");
+    drop(callers.pop());
+    // That it has left is noticed soon.
+    while bench.ask(Request::Version).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_socket_belongs_to_who_runs_the_process_and_nobody_else_may_open_it() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::new(Engine::for_tests());
+    let (socket, folder) = (fs::metadata(&bench.path).unwrap(), fs::metadata(bench.path.parent().unwrap()).unwrap());
+    let ours = rustix::process::geteuid().as_raw();
+    assert_eq!((socket.mode() & 0o777, socket.uid()), (0o600, ours));
+    assert_eq!((folder.mode() & 0o777, folder.uid()), (0o700, ours), "a folder that is made for it is as closed");
 }

@@ -98,7 +98,7 @@ fn bind_unix(_: &Path, _: Option<u32>) -> io::Result<Socket> {
 }
 
 /// Whether both want the same port inside of the same tunnel.
-pub(crate) fn same_port_inside(a: &ForwardPlan, b: &ForwardPlan) -> bool {
+fn same_port_inside(a: &ForwardPlan, b: &ForwardPlan) -> bool {
     let shared = a.gateway.is_none() || b.gateway.is_none() || a.gateway == b.gateway;
     match (&a.kind, &b.kind) {
         (

@@ -37,7 +37,7 @@ use adit_driver::{Options, Way};
 pub(crate) use self::unix::Listener as UnixListener;
 pub(crate) use self::{
     counters::{ForwardCounters, ForwardSnapshot},
-    listen::{default_name, overlap, same_port_inside},
+    listen::{default_name, overlap},
     places::{Held, Places},
     stop::{Stop, Stopper},
     terms::{InForce, Terms},

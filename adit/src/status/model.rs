@@ -338,7 +338,10 @@ impl ConnectionStatus {
     fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.state != State::Connected {
-            let why = self.last_error.as_ref().map_or(String::new(), |error| format!(": {}", error.text));
+            // Of one that ends in good order, what went wrong before is no reason.
+            let troubled = matches!(self.state, State::Connecting | State::Reconnecting | State::Failed);
+            let why = self.last_error.as_ref().filter(|_| troubled);
+            let why = why.map_or(String::new(), |error| format!(": {}", error.text));
             missing.push(format!("connection `{}` is {} since {}{why}", self.name, self.state.name(), self.since));
         }
         if let Some(device) = self.device.as_ref().filter(|device| device.state != DeviceState::Up)

@@ -215,6 +215,22 @@ fn readiness_is_about_what_is_to_be_connected() {
 }
 
 #[test]
+fn what_went_wrong_before_is_no_reason_of_what_ends_in_good_order() {
+    let mut process = process();
+    let staging = |process: &ProcessStatus| process.readiness(Some("staging"), None).reasons.concat();
+    for state in [State::Draining, State::Disconnecting, State::Idle] {
+        process.connections[1].state = state;
+        let said = staging(&process);
+        assert!(
+            said.contains(&format!("`staging` is {} since ", state.name())) && !said.contains("AUTH_FAILED"),
+            "{said}"
+        );
+    }
+    process.connections[1].state = State::Reconnecting;
+    assert!(staging(&process).contains("AUTH_FAILED"));
+}
+
+#[test]
 fn a_forward_is_ready_when_it_listens_and_its_gateway_is_up() {
     let mut process = process();
     assert!(process.readiness(None, Some("127.0.0.1:33001")).ready);

@@ -237,6 +237,57 @@ fn connections_are_run_seen_and_told_what_to_do() {
     assert!(gone.stderr.contains("no adit answers at"), "{}", gone.stderr);
 }
 
+/// A command at a terminal of its own, where this line is typed once something was asked; what the terminal shows, and the exit
+/// code.
+fn at_a_terminal(mut command: std::process::Command, asked: &str, typed: &str) -> (String, i32) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&ours).and_then(|()| unlockpt(&ours)).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let theirs = fs::File::options().read(true).write(true).open(name).unwrap();
+    let end = || theirs.try_clone().unwrap();
+    let mut child = command.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+    // Once nobody has the other end any more, reading fails.
+    drop((command, theirs));
+    let mut ours = fs::File::from(ours);
+    let (mut shown, mut answered, mut buffer) = (String::new(), false, [0; 4096]);
+    while let Ok(length @ 1..) = ours.read(&mut buffer) {
+        shown.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        if !answered && shown.contains(asked) {
+            answered = true;
+            ours.write_all(typed.as_bytes()).unwrap();
+        }
+    }
+    let code = child.wait().unwrap().code().unwrap();
+    (shown.replace("\r\n", "\n"), code)
+}
+
+#[test]
+fn at_a_terminal_a_disconnect_asks_and_does_as_it_is_told() {
+    let office = Office::open();
+    let running = office.run(&office.connection("main", ""));
+    office.reaches("main", "connected");
+    let disconnect = || {
+        let mut command = adit(&["disconnect", "main", "--config"]);
+        command.arg(office.place.0.join("adit.toml"));
+        command
+    };
+    for typed in ["\n", "n\n", "yeah\n", "\x04"] {
+        let (shown, code) = at_a_terminal(disconnect(), "Disconnect? [y/N] ", typed);
+        let asked = shown.starts_with("All connections through `main` are cut (none is open now)");
+        assert!(asked && code == 1 && !shown.contains("is disconnected"), "{typed:?}: {code} {shown}");
+        assert_eq!(office.status()["connections"][0]["state"], "connected", "{typed:?}");
+    }
+    let (shown, code) = at_a_terminal(disconnect(), "Disconnect? [y/N] ", "y\n");
+    assert!(code == 0 && shown.ends_with("`main` is disconnected\n"), "{code} {shown}");
+    assert_eq!(office.status()["connections"][0]["state"], "idle");
+    // Where nothing is to be cut, nothing is asked.
+    let (shown, code) = at_a_terminal(disconnect(), "Disconnect?", "y\n");
+    assert!(code == 1 && shown.contains("`main` is not connected"), "{code} {shown}");
+    running.signal("-TERM");
+    running.end().with(0);
+}
+
 /// C6: an attempt that hangs.
 #[test]
 fn an_attempt_is_cancelled() {

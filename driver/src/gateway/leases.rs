@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use adit_tunnel::IpNet;
@@ -19,6 +19,8 @@ pub(super) struct Wish<'a> {
     pub(super) fixed: &'a [IpAddr],
     /// The older tunnels of this identity are about to end: it inherits their addresses.
     pub(super) inherits: bool,
+    /// Where it is outside.
+    pub(super) remote: SocketAddr,
 }
 
 /// The addresses in use.
@@ -38,6 +40,8 @@ pub(super) struct Leases {
 struct Holders {
     identity: Option<Box<str>>,
     count: usize,
+    /// Where the one that was last heard of is outside.
+    remote: SocketAddr,
 }
 
 /// The pool has no address that fits.
@@ -66,8 +70,10 @@ impl Leases {
             chosen.iter().map(|address| IpNet::new(*address, self.pool.network_of(*address)?.net.prefix())).collect();
         let nets = nets.filter(|nets| !nets.is_empty()).ok_or(NoAddress)?;
         for address in &chosen {
-            let new = || Holders { identity: wish.identity.map(Into::into), count: 0 };
-            self.held.entry(*address).or_insert_with(new).count += 1;
+            let new = || Holders { identity: wish.identity.map(Into::into), count: 0, remote: wish.remote };
+            let holders = self.held.entry(*address).or_insert_with(new);
+            holders.count += 1;
+            holders.remote = wish.remote;
         }
         if let Some(identity) = wish.identity {
             self.remember(identity, chosen);
@@ -82,6 +88,15 @@ impl Leases {
             holders.count -= 1;
             if holders.count == 0 {
                 self.held.remove(&address);
+            }
+        }
+    }
+
+    /// Who holds these is somewhere else outside from now on.
+    pub(super) fn moved(&mut self, addresses: &[IpNet], remote: SocketAddr) {
+        for address in addresses.iter().map(IpNet::address) {
+            if let Some(holders) = self.held.get_mut(&address) {
+                holders.remote = remote;
             }
         }
     }
@@ -101,8 +116,11 @@ impl Leases {
         if let Some(last) = last.filter(|address| self.may_have(wish, *address, wish.inherits)) {
             return Some(last);
         }
-        // Who asks for the very address that its identity has is about to replace the tunnel that holds it.
-        if let Some(asked) = of_family(wish.asked).filter(|address| self.may_have(wish, *address, true)) {
+        // Who asks, from where the tunnel comes that holds it, for the very address that its identity has is about to replace that
+        // tunnel (RFC 7296 §2.8.3: a new IKE SA, then the old one is deleted). From elsewhere it is another device of that user.
+        let replaces = |address: &IpAddr| self.held.get(address).is_some_and(|holders| holders.remote == wish.remote);
+        let may_have = |address: &IpAddr| self.may_have(wish, *address, wish.inherits || replaces(address));
+        if let Some(asked) = of_family(wish.asked).filter(may_have) {
             return Some(asked);
         }
         let indexes = 0..self.pool.networks.len();
@@ -163,7 +181,7 @@ mod tests {
     }
 
     fn wish(identity: Option<&str>) -> Wish<'_> {
-        Wish { identity, asked: &[], fixed: &[], inherits: false }
+        Wish { identity, asked: &[], fixed: &[], inherits: false, remote: "198.51.100.7:4500".parse().unwrap() }
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -228,6 +246,22 @@ mod tests {
             let got = leases.take(Wish { asked: &[outside], ..wish(None) }).unwrap();
             assert_ne!(got[0].address(), outside);
         }
+    }
+
+    #[test]
+    fn another_device_of_a_user_gets_no_address_that_is_in_use() {
+        let mut leases = leases(&["10.8.0.0/24"]);
+        let (here, there) = (wish(Some("ann")).remote, "198.51.100.8:4500".parse().unwrap());
+        let first = leases.take(wish(Some("ann"))).unwrap();
+        let asked = [first[0].address()];
+        let second = leases.take(Wish { asked: &asked, remote: there, ..wish(Some("ann")) }).unwrap();
+        assert_ne!(second, first, "both are to be reached");
+        leases.moved(&first, there);
+        let again = Wish { asked: &asked, ..wish(Some("ann")) };
+        assert_ne!(leases.take(Wish { remote: here, ..again }).unwrap(), first, "it has moved away from here");
+        assert_eq!(leases.take(Wish { remote: there, ..again }).unwrap(), first, "and replaces its tunnel there");
+        let alone = Wish { remote: here, inherits: true, ..again };
+        assert_eq!(leases.take(alone).unwrap(), first, "the others are about to end");
     }
 
     #[test]

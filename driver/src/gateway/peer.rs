@@ -28,6 +28,7 @@ use crate::{
     plane::{self, Inner, Plane, Unopened},
     random::OsRandom,
     sink::Sealed,
+    tun,
 };
 
 /// One peer.
@@ -208,12 +209,15 @@ impl<T: Answering> Peer<T> {
         env.shared.publish(Event::Up(peer));
     }
 
-    fn on_path(&mut self, env: &Env, path: Path) {
+    fn on_path(&mut self, env: &mut Env, path: Path) {
         if let Line::Udp(index) = &mut self.line {
             *index = env.outer.socket_of(path.local).unwrap_or(*index);
         }
         let moved = self.path.remote != path.remote;
         self.path = path;
+        if let Some(lease) = self.lease.as_deref().filter(|_| moved) {
+            env.leases.moved(lease, path.remote);
+        }
         if moved && self.up.is_some() {
             tracing::debug!(peer = ?self.id, "sending to {} from now on", path.remote);
             env.shared.publish(Event::Moved(self.describe()));
@@ -294,7 +298,9 @@ impl<T: Answering> Peer<T> {
             identity: self.name.as_deref(),
             asked: &asked.addresses,
             fixed: &fixed,
-            inherits: asked.alone || env.options.single,
+            // Two tunnels cannot both be reached at an address they must have.
+            inherits: asked.alone || env.options.single || !fixed.is_empty(),
+            remote: self.path.remote,
         };
         match env.admit(wish, self.id) {
             Ok(network) => {
@@ -407,18 +413,32 @@ impl<T: Answering> Peer<T> {
         }
     }
 
-    /// Seals a packet that came in by the device. `false` if it has to be dropped.
-    pub(super) fn send_packet(&mut self, cx: &mut Context<'_>, env: &mut Env, packet: &[u8]) -> bool {
-        let sealers = &mut self.plane.sealers;
-        let Some(sealer) = sealers.of_packet(packet) else { return false };
-        let (header_len, room) = (sealer.header_len(), sealer.sealed_len(packet.len()));
-        let Some(batch) = env.outer.batch(cx, self.line, &self.path, room, &self.caller) else { return false };
+    /// Seals the packets that came in by the device, until there are no more of them or its socket takes no more. How many it has
+    /// dealt with; what is left waits, unless it is for a stream, whose peer alone is slow.
+    pub(super) fn send_train(&mut self, cx: &mut Context<'_>, env: &mut Env, device: &mut tun::Reader) -> u64 {
+        // The first packet speaks for all.
+        let Some(sealer) = self.plane.sealers.of_packet(device.bytes()) else {
+            let dropped = device.discard();
+            env.stats.dropped_unsealed += dropped;
+            return dropped;
+        };
+        let header_len = sealer.header_len();
         let mut sealed = Sealed::default();
-        let write = &mut |space: &mut [u8]| space.copy_from_slice(packet);
-        sealed.note(batch.seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range)));
+        while let Some(len) = device.next_len() {
+            let room = sealer.sealed_len(len);
+            let Some(batch) = env.outer.batch(cx, self.line, &self.path, room, &self.caller) else { break };
+            let write = &mut |space: &mut [u8]| device.write(space);
+            sealed.note(batch.seal(header_len, len, room, write, |buffer, range| sealer.seal(buffer, range)));
+        }
+        let mut handled = sealed.packets + sealed.dropped;
         env.stats.add(sealed);
+        if let Line::Stream(_) = self.line {
+            let dropped = device.discard();
+            env.stats.dropped_unsealed += dropped;
+            handled += dropped;
+        }
         env.outer.remind(self.line);
-        true
+        handled
     }
 
     fn describe(&self) -> super::Peer {
@@ -462,11 +482,7 @@ impl Up {
     fn on_packet(&mut self, now: Instant, env: &mut Env, packet: &[u8]) {
         match (&mut self.relay, &mut env.out) {
             (Some(relay), _) => relay.handle_packet(now, packet),
-            (None, Out::Tun(device)) => {
-                if !device.send(packet) {
-                    env.stats.dropped_unsent += 1;
-                }
-            }
+            (None, Out::Tun(device)) => device.deliver(packet),
             (None, Out::Sockets(_)) => {}
         }
     }

@@ -144,6 +144,14 @@ impl Sender {
         }
     }
 
+    /// How many ICMP errors have said that nothing listens there.
+    pub(crate) fn refusals(&mut self) -> u32 {
+        match self {
+            Self::Udp(udp) => udp.refusals(),
+            Self::Tcp(_) => 0,
+        }
+    }
+
     /// Whether there is a new [`Self::icmp_error`].
     pub(crate) fn has_icmp_hint(&self) -> bool {
         match self {

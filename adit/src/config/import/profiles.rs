@@ -17,25 +17,120 @@ use crate::{
 pub(super) fn ovpn(path: &Path, bytes: &[u8], import: &mut Import, reading: &mut Reading<'_>) -> Option<()> {
     let beside = path.parent().unwrap_or_else(|| Path::new(""));
     let mut load = |file: &str| reading.file(&beside.join(file)).map_err(|error| error.to_string());
+    let mut plain = None;
     let profile = match Profile::parse(bytes, &mut load) {
         Ok(profile) => profile,
         Err(error) => {
-            let place = format!("profile {}", path.display());
-            error.refusals().iter().for_each(|refusal| reading.problems.error(Error::at(&place, refusal)));
-            return None;
+            // Without compression, it may be of use.
+            plain = Plain::of(bytes, beside);
+            let again = plain.as_ref().and_then(|plain| Profile::parse(plain.text.as_bytes(), &mut load).ok());
+            let Some(profile) = again else {
+                let place = format!("profile {}", path.display());
+                error.refusals().iter().for_each(|refusal| reading.problems.error(Error::at(&place, refusal)));
+                return None;
+            };
+            profile
         }
     };
+    for (line, directive) in plain.iter().flat_map(|plain| &plain.left_out) {
+        let why = "LZO compression is not supported: the profile that is made says `comp-lzo no`, which works if the server \
+                   compresses nothing by itself; else switch it off there";
+        import.lose(format_args!("line {line}"), directive, why);
+    }
     for outcome in profile.outcomes() {
         if let Outcome::Lossy(why) = &outcome.outcome {
             import.lose(format_args!("line {}", outcome.line), &outcome.directive, why);
         }
     }
     let mut made = Made::new(stem(path));
-    made.note("The profile is used as it is: what is said in it stays there.");
     made.text("protocol", "openvpn");
-    made.set("profile", Value::Path(path.to_owned()));
+    match plain {
+        Some(plain) => {
+            made.note("The profile is another one, without compression: what else was said in it stays there.");
+            let what = format!("{} without compression, and with whole paths", path.display());
+            let file = import.new_file(format!("{}-plain.ovpn", made.name), what, Secret::new(plain.text));
+            made.set("profile", Value::NewFile(file));
+        }
+        None => {
+            made.note("The profile is used as it is: what is said in it stays there.");
+            made.set("profile", Value::Path(path.to_owned()));
+        }
+    }
     import.connections.push(made);
     Some(())
+}
+
+/// A profile that asks for compression by LZO, without that.
+struct Plain {
+    text: String,
+    /// By the number of their lines.
+    left_out: Vec<(usize, String)>,
+}
+
+impl Plain {
+    /// `None`: it asks for no such thing. Files that it names beside it, at `beside`, are named by their whole path: the new one
+    /// may stand elsewhere.
+    fn of(bytes: &[u8], beside: &Path) -> Option<Self> {
+        let text = std::str::from_utf8(without_mark(bytes)).ok()?;
+        let beside = std::path::absolute(if beside.as_os_str().is_empty() { Path::new(".") } else { beside }).ok()?;
+        let mut plain = Self { text: String::new(), left_out: Vec::new() };
+        let mut block: Option<String> = None;
+        for (index, line) in text.lines().enumerate() {
+            let trimmed = line.trim();
+            let mut kept = line.to_owned();
+            if let Some(end) = &block {
+                if trimmed == end {
+                    block = None;
+                }
+            } else if let Some(name) = trimmed.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
+                block = Some(format!("</{name}>"));
+            } else {
+                let (directive, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
+                let rest = rest.trim();
+                match (directive, rest.split(char::is_whitespace).next().unwrap_or_default()) {
+                    ("comp-lzo", "" | "yes" | "adaptive") | ("compress", "lzo") => {
+                        plain.left_out.push((index + 1, directive.to_owned()));
+                        kept = "comp-lzo no".to_owned();
+                    }
+                    _ if NAMES_A_FILE.contains(&directive) => kept = moved(directive, rest, &beside),
+                    _ => {}
+                }
+            }
+            plain.text.push_str(&kept);
+            plain.text.push('\n');
+        }
+        (!plain.left_out.is_empty()).then_some(plain)
+    }
+}
+
+/// Directives whose first value is a file.
+const NAMES_A_FILE: &[&str] = &[
+    "askpass",
+    "auth-user-pass",
+    "ca",
+    "cert",
+    "crl-verify",
+    "extra-certs",
+    "http-proxy-user-pass",
+    "key",
+    "pkcs12",
+    "secret",
+    "tls-auth",
+    "tls-crypt",
+    "tls-crypt-v2",
+];
+
+/// The same directive, its file named from the root.
+fn moved(directive: &str, values: &str, beside: &Path) -> String {
+    let quote = values.chars().next().filter(|quote| ['"', '\''].contains(quote));
+    let (file, rest) = match quote {
+        Some(quote) => values.get(1..).and_then(|inner| inner.split_once(quote)).unwrap_or((values, "")),
+        None => values.find(char::is_whitespace).map_or((values, ""), |end| values.split_at(end)),
+    };
+    if file.is_empty() || file == "[inline]" || Path::new(file).is_absolute() {
+        return format!("{directive} {values}").trim_end().to_owned();
+    }
+    format!("{directive} {}{rest}", super::write::quoted(&beside.join(file).to_string_lossy()))
 }
 
 /// What to call the connection of a file that does not say it.

@@ -240,12 +240,17 @@ fn of_child(key: &Key, made: &mut Connection, import: &mut Import) {
         "ah_proposals" => lose(import, "AH is not supported"),
         "mode" if value == "tunnel" => {}
         "mode" => lose(import, "there is tunnel mode alone"),
+        // Zero is never; another child may want more often.
         "rekey_time" => match seconds(value) {
-            Some(seconds) => made.keys.push(("child_rekey_seconds", Value::Number(seconds))),
+            Some(seconds) => one_number(key, "child_rekey_seconds", seconds, made, import, |one, other| {
+                if one.min(other) > 0 { one.min(other) } else { one.max(other) }
+            }),
             None => lose(import, "this is no time"),
         },
         "start_action" => match value {
             "start" => made.keys.push(("autostart", Value::Flag(true))),
+            // One of several that is started is enough.
+            "none" if made.keys.iter().any(|(known, _)| *known == "autostart") => {}
             "none" => made.keys.push(("autostart", Value::Flag(false))),
             _ => {
                 made.keys.push(("autostart", Value::Flag(true)));
@@ -253,7 +258,7 @@ fn of_child(key: &Key, made: &mut Connection, import: &mut Import) {
             }
         },
         "replay_window" => match value.parse::<i64>() {
-            Ok(size @ 64..=65_536) => made.keys.push(("replay_window", Value::Number(size))),
+            Ok(size @ 64..=65_536) => one_number(key, "replay_window", size, made, import, std::cmp::max),
             _ => lose(import, "the window has 64 to 65536 packets"),
         },
         "ipcomp" if flag(value) == Some(false) => {}
@@ -266,6 +271,27 @@ fn of_child(key: &Key, made: &mut Connection, import: &mut Import) {
         }
         "inactivity" => lose(import, "an idle connection stays"),
         _ => lose(import, "it is about the kernel's part, which does not exist here, or is not known"),
+    }
+}
+
+/// A number that there is once, where each of several children has its own: `choose` says which of two is taken.
+fn one_number(
+    key: &Key,
+    name: &'static str,
+    number: i64,
+    made: &mut Connection,
+    import: &mut Import,
+    choose: fn(i64, i64) -> i64,
+) {
+    let known = made.keys.iter_mut().find(|(known, _)| *known == name);
+    let Some((_, Value::Number(known))) = known else {
+        made.keys.push((name, Value::Number(number)));
+        return;
+    };
+    if *known != number {
+        *known = choose(*known, number);
+        let why = format!("another child has another one, and one is made: {known} is taken of the two");
+        import.lose(&key.place, &key.name, why);
     }
 }
 

@@ -14,7 +14,12 @@ use adit_driver::gateway::{BadPool, Listen, Pool};
 use adit_tunnel::{IpNet, NetworkConfig, Route, RouteVia, Secret};
 
 use self::tables::Draft;
-use super::source::{self, Source};
+use super::{
+    address,
+    draft::Given,
+    problems::Problems,
+    source::{self, Source},
+};
 use crate::error::Error;
 
 /// A gateway to run.
@@ -45,9 +50,28 @@ pub(crate) enum Protocol {
 }
 
 /// Reads the file and all it names.
-pub(crate) fn load(path: &Path) -> Result<Vec<Gateway>, Error> {
-    let (source, drafts) = tables::load(path)?;
-    drafts.into_iter().map(|draft| draft.build(&source)).collect()
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub(crate) fn load(path: &Path) -> Result<Vec<Gateway>, Problems> {
+    let mut problems = Problems::default();
+    let gateways = read(path, &mut problems);
+    gateways.ok_or(problems)
+}
+
+/// The same; `None`: what is wrong is in the list of problems.
+pub(super) fn read(path: &Path, problems: &mut Problems) -> Option<Vec<Gateway>> {
+    let (source, drafts) = tables::load(path, problems)?;
+    let mut taken: Vec<Given<Listen>> = Vec::new();
+    let gateways: Vec<_> = drafts.into_iter().map(|draft| draft.build(&source, &mut taken, problems)).collect();
+    gateways.into_iter().collect::<Option<Vec<_>>>().filter(|_| problems.errors() == 0)
+}
+
+/// Whether a file describes gateways to run, and no connections.
+pub(super) fn is_meant(path: &Path) -> bool {
+    let Ok(source) = Source::read(path) else { return false };
+    let (table, _) = source.document();
+    table.contains_key("serve") && !table.contains_key("connection")
 }
 
 /// Says which two gateways give the same addresses to their peers, if any two do: the kernel cannot know then which
@@ -77,40 +101,72 @@ impl Gateway {
 }
 
 impl Draft {
-    fn build(mut self, source: &Source) -> Result<Gateway, Error> {
-        let listen = self.listen(source)?;
-        let pool = self.pool(source)?;
-        let network = self.network(source)?;
-        let allow = tables::networks(source, std::mem::take(&mut self.table.allow))?;
+    /// `taken`: where gateways listen that stand before it.
+    fn build(mut self, source: &Source, taken: &mut Vec<Given<Listen>>, problems: &mut Problems) -> Option<Gateway> {
+        let errors = problems.errors();
+        let listen = self.listen(source, problems);
+        for wanted in &listen {
+            let clashes = |first: &&Given<Listen>| {
+                first.value.transport == wanted.value.transport
+                    && first.value.address.is_ipv4() == wanted.value.address.is_ipv4()
+                    && address::overlap(first.value.address, wanted.value.address)
+            };
+            if let Some(first) = taken.iter().find(clashes) {
+                let error = wanted.error(format!("{} is taken already: {}", wanted.value.address, first.place));
+                problems.error(error.hint("give each its own port, or its own address"));
+            }
+            taken.push(wanted.clone());
+        }
+        let pool = self.pool(source, problems);
+        let network = self.network(source, problems);
+        let allow = tables::networks(source, std::mem::take(&mut self.table.allow), problems);
         let allow = allow.into_iter().map(|network| network.value).collect();
-        let tun_name = self.tun_name(source)?;
+        let tun_name = self.tun_name(source);
+        let tun_name = problems.catch(tun_name).flatten();
+        let sound = self.sound && problems.errors() == errors;
         let protocol = match self.protocol {
-            source::Protocol::Ikev2 => Protocol::Ikev2(Arc::new(self.ikev2(source)?)),
-            source::Protocol::OpenVpn => {
-                let (config, passwords) = self.openvpn(source)?;
-                Protocol::OpenVpn { config: Arc::new(config), passwords }
+            Some(source::Protocol::Ikev2) => {
+                self.ikev2(source, sound, problems).map(|config| Protocol::Ikev2(Arc::new(config)))
+            }
+            Some(source::Protocol::OpenVpn) => self
+                .openvpn(source, sound, problems)
+                .map(|(config, passwords)| Protocol::OpenVpn { config: Arc::new(config), passwords }),
+            None => {
+                self.files(source, problems);
+                None
             }
         };
         let (single, max_peers) = (self.table.single, self.table.max_peers.map(|peers| peers as usize));
-        Ok(Gateway { name: self.name, protocol, listen, pool, network, allow, tun_name, single, max_peers })
-    }
-
-    fn pool(&mut self, source: &Source) -> Result<Pool, Error> {
-        let networks = tables::networks(source, std::mem::take(&mut self.table.pool))?;
-        let Some(first) = networks.first() else {
-            return Err(self.error("`pool` is empty").hint("add `pool = [\"10.99.0.0/24\"]`"));
-        };
-        Pool::new(networks.iter().map(|network| network.value)).map_err(|error| {
-            let (BadPool::TooSmall(bad) | BadPool::Overlap(bad, _) | BadPool::NotHosts(bad)) = error;
-            let given = networks.iter().find(|network| network.value == bad).unwrap_or(first);
-            given.error(error).hint("write it as 10.99.0.0/24 or fd00:99::/64: a network of its own, for peers alone")
+        let listen = listen.into_iter().map(|listen| listen.value).collect();
+        Some(Gateway {
+            name: self.name,
+            protocol: protocol?,
+            listen,
+            pool: pool?,
+            network,
+            allow,
+            tun_name,
+            single,
+            max_peers,
         })
     }
 
+    /// `None`: it is missing, or what is wrong with it was said.
+    fn pool(&mut self, source: &Source, problems: &mut Problems) -> Option<Pool> {
+        let networks = tables::networks(source, std::mem::take(&mut self.table.pool), problems);
+        let first = networks.first()?;
+        let pool = Pool::new(networks.iter().map(|network| network.value)).map_err(|error| {
+            let (BadPool::TooSmall(bad) | BadPool::Overlap(bad, _) | BadPool::NotHosts(bad)) = error;
+            let given = networks.iter().find(|network| network.value == bad).unwrap_or(first);
+            given.error(error).hint("write it as 10.99.0.0/24 or fd00:99::/64: a network of its own, for peers alone")
+        });
+        problems.catch(pool)
+    }
+
     /// What peers are told.
-    fn network(&mut self, source: &Source) -> Result<NetworkConfig, Error> {
+    fn network(&mut self, source: &Source, problems: &mut Problems) -> NetworkConfig {
         let mut network = NetworkConfig::default();
-        for route in tables::networks(source, std::mem::take(&mut self.table.routes))? {
+        for route in tables::networks(source, std::mem::take(&mut self.table.routes), problems) {
             // Everything is not a route like others: a client keeps its way to the gateway itself.
             match (route.value.prefix(), route.value.address().is_ipv4()) {
                 (0, true) => network.redirect4 = true,
@@ -121,11 +177,11 @@ impl Draft {
                 }
             }
         }
-        network.dns.servers = tables::addresses(source, std::mem::take(&mut self.table.dns))?;
+        network.dns.servers = tables::addresses(source, std::mem::take(&mut self.table.dns), problems);
         network.dns.search_domains = std::mem::take(&mut self.table.search_domains);
         network.dns.resolve_domains = std::mem::take(&mut self.table.split_domains);
         network.mtu = self.table.mtu.unwrap_or_default();
-        Ok(network)
+        network
     }
 
     fn tun_name(&mut self, source: &Source) -> Result<Option<String>, Error> {

@@ -12,12 +12,14 @@ use toml::Spanned;
 
 use super::{
     super::{
-        build::{certificates, content, revocation_lists},
+        build::{content, read},
         draft::Given,
         files::Content,
+        problems::Problems,
         source::Source,
         tables::Version,
     },
+    identity::Certificate,
     tables::{ClientCertificate, Draft},
 };
 use crate::error::Error;
@@ -27,21 +29,46 @@ const PING_SECONDS: u32 = 10;
 const PING_RESTART_SECONDS: u32 = 60;
 
 impl Draft {
-    /// The server, and the passwords of its users, if it has any.
-    pub(super) fn openvpn(&mut self, source: &Source) -> Result<(ServerConfig, Vec<(String, Secret)>), Error> {
-        let users = self.users(source);
-        let passwords = users.iter().map(|user| Ok((user.name.clone(), user.password()?)));
-        let passwords: Vec<_> = passwords.collect::<Result<_, Error>>()?;
-        let clients = ClientCheck { certificates: self.client_certificates(source)?, login: !passwords.is_empty() };
-        let identity = self.needed_identity(source)?;
-        let auth = self.table.auth.take().map(|name| digest(&source.given(name))).transpose()?;
+    /// The server, and the passwords of its users, if it has any. `None`: what is wrong is in the list of problems. `sound`:
+    /// nothing was, so far.
+    pub(super) fn openvpn(
+        &mut self,
+        source: &Source,
+        sound: bool,
+        problems: &mut Problems,
+    ) -> Option<(ServerConfig, Vec<(String, Secret)>)> {
+        let errors = problems.errors();
+        let users = self.users(source, problems);
+        self.somebody |= !users.is_empty();
+        let mut passwords = Vec::new();
+        for user in users.iter().filter(|user| !user.spoiled) {
+            let password = problems.catch(user.password());
+            passwords.extend(password.map(|password| (user.name.clone(), password)));
+        }
+        let certificates = self.client_certificates(source, problems);
+        let certificate = self.identity(source, problems);
+        if matches!(certificate, Certificate::NotGiven) {
+            problems.error(self.no_certificate());
+        }
+        let auth = self.table.auth.take().and_then(|name| problems.catch(digest(&source.given(name))));
         let auth = auth.unwrap_or_else(|| ServerSettings::default().auth);
-        let control_wrap = self.control_wrap(source, auth)?;
-        let ciphers = self.data_ciphers(source)?;
-        let keepalive = self.keepalive(source)?;
+        let control_wrap = self.control_wrap(source, auth, problems);
+        let ciphers = self.data_ciphers(source, problems);
+        let keepalive = self.keepalive(source);
+        let keepalive = problems.catch(keepalive).flatten();
+        let sound = sound && problems.errors() == errors;
+        if !sound && !self.somebody && !self.is_spoiled(&["users", "client_ca", "client_certificate"], problems) {
+            problems.error(self.nobody());
+        }
+        let identity = certificate.found()?;
+        // Where something was wrong, the rest is tried all the same, with everybody let in by a password.
+        let clients = match certificates.filter(|_| sound) {
+            Some(certificates) => ClientCheck { certificates, login: !passwords.is_empty() },
+            None => ClientCheck { certificates: ClientCertificates::None, login: true },
+        };
         let table = &self.table;
         let change = |settings: &mut ServerSettings| {
-            settings.control_wrap = control_wrap;
+            settings.control_wrap = control_wrap.unwrap_or(ServerWrap::None);
             settings.auth = auth;
             settings.data_ciphers_fallback = ciphers.1;
             if !ciphers.0.is_empty() {
@@ -63,18 +90,20 @@ impl Draft {
             limits.half_open = table.max_half_open.unwrap_or(limits.half_open);
             limits.half_open_per_address = table.max_half_open_per_address.unwrap_or(limits.half_open_per_address);
         });
-        let config = built.build().map_err(|error| self.unusable_server(&identity, &error))?;
-        Ok((config, passwords))
+        let config = problems.catch(built.build().map_err(|error| self.unusable_server(identity, &error)))?;
+        sound.then_some((config, passwords))
+    }
+
+    fn nobody(&self) -> Error {
+        let hint = "add `client_ca = [\"ca.pem\"]`, or `users.NAME = { password = { file = \"…\" } }`";
+        self.error("nothing says who may come in").hint(hint)
     }
 
     /// The same, where it stands and as it is called there.
     fn unusable_server(&self, identity: &Given<Arc<ClientIdentity>>, error: &ServerConfigError) -> Error {
         use openvpn::ConfigError;
         match error {
-            ServerConfigError::NobodyIsChecked => {
-                let hint = "add `client_ca = [\"ca.pem\"]`, or `users.NAME = { password = { file = \"…\" } }`";
-                self.error("nothing says who may come in").hint(hint)
-            }
+            ServerConfigError::NobodyIsChecked => self.nobody(),
             ServerConfigError::TlsVersions => {
                 self.error("`tls_version_min` is above `tls_version_max`").hint("leave one of them away")
             }
@@ -96,42 +125,61 @@ impl Draft {
         }
     }
 
-    fn client_certificates(&mut self, source: &Source) -> Result<ClientCertificates, Error> {
+    /// `None`: what is wrong was said.
+    fn client_certificates(&mut self, source: &Source, problems: &mut Problems) -> Option<ClientCertificates> {
         let ca = source.files(std::mem::take(&mut self.table.client_ca));
         let crl = source.files(std::mem::take(&mut self.table.client_crl));
         let wanted = self.table.client_certificate.take().map(|wanted| source.given(wanted));
+        self.somebody |=
+            !ca.is_empty() || wanted.as_ref().is_some_and(|wanted| wanted.value != ClientCertificate::None);
+        let mut anchors = ClientAnchors { ca: Vec::new(), crls: Vec::new() };
+        let errors = problems.errors();
+        for file in &ca {
+            anchors.ca.extend(problems.catch(read(file, adit_pki::certificates)).into_iter().flatten());
+        }
+        for file in &crl {
+            anchors.crls.extend(problems.catch(read(file, adit_pki::revocation_lists)).into_iter().flatten());
+        }
         let unless_said = if ca.is_empty() { ClientCertificate::None } else { ClientCertificate::Required };
         let kind = wanted.as_ref().map_or(unless_said, |wanted| wanted.value);
+        if self.is_spoiled(&["client_certificate", "client_ca"], problems) {
+            return None;
+        }
         if kind == ClientCertificate::None {
-            return match ca.first().or_else(|| crl.first()) {
-                Some(unused) => Err(unused
+            let Some(unused) = ca.first().or_else(|| crl.first()) else { return Some(ClientCertificates::None) };
+            problems.error(
+                unused
                     .error("this has no use, as clients show no certificates")
-                    .hint("leave it away, or write `client_certificate = \"required\"` and `client_ca = [\"…\"]`")),
-                None => Ok(ClientCertificates::None),
-            };
+                    .hint("leave it away, or write `client_certificate = \"required\"` and `client_ca = [\"…\"]`"),
+            );
+            return None;
         }
         if let Some(wanted) = wanted.filter(|_| ca.is_empty()) {
-            return Err(wanted.error("nothing vouches for clients").hint("add `client_ca = [\"ca.pem\"]`"));
+            problems.error(wanted.error("nothing vouches for clients").hint("add `client_ca = [\"ca.pem\"]`"));
+            return None;
         }
-        let anchors = ClientAnchors { ca: certificates(&ca)?, crls: revocation_lists(&crl)? };
-        Ok(match kind {
+        let made = match kind {
             ClientCertificate::Optional => ClientCertificates::Optional(anchors),
             ClientCertificate::Required | ClientCertificate::None => ClientCertificates::Required(anchors),
-        })
+        };
+        (problems.errors() == errors).then_some(made)
     }
 
-    /// How control packets are wrapped; by `tls-auth` with this digest.
-    fn control_wrap(&mut self, source: &Source, digest: Digest) -> Result<ServerWrap, Error> {
+    /// How control packets are wrapped; by `tls-auth` with this digest. `None`: what is wrong was said.
+    fn control_wrap(&mut self, source: &Source, digest: Digest, problems: &mut Problems) -> Option<ServerWrap> {
+        let spoiled = self.is_spoiled(&["tls_auth", "tls_crypt", "tls_crypt_v2"], problems);
         let table = &mut self.table;
         let file = |path: &mut Option<_>| path.take().map(|path| source.file(path));
         let given = [&mut table.tls_auth, &mut table.tls_crypt, &mut table.tls_crypt_v2].map(file);
         let direction = table.key_direction.take().map(|direction| source.given(direction));
         let force_cookie = table.tls_crypt_v2_force_cookie.take().map(|flag| source.given(flag));
         let max_age = table.tls_crypt_v2_max_age_days.take().map(|days| source.given(days));
-        if given.iter().flatten().count() > 1 {
-            let last = given.iter().flatten().next_back();
-            let error = last.map_or_else(|| self.error(SEVERAL), |last| last.error(SEVERAL));
-            return Err(error.hint("keep the one that the clients have"));
+        let errors = problems.errors();
+        if given.iter().flatten().count() > 1
+            && let Some(last) = given.iter().flatten().next_back()
+        {
+            let error = last.error("control packets are wrapped already");
+            problems.error(error.hint("keep the one that the clients have"));
         }
         let [tls_auth, tls_crypt, tls_crypt_v2] = given;
         for (place, needs, is_there) in [
@@ -139,24 +187,29 @@ impl Draft {
             (force_cookie.as_ref().map(|given| &given.place), "tls_crypt_v2", tls_crypt_v2.is_some()),
             (max_age.as_ref().map(|given| &given.place), "tls_crypt_v2", tls_crypt_v2.is_some()),
         ] {
-            if let Some(place) = place.filter(|_| !is_there) {
+            if let Some(place) = place.filter(|_| !is_there && !spoiled) {
                 let error = Given::new((), place).error(format!("this has no use without `{needs}`"));
-                return Err(error.hint(format!("leave it away, or add `{needs} = \"…\"`")));
+                problems.error(error.hint(format!("leave it away, or add `{needs} = \"…\"`")));
             }
         }
-        Ok(match (tls_auth, tls_crypt, tls_crypt_v2) {
-            (Some(file), ..) => {
-                let key = key(&file, StaticKey::parse)?;
+        let tls_auth = tls_auth.map(|file| problems.catch(key(&file, StaticKey::parse)));
+        let tls_crypt = tls_crypt.map(|file| problems.catch(key(&file, StaticKey::parse)));
+        let tls_crypt_v2 = tls_crypt_v2.map(|file| problems.catch(key(&file, TlsCryptV2ServerKey::parse)));
+        if problems.errors() > errors {
+            return None;
+        }
+        Some(match (tls_auth, tls_crypt, tls_crypt_v2) {
+            (Some(key), ..) => {
                 let direction = match direction.map(|direction| direction.value) {
                     None => KeyDirection::Bidirectional,
                     Some(0) => KeyDirection::Normal,
                     Some(_) => KeyDirection::Inverse,
                 };
-                ServerWrap::TlsAuth { key, direction, digest }
+                ServerWrap::TlsAuth { key: key?, direction, digest }
             }
-            (_, Some(file), _) => ServerWrap::TlsCrypt(key(&file, StaticKey::parse)?),
-            (.., Some(file)) => ServerWrap::TlsCryptV2 {
-                key: key(&file, TlsCryptV2ServerKey::parse)?,
+            (_, Some(key), _) => ServerWrap::TlsCrypt(key?),
+            (.., Some(key)) => ServerWrap::TlsCryptV2 {
+                key: key?,
                 force_cookie: force_cookie.is_some_and(|flag| flag.value),
                 max_age: max_age.map(|days| Duration::from_secs(86_400 * u64::from(days.value))),
             },
@@ -165,17 +218,18 @@ impl Draft {
     }
 
     /// The ciphers of the data channel, and the one with old clients.
-    fn data_ciphers(&mut self, source: &Source) -> Result<(Vec<Cipher>, Option<Cipher>), Error> {
-        let cipher = |name: Spanned<String>| {
+    fn data_ciphers(&mut self, source: &Source, problems: &mut Problems) -> (Vec<Cipher>, Option<Cipher>) {
+        let mut cipher = |name: Spanned<String>| {
             let name = source.given(name);
-            Cipher::from_name(&name.value).ok_or_else(|| {
+            let found = Cipher::from_name(&name.value).ok_or_else(|| {
                 let all: Vec<_> = Cipher::ALL.iter().map(|cipher| cipher.name()).collect();
                 name.error(format!("`{}` is no cipher of the data channel", name.value))
                     .hint(format!("there are {}", all.join(", ")))
-            })
+            });
+            problems.catch(found)
         };
-        let ciphers = std::mem::take(&mut self.table.data_ciphers).into_iter().map(cipher);
-        Ok((ciphers.collect::<Result<_, _>>()?, self.table.data_ciphers_fallback.take().map(cipher).transpose()?))
+        let ciphers = std::mem::take(&mut self.table.data_ciphers).into_iter().filter_map(&mut cipher).collect();
+        (ciphers, self.table.data_ciphers_fallback.take().and_then(cipher))
     }
 
     fn keepalive(&mut self, source: &Source) -> Result<Option<(Duration, Duration)>, Error> {
@@ -192,8 +246,6 @@ impl Draft {
         Ok(Some((seconds(ping), seconds(restart.value))))
     }
 }
-
-const SEVERAL: &str = "control packets are wrapped already";
 
 fn seconds(seconds: u32) -> Duration {
     Duration::from_secs(seconds.into())

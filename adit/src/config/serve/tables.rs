@@ -20,62 +20,165 @@ use std::{
 use adit_driver::gateway::Listen;
 use adit_tunnel::{IpNet, Secret, Transport};
 use serde::Deserialize;
-use toml::Spanned;
+use toml::{
+    Spanned,
+    de::{DeString, DeValue},
+};
 
 use super::{
     super::{
         build::secret,
         draft::{Given, Method},
         files::SecretSource,
-        source::{Protocol, SecretTable, Section, Source},
+        problems::Problems,
+        schema::{self as keys, Kind, Mistakes},
+        source::{Protocol, SecretTable, Source},
         tables::{RetransmitTable, Signature, Version},
     },
     schema,
 };
 use crate::error::{Error, Exit};
 
-const SECTION: Section = Section { key: "serve", what: "gateway", manner: &schema::GATEWAY };
-
 /// A gateway of the file.
 pub(super) struct Draft {
     pub(super) name: String,
     /// What an error belongs to that belongs to no single value.
     pub(super) place: String,
-    pub(super) protocol: Protocol,
+    /// Where its table begins.
+    start: usize,
+    /// `None`: it was not said, or not understood.
+    pub(super) protocol: Option<Protocol>,
+    /// Whether nothing is wrong with its keys, each by itself.
+    pub(super) sound: bool,
+    /// Whether somebody is to be let in, be it understood or not.
+    pub(super) somebody: bool,
+    /// Whether somebody is to vouch for clients, be it understood or not.
+    pub(super) has_authority: bool,
+    /// Whether nobody comes in but by a pre-shared key.
+    pub(super) only_keys: bool,
+    /// Where `retransmit` stands.
+    pub(super) retransmit: Option<String>,
     pub(super) table: GatewayTable,
 }
 
-/// Reads the file, all of it; there is at least one gateway in it.
-pub(super) fn load(path: &Path) -> Result<(Source, Vec<Draft>), Error> {
+/// Reads the file, all of it. What is wrong with it is in the list of problems.
+pub(super) fn load(path: &Path, problems: &mut Problems) -> Option<(Source, Vec<Draft>)> {
+    problems.file(path.to_owned());
     let source = Source::read(path).map_err(|error| match path.exists() {
         true => error,
         false => error.hint("name a file that is there, with a [serve.NAME] in it: see docs/serve.md"),
-    })?;
-    let drafts = source.tables(&SECTION, |raw| {
-        let (protocol, listen) = (raw.protocol, ("listen", "`listen = [\"0.0.0.0:4500\"]`"));
-        let keys = match protocol {
-            Protocol::Ikev2 => schema::IKEV2,
-            Protocol::OpenVpn => schema::OPENVPN,
-        };
-        Ok((protocol, source.checked(raw, keys, &[listen, ("pool", "`pool = [\"10.99.0.0/24\"]`")])?))
-    })?;
-    if drafts.is_empty() {
-        let error = Error::new(Exit::Usage, format!("{}: there is no gateway in it", source.name()));
-        return Err(error.hint("gateways are described in [serve.NAME]; examples/serve.toml has every key"));
-    }
-    let drafts = drafts.into_iter().map(|(name, (span, (protocol, table)))| {
-        let place = format!("{} (gateway `{name}`)", source.place(&span));
-        Draft { name, place, protocol, table }
     });
-    let drafts = drafts.collect();
-    Ok((source, drafts))
+    let source = problems.catch(source)?;
+    let drafts = drafts(&source, problems);
+    Some((source, drafts))
+}
+
+fn drafts(source: &Source, problems: &mut Problems) -> Vec<Draft> {
+    let (file, errors) = source.document();
+    // Where the syntax is broken, something may only seem to be missing.
+    let whole = errors.is_empty();
+    errors.into_iter().for_each(|error| problems.error(error));
+    let before = problems.errors();
+    let mut drafts = Vec::new();
+    let mut any = false;
+    for (key, value) in file {
+        if key.get_ref() != "serve" {
+            let error = source.wrong(&key.span(), format!("unknown table `{}`", key.get_ref().escape_debug()));
+            problems.error(error.hint("gateways are described in [serve.NAME]"));
+            continue;
+        }
+        let span = value.span();
+        let DeValue::Table(named) = value.into_inner() else {
+            problems.error(source.wrong(&span, "`serve` is no table").hint("write [serve.NAME]"));
+            continue;
+        };
+        for (name, table) in named {
+            any = true;
+            let start = table.span().start;
+            drafts.extend(draft(source, &name, table, whole, problems).map(|draft| (start, draft)));
+        }
+    }
+    if !any && whole && problems.errors() == before {
+        let error = Error::new(Exit::Usage, format!("{}: there is no gateway in it", source.name()));
+        problems.error(error.hint("gateways are described in [serve.NAME]; examples/serve.toml has every key"));
+    }
+    drafts.sort_by_key(|(start, _)| *start);
+    drafts.into_iter().map(|(_, draft)| draft).collect()
+}
+
+fn draft(
+    source: &Source,
+    name: &Spanned<DeString<'_>>,
+    value: Spanned<DeValue<'_>>,
+    whole: bool,
+    problems: &mut Problems,
+) -> Option<Draft> {
+    let (span, shown) = (value.span(), name.get_ref().escape_debug().to_string());
+    let DeValue::Table(mut table) = value.into_inner() else {
+        let error = source.wrong(&span, format!("`{shown}` is no gateway"));
+        problems.error(error.hint("write [serve.NAME]"));
+        return None;
+    };
+    let errors = problems.errors();
+    let protocol = match table.remove("protocol") {
+        Some(value) => problems.catch(source.protocol(&value)),
+        None => {
+            if whole {
+                let error = source.wrong(&span, format!("the gateway `{shown}` has no `protocol`"));
+                problems.error(error.hint("add `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"));
+            }
+            None
+        }
+    };
+    let known: Vec<(&str, Kind)> = match protocol {
+        Some(Protocol::Ikev2) => schema::IKEV2.to_vec(),
+        Some(Protocol::OpenVpn) => schema::OPENVPN.to_vec(),
+        None => [schema::IKEV2, schema::OPENVPN].concat(),
+    };
+    let mut mistakes = Mistakes::default();
+    keys::check(&mut table, span.start, &known, "", &schema::GATEWAY, &mut mistakes);
+    mistakes.list.into_iter().for_each(|mistake| problems.error(source.mistake(mistake)));
+    problems.spoil(mistakes.spoiled);
+    for (key, example) in [("listen", "`listen = [\"0.0.0.0:4500\"]`"), ("pool", "`pool = [\"10.99.0.0/24\"]`")] {
+        match table.get(key).map(|value| value.get_ref().as_array().is_some_and(|list| list.is_empty())) {
+            None if whole && !problems.is_spoiled(span.start, key) => {
+                let error = source.wrong(&span, format!("the gateway `{shown}` has no `{key}`"));
+                problems.error(error.hint(format!("add {example}")));
+            }
+            Some(true) => {
+                let error = Error::at(&place(source, name), format!("`{key}` is empty"));
+                problems.error(error.hint(format!("add {example}")));
+            }
+            None | Some(false) => {}
+        }
+    }
+    let table = problems.catch(source.deserialized(Spanned::new(span.clone(), DeValue::Table(table))))?;
+    let sound = whole && problems.errors() == errors;
+    Some(Draft {
+        name: name.get_ref().to_string(),
+        place: place(source, name),
+        start: span.start,
+        protocol,
+        sound,
+        somebody: false,
+        has_authority: false,
+        only_keys: false,
+        retransmit: None,
+        table,
+    })
+}
+
+fn place(source: &Source, name: &Spanned<DeString<'_>>) -> String {
+    format!("{} (gateway `{}`)", source.place(&name.span()), name.get_ref().escape_debug())
 }
 
 /// The keys of either protocol: which of them a table may have was checked before.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GatewayTable {
+    #[serde(default)]
     pub(super) listen: Vec<Spanned<String>>,
+    #[serde(default)]
     pub(super) pool: Vec<Spanned<String>>,
     #[serde(default)]
     pub(super) users: BTreeMap<String, Spanned<UserTable>>,
@@ -198,26 +301,34 @@ pub(super) struct User {
     pub(super) place: String,
     pub(super) password: Option<Given<SecretSource>>,
     pub(super) nt_hash: Option<Given<SecretSource>>,
+    /// Whether something that was said of it could not be understood.
+    pub(super) spoiled: bool,
 }
 
 impl Draft {
-    /// Where to listen.
-    pub(super) fn listen(&mut self, source: &Source) -> Result<Vec<Listen>, Error> {
+    /// Where to listen, and where that stands.
+    pub(super) fn listen(&mut self, source: &Source, problems: &mut Problems) -> Vec<Given<Listen>> {
         let texts = std::mem::take(&mut self.table.listen);
-        let listen: Vec<_> =
-            texts.into_iter().map(|text| listen(&source.given(text), self.protocol)).collect::<Result<_, _>>()?;
-        if listen.is_empty() {
-            return Err(self.error("`listen` is empty").hint("add `listen = [\"0.0.0.0:4500\"]`"));
-        }
-        Ok(listen)
+        let listen = |text| {
+            let text = source.given(text);
+            Some(Given::new(problems.catch(listen(&text, self.protocol))?, text.place))
+        };
+        texts.into_iter().filter_map(listen).collect()
     }
 
-    pub(super) fn users(&mut self, source: &Source) -> Vec<User> {
+    /// Whether one of these keys is there, if perhaps by another name, and wrong.
+    pub(super) fn is_spoiled(&self, keys: &[&str], problems: &Problems) -> bool {
+        keys.iter().any(|key| problems.is_spoiled(self.start, key))
+    }
+
+    pub(super) fn users(&mut self, source: &Source, problems: &Problems) -> Vec<User> {
         let users = std::mem::take(&mut self.table.users);
-        let user = |(name, table)| {
+        let user = |(name, table): (String, Spanned<UserTable>)| {
+            let start = table.span().start;
+            let spoiled = ["password", "nt_hash"].iter().any(|key| problems.is_spoiled(start, key));
             let Given { value: UserTable { password, nt_hash }, place } = source.given(table);
             let secret = |secret: Option<_>| secret.map(|secret| source.secret(secret));
-            User { name, place, password: secret(password), nt_hash: secret(nt_hash) }
+            User { name, place, password: secret(password), nt_hash: secret(nt_hash), spoiled }
         };
         users.into_iter().map(user).collect()
     }
@@ -229,7 +340,7 @@ impl Draft {
 }
 
 /// Networks, each with its place. An address with a prefix is not one: whoever writes it may mean the address alone.
-pub(super) fn networks(source: &Source, texts: Vec<Spanned<String>>) -> Result<Vec<Given<IpNet>>, Error> {
+pub(super) fn networks(source: &Source, texts: Vec<Spanned<String>>, problems: &mut Problems) -> Vec<Given<IpNet>> {
     let network = |text| {
         let text: Given<String> = source.given(text);
         let network = text.network()?;
@@ -241,7 +352,7 @@ pub(super) fn networks(source: &Source, texts: Vec<Spanned<String>>) -> Result<V
             }
         }
     };
-    texts.into_iter().map(network).collect()
+    texts.into_iter().filter_map(|text| problems.catch(network(text))).collect()
 }
 
 /// The address that stands for the network itself.
@@ -260,7 +371,7 @@ fn first_address(network: &IpNet) -> IpAddr {
 }
 
 /// Addresses of hosts.
-pub(super) fn addresses(source: &Source, texts: Vec<Spanned<String>>) -> Result<Vec<IpAddr>, Error> {
+pub(super) fn addresses(source: &Source, texts: Vec<Spanned<String>>, problems: &mut Problems) -> Vec<IpAddr> {
     let address = |text| {
         let text: Given<String> = source.given(text);
         text.value.parse().map_err(|_| {
@@ -268,15 +379,15 @@ pub(super) fn addresses(source: &Source, texts: Vec<Spanned<String>>) -> Result<
                 .hint("write it as 10.0.0.53 or fd00::53, without port")
         })
     };
-    texts.into_iter().map(address).collect()
+    texts.into_iter().filter_map(|text| problems.catch(address(text))).collect()
 }
 
 /// `ADDRESS:PORT[/udp|/tcp]`.
-fn listen(text: &Given<String>, protocol: Protocol) -> Result<Listen, Error> {
+fn listen(text: &Given<String>, protocol: Option<Protocol>) -> Result<Listen, Error> {
     let (address, transport) = match text.value.rsplit_once('/') {
         None => (text.value.as_str(), Transport::Udp),
         Some((address, "udp")) => (address, Transport::Udp),
-        Some((_, "tcp")) if protocol == Protocol::Ikev2 => {
+        Some((_, "tcp")) if protocol == Some(Protocol::Ikev2) => {
             return Err(text.error("IKEv2 is answered over UDP alone").hint("leave `/tcp` away"));
         }
         Some((address, "tcp")) => (address, Transport::Tcp),

@@ -76,7 +76,7 @@ fn a_check_of_one_connection_reads_the_files_of_that_one() {
     );
     let json = check(&path, None).json();
     assert_eq!(json["ok"], false);
-    assert!(json["errors"][0]["problem"].as_str().unwrap().contains("nofile.ovpn"), "{json}");
+    assert!(json["errors"][0]["message"].as_str().unwrap().contains("nofile.ovpn"), "{json}");
 }
 
 #[test]
@@ -115,4 +115,113 @@ fn a_user_who_is_for_another_command_is_told_of_once() {
     let questions = crate::config::Questions::noted();
     let alone = crate::config::assemble::one(&path, None, &questions, &mut |_| (), &mut problems).unwrap();
     assert_eq!(alone.tun.unwrap().user.as_deref(), Some("nobody"), "`adit up` has it");
+}
+
+#[test]
+fn names_of_a_namespace_are_resolved_by_its_file_alone() {
+    let place = Workplace::new();
+    let check = |dns: &str| {
+        let text = format!(
+            "[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"vpn.example\"]\nca = [\"ca.pem\"]\nuser = \"alice\"\n\
+             [connection.office.tun]\nnetns = \"blue\"\ndns = \"{dns}\"\n"
+        );
+        check(&place.file("adit.toml", text), None)
+    };
+    for dns in ["auto", "file", "off"] {
+        assert!(check(dns).is_fine(), "{dns}: {}", check(dns).complaints());
+    }
+    for dns in ["resolved", "resolvconf"] {
+        let said = check(dns).complaints();
+        assert!(
+            said.contains(" line 8 ") && said.contains("network namespace") && said.contains("hint: say `file`"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_program_is_told_file_line_column_and_key() {
+    let place = Workplace::new();
+    let path = place.file(
+        "a line 3.toml",
+        "[connection.a]\nprotocol = \"ikev2\"\nremotes = [\"über\", \"a b\"]\npsk = { file = \"psk.txt\" }\nremote_id = \"x\"\n\
+        [[connection.a.forward]]\nlisten = 1\nto = \"h:1\"\n[[connection.a.forward]]\nto = \"h:1\"\nlisten = { port = 1 }\n\
+        frwrd = 1\n[connection.b]\nprotocol = \"ikev2\"\npsk = { file = \"psk.txt\" }\nremote_id = \"x\"\n",
+    );
+    let json = check(&path, None).json();
+    let errors = json["errors"].as_array().unwrap();
+    let expected = [
+        (3, 20, "connection.a.remotes[1]", "`a b` is no gateway"),
+        (11, 10, "connection.a.forward[1].listen", "`forward.listen` has to be"),
+        (12, 1, "connection.a.forward[1].frwrd", "unknown key `forward.frwrd`"),
+        (13, 1, "connection.b", "the connection `b` has no `remotes`"),
+    ];
+    assert_eq!(errors.len(), expected.len(), "{json:#}");
+    for (error, (line, column, key, message)) in errors.iter().zip(expected) {
+        assert_eq!(
+            (&error["line"], &error["column"], &error["key"]),
+            (&line.into(), &column.into(), &key.into()),
+            "{error}"
+        );
+        assert_eq!(error["file"], path.display().to_string());
+        assert!(error["message"].as_str().unwrap().starts_with(message) && error["hint"].is_string(), "{error}");
+    }
+    // What is wrong with a file as a whole has no line, and what is wrong with another file is of that file.
+    let profile = place.file("x.ovpn", "client\ndev tun\nremote a 1194\nfrobnicate 1\nup /bin/sh\n<ca>\n</ca>\n");
+    let json = check(&profile, None).json();
+    let first = &json["errors"][0];
+    assert_eq!(
+        (&first["file"], &first["key"]),
+        (&profile.display().to_string().into(), &serde_json::Value::Null),
+        "{json:#}"
+    );
+    assert_eq!(first["line"], 4, "{json:#}");
+}
+
+#[test]
+fn what_is_not_there_on_this_machine_is_warned_about() {
+    let place = Workplace::new();
+    let path = place.file(
+        "adit.toml",
+        "[activity]\nfile = \"nofolder/activity.log\"\n[connection.a]\nprotocol = \"ikev2\"\nremotes = \"a\"\n\
+        psk = { file = \"psk.txt\" }\nremote_id = \"x\"\ntun = { netns = \"no-such-namespace\" }\n\
+        forward = { listen = \"unix:/nofolder/x.sock\", to = \"h:1\" }\n",
+    );
+    let checked = check(&path, None);
+    let said = checked.complaints().replace(&place.path(""), "");
+    for expected in [
+        "warning: adit.toml line 2 column 8: there is no folder nofolder on this machine; hint: make it",
+        "warning: adit.toml line 8 column 17: there is no network namespace `no-such-namespace` on this machine; hint: `ip",
+        "warning: adit.toml line 9 column 22: there is no folder /nofolder on this machine; hint: make it",
+    ] {
+        assert!(said.lines().any(|line| line.starts_with(expected)), "{expected}\n{said}");
+    }
+    assert!(checked.is_fine() && checked.to_string().contains("can be used, 3 warnings"), "{checked}");
+    // What runs it says so itself, when it needs them.
+    assert!(place.complaints(&std::fs::read_to_string(&path).unwrap()).is_empty());
+}
+
+#[test]
+fn a_file_of_gateways_is_checked_as_adit_serve_reads_it() {
+    let place = Workplace::new();
+    let gateway = |name: &str, port: u16, pool: &str| {
+        format!(
+            "[serve.{name}]\nprotocol = \"ikev2\"\nlisten = \"127.0.0.1:{port}\"\npool = \"{pool}\"\nidentity = \"x\"\n\
+            psk = {{ key = \"file:psk.txt\" }}\n"
+        )
+    };
+    let right = place.file("serve.toml", gateway("a", 4500, "10.0.0.0/24"));
+    let checked = check(&right, None);
+    assert!(checked.is_fine() && checked.complaints().is_empty(), "{}", checked.complaints());
+    assert!(checked.to_string().ends_with("serve.toml: fine\ngateway a: ikev2 127.0.0.1:4500/udp\n"), "{checked}");
+    assert_eq!(checked.json()["gateways"][0]["listen"][0], "127.0.0.1:4500/udp");
+    let both = gateway("a", 4500, "10.0.0.0/24") + &gateway("b", 4500, "10.0.0.0/25");
+    let checked = check(&place.file("serve.toml", both), None);
+    assert!(!checked.is_fine(), "{checked}");
+    let taken = " line 9 column 10: 127.0.0.1:4500 is taken already: ";
+    assert!(checked.complaints().contains(taken), "{}", checked.complaints());
+    let wide = gateway("a", 4500, "10.0.0.0/24") + &gateway("b", 4501, "10.0.0.0/25");
+    let checked = check(&place.file("serve.toml", wide), None);
+    assert!(checked.is_fine() && checked.complaints().contains("the pools of `a` and `b` overlap"), "{checked}");
+    assert!(!check(&right, Some("a")).is_fine(), "there is no connection to choose");
 }

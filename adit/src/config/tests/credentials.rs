@@ -116,7 +116,7 @@ fn the_tls_server_may_be_another_than_the_gateway() {
     let place = Workplace::new();
     let mut draft = place.eap();
     draft.password = Some(place.secret("password.txt"));
-    draft.ttls = Some(Given::new(Ttls { inner: Inner::EapGtc, anonymous_identity: Some("anon".into()) }, "here"));
+    draft.ttls = Some(Given::new(Ttls { inner: Some(Inner::EapGtc), anonymous_identity: Some("anon".into()) }, "here"));
     let ca = vec![place.content("ca.pem"), place.content("other.der")];
     let versions = (None, Some(TlsVersion::V1_2));
     draft.tls = Some(Given::new(Tls { ca, server_name: Some("radius".into()), versions, ..Tls::default() }, "here"));

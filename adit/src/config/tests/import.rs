@@ -495,3 +495,58 @@ fn what_cannot_be_understood_is_refused_in_a_line_each() {
     let Err(problems) = Import::read(&place.0.join("two.conf"), Some("x")) else { panic!("one name for two") };
     assert!(problems.sorted()[0].to_string().contains("several connections in it: `a`, `b`"));
 }
+
+#[test]
+fn a_profile_with_compression_becomes_one_without() {
+    let place = Workplace::new();
+    for (line, directive) in [("comp-lzo yes", "comp-lzo"), ("comp-lzo", "comp-lzo"), ("compress lzo", "compress")] {
+        let place = Workplace::new();
+        place.folder("profiles");
+        let ca = place.text("ca.pem");
+        place.file("profiles/the ca.pem", &ca);
+        place.file(
+            "profiles/old.ovpn",
+            format!("client\ndev tun\nremote vpn.example 1194\n{line}\nca \"the ca.pem\"\nremote-cert-tls server\nauth-user-pass\n"),
+        );
+        let (text, files) = place.import("profiles/old.ovpn");
+        assert_eq!(files, ["old-plain.ovpn"]);
+        has(&text, &["profile = \"old-plain.ovpn\""]);
+        says(
+            &text,
+            &[&format!("line 4: `{directive}`: LZO compression is not supported"), "another one, without compression"],
+        );
+        let made = place.text("out/old-plain.ovpn");
+        has(&made, &["comp-lzo no", &format!("ca \"{}\"", place.path("profiles/the ca.pem")), "auth-user-pass"]);
+        assert!(!made.lines().any(|made| made == line), "{made}");
+    }
+    // What is wrong besides is no better for it; and a certificate is no place for directives.
+    place.file("other.ovpn", "client\ndev tap\nremote vpn.example 1194\ncomp-lzo yes\n<ca>\ncomp-lzo yes\n</ca>\n");
+    let refused = place.refused_import("other.ovpn");
+    assert!(refused.contains("line 2: `dev`") && refused.contains("line 4: `comp-lzo`"), "{refused}");
+}
+
+#[test]
+fn of_the_times_of_several_children_the_shortest_is_taken() {
+    let place = Workplace::new();
+    let child = |name: &str, keys: &str| format!("{name} {{\n remote_ts = 10.{}.0.0/16\n{keys} }}\n", name.len());
+    let conf = |children: String| {
+        format!(
+            "connections {{\noffice {{\nremote_addrs = vpn.example\nlocal {{\nauth = psk\n}}\nremote {{\nauth = psk\nid = x\n}}\n\
+            children {{\n{children}}}\n}}\n}}\nsecrets {{\nike {{\nsecret = \"s\"\n}}\n}}\n"
+        )
+    };
+    let rekey = |time: &str| format!("rekey_time = {time}\n");
+    for (times, taken) in [(["20m", "1h", "40m"], 1200), (["1h", "20m", "0"], 1200), (["0", "0", "2h"], 7200)] {
+        let place = Workplace::new();
+        let children = ["a", "bb", "ccc"].iter().zip(times).map(|(name, time)| child(name, &rekey(time)));
+        place.file("swanctl.conf", conf(children.collect()));
+        let (text, _) = place.import("swanctl.conf");
+        has(&text, &[&format!("child_rekey_seconds = {taken}")]);
+        says(&text, &["`rekey_time`: another child has another one, and one is made: "]);
+    }
+    let children = child("a", "start_action = start\nreplay_window = 512\n")
+        + &child("bb", "start_action = none\nreplay_window = 64\n");
+    place.file("swanctl.conf", conf(children));
+    let (text, _) = place.import("swanctl.conf");
+    has(&text, &["autostart = true", "replay_window = 512"]);
+}

@@ -4,6 +4,7 @@ mod check;
 mod credentials;
 mod import;
 mod options;
+mod pairs;
 mod plan;
 mod problems;
 mod reference;
