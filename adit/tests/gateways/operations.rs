@@ -495,3 +495,31 @@ fn systemd_is_told_what_happens() {
     next("STOPPING=1");
     running.end().with(0);
 }
+
+#[test]
+fn a_reload_that_cannot_have_a_port_says_so_and_leaves_the_old_one() {
+    let office = Office::open();
+    let web = web_server();
+    let at = |listen: SocketAddr| {
+        let forward = format!("[[connection.main.forward]]\nname = \"web\"\nlisten = \"{listen}\"\nto = \"{web}\"\n");
+        office.connection("main", &forward)
+    };
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let running = office.run(&at(free));
+    office.reaches("main", "connected");
+    office.config(&at(taken.local_addr().unwrap()));
+    let said = office.told(&["reload"]).with(7).stderr;
+    for part in
+        ["`main`: forward `web`: cannot listen on ", "; it stays as it was; otherwise nothing has changed", "hint: "]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(office.status()["configuration_error"]["text"].as_str().unwrap().contains("forward `web`"));
+    assert_eq!(office.address("main", "web"), free.to_string());
+    TcpStream::connect(free).unwrap();
+    running.said("but `main`: forward `web`: cannot listen on ");
+    office.config(&at(free));
+    office.told(&["reload"]).with(0);
+    assert!(office.status()["configuration_error"].is_null());
+}
