@@ -278,7 +278,10 @@ impl Member {
                 up.probe.failed += 1;
                 up.probe.last_failure = Some(error);
                 up.probe.unanswered += 1;
-                up.steady_since = Some(now);
+                // Where the silence says nothing about the tunnel, it is no trouble either.
+                if up.probe.answered > 0 || probe.is_told_apart() {
+                    up.steady_since = Some(now);
+                }
                 let (silent, limit) = (up.probe.unanswered, probe.failures.max(1));
                 if silent < limit {
                     return Judged::Silent(silent);

@@ -39,8 +39,8 @@ pub enum ProbeTarget {
     Tcp(Target),
     /// An ICMP echo request.
     Icmp(IpAddr),
-    /// An ICMP echo request to the gateway's own address inside the tunnel, if it told one: judged only once it was answered
-    /// before.
+    /// An ICMP echo request to the gateway's own address inside the tunnel. A gateway need not tell that, nor answer: judged only once it
+    /// was answered before.
     Gateway,
 }
 

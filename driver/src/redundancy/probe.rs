@@ -33,42 +33,40 @@ pub(super) async fn run(run: u64, client: Client, probe: Probe, notes: mpsc::Unb
         let sooner = now() + interval.min(probe.timeout.max(SHORTEST));
         let answered = ask(&client, &probe).await;
         // Without an answer it is asked again as soon as the time for one is over.
-        let next = if matches!(answered, Some(Err(_))) { sooner } else { next };
-        if let Some(answered) = answered
-            && notes.send(Note { run, what: What::Probe(probe.clone(), answered) }).is_err()
-        {
+        let next = if answered.is_err() { sooner } else { next };
+        if notes.send(Note { run, what: What::Probe(probe.clone(), answered) }).is_err() {
             return;
         }
         tokio::time::sleep_until(next.into()).await;
     }
 }
 
-/// One question. `None` where there is nobody to ask.
-async fn ask(client: &Client, probe: &Probe) -> Option<Answered> {
+/// One question.
+async fn ask(client: &Client, probe: &Probe) -> Answered {
     let before = now();
     let asked = async {
         match &probe.target {
             ProbeTarget::Tcp(target) => match dial(client, target).await {
                 Ok(connection) => {
                     drop(connection);
-                    Some(Ok(now().saturating_duration_since(before)))
+                    Ok(now().saturating_duration_since(before))
                 }
                 // Somebody said so, at the other end of the tunnel.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    Some(Ok(now().saturating_duration_since(before)))
+                    Ok(now().saturating_duration_since(before))
                 }
-                Err(error) => Some(Err(format!("{target}: {error}"))),
+                Err(error) => Err(format!("{target}: {error}")),
             },
-            ProbeTarget::Icmp(address) => Some(echo(client, *address, probe.timeout).await),
+            ProbeTarget::Icmp(address) => echo(client, *address, probe.timeout).await,
             ProbeTarget::Gateway => match gateway(client) {
-                Some(address) => Some(echo(client, address, probe.timeout).await),
-                None => None,
+                Some(address) => echo(client, address, probe.timeout).await,
+                None => Err("it told no address of its own".to_owned()),
             },
         }
     };
     match tokio::time::timeout(probe.timeout, asked).await {
         Ok(answered) => answered,
-        Err(_) => Some(Err(format!("{}: no answer within {} ms", probe.target, probe.timeout.as_millis()))),
+        Err(_) => Err(format!("{}: no answer within {} ms", probe.target, probe.timeout.as_millis())),
     }
 }
 

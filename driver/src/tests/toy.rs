@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     error::Error,
+    net::Ipv4Addr,
     ops::Range,
     sync::{
         Arc,
@@ -73,6 +74,8 @@ pub(super) struct Toy {
     pub(super) unreachable: Arc<AtomicUsize>,
     /// What a hello says besides: see [`super::toy_gateway`].
     pub(super) hello: String,
+    /// The gateway's own address inside.
+    pub(super) gateway: Option<Ipv4Addr>,
     /// What the gateway carries; empty is everything.
     pub(super) selectors: Vec<IpNet>,
 }
@@ -97,6 +100,7 @@ impl Toy {
             roamed: watch::Sender::new(None),
             unreachable: Arc::default(),
             hello: String::new(),
+            gateway: None,
             selectors: Vec::new(),
         }
     }
@@ -147,6 +151,7 @@ pub(super) struct ToyTunnel {
     roamed: watch::Sender<Option<Path>>,
     unreachable: Arc<AtomicUsize>,
     hello: Vec<u8>,
+    gateway: Option<Ipv4Addr>,
     selectors: Vec<IpNet>,
     heard: Instant,
     next: Instant,
@@ -165,6 +170,7 @@ impl ToyTunnel {
             roamed: toy.roamed.clone(),
             unreachable: Arc::clone(&toy.unreachable),
             hello: [&[HELLO], toy.hello.as_bytes()].concat(),
+            gateway: toy.gateway,
             selectors: toy.selectors.clone(),
             heard: now,
             next: now + RESEND,
@@ -208,6 +214,7 @@ impl ToyTunnel {
         self.events.extend(keys.map(Event::Keys));
         self.events.push_back(Event::Up(NetworkConfig {
             addresses: vec![IpNet::new(address, 24).expect("a prefix")],
+            gateway4: self.gateway,
             mtu: 1400,
             tcp_mtu: 1400,
             dns: Dns { servers: vec![[10, 9, 0, 1].into()], ..Dns::default() },

@@ -34,13 +34,14 @@ const UP: Duration = Duration::from_secs(40);
 const BYTES: usize = 1 << 20;
 const READER: &str = include_str!("openmetrics.py");
 /// All there are, and what they are.
-const FAMILIES: [(&str, &str); 30] = [
+const FAMILIES: [(&str, &str); 32] = [
     ("vpn_build", "info"),
     ("vpn_process_start_timestamp_seconds", "gauge"),
     ("vpn_process_tasks", "gauge"),
     ("vpn_netstack_memory_bytes", "gauge"),
     ("vpn_netstack_memory_limit_bytes", "gauge"),
     ("vpn_connection_state", "gauge"),
+    ("vpn_connection_redundancy", "gauge"),
     ("vpn_failovers", "counter"),
     ("vpn_active_server", "gauge"),
     ("vpn_tunnel_up", "gauge"),
@@ -60,6 +61,7 @@ const FAMILIES: [(&str, &str); 30] = [
     ("vpn_handshake_failures", "counter"),
     ("vpn_handshake_duration_seconds", "histogram"),
     ("vpn_probe_rtt_seconds", "gauge"),
+    ("vpn_probe_up", "gauge"),
     ("vpn_forward_up", "gauge"),
     ("vpn_forward_connections", "gauge"),
     ("vpn_forward_handled_connections", "counter"),
@@ -160,6 +162,7 @@ fn run_metrics(rig: &Rig) -> Result<()> {
     metrics.expect_families()?;
     expect_process(&metrics, &before)?;
     expect_gateways(&metrics, &before["connections"][0], &after["connections"][0])?;
+    expect_no_standby(&metrics, &after["connections"][0])?;
     expect_forward(&metrics, &after["connections"][0]["forwards"][0])?;
 
     running.terminate(UP)?;
@@ -197,6 +200,19 @@ fn expect_process(metrics: &Metrics, status: &Value) -> Result<()> {
         let found = metrics.value("vpn_connection_state", &[("connection", NAME), ("state", state)])?;
         ensure!(found == wanted, "the state {state} is {found}");
     }
+    Ok(())
+}
+
+/// Nobody is behind the gateway that is to stand by.
+fn expect_no_standby(metrics: &Metrics, status: &Value) -> Result<()> {
+    for (state, wanted) in [("full", 0.0), ("degraded", 0.0), ("none", 1.0)] {
+        let found = metrics.value("vpn_connection_redundancy", &[("connection", NAME), ("state", state)])?;
+        ensure!(found == wanted, "the redundancy {state} is {found}");
+    }
+    let (level, reason) = (&status["redundancy"], status["redundancy_reason"].as_str().unwrap_or_default());
+    ensure!(*level == "none" && reason.starts_with(&format!("no standby: {GONE} is ")), "redundancy {level}: {reason}");
+    let probe = &gateway(status, GATEWAY).context("the gateway")?["probe"];
+    ensure!(probe["state"] == "answered" && metrics.of_gateway("vpn_probe_up", GATEWAY)? == 1.0, "the probe: {probe}");
     Ok(())
 }
 

@@ -87,6 +87,42 @@ async fn a_probe_that_is_never_answered_is_warned_about_once_and_then_shown() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_answers_no_pings_is_said_to_do_so_and_is_as_good_as_others() {
+    for (own, why) in [(None, "told no address of its own"), (Some([10, 9, 0, 99].into()), "10.9.0.99")] {
+        let [a, b] = gateways().await;
+        let (log, _guard) = Log::start();
+        let options = RedundancyOptions {
+            probe: Some(probe(ProbeTarget::Gateway)),
+            fail_back_after: Some(Duration::from_millis(600)),
+            ..redundancy_options()
+        };
+        let spec = |name, far| {
+            let remote = remote(far);
+            Spec::new(name, move || {
+                let mut toy = Toy::new([remote.clone()]);
+                toy.gateway = own;
+                toy
+            })
+        };
+        let redundant = start(vec![spec("a", &a), spec("b", &b)], options);
+        let mut events = redundant.events();
+        let late = |event: &RedundancyEvent| matches!(event, RedundancyEvent::ProbeFailed { gateway, failures: 4.., .. } if gateway == "b");
+        event(&mut events, late).await;
+        let said = log.lines("through gateway b was never answered");
+        assert!(said.len() == 1 && said[0].contains(why) && said[0].contains("need not answer pings"), "{said:?}");
+        assert_eq!(redundant.status().redundancy(), Some(RedundancyLevel::Full));
+        a.set(Manner::Silent);
+        event(&mut events, |event| matches!(event, RedundancyEvent::Switched { to, .. } if to == "b")).await;
+        // It is gone back to, although its probe is asked more often than that, and never answered.
+        a.set(Manner::Welcome);
+        let back =
+            |event: &RedundancyEvent| matches!(event, RedundancyEvent::Switched { reason: SwitchReason::FailBack, .. });
+        event(&mut events, back).await;
+        assert!(redundant.status().gateways[0].probe.as_ref().unwrap().was_never_answered());
+    }
+}
+
+#[tokio::test]
 async fn a_probe_that_is_answered_after_all_is_said_to_be() {
     let [a] = gateways().await;
     a.set(Manner::Hollow);
