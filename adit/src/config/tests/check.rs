@@ -118,6 +118,28 @@ fn a_user_who_is_for_another_command_is_told_of_once() {
 }
 
 #[test]
+fn names_of_a_namespace_are_resolved_by_its_file_alone() {
+    let place = Workplace::new();
+    let check = |dns: &str| {
+        let text = format!(
+            "[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"vpn.example\"]\nca = [\"ca.pem\"]\nuser = \"alice\"\n\
+             [connection.office.tun]\nnetns = \"blue\"\ndns = \"{dns}\"\n"
+        );
+        check(&place.file("adit.toml", text), None)
+    };
+    for dns in ["auto", "file", "off"] {
+        assert!(check(dns).is_fine(), "{dns}: {}", check(dns).complaints());
+    }
+    for dns in ["resolved", "resolvconf"] {
+        let said = check(dns).complaints();
+        assert!(
+            said.contains(" line 8 ") && said.contains("network namespace") && said.contains("hint: say `file`"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_program_is_told_file_line_column_and_key() {
     let place = Workplace::new();
     let path = place.file(
