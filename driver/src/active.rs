@@ -115,9 +115,13 @@ enum Turn {
     Ended(Closed),
 }
 
-/// Turns of the loop before other tasks have theirs. Each handles at most one system call's worth of datagrams in each
-/// direction, and the tunnel's own timers.
+/// Turns of the loop before other tasks have theirs. Each handles a batch of datagrams in each direction, and the tunnel's own
+/// timers.
 const MAX_TURNS: usize = 8;
+/// After so many received datagrams it is time to send: about as many segments as the kernel takes as one.
+pub(crate) const DATAGRAMS_A_TURN: usize = 64;
+/// And after so many system calls, whatever they bring.
+pub(crate) const RECEIVES_A_TURN: usize = 8;
 /// How often the stack's timers are looked at while its packets cannot leave.
 pub(crate) const STALLED_TICK: Duration = Duration::from_millis(500);
 /// How long last datagrams may wait for a blocked socket.
@@ -260,30 +264,34 @@ impl<T: Tunnel> Active<T> {
         Turn::Idle(deadlines.into_iter().flatten().min())
     }
 
-    /// One batch of datagrams. Whether there was one.
+    /// A batch of datagrams, of as many system calls as it takes where the system hands over few at a time. Whether there were any.
     fn receive(&mut self, cx: &mut Context<'_>, now: Instant, env: &Env) -> bool {
-        if self.core.stream_error.is_some() || self.core.closed.is_some() {
-            return false;
-        }
-        let filled = match self.receiver.poll_fill(cx) {
-            Poll::Pending => return false,
-            Poll::Ready(filled) => filled,
-        };
-        let handled = filled.and_then(|()| {
-            let inside = env.shared.inside();
-            let mut held = Held::new(&inside);
-            let core = &mut self.core;
-            let handled =
-                self.receiver.for_each(|source, datagram| core.on_datagram(now, &mut held, env, source, datagram));
-            let Inner { device, stats, .. } = held.inner();
-            if let Some(device) = device {
-                device.flush();
-                stats.dropped_device += device.take_dropped();
+        let inside = env.shared.inside();
+        let mut held = Held::new(&inside);
+        let core = &mut self.core;
+        let (mut any, mut datagrams) = (false, 0);
+        for _ in 0..RECEIVES_A_TURN {
+            if datagrams >= DATAGRAMS_A_TURN || core.stream_error.is_some() || core.closed.is_some() {
+                break;
             }
-            handled
-        });
-        self.core.stream_error = handled.err();
-        true
+            let filled = match self.receiver.poll_fill(cx) {
+                Poll::Pending => break,
+                Poll::Ready(filled) => filled,
+            };
+            any = true;
+            let handled = filled.and_then(|()| {
+                self.receiver.for_each(|source, datagram| {
+                    datagrams += 1;
+                    core.on_datagram(now, &mut held, env, source, datagram);
+                })
+            });
+            core.stream_error = handled.err();
+        }
+        if any && let Inner { device: Some(device), stats, .. } = held.inner() {
+            device.flush();
+            stats.dropped_device += device.take_dropped();
+        }
+        any
     }
 }
 

@@ -46,6 +46,9 @@ enum Command {
         /// Run the long suites with these names instead.
         #[arg(long)]
         soak: bool,
+        /// Measure speed instead, one case after the other, with the `adit` of a release build.
+        #[arg(long, conflicts_with_all = ["soak", "reference"])]
+        speed: bool,
     },
     #[command(hide = true)]
     Case {
@@ -108,14 +111,21 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::List => list()?,
-        Command::Run { cases, jobs, keep, reference, soak } => {
-            let all = if soak { cases::soak() } else { cases::all() };
-            let passed = runner::run(select(all, &cases)?, &runner::Options { jobs, keep, reference })?;
+        Command::Run { cases, jobs, keep, reference, soak, speed } => {
+            let all = match (soak, speed) {
+                (true, _) => cases::soak(),
+                (_, true) => cases::speed(),
+                _ => cases::all(),
+            };
+            let jobs = if speed { 1 } else { jobs };
+            let options = runner::Options { jobs, keep, reference, release: speed };
+            let passed = runner::run(select(all, &cases)?, &options)?;
             return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Case { name, run_dir, prefix, reference } => {
             end_with_runner(prefix.clone());
-            let case = cases::all().into_iter().chain(cases::soak()).find(|case| case.name == name);
+            let case =
+                cases::all().into_iter().chain(cases::soak()).chain(cases::speed()).find(|case| case.name == name);
             let case = case.with_context(|| format!("no case {name}"))?;
             let rig = Rig::new(&run_dir, &name, &prefix, reference)?;
             (case.run)(&rig)?;
@@ -202,7 +212,8 @@ mod tests {
 
     #[test]
     fn every_case_has_a_name_of_its_own() {
-        let names: Vec<String> = cases::all().into_iter().chain(cases::soak()).map(|case| case.name).collect();
+        let names: Vec<String> =
+            cases::all().into_iter().chain(cases::soak()).chain(cases::speed()).map(|case| case.name).collect();
         let different: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(different.len(), names.len());
     }

@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) keep: bool,
     /// `openvpn` or strongSwan takes the client's place.
     pub(crate) reference: bool,
+    /// The program under test is that of a release build.
+    pub(crate) release: bool,
 }
 
 /// Runs the cases; true if none failed.
@@ -128,7 +130,10 @@ impl<'a> Run<'a> {
         let bin = self.dir.join("bin");
         fs::create_dir_all(&bin)?;
         fs::copy(&own, bin.join("interop"))?;
-        let adit = own.with_file_name("adit");
+        let adit = match own.parent().and_then(Path::parent) {
+            Some(target) if self.options.release => target.join("release/adit"),
+            _ => own.with_file_name("adit"),
+        };
         if self.options.reference {
             return Ok(());
         }

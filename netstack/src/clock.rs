@@ -27,8 +27,13 @@ impl Clock {
         self.times.map(|times| times.latest)
     }
 
+    /// The time since the first one seen.
+    pub(crate) fn since_first(&self, instant: Instant) -> Duration {
+        self.times.map_or(Duration::ZERO, |times| instant.saturating_duration_since(times.base))
+    }
+
     pub(crate) fn to_smoltcp(&self, instant: Instant) -> smoltcp::time::Instant {
-        let since = self.times.map_or(Duration::ZERO, |times| instant.saturating_duration_since(times.base));
+        let since = self.since_first(instant);
         smoltcp::time::Instant::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
 

@@ -74,7 +74,7 @@ impl Demux {
     }
 
     /// A free local port towards a remote; at most all of them are tried. In turn, with steps at random (RFC 6056 §3.3.5), so that
-    /// none comes again soon: a peer that closed first remembers it for a minute, and takes a new SYN for an old one.
+    /// none comes again soon: a peer that closed first remembers it for a minute, and may take a new SYN for an old one.
     pub(crate) fn free_port(&mut self, random: &mut Random, local: IpAddr, remote: (IpAddr, u16)) -> Option<u16> {
         let start = match self.last {
             Some(last) => last + 1 + random.below(LONGEST_STEP),

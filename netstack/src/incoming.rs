@@ -42,7 +42,7 @@ impl Stack {
             tuple,
             mtu: self.config.tcp_mtu_for(tuple.local.0),
             bounds,
-            seed: self.random.next_u64(),
+            seed: self.seed_for(now, &tuple),
             connect_timeout: self.config.connect_timeout,
             keepalive: self.config.keepalive,
         };

@@ -91,6 +91,11 @@ impl Stack {
             {
                 self.on_syn(now, tuple, packet, &segment);
             }
+            Some(Owner::TimeWait(time_wait, _)) if segment.rst && segment.sequence == time_wait.acknowledgment => {
+                // Of a remote that wants to begin anew, and that we have told what we remember (RFC 9293 §3.5.2, figure 9). No
+                // old duplicate has this number (RFC 5961 §3.2), which is what RFC 1337 fears.
+                self.demux.remove(&tuple);
+            }
             Some(Owner::TimeWait(time_wait, _)) => self.on_late_segment(now, packet, &segment, time_wait),
             None if self.is_invited(tuple.local, &segment) => self.on_syn(now, tuple, packet, &segment),
             None => self.on_unknown_segment(now, packet, &segment),
@@ -116,7 +121,7 @@ impl Stack {
         self.make_ready(key);
     }
 
-    /// Only what takes sequence space needs an answer; a RST must not cut the wait short (RFC 1337).
+    /// Only what takes sequence space needs an answer; any RST must not cut the wait short (RFC 1337).
     fn on_late_segment(&mut self, now: Instant, packet: &Packet<'_>, segment: &Segment, time_wait: TimeWait) {
         if segment.rst || segment.end() == segment.sequence {
             return;

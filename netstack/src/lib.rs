@@ -105,8 +105,9 @@
 //! * Fragments of inner packets are put together, at most 512 KiB and 30 seconds of them.
 //! * Answers strangers by RST, port unreachable, echo reply: 100 a second, 50 at once.
 //! * After a FIN from both sides the buffers are gone; what remains of TIME-WAIT are five numbers, for 30 seconds and for
-//!   at most 4096 connections. Local ports are taken in turn (RFC 6056 §3.3.5): some 11,000 connections lie between one use and the next,
-//!   so that the remote has forgotten it, too.
+//!   at most 4096 connections. Local ports are taken in turn (RFC 6056 §3.3.5): some 11,000 connections lie between one use and the next.
+//!   Where the remote has not forgotten the connection before by then, it knows the SYN for a new one, as sequence numbers begin higher
+//!   each time (RFC 6528); if it knows still higher ones, the SYN comes again at once behind the RST that ends them.
 //!
 //! # What it does not
 //!

@@ -84,6 +84,11 @@ impl Rto {
         self.at = self.at.map(|at| at.min(now));
     }
 
+    /// Lets it expire at once, also if it never ran.
+    pub(crate) const fn expire_now(&mut self, now: Instant) {
+        self.at = Some(now);
+    }
+
     pub(crate) const fn stop(&mut self) {
         self.at = None;
     }

@@ -14,7 +14,7 @@ use crate::{
     clock::Clock,
     connection::{Connection, Phase, Turn, Verdict},
     demux::{Demux, Endpoints, TimeWait, Tuple},
-    live::{Bounds, CONNECTION_COST, Live, Opening},
+    live::{Bounds, CONNECTION_COST, Live, Opening, seed_to_begin_with},
     outbox::{self, Outbox, RateLimit},
     ping::{PingId, Pings},
     random::Random,
@@ -207,7 +207,7 @@ impl Stack {
             tuple,
             mtu: self.config.tcp_mtu_for(local),
             bounds,
-            seed: self.random.next_u64(),
+            seed: self.seed_for(now, &tuple),
             connect_timeout: self.config.connect_timeout,
             keepalive: self.config.keepalive,
         };
@@ -220,6 +220,12 @@ impl Stack {
         self.make_ready(key);
         self.arm_give_up(key);
         Ok(ConnectionId(key))
+    }
+
+    /// What smoltcp draws the first sequence number of a connection from.
+    pub(crate) fn seed_for(&mut self, now: Instant, tuple: &Tuple) -> u64 {
+        let first = self.random.first_sequence(tuple, self.clock.since_first(now));
+        seed_to_begin_with(first, self.random.next_u64())
     }
 
     /// What a connection begins with, at the cost of those nobody owns any more.

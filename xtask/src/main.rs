@@ -42,10 +42,10 @@ enum Command {
         #[arg(long)]
         keep: bool,
     },
-    /// The long suites: `simulate`, `sabotage`, and interop cases of ten minutes and more each.
+    /// The long suites: `simulate`, `sabotage`, `speed`, and interop cases of ten minutes and more each.
     Soak {
-        /// `simulate` (the simulations with 10,000 seeds), `sabotage` (deliberate faults, which the tests must notice), names of
-        /// long interop cases or their beginnings; none means all.
+        /// `simulate` (the simulations with 10,000 seeds), `sabotage` (deliberate faults, which the tests must notice), `speed` (of
+        /// TUN mode, in a release build), names of long interop cases or their beginnings; none means all.
         names: Vec<String>,
     },
     /// The tarballs of all published crates, each built from what is in it.

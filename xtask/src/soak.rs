@@ -1,4 +1,4 @@
-//! The long suites: simulations with many seeds, deliberate faults, and interop cases that take ten minutes and more.
+//! The long suites: simulations with many seeds, deliberate faults, speed, and interop cases that take ten minutes and more.
 
 use anyhow::{Result, ensure};
 
@@ -18,6 +18,10 @@ pub(crate) fn run(steps: &mut Steps, names: Vec<String>) -> Result<()> {
     }
     if wanted(SIMULATE) {
         simulate(steps)?;
+    }
+    if wanted(SPEED) {
+        tools::install(steps)?;
+        speed(steps)?;
     }
     if all || !cases.is_empty() {
         tools::install(steps)?;
@@ -49,6 +53,13 @@ fn simulate(steps: &mut Steps) -> Result<()> {
     simulations(steps, "simulate", &profile, &[("ADIT_TEST_SEEDS", SEEDS), ("ADIT_TEST_STEPS", STEPS)])
 }
 
+/// The program as it is released; the rig around it may be as it is.
+fn speed(steps: &mut Steps) -> Result<()> {
+    steps.cargo("build", &["build", "-p", "adit-interop"], &[])?;
+    steps.cargo("build", &["build", "--release", "-p", "adit"], &[])?;
+    steps.interop(&["run".to_owned(), "--speed".to_owned()])
+}
+
 /// Protocols, and the beginning of names that only their simulations have.
 const SIMULATED: [(&str, &str); 2] =
     [("ikev2", "tests::simulation::collisions::"), ("openvpn", "tests::simulation::renegotiation::")];
@@ -57,7 +68,9 @@ const SIMULATED: [(&str, &str); 2] =
 const SIMULATE: &str = "simulate";
 /// Every deliberate fault.
 const SABOTAGE: &str = "sabotage";
-const SUITES: [&str; 2] = [SIMULATE, SABOTAGE];
+/// How fast TUN mode is.
+const SPEED: &str = "speed";
+const SUITES: [&str; 3] = [SIMULATE, SABOTAGE, SPEED];
 
 const SEEDS: &str = "10000";
 const STEPS: &str = "1000000";

@@ -158,7 +158,7 @@ impl Drop for Counted {
 /// Where packets of peers go.
 pub(super) enum Out {
     Sockets(Arc<dyn Exit>),
-    Tun(tun::Writer),
+    Tun(Box<tun::Writer>),
 }
 
 /// What the task has for all peers.

@@ -54,7 +54,7 @@ impl Gateway {
             WayOut::Tun(TunOptions { name, mtu }) => {
                 let own: Vec<_> = options.pool.own_addresses().collect();
                 let (reader, writer) = tun::open(name.as_deref(), *mtu, &own)?;
-                (Out::Tun(writer), Some(reader))
+                (Out::Tun(Box::new(writer)), Some(reader))
             }
         };
         let name = match &out {

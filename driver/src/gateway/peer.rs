@@ -28,6 +28,7 @@ use crate::{
     plane::{self, Inner, Plane, Unopened},
     random::OsRandom,
     sink::Sealed,
+    tun,
 };
 
 /// One peer.
@@ -412,18 +413,32 @@ impl<T: Answering> Peer<T> {
         }
     }
 
-    /// Seals a packet that came in by the device. `false` if it has to be dropped.
-    pub(super) fn send_packet(&mut self, cx: &mut Context<'_>, env: &mut Env, packet: &[u8]) -> bool {
-        let sealers = &mut self.plane.sealers;
-        let Some(sealer) = sealers.of_packet(packet) else { return false };
-        let (header_len, room) = (sealer.header_len(), sealer.sealed_len(packet.len()));
-        let Some(batch) = env.outer.batch(cx, self.line, &self.path, room, &self.caller) else { return false };
+    /// Seals the packets that came in by the device, until there are no more of them or its socket takes no more. How many it has
+    /// dealt with; what is left waits, unless it is for a stream, whose peer alone is slow.
+    pub(super) fn send_train(&mut self, cx: &mut Context<'_>, env: &mut Env, device: &mut tun::Reader) -> u64 {
+        // The first packet speaks for all.
+        let Some(sealer) = self.plane.sealers.of_packet(device.bytes()) else {
+            let dropped = device.discard();
+            env.stats.dropped_unsealed += dropped;
+            return dropped;
+        };
+        let header_len = sealer.header_len();
         let mut sealed = Sealed::default();
-        let write = &mut |space: &mut [u8]| space.copy_from_slice(packet);
-        sealed.note(batch.seal(header_len, packet.len(), room, write, |buffer, range| sealer.seal(buffer, range)));
+        while let Some(len) = device.next_len() {
+            let room = sealer.sealed_len(len);
+            let Some(batch) = env.outer.batch(cx, self.line, &self.path, room, &self.caller) else { break };
+            let write = &mut |space: &mut [u8]| device.write(space);
+            sealed.note(batch.seal(header_len, len, room, write, |buffer, range| sealer.seal(buffer, range)));
+        }
+        let mut handled = sealed.packets + sealed.dropped;
         env.stats.add(sealed);
+        if let Line::Stream(_) = self.line {
+            let dropped = device.discard();
+            env.stats.dropped_unsealed += dropped;
+            handled += dropped;
+        }
         env.outer.remind(self.line);
-        true
+        handled
     }
 
     fn describe(&self) -> super::Peer {
@@ -467,11 +482,7 @@ impl Up {
     fn on_packet(&mut self, now: Instant, env: &mut Env, packet: &[u8]) {
         match (&mut self.relay, &mut env.out) {
             (Some(relay), _) => relay.handle_packet(now, packet),
-            (None, Out::Tun(device)) => {
-                if !device.send(packet) {
-                    env.stats.dropped_unsent += 1;
-                }
-            }
+            (None, Out::Tun(device)) => device.deliver(packet),
             (None, Out::Sockets(_)) => {}
         }
     }

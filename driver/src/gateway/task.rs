@@ -13,13 +13,13 @@ use adit_tunnel::{Accept, Listener, Path, PeerId, Routing, Transport};
 
 use super::{
     Limits,
-    env::{Env, Shared},
+    env::{Env, Out, Shared},
     outer::{Line, Outer, Receivers, StreamIn, local_end},
     peer::Peer,
     ready::{StreamId, Who},
 };
 use crate::{
-    active::now,
+    active::{DATAGRAMS_A_TURN, RECEIVES_A_TURN, now},
     error::{Failure, FailureKind, Stage},
     options::after,
     plane::destination,
@@ -53,6 +53,8 @@ struct Front<L: Listener> {
 const MAX_TURNS: usize = 8;
 /// Peers and streams looked at before sockets are read again.
 const CALLS_A_TURN: usize = 64;
+/// Packets of the device before sockets are read again: a few segmented sends.
+const PACKETS_A_TURN: u64 = 64;
 /// Streams accepted before anything else is done.
 const STREAMS_A_TURN: usize = 16;
 /// How long a machine out of descriptors is given.
@@ -142,18 +144,27 @@ impl<L: Listener> Task<L> {
         }
     }
 
-    /// One batch of datagrams of each UDP socket. Whether there was any.
+    /// A batch of datagrams of each UDP socket, of as many system calls as it takes where the system hands over few at a time.
+    /// Whether there were any.
     fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         let mut any = false;
         for (index, (local, receiver)) in self.receivers.udp.iter_mut().enumerate() {
-            if receiver.poll_fill(cx).is_ready() {
+            let mut datagrams = 0;
+            for _ in 0..RECEIVES_A_TURN {
+                if datagrams >= DATAGRAMS_A_TURN || receiver.poll_fill(cx).is_pending() {
+                    break;
+                }
                 any = true;
                 receiver.for_each(|remote, destination, datagram| {
+                    datagrams += 1;
                     let local = Some(local_end(*local, destination));
                     let path = Path { transport: Transport::Udp, local, remote };
                     self.front.on_datagram(now, Line::Udp(index), &path, datagram);
                 });
             }
+        }
+        if any {
+            self.front.flush_device();
         }
         any
     }
@@ -210,29 +221,37 @@ impl<L: Listener> Task<L> {
     /// Packets that the kernel has routed to peers. Whether there were any.
     fn read_device(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(device) = &mut self.device else { return false };
-        match device.poll_fill(cx) {
-            Poll::Pending => return false,
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => {
-                self.device = None;
-                // Without it, nothing of a peer goes anywhere.
-                let failure = Failure::new(FailureKind::LocalSocket, format!("the TUN device is gone: {error}"));
-                tracing::error!("{failure}: the gateway ends");
-                self.front.env.shared.fail(failure.in_stage(Stage::Up));
-                return true;
+        let Front { peers, env, .. } = &mut self.front;
+        let mut packets = 0;
+        while packets < PACKETS_A_TURN {
+            match device.poll_fill(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => {
+                    self.device = None;
+                    // Without it, nothing of a peer goes anywhere.
+                    let failure = Failure::new(FailureKind::LocalSocket, format!("the TUN device is gone: {error}"));
+                    tracing::error!("{failure}: the gateway ends");
+                    env.shared.fail(failure.in_stage(Stage::Up));
+                    return true;
+                }
+            }
+            let owner = destination(device.bytes()).and_then(|address| env.owners.newest(address));
+            let handled = match owner.and_then(|owner| peers.get_mut(&owner)) {
+                Some(peer) => peer.send_train(cx, env, device),
+                None => {
+                    let count = device.discard();
+                    env.stats.dropped_unsealed += count;
+                    count
+                }
+            };
+            packets += handled;
+            if device.next_len().is_some() {
+                // The socket is full, and wakes us: what is left waits, and the kernel behind it.
+                break;
             }
         }
-        let Front { peers, env, .. } = &mut self.front;
-        // Side by side, packets for one peer make one segmented send.
-        device.group(|packet| env.owners.newest(destination(packet)?));
-        for (owner, packet) in device.grouped() {
-            let sent = match owner.and_then(|owner| peers.get_mut(&owner)) {
-                Some(peer) => peer.send_packet(cx, env, packet),
-                None => false,
-            };
-            env.stats.dropped_unsealed += u64::from(!sent);
-        }
-        true
+        packets > 0
     }
 
     /// Peers and streams that want to be looked at. Whether there was any.
@@ -266,6 +285,7 @@ impl<L: Listener> Task<L> {
         let front = &mut self.front;
         let handled = filled
             .and_then(|()| receiver.for_each(|_, datagram| front.on_stream_datagram(now, id, peer, path, datagram)));
+        front.flush_device();
         match handled {
             Ok(()) => caller.call(),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -321,6 +341,13 @@ impl<L: Listener> Front<L> {
         *peer = self.on_stranger(now, Line::Stream(id), path, datagram);
         if peer.is_some() {
             self.env.outer.adopt_stream(id);
+        }
+    }
+
+    /// Packets for the kernel wait no longer than for the rest of what one system call has brought.
+    fn flush_device(&mut self) {
+        if let Out::Tun(device) = &mut self.env.out {
+            self.env.stats.dropped_unsent += device.flush();
         }
     }
 

@@ -69,8 +69,9 @@ const SLOTS: usize = 8;
 const SLOT_BYTES: usize = 65535;
 /// Segments per send: receivers are overrun from 46 on (measured on loopback), and 32 is hardly slower.
 const MAX_SEGMENTS: usize = 32;
-/// Enough for 1 Gbit/s while this task is held up for 16 ms; the system may grant less.
-const DEFAULT_BUFFER: u32 = 2 << 20;
+/// Enough for 1 Gbit/s while this task is held up for 32 ms, or for some 50 trains of datagrams, which the kernel counts with its own
+/// overhead; the system may grant less.
+const DEFAULT_BUFFER: u32 = 4 << 20;
 /// Errors in a row before other tasks have their turn: whoever sends ICMP errors must not hold up the rest.
 const MAX_RECEIVE_ERRORS: usize = 16;
 /// How often a full send buffer of the network card is tried again before the datagrams are given up.
@@ -88,12 +89,10 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
         socket.set_only_v6(true)?;
     }
     super::set_mark(&socket2::SockRef::from(&socket), options.mark)?;
-    // The system caps both at its own maximum; a smaller buffer only costs speed.
     let receive = options.receive_buffer.unwrap_or(DEFAULT_BUFFER);
     let send = options.send_buffer.unwrap_or(DEFAULT_BUFFER);
-    if let Err(error) =
-        socket.set_recv_buffer_size(receive as usize).and_then(|()| socket.set_send_buffer_size(send as usize))
-    {
+    // A smaller buffer only costs speed.
+    if let Err(error) = set_buffers(&socket, receive as usize, send as usize) {
         tracing::debug!("socket buffers not set: {error}");
     }
     socket.set_nonblocking(true)?;
@@ -140,6 +139,28 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
             answers: false,
         },
     ))
+}
+
+/// Whoever has CAP_NET_ADMIN, as TUN mode has, is given what it asks for; others no more than `net.core.rmem_max` and
+/// `net.core.wmem_max`, by default a few trains of datagrams.
+#[cfg(target_os = "linux")]
+fn set_buffers(socket: &Socket, receive: usize, send: usize) -> io::Result<()> {
+    use rustix::net::sockopt::{set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force};
+    if set_socket_recv_buffer_size_force(socket, receive).is_ok()
+        && set_socket_send_buffer_size_force(socket, send).is_ok()
+    {
+        return Ok(());
+    }
+    set_capped_buffers(socket, receive, send)
+}
+
+#[cfg(not(target_os = "linux"))]
+use set_capped_buffers as set_buffers;
+
+/// The system caps both at its own maximum.
+fn set_capped_buffers(socket: &Socket, receive: usize, send: usize) -> io::Result<()> {
+    socket.set_recv_buffer_size(receive)?;
+    socket.set_send_buffer_size(send)
 }
 
 /// quinn-udp forbids fragmentation, as QUIC needs it. A tunnel must carry full inner packets also where header and tag make
@@ -436,6 +457,24 @@ mod tests {
         // Linux doubles both, for its own books.
         assert!((20_000..=40_000).contains(&received), "{received}");
         assert!((30_000..=60_000).contains(&sent), "{sent}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn buffers_are_larger_than_the_system_grants_others_for_those_who_administer_it() {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap();
+        let most: u32 = read("/proc/sys/net/core/rmem_max").trim().parse().unwrap();
+        let options = SocketOptions { receive_buffer: Some(most + (1 << 20)), ..SocketOptions::default() };
+        let (_, sender) = open("127.0.0.1:9".parse().unwrap(), &options).unwrap();
+        // Linux doubles it.
+        let granted = sender.socket().receive_buffer.unwrap() / 2;
+        let status = read("/proc/self/status");
+        let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+        let net_admin = u64::from_str_radix(rights.trim(), 16).unwrap() & (1 << 12) != 0;
+        // Rights of a user namespace do not count.
+        let of_the_machine = read("/proc/self/uid_map").contains("4294967295");
+        let wanted = if net_admin && of_the_machine { most + (1 << 20) } else { most };
+        assert_eq!(granted, wanted as usize);
     }
 
     fn to(remote: SocketAddr) -> Path {

@@ -53,6 +53,8 @@ async fn inside() {
     let addresses = [&ann, &bob].map(|client| client.network().unwrap().addresses[0].address());
     assert!(addresses.iter().all(|address| sources.contains(address)), "{sources:?}");
 
+    segments_go_to_the_kernel_in_trains(&gateway, &ann).await;
+
     // Datagrams begin at either end; those for nobody are dropped.
     let socket = UdpSocket::bind("10.9.0.1:0").await.unwrap();
     let inside = soon(ann.bind_udp()).await.unwrap();
@@ -91,6 +93,31 @@ async fn inside() {
     soon(gone).await;
     a_packet_of_the_device_waits_for_nothing_on_a_stream().await;
     without_its_device_a_gateway_ends().await;
+}
+
+async fn segments_go_to_the_kernel_in_trains(gateway: &Gateway, client: &Client) {
+    let listener = TcpListener::bind("10.9.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let sink = tokio::spawn(async move {
+        let mut stream = listener.accept().await.unwrap().0;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.unwrap()
+    });
+    let (opened, written) = (gateway.stats().opened_packets, packets_taken_by_the_kernel());
+    let mut connection = soon(client.dial(at)).await.unwrap();
+    soon(connection.write_all(&vec![7; 1_000_000])).await.unwrap();
+    soon(connection.shutdown()).await.unwrap();
+    assert_eq!(soon(sink).await.unwrap(), 1_000_000);
+    // At least as many as there are segments of 1400 bytes; each was one write before they were joined.
+    let opened = gateway.stats().opened_packets - opened;
+    let written = packets_taken_by_the_kernel() - written;
+    assert!(opened > 700 && written * 2 < opened, "{opened} packets in {written} writes");
+}
+
+/// What the device has received, as the kernel sees it: a train counts as one.
+fn packets_taken_by_the_kernel() -> u64 {
+    let devices = std::fs::read_to_string("/proc/net/dev").unwrap();
+    let line = devices.lines().find_map(|line| line.trim().strip_prefix("adit-test:")).expect("the device");
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 async fn without_its_device_a_gateway_ends() {

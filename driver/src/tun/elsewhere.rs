@@ -7,7 +7,7 @@ use std::{
 };
 
 use adit_netstack::PacketSink;
-use adit_tunnel::{IpNet, PeerId};
+use adit_tunnel::IpNet;
 
 /// There is none.
 #[derive(Debug)]
@@ -26,11 +26,19 @@ impl Reader {
         match self.0 {}
     }
 
-    pub(crate) fn group(&self, _: impl Fn(&[u8]) -> Option<PeerId>) {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self.0 {}
     }
 
-    pub(crate) fn grouped(&self) -> std::iter::Empty<(Option<PeerId>, &[u8])> {
+    pub(crate) fn next_len(&self) -> Option<usize> {
+        match self.0 {}
+    }
+
+    pub(crate) fn write(&mut self, _: &mut [u8]) {
+        match self.0 {}
+    }
+
+    pub(crate) fn discard(&mut self) -> u64 {
         match self.0 {}
     }
 }
@@ -40,7 +48,11 @@ impl Writer {
         match self.0 {}
     }
 
-    pub(crate) fn send(&self, _: &[u8]) -> bool {
+    pub(crate) fn deliver(&mut self, _: &[u8]) {
+        match self.0 {}
+    }
+
+    pub(crate) fn flush(&mut self) -> u64 {
         match self.0 {}
     }
 }

@@ -1,40 +1,29 @@
 //! TUN on Linux, with segmentation offload: the kernel hands over trains of TCP segments as one.
 
 use std::{
-    fs,
-    io::{self, IoSlice},
+    fs, io,
     net::IpAddr,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use adit_tunnel::{IpNet, PeerId};
-use tun_rs::{AsyncDevice, DeviceBuilder, IDEAL_BATCH_SIZE, VIRTIO_NET_HDR_LEN};
+use adit_tunnel::IpNet;
+use tun_rs::{AsyncDevice, DeviceBuilder};
 
-/// Packets from the kernel, a batch at a time.
+use super::{deliveries::Deliveries, trains::Trains};
+
+/// Packets from the kernel, a train at a time.
 pub(crate) struct Reader {
     device: Arc<AsyncDevice>,
-    /// What the kernel hands over at once, before it is taken apart.
-    train: Box<[u8]>,
-    packets: Vec<Box<[u8]>>,
-    lengths: Vec<usize>,
-    /// The packets of the last batch, in the order they are looked at.
-    order: Vec<(Option<PeerId>, usize)>,
-    filled: usize,
+    trains: Trains,
 }
 
 /// Packets to the kernel.
 pub(crate) struct Writer {
     device: Arc<AsyncDevice>,
     name: String,
+    deliveries: Deliveries,
 }
-
-/// The largest train: an IP packet.
-const TRAIN_BYTES: usize = 65535;
-/// Before each packet: that it is one packet, with its checksums in place.
-const ALONE: [u8; VIRTIO_NET_HDR_LEN] = [0; VIRTIO_NET_HDR_LEN];
-/// Reads that fail in a row before others have their turn.
-const MAX_ERRORS: usize = 16;
 
 /// Makes a device with these addresses; the kernel routes their networks to it.
 pub(crate) fn open(name: Option<&str>, mtu: u16, addresses: &[IpNet]) -> io::Result<(Reader, Writer)> {
@@ -68,16 +57,9 @@ pub(crate) fn open(name: Option<&str>, mtu: u16, addresses: &[IpNet]) -> io::Res
         warn_unless_forwarding("net.ipv6.conf.all.forwarding", "/proc/sys/net/ipv6/conf/all/forwarding");
     }
     tracing::info!(device = name, mtu, ?addresses, "TUN device open");
-    let packet_bytes = usize::from(mtu).max(1500);
-    let reader = Reader {
-        device: Arc::clone(&device),
-        train: vec![0; VIRTIO_NET_HDR_LEN + TRAIN_BYTES].into_boxed_slice(),
-        packets: (0..IDEAL_BATCH_SIZE).map(|_| vec![0; packet_bytes].into_boxed_slice()).collect(),
-        lengths: vec![0; IDEAL_BATCH_SIZE],
-        order: Vec::with_capacity(IDEAL_BATCH_SIZE),
-        filled: 0,
-    };
-    Ok((reader, Writer { device, name }))
+    let offload = device.tcp_gso();
+    let reader = Reader { device: Arc::clone(&device), trains: Trains::new(offload) };
+    Ok((reader, Writer { device, name, deliveries: Deliveries::new(offload) }))
 }
 
 /// Whether the machine forwards is for its administrator to say.
@@ -88,52 +70,35 @@ fn warn_unless_forwarding(name: &str, path: &str) {
 }
 
 impl Reader {
-    /// One system call: a packet, or a train of them. [`Self::group`] and [`Self::grouped`] then give what it brought.
+    /// One system call, unless there is something left of what an earlier one has brought: a packet, or a train of them.
     ///
     /// # Errors
     /// The device is gone: nothing comes any more.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.filled = 0;
-        for _ in 0..MAX_ERRORS {
-            match self.device.poll_readable(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            }
-            let Self { device, train, packets, lengths, .. } = self;
-            match device.try_recv_multiple(train, packets, lengths, 0) {
-                Ok(count) => {
-                    self.filled = count;
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // EBADFD, ENODEV or EIO: the device was deleted.
-                Err(error) if error.raw_os_error().is_some() => return Poll::Ready(Err(error)),
-                Err(error) => tracing::debug!("packets from the TUN device dropped: {error}"),
-            }
+        if self.trains.next_len().is_some() {
+            return Poll::Ready(Ok(()));
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        self.trains.poll_fill(&self.device, cx, |_| true)
     }
 
-    /// Puts the packets of the last [`Self::poll_fill`] with the same owner side by side.
-    pub(crate) fn group(&mut self, owner: impl Fn(&[u8]) -> Option<PeerId>) {
-        self.order.clear();
-        for index in 0..self.filled {
-            let of = self.packet(index).and_then(&owner);
-            self.order.push((of, index));
-        }
-        // The index keeps them in the order they came.
-        self.order.sort_unstable();
+    /// The packet or the train. All of its packets have its addresses.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.trains.bytes()
     }
 
-    /// The packets in that order, each with its owner.
-    pub(crate) fn grouped(&self) -> impl Iterator<Item = (Option<PeerId>, &[u8])> {
-        self.order.iter().filter_map(|(owner, index)| Some((*owner, self.packet(*index)?)))
+    /// Bytes of the next packet; `None` when there is none any more.
+    pub(crate) fn next_len(&self) -> Option<usize> {
+        self.trains.next_len()
     }
 
-    fn packet(&self, index: usize) -> Option<&[u8]> {
-        self.packets.get(index)?.get(..*self.lengths.get(index)?)
+    /// Writes the next packet; `packet` is as long as [`Self::next_len`] says.
+    pub(crate) fn write(&mut self, packet: &mut [u8]) {
+        self.trains.write(packet);
+    }
+
+    /// What is left is not wanted; so many packets.
+    pub(crate) fn discard(&mut self) -> u64 {
+        self.trains.discard()
     }
 }
 
@@ -142,14 +107,14 @@ impl Writer {
         &self.name
     }
 
-    /// Gives a packet to the kernel. `false` if it took it not.
-    pub(crate) fn send(&self, packet: &[u8]) -> bool {
-        match self.device.try_send_vectored(&[IoSlice::new(&ALONE), IoSlice::new(packet)]) {
-            Ok(_) => true,
-            Err(error) => {
-                tracing::trace!("the kernel took a packet not: {error}");
-                false
-            }
-        }
+    /// Takes a packet. It may wait for others until [`Self::flush`].
+    pub(crate) fn deliver(&mut self, packet: &[u8]) {
+        self.deliveries.push(&self.device, packet);
+    }
+
+    /// Hands over what waits. How many packets the kernel has not taken since the last call.
+    pub(crate) fn flush(&mut self) -> u64 {
+        self.deliveries.flush(&self.device);
+        self.deliveries.take_dropped()
     }
 }

@@ -3,6 +3,8 @@
 //! A gateway has all its peers on one ([`Reader`], [`Writer`]); a client has one beside its stack ([`Port`]).
 
 #[cfg(target_os = "linux")]
+mod deliveries;
+#[cfg(target_os = "linux")]
 mod device;
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
@@ -18,6 +20,8 @@ mod packet;
 mod port;
 #[cfg(target_os = "linux")]
 mod split;
+#[cfg(target_os = "linux")]
+mod trains;
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{Port, Reader, Writer, open};

@@ -2,7 +2,6 @@
 
 use std::{
     fmt, io,
-    io::IoSlice,
     net::IpAddr,
     task::{Context, Poll},
 };
@@ -10,38 +9,21 @@ use std::{
 use adit_netstack::PacketSink;
 use tun_rs::AsyncDevice;
 
-use super::{
-    Device,
-    join::Joiner,
-    mss::MaxSegment,
-    split::{Split, VirtioHeader},
-};
+use super::{Device, deliveries::Deliveries, mss::MaxSegment, trains::Trains};
 use crate::plane::{destination, source};
 
 /// Beside the stack of a client. See [`crate::inside::Inner`].
 pub(crate) struct Port {
     device: AsyncDevice,
     name: String,
-    /// What the kernel hands over at once.
-    train: Box<[u8]>,
-    /// How much of it there is, and how far it is taken apart.
-    filled: usize,
-    split: Option<Split>,
-    joiner: Joiner,
+    trains: Trains,
+    deliveries: Deliveries,
     max_segment: Option<MaxSegment>,
     /// Where a packet is changed.
     scratch: Vec<u8>,
     /// A bound chosen by the user, below what the tunnel's own sizes give.
     limit: Option<u16>,
-    /// With a header before each packet.
-    offload: bool,
-    dropped: u64,
 }
-
-/// The largest train: an IP packet with the kernel's header.
-const TRAIN_BYTES: usize = VirtioHeader::LEN + 65535;
-/// Reads that fail in a row before others have their turn.
-const MAX_ERRORS: usize = 16;
 
 impl Port {
     /// Must be called within a tokio runtime.
@@ -51,15 +33,11 @@ impl Port {
         Ok(Self {
             device: AsyncDevice::new(device)?,
             name,
-            train: vec![0; TRAIN_BYTES].into_boxed_slice(),
-            filled: 0,
-            split: None,
-            joiner: Joiner::new(),
+            trains: Trains::new(offload),
+            deliveries: Deliveries::new(offload),
             max_segment: None,
             scratch: Vec::new(),
             limit: max_segment,
-            offload,
-            dropped: 0,
         })
     }
 
@@ -75,40 +53,26 @@ impl Port {
 
     /// A packet out of the tunnel. It may wait for others until [`Self::flush`].
     pub(crate) fn deliver(&mut self, packet: &[u8]) {
-        let Self { joiner, device, offload, dropped, scratch, .. } = self;
         let packet = match self.max_segment {
             Some(max_segment) if MaxSegment::concerns(packet) => {
-                scratch.clear();
-                scratch.extend_from_slice(packet);
-                max_segment.clamp(scratch);
-                scratch
+                self.scratch.clear();
+                self.scratch.extend_from_slice(packet);
+                max_segment.clamp(&mut self.scratch);
+                &self.scratch
             }
             _ => packet,
         };
-        let mut failed = false;
-        joiner.push(packet, &mut |header, bytes| failed |= write(device, *offload, header, bytes, dropped));
-        self.after_write(failed);
+        self.deliveries.push(&self.device, packet);
     }
 
     /// Hands over what waits.
     pub(crate) fn flush(&mut self) {
-        let Self { joiner, device, offload, dropped, .. } = self;
-        let mut failed = false;
-        joiner.flush(&mut |header, bytes| failed |= write(device, *offload, header, bytes, dropped));
-        self.after_write(failed);
-    }
-
-    /// Some kernels take no trains: those that were refused are written again one by one, and no more are made.
-    fn after_write(&mut self, failed: bool) {
-        if failed && !self.joiner.is_refused() {
-            tracing::info!(device = self.name, "the kernel takes no joined segments: each is written alone");
-            self.joiner.refuse();
-        }
+        self.deliveries.flush(&self.device);
     }
 
     /// Packets for the kernel that were lost on the way, since the last call.
     pub(crate) fn take_dropped(&mut self) -> u64 {
-        std::mem::take(&mut self.dropped)
+        self.deliveries.take_dropped()
     }
 
     /// Hands the kernel's packets to the sink until there are no more, or it has no room.
@@ -116,68 +80,33 @@ impl Port {
     /// # Errors
     /// The device is gone: nothing comes any more.
     pub(crate) fn poll_packets(&mut self, cx: &mut Context<'_>, sink: &mut dyn PacketSink) -> io::Result<()> {
+        let Self { device, trains, max_segment, .. } = self;
         loop {
-            let bytes = self.train.get(self.offset()..self.filled).unwrap_or_default();
-            if let Some(split) = &mut self.split {
-                while let Some(len) = split.next_len(bytes) {
-                    if !sink.has_room() {
-                        return Ok(());
-                    }
-                    sink.packet(len, &mut |packet| {
-                        split.write(bytes, packet);
-                        if let Some(max_segment) = self.max_segment {
-                            max_segment.clamp(packet);
-                        }
-                    });
+            while let Some(len) = trains.next_len() {
+                if !sink.has_room() {
+                    return Ok(());
                 }
-                self.split = None;
+                sink.packet(len, &mut |packet| {
+                    trains.write(packet);
+                    if let Some(max_segment) = max_segment {
+                        max_segment.clamp(packet);
+                    }
+                });
             }
             if !sink.has_room() {
                 return Ok(());
             }
-            match self.poll_fill(cx) {
+            match trains.poll_fill(device, cx, is_carried) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(filled) => filled?,
             }
         }
     }
-
-    fn offset(&self) -> usize {
-        if self.offload { VirtioHeader::LEN } else { 0 }
-    }
-
-    /// One system call: a packet, or a train of them.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        for _ in 0..MAX_ERRORS {
-            match self.device.poll_readable(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            }
-            match self.device.try_recv(&mut self.train) {
-                Ok(filled) => {
-                    self.filled = filled;
-                    let train = self.train.get(self.offset()..filled).unwrap_or_default();
-                    let header =
-                        if self.offload { VirtioHeader::parse(&self.train) } else { Some(VirtioHeader::default()) };
-                    self.split = header.filter(|_| is_carried(train)).and_then(|header| Split::new(header, train));
-                    if self.split.is_some() {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // EBADFD, ENODEV or EIO: the device was deleted.
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
 }
 
 impl fmt::Debug for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Port").field("name", &self.name).field("offload", &self.offload).finish_non_exhaustive()
+        f.debug_struct("Port").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -190,30 +119,6 @@ fn is_carried(packet: &[u8]) -> bool {
     };
     source(packet).is_some_and(|source| carried(source) && !source.is_unspecified())
         && destination(packet).is_some_and(carried)
-}
-
-/// Says whether the kernel has refused a train for what it is; then its packets were written one by one.
-fn write(device: &AsyncDevice, offload: bool, header: VirtioHeader, bytes: &[u8], dropped: &mut u64) -> bool {
-    let encoded = header.encode();
-    let head = IoSlice::new(if offload { &encoded } else { &[] });
-    let Err(error) = device.try_send_vectored(&[head, IoSlice::new(bytes)]) else { return false };
-    let is_train = header != VirtioHeader::default();
-    if !is_train || error.kind() != io::ErrorKind::InvalidInput {
-        tracing::trace!("the kernel took a packet not: {error}");
-        *dropped += 1;
-        return false;
-    }
-    let Some(mut split) = Split::new(header, bytes) else { return true };
-    let mut packet = Vec::new();
-    while let Some(len) = split.next_len(bytes) {
-        packet.resize(len, 0);
-        split.write(bytes, &mut packet);
-        let alone = VirtioHeader::default().encode();
-        if device.try_send_vectored(&[IoSlice::new(&alone), IoSlice::new(&packet)]).is_err() {
-            *dropped += 1;
-        }
-    }
-    true
 }
 
 #[cfg(test)]

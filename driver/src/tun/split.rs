@@ -99,6 +99,15 @@ impl Split {
         }
     }
 
+    /// How many packets are left.
+    pub(super) fn left(&self, train: &[u8]) -> u64 {
+        let left = train.len().saturating_sub(self.next);
+        match self.kind {
+            Kind::Alone { .. } => u64::from(left > 0),
+            Kind::Train { segment, .. } => left.div_ceil(segment) as u64,
+        }
+    }
+
     /// Writes the next packet; `packet` is as long as [`Self::next_len`] says.
     pub(super) fn write(&mut self, train: &[u8], packet: &mut [u8]) {
         match self.kind {

@@ -15,6 +15,7 @@ mod redundancy;
 mod renegotiation;
 mod serve;
 mod servers;
+mod speed;
 mod times;
 mod tun;
 
@@ -120,4 +121,9 @@ pub(crate) fn soak() -> Vec<Case> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// What measures speed. Each has the machine to itself, with the program as it is released.
+pub(crate) fn speed() -> Vec<Case> {
+    speed::cases()
 }

@@ -29,8 +29,11 @@ use crate::{
     segment::{self, Segment, Syn},
 };
 
-pub(crate) use self::sizes::{Bounds, Sizes};
 use self::{refit::Remote, sizes::Fitting};
+pub(crate) use self::{
+    refit::seed_to_begin_with,
+    sizes::{Bounds, Sizes},
+};
 
 /// A connection with a socket.
 pub(crate) struct Live {
@@ -71,6 +74,8 @@ pub(crate) struct Live {
     heard: Instant,
     /// When it last acknowledged something new, or we began to wait for that.
     progressed: Instant,
+    /// The SYN was sent again because the remote remembered another connection.
+    begun_again: bool,
 }
 
 /// The window of a SYN-ACK, which is never scaled (RFC 7323 §2.2).
@@ -150,6 +155,7 @@ impl Live {
             nearly_done: false,
             heard: now,
             progressed: now,
+            begun_again: false,
         }
     }
 
@@ -308,6 +314,7 @@ impl Live {
         }
         let is_update = self.remote_window.replace(segment.window) != Some(segment.window);
         let is_new = self.track.on_received(segment);
+        let is_of_another = self.is_of_another(segment);
         let mut advice = Advice::GoOn;
         if is_new {
             let unacknowledged = self.track.unacknowledged;
@@ -343,6 +350,17 @@ impl Live {
         if let (Some(window_end), Some(remote)) = (accepted, &mut self.remote) {
             remote.on_accepted(segment, window_end);
         }
+        if is_of_another && !std::mem::replace(&mut self.begun_again, true) {
+            // smoltcp has answered by a RST, and would send the next SYN after a second. The RST has ended what was remembered.
+            self.rto.expire_now(now);
+        }
+    }
+
+    /// Whether the remote answers our SYN with what belongs to an earlier connection between the same ports, which it has not
+    /// forgotten (RFC 9293 §3.5.2, figure 9).
+    fn is_of_another(&self, segment: &Segment) -> bool {
+        let acknowledges_other = segment.acknowledgment.is_some_and(|number| Some(number) != self.track.next);
+        self.socket().state() == State::SynSent && acknowledges_other && !segment.rst && !segment.syn
     }
 
     /// Whether only the remote's acknowledgment of our FIN is missing, or nothing at all.

@@ -334,12 +334,30 @@ impl PacketSink for Nowhere {
 /// Its generator multiplies and adds, modulo 2^64, and gives 32 of the bits: from the 29th on if the upper three are zero. Every step can
 /// be taken back. Should that change, the handshake does not end where it has to, and the connection keeps its buffers.
 fn seed_for(first: u32, (draws, low): (u32, u64)) -> u64 {
-    let state = u64::from(first) << 29 | low;
+    let state = u64::from(first) << FIRST_BIT | low;
     (0..=draws).fold(state, |state, _| state.wrapping_sub(INCREMENT).wrapping_mul(INVERSE))
+}
+
+/// The seed of a connection that begins with this sequence number; `low` are bits that do not matter. Should smoltcp ever draw
+/// its numbers in another way, the number is another, and nothing worse comes of it.
+pub(crate) fn seed_to_begin_with(first: u32, low: u64) -> u64 {
+    let low = low & ((1 << FIRST_BIT) - 1);
+    let seed = seed_for(first, (1, low));
+    // What it draws before is an identification, and another one if that is zero.
+    if draws_nothing(seed) { seed_for(first, (1, low ^ 1)) } else { seed }
+}
+
+/// Whether smoltcp 0.14 draws an identification that is zero first.
+const fn draws_nothing(seed: u64) -> bool {
+    let state = seed.wrapping_mul(MULTIPLIER).wrapping_add(INCREMENT);
+    let number = state >> (FIRST_BIT as u64 - (state >> 61)) & 0xffff_ffff;
+    (number ^ number >> 16) & 0xffff == 0
 }
 
 /// With IPv4, smoltcp draws one number before, again if it is zero; with other link layers two or three.
 const SEEDS: [(u32, u64); 5] = [(1, 0), (1, 1), (0, 0), (2, 0), (3, 0)];
+/// Where the bits of a number begin if the upper three of the state are zero.
+const FIRST_BIT: u32 = 29;
 const MULTIPLIER: u64 = 0xbb2e_fcec_3c39_611d;
 const INCREMENT: u64 = 0x7590_ef39;
 const INVERSE: u64 = inverse(MULTIPLIER);

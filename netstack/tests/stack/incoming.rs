@@ -276,9 +276,8 @@ fn keepalive_finds_a_peer_that_is_gone() {
     assert_eq!(theirs.closed, Some(CloseReason::TimedOut));
 }
 
-#[test]
-fn port_in_time_wait_takes_a_newer_syn_and_no_older_one() {
-    let mut pair = Pair::new();
+/// A connection from port 5000 that has ended and is still remembered: number 9 would come next.
+fn time_waiting(pair: &mut Pair) -> (SocketAddr, SocketAddr) {
     pair.gateway.handle_packet(pair.now, &syn(5000, 7));
     pair.settle(&mut [], &mut []);
     let id = pair.incoming.remove(0);
@@ -295,7 +294,13 @@ fn port_in_time_wait_takes_a_newer_syn_and_no_older_one() {
     pair.settle(&mut [], &mut []);
     assert!(pair.events.contains(&StackEvent::Closed(id, CloseReason::Finished)), "{:?}", pair.events);
     pair.gateway.release(id);
+    (from, to)
+}
 
+#[test]
+fn port_in_time_wait_takes_a_newer_syn_and_no_older_one() {
+    let mut pair = Pair::new();
+    let (from, to) = time_waiting(&mut pair);
     pair.gateway.handle_packet(pair.now, &syn(5000, 5));
     pair.settle(&mut [], &mut []);
     assert!(pair.incoming.is_empty(), "an old one is acknowledged again");
@@ -312,6 +317,22 @@ fn port_in_time_wait_takes_a_newer_syn_and_no_older_one() {
     pair.gateway.handle_timeout(pair.now);
     pair.gateway.handle_packet(pair.now, &tcp(from, to, ack));
     assert_eq!(pair.gateway.poll_event(), Some(StackEvent::Connected(pair.incoming[0])));
+}
+
+#[test]
+fn port_in_time_wait_is_free_once_its_remote_resets_what_it_is_told_of() {
+    let mut pair = Pair::new();
+    let (from, to) = time_waiting(&mut pair);
+    pair.gateway.handle_packet(pair.now, &syn(5000, 5));
+    let answers = pair.answers();
+    let told = read_tcp(&answers[0]).unwrap().tcp.ack_number.unwrap();
+    for (sequence, taken) in [(told - 1, 0), (told + 1, 0), (told, 1)] {
+        let reset = TcpRepr { control: TcpControl::Rst, seq_number: sequence, ..SEGMENT };
+        pair.gateway.handle_packet(pair.now, &tcp(from, to, reset));
+        pair.gateway.handle_packet(pair.now, &syn(5000, 5));
+        pair.settle(&mut [], &mut []);
+        assert_eq!(pair.incoming.len(), taken, "after a RST with {sequence:?}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod owned;
 mod pair;
 mod reconfigure;
 mod refit;
+mod reuse;
 mod serving;
 mod sizes;
 mod transfer;

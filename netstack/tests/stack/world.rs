@@ -45,6 +45,13 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+/// What a stack wants to send.
+pub(crate) fn take_packets(stack: &mut Stack, now: Instant) -> Vec<Vec<u8>> {
+    let mut sink = Packets::default();
+    stack.poll_packets(now, &mut sink);
+    sink.0
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self::with(config(), Quality::PERFECT, seed())
@@ -110,9 +117,7 @@ impl World {
 
     /// What the stack wants to send.
     pub(crate) fn take_packets(&mut self) -> Vec<Vec<u8>> {
-        let mut sink = Packets::default();
-        self.stack.poll_packets(self.now, &mut sink);
-        sink.0
+        take_packets(&mut self.stack, self.now)
     }
 
     /// Steps until `done`; gives up after an hour of virtual time.
