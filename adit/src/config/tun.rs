@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::{Spanned, de::DeValue};
 
 use super::{draft::Given, problems::Problems, source::Source};
-use crate::up::{DnsWay, Routing, TunOptions};
+use crate::up::{DNS_OF_NAMESPACE, DNS_OF_NAMESPACE_HINT, DnsWay, Routing, TunOptions};
 
 /// As it stands in the file.
 #[derive(Deserialize)]
@@ -15,7 +15,7 @@ struct TunTable {
     device: Option<Spanned<String>>,
     netns: Option<Spanned<String>>,
     routing: Option<Spanned<RoutingForm>>,
-    dns: Option<DnsName>,
+    dns: Option<Spanned<DnsName>>,
     mtu: Option<u16>,
     mss: Option<u16>,
     user: Option<Spanned<String>>,
@@ -88,13 +88,18 @@ pub(super) fn tun(source: &Source, table: Spanned<DeValue<'_>>, problems: &mut P
             Routing::Only(networks.filter_map(|network| problems.catch(network)).collect())
         }
     };
-    let dns = match table.dns {
+    let dns = table.dns.map(|dns| source.given(dns));
+    let dns_place = dns.as_ref().map(|dns| dns.place.clone());
+    let dns = match dns.map(|dns| dns.value) {
         None | Some(DnsName::Auto) => DnsWay::Auto,
         Some(DnsName::Resolved) => DnsWay::Resolved,
         Some(DnsName::Resolvconf) => DnsWay::Resolvconf,
         Some(DnsName::File) => DnsWay::File,
         Some(DnsName::Off) => DnsWay::Off,
     };
+    if let Some(place) = dns_place.filter(|_| netns.is_some() && !dns.is_of_namespaces()) {
+        problems.error(Given::new((), place).error(DNS_OF_NAMESPACE).hint(DNS_OF_NAMESPACE_HINT));
+    }
     let options = TunOptions {
         device: device.map(|device| device.value),
         netns: netns.map(|netns| netns.value),

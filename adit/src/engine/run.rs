@@ -358,6 +358,7 @@ mod tests {
     }
 
     /// Whatever is not of a connection is told, too; and whoever asks over a socket that goes is answered.
+    #[cfg(unix)]
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_reload_that_moves_the_services_says_so_over_the_socket_of_before() {
         let folder = Folder::new();

@@ -26,9 +26,15 @@ pub(super) struct Held {
     ending: bool,
     /// Another one is wanted after that.
     again: bool,
+    /// Those that are put in its place, and are not there yet.
+    replacing: usize,
 }
 
 impl Held {
+    fn new(keeper: Keeper, options: TunOptions, status: DeviceStatus) -> Self {
+        Self { keeper, options, status, ending: false, again: false, replacing: 0 }
+    }
+
     pub(super) fn status(&self) -> DeviceStatus {
         self.status.clone()
     }
@@ -40,7 +46,7 @@ impl Held {
     }
 }
 
-/// Whether the next device takes over what the one before blocks.
+/// Whether the next device can take the place of the one before, and what that blocks stays blocked.
 fn takes_over(before: &TunOptions, next: &TunOptions) -> bool {
     let of = |options: &TunOptions| (options.device.clone(), options.netns.clone(), options.state_dir.clone());
     before.fail_closed && next.fail_closed && of(before) == of(next)
@@ -82,7 +88,7 @@ impl Task {
             addresses: Vec::new(),
         };
         match self.start_keeper(options.clone()) {
-            Ok(keeper) => self.device = Some(Held { keeper, options, status, ending: false, again: false }),
+            Ok(keeper) => self.device = Some(Held::new(keeper, options, status)),
             Err(error) => self.fail_device(&error),
         }
     }
@@ -110,29 +116,36 @@ impl Task {
             Some(_) if lives => self.replace_device(),
             // What it blocks stays blocked until somebody connects.
             Some(held) if wanted.is_some_and(|wanted| takes_over(&held.options, &wanted)) => {}
-            Some(_) => self.end_device(false),
+            Some(_) => self.end_device(),
         }
     }
 
-    /// One after the other: the next one takes over what this one blocks, if it is the same but for the rest.
+    /// One after the other; at once, if what the first blocks is to stay so: there is always somebody who can undo it.
     fn replace_device(&mut self) {
         let wanted = self.wanted_device().cloned();
-        let Some(held) = &self.device else { return };
-        self.end_device(wanted.as_ref().is_some_and(|wanted| takes_over(&held.options, wanted)));
+        let redundant = self.running.as_ref().map(|running| running.redundant.clone());
+        let Some(held) = &mut self.device else { return };
+        if let Some(wanted) = wanted.as_ref().filter(|wanted| !held.ending && takes_over(&held.options, wanted)) {
+            held.options = wanted.clone();
+            held.replacing += 1;
+            held.is(DeviceState::Opening);
+            held.keeper.replace(redundant, wanted.clone());
+            return;
+        }
+        self.end_device();
         if let Some(held) = &mut self.device {
             held.again = wanted.is_some();
         }
     }
 
-    /// Removes the device, and undoes everything; or leaves what it blocks for the next one.
-    pub(super) fn end_device(&mut self, leave: bool) {
+    /// Removes the device, and undoes everything.
+    pub(super) fn end_device(&mut self) {
         let Some(held) = &mut self.device else { return };
         held.again = false;
         if std::mem::replace(&mut held.ending, true) {
             return;
         }
-        let redundant = self.running.as_ref().map(|running| running.redundant.clone());
-        if leave { held.keeper.leave(redundant) } else { held.keeper.undo(redundant) }
+        held.keeper.undo(self.running.as_ref().map(|running| running.redundant.clone()));
     }
 
     /// Nothing is tried any more by itself: what fails closed stays closed.
@@ -171,19 +184,39 @@ impl Task {
                     self.plan.name
                 );
             }
-            Told::Rested { blocks: false } => self.end_device(false),
-            Told::Failed(error) => self.fail_device(&error),
+            Told::Rested { blocks: false } => self.end_device(),
+            Told::Replaced(done) => {
+                if let Some(held) = &mut self.device {
+                    held.replacing = held.replacing.saturating_sub(1);
+                }
+                match done {
+                    Ok(name) => self.on_opened(name),
+                    Err(error) => self.on_device_failed(&error),
+                }
+            }
+            Told::Failed(error) => self.on_device_failed(&error),
             Told::Gone => self.on_gone(),
             Told::Lost(error) => {
-                let ending = self.device.as_ref().is_some_and(|held| held.ending);
+                let (ending, replacing) =
+                    self.device.as_ref().map_or((false, false), |held| (held.ending, held.replacing > 0));
                 if ending {
                     tracing::warn!("not everything is undone: {error}");
                     self.on_gone();
                 } else {
                     self.device = None;
-                    self.fail_device(&error);
+                    if replacing { self.open_device() } else { self.fail_device(&error) }
                 }
             }
+        }
+    }
+
+    /// The one that takes its place may be had all the same.
+    fn on_device_failed(&mut self, error: &Error) {
+        match &self.device {
+            Some(held) if held.replacing > 0 => {
+                tracing::warn!(hint = error.hint_text(), "the device: {}", error.message());
+            }
+            _ => self.fail_device(error),
         }
     }
 

@@ -354,7 +354,7 @@ impl Task {
             State::Disconnecting if before != State::Disconnecting => self.close(),
             State::Idle | State::Failed => {
                 self.forwards.close();
-                self.end_device(false);
+                self.end_device();
                 self.running = None;
                 if self.device.is_none() {
                     return answer(reply, Ok(String::new()));
@@ -382,7 +382,7 @@ impl Task {
     fn close(&mut self) {
         self.forwards.close();
         if self.machine.state() == State::Idle {
-            self.end_device(false);
+            self.end_device();
             self.running = None;
             return self.after_device();
         }
@@ -401,7 +401,7 @@ impl Task {
             self.close();
         } else {
             // Goodbye came first: what fails closed is closed until the end.
-            self.end_device(false);
+            self.end_device();
             self.after_device();
         }
     }

@@ -101,6 +101,10 @@ pub(crate) struct Down {
     /// Where its journal was kept
     #[arg(long, value_name = "FOLDER", default_value = STATE_DIR)]
     pub(crate) state_dir: PathBuf,
+
+    /// Forgets what cannot be undone, once it was done by hand: the log says what that is, and how
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 impl Up {

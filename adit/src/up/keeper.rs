@@ -28,7 +28,10 @@ pub(crate) trait Surround: Send {
     /// What the kernel calls the device.
     fn name(&self) -> &str;
 
-    /// Makes the device again, where it is gone.
+    /// The next device is to be so: the same but for what [`Self::renew`] and what follows do. After [`Self::rest`].
+    fn change(&mut self, options: &TunOptions);
+
+    /// Makes the device, where there is none.
     ///
     /// # Errors
     /// The system's.
@@ -78,6 +81,8 @@ pub(crate) struct Shape {
 pub(crate) enum Told {
     /// The device is there, with this name.
     Opened(String),
+    /// Another one is there in place of the device, with this name; or there is none.
+    Replaced(Result<String, Error>),
     /// The machine fits; how, if that is new.
     Fits(Option<Shape>),
     /// Nothing is left but what fails closed, if there is anything.
@@ -92,6 +97,7 @@ pub(crate) enum Told {
 
 enum Job {
     Renew,
+    Replace(Option<Redundant>, Box<TunOptions>),
     Attach(Redundant, Vec<IpAddr>),
     Know(Vec<IpAddr>),
     Follow(Box<RedundancyStatus>),
@@ -120,7 +126,8 @@ pub(crate) struct Keeper {
 const LIMIT: Duration = Duration::from_secs(90);
 
 impl Keeper {
-    /// Starts with what this gives, which is told as [`Told::Opened`]. Must be called within a tokio runtime.
+    /// Starts with what this gives, which is told as [`Told::Opened`]; as [`Told::Failed`] if it has no device, but something is
+    /// blocked. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// When there can be no more threads.
@@ -140,11 +147,14 @@ impl Keeper {
         let work = move || {
             span.in_scope(|| {
                 let first = match open() {
-                    Ok(surround) => {
-                        tell(&sender, Told::Opened(surround.name().to_owned()));
-                        work(surround, &receiver, &sender, &runtime);
-                        return;
-                    }
+                    Ok(mut surround) => match surround.renew() {
+                        // What was blocked before is ours now, also without a device.
+                        Err(error) if !surround.blocks() => Told::Lost(error),
+                        renewed => {
+                            tell(&sender, opened(&*surround, renewed));
+                            return work(surround, &receiver, &sender, &runtime);
+                        }
+                    },
                     Err(error) => Told::Lost(error),
                 };
                 tell(&sender, first);
@@ -187,6 +197,11 @@ impl Keeper {
     /// Has the device made again, where it is gone: [`Told::Opened`].
     pub(crate) fn renew(&mut self) {
         self.ask(Job::Renew);
+    }
+
+    /// Puts one that is so in place of the device; what is blocked stays so: [`Told::Replaced`].
+    pub(crate) fn replace(&mut self, redundant: Option<Redundant>, options: TunOptions) {
+        self.ask(Job::Replace(redundant, Box::new(options)));
     }
 
     /// Gives the device to this connection, over these gateways.
@@ -244,7 +259,16 @@ fn work(mut surround: Box<dyn Surround>, jobs: &mpsc::Receiver<Job>, told: &Unbo
             job = newer;
         }
         let done = match job {
-            Job::Renew => surround.renew().map(|()| Told::Opened(surround.name().to_owned())),
+            Job::Renew => {
+                let renewed = surround.renew();
+                Ok(opened(&*surround, renewed))
+            }
+            Job::Replace(redundant, options) => {
+                surround.rest();
+                detach(redundant);
+                surround.change(&options);
+                Ok(Told::Replaced(surround.renew().map(|()| surround.name().to_owned())))
+            }
             Job::Attach(redundant, gateways) => {
                 surround.know(&gateways);
                 let _within = runtime.enter();
@@ -274,6 +298,10 @@ fn work(mut surround: Box<dyn Surround>, jobs: &mpsc::Receiver<Job>, told: &Unbo
         };
         tell(told, done.unwrap_or_else(Told::Failed));
     }
+}
+
+fn opened(surround: &dyn Surround, renewed: Result<(), Error>) -> Told {
+    renewed.map_or_else(Told::Failed, |()| Told::Opened(surround.name().to_owned()))
 }
 
 fn detach(redundant: Option<Redundant>) {
@@ -313,10 +341,16 @@ pub(crate) mod tests {
         made: Option<(Arc<NetworkConfig>, bool)>,
         blocks: bool,
         undone: bool,
+        /// It was not made yet.
+        fresh: bool,
+        /// Why it cannot be made, while there is a reason.
+        lacks: Option<Lacks>,
         /// What undoing waits for.
         held: Option<Held>,
     }
 
+    /// Why a double that has taken over a block cannot be made.
+    pub(crate) type Lacks = Arc<Mutex<Option<Error>>>;
     type Held = Arc<Mutex<mpsc::Receiver<()>>>;
 
     impl Double {
@@ -329,6 +363,8 @@ pub(crate) mod tests {
                 made: None,
                 blocks: false,
                 undone: false,
+                fresh: true,
+                lacks: None,
                 held: None,
             };
             this.note("open");
@@ -357,14 +393,35 @@ pub(crate) mod tests {
         })
     }
 
+    /// Doubles that block something from the start, and cannot be made while there is a reason.
+    pub(crate) fn lacking_doubles(done: &Done, lacks: &Lacks) -> Open {
+        let (done, lacks) = (Arc::clone(done), Arc::clone(lacks));
+        Arc::new(move |options, _, _| {
+            let mut double = Double::new(options, &done);
+            (double.blocks, double.lacks) = (double.fail_closed, Some(Arc::clone(&lacks)));
+            Ok(Box::new(double))
+        })
+    }
+
     impl Surround for Double {
         fn name(&self) -> &str {
             &self.name
         }
 
+        fn change(&mut self, options: &TunOptions) {
+            self.fail_closed = options.fail_closed;
+            self.note("change");
+        }
+
         fn renew(&mut self) -> Result<(), Error> {
+            if let Some(error) = self.lacks.as_ref().and_then(|lacks| lacks.lock().unwrap().clone()) {
+                self.note("lacks");
+                return Err(error);
+            }
             self.made = None;
-            self.note("renew");
+            if !std::mem::replace(&mut self.fresh, false) {
+                self.note("renew");
+            }
             Ok(())
         }
 

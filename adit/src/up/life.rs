@@ -5,13 +5,15 @@ use std::{io, io::Write, path::Path, sync::Arc, time::Duration};
 use adit_driver::{
     Names,
     redundancy::{RedundancyEvent, Redundant},
-    system::recover,
+    system::{Recovered, recover},
 };
 use adit_tunnel::NetworkConfig;
 use tokio::task::JoinSet;
 
 use super::{
-    Down, Keeper, Told, lost, mark,
+    Down, Keeper, Told,
+    keeper::Surround,
+    lost, mark,
     options::{TunOptions, User},
     rights,
     surroundings::Surroundings,
@@ -34,7 +36,11 @@ pub(crate) async fn life(connection: ConnectionPlan, options: &TunOptions) -> Re
     // All that takes rights, and anything that may be in use, is said before connecting.
     let bound = Bound::bind_all(&connection.forwards)?;
     let names = Names::default();
-    let surroundings = Surroundings::open(options, &connection.name, &names)?;
+    let mut surroundings = Surroundings::open(options, &connection.name, &names)?;
+    if let Err(error) = surroundings.renew() {
+        warn_of_block(surroundings.name());
+        return Err(error);
+    }
     if let Some(user) = user {
         if !surroundings.outlives_rights() {
             let error = Error::new(Exit::Usage, "`resolvconf` cannot be run again once root is given up");
@@ -86,17 +92,32 @@ pub(crate) async fn life(connection: ConnectionPlan, options: &TunOptions) -> Re
 
 /// Undoes what a process has left that died.
 pub(crate) fn down(arguments: &Down) -> Result<Exit, Error> {
-    match recover(&arguments.state_dir, &arguments.name) {
-        Ok(0) => {
-            tracing::info!("{}", nothing_left(&arguments.state_dir, &arguments.name));
+    let Down { name, state_dir, force } = arguments;
+    match recover(state_dir, name, *force) {
+        Ok(Recovered { undone: 0, failed }) if failed.is_empty() => {
+            tracing::info!("{}", nothing_left(state_dir, name));
             Ok(Exit::Ok)
         }
-        Ok(count) => {
-            tracing::info!(device = arguments.name, changes = count, "undid what was left behind");
-            Ok(Exit::Ok)
+        Ok(Recovered { undone, failed }) => {
+            if undone > 0 {
+                tracing::info!(device = name, changes = undone, "undid what was left behind");
+            }
+            for failed in &failed {
+                tracing::warn!(device = name, "{failed}");
+            }
+            if failed.is_empty() {
+                return Ok(Exit::Ok);
+            }
+            if *force {
+                tracing::warn!(device = name, changes = failed.len(), "forgot what cannot be undone");
+                return Ok(Exit::Ok);
+            }
+            let text = format!("not everything that {name} has left behind could be undone: {}", failed.len());
+            let hint = format!("do it by hand, as it says above, then `adit down --name {name} --force` forgets it");
+            Err(Error::new(Exit::LocalSocket, text).hint(hint))
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            let error = Error::new(Exit::LocalSocket, format!("{} belongs to a process that lives", arguments.name));
+            let error = Error::new(Exit::LocalSocket, format!("{name} belongs to a process that lives"));
             Err(error.hint("end that process: it undoes everything itself"))
         }
         Err(error) => Err(Error::new(Exit::LocalSocket, error)),
@@ -119,6 +140,13 @@ fn nothing_left(state_dir: &Path, name: &str) -> String {
         true => format!("nothing was left behind by {name}; {folder} has no journal of any device"),
         false => format!("nothing was left behind by {name}; journals in {folder}: {}", journals.join(", ")),
     }
+}
+
+fn warn_of_block(name: &str) {
+    tracing::warn!(
+        device = name,
+        "what belongs in the tunnel stays blocked: the next start takes that over, `adit down --name {name}` ends it"
+    );
 }
 
 struct Connected {
@@ -145,7 +173,7 @@ impl Connected {
                     match told {
                         Told::Opened(name) => self.name = name,
                         Told::Fits(Some(shape)) if shape.first => self.begin(&shape.network, &mut forwards)?,
-                        Told::Fits(_) | Told::Rested { .. } | Told::Gone => {}
+                        Told::Fits(_) | Told::Replaced(_) | Told::Rested { .. } | Told::Gone => {}
                         Told::Failed(error) | Told::Lost(error) => return Err(error),
                     }
                     continue;
@@ -169,14 +197,10 @@ impl Connected {
                 Told::Gone => return,
                 Told::Lost(error) => return tracing::warn!(device = self.name, "not everything is undone: {error}"),
                 Told::Rested { blocks: true } => {
-                    let name = &self.name;
-                    tracing::warn!(
-                        device = name,
-                        "what belongs in the tunnel stays blocked: the next start takes that over, `adit down --name {name}` ends it"
-                    );
+                    warn_of_block(&self.name);
                 }
                 Told::Failed(error) => tracing::warn!(device = self.name, "{error}"),
-                Told::Rested { blocks: false } | Told::Opened(_) | Told::Fits(_) => {}
+                Told::Rested { blocks: false } | Told::Opened(_) | Told::Replaced(_) | Told::Fits(_) => {}
             }
         }
     }

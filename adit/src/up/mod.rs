@@ -16,11 +16,11 @@ pub(crate) use arguments::{Down, UP, UP_EXAMPLES, Up};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{down, life, mark, open};
 #[cfg(test)]
-pub(crate) use keeper::tests::{Done, doubles, held_doubles};
+pub(crate) use keeper::tests::{Done, Lacks, doubles, held_doubles, lacking_doubles};
 pub(crate) use keeper::{Keeper, Open, Shape, Told};
 #[cfg(target_os = "linux")]
 pub(crate) use life::{down, life};
-pub(crate) use options::{DnsWay, Routing, TunOptions};
+pub(crate) use options::{DNS_OF_NAMESPACE, DNS_OF_NAMESPACE_HINT, DnsWay, Routing, TunOptions};
 #[cfg(target_os = "linux")]
 pub(crate) use surroundings::{mark, open};
 

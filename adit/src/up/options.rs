@@ -59,6 +59,19 @@ pub(crate) enum DnsWay {
     Off,
 }
 
+impl DnsWay {
+    /// Whether it can be for a network namespace, which has a file of its own and nothing else.
+    pub(crate) fn is_of_namespaces(self) -> bool {
+        !matches!(self, Self::Resolved | Self::Resolvconf)
+    }
+}
+
+/// What is wrong where [`DnsWay::is_of_namespaces`] is not so, and what to do.
+pub(crate) const DNS_OF_NAMESPACE: &str =
+    "`dns`: neither systemd-resolved nor resolvconf resolves for a network namespace";
+pub(crate) const DNS_OF_NAMESPACE_HINT: &str =
+    "say `file` or nothing, which both take /etc/netns/NAME/resolv.conf, or leave DNS alone by `off`, `--no-dns`";
+
 /// A user and a group of the system, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct User {
@@ -85,6 +98,9 @@ impl TunOptions {
                 format!("`{netns}` cannot be the name of a namespace"),
                 "`ip netns list` shows those there are",
             );
+        }
+        if let Some(netns) = self.netns.as_ref().filter(|_| !self.dns.is_of_namespaces()) {
+            return wrong(format!("{DNS_OF_NAMESPACE} (`{netns}`)"), DNS_OF_NAMESPACE_HINT);
         }
         if let Some(mtu) = self.mtu.filter(|mtu| *mtu < 576) {
             return wrong(format!("an MTU of {mtu} is too small"), "576 is the least; 1280 with IPv6 inside");
@@ -177,7 +193,9 @@ mod tests {
             TunOptions { device: Some(String::new()), ..default.clone() },
             TunOptions { netns: Some("a/b".into()), ..default.clone() },
             TunOptions { mtu: Some(500), ..default.clone() },
-            TunOptions { mss: Some(10), ..default },
+            TunOptions { mss: Some(10), ..default.clone() },
+            TunOptions { netns: Some("blue".into()), dns: DnsWay::Resolved, ..default.clone() },
+            TunOptions { netns: Some("blue".into()), dns: DnsWay::Resolvconf, ..default },
         ] {
             let error = wrong.check().unwrap_err();
             assert_eq!((error.exit(), error.hint_text().is_some()), (Exit::Usage, true), "{error}");

@@ -10,7 +10,7 @@ use std::{
 use adit_driver::{
     Device, Names,
     redundancy::{ConnectionState, RedundancyStatus, Redundant},
-    system::{self, DnsMethod, MARK, Mode, Namespace, System, SystemOptions, Wanted},
+    system::{self, DnsMethod, MARK, Mode, Namespace, NotUndone, System, SystemOptions, Wanted},
 };
 use adit_tunnel::NetworkConfig;
 
@@ -36,6 +36,8 @@ pub(crate) struct Surroundings {
     name: String,
     /// Until the connection has it.
     device: Option<Device>,
+    /// It could not be made, but what an earlier process has blocked was taken over.
+    failed: Option<Error>,
     made: Option<Made>,
     /// Where gateways are, as far as that is known: they are spoken to past the tunnel.
     gateways: Vec<IpAddr>,
@@ -53,18 +55,22 @@ struct Made {
 
 impl Surroundings {
     /// Makes the device, which is down, and undoes what an earlier process has left; what that has blocked stays so, if this one
-    /// fails closed, too.
+    /// fails closed, too. If it cannot be made then, [`Surround::renew`] says so.
     pub(crate) fn open(options: &TunOptions, connection: &str, names: &Names) -> Result<Self, Error> {
         let (system, device) = system(options, connection)?;
-        let name = device.name().to_owned();
-        let device = limited(device, options);
+        let name = system.device().to_owned();
+        let (device, failed) = match device {
+            Ok(device) => (Some(limited(device, options)), None),
+            Err(error) if options.fail_closed && system.blocks() => (None, Some(error)),
+            Err(error) => return Err(error),
+        };
         let names = names.clone();
         let mut gateways = Vec::new();
         for (host, port, addresses) in system.names() {
             names.recall(host, *port, addresses.clone());
             gateways.extend(addresses.iter().map(SocketAddr::ip));
         }
-        Ok(Self { system, options: options.clone(), name, device: Some(device), made: None, gateways, names })
+        Ok(Self { system, options: options.clone(), name, device, failed, made: None, gateways, names })
     }
 
     /// Whether it can be undone without any right but CAP_NET_ADMIN.
@@ -81,7 +87,7 @@ impl Surroundings {
     }
 
     fn apply(&mut self, network: &NetworkConfig, up: bool) -> io::Result<()> {
-        let wanted = wanted(&self.options, self.system.index());
+        let wanted = wanted(&self.options, &self.system);
         self.system.apply(&system::plan(network, &wanted, &self.gateways, up), self.names.all())
     }
 }
@@ -91,9 +97,17 @@ impl Surround for Surroundings {
         &self.name
     }
 
+    fn change(&mut self, options: &TunOptions) {
+        self.system.set_dns(options.dns != DnsWay::Off, dns_method(options));
+        self.options = options.clone();
+    }
+
     fn renew(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         if self.device.is_none() {
-            let made = self.system.renew(self.options.mtu.unwrap_or(FIRST_MTU));
+            let made = self.system.make(self.options.mtu.unwrap_or(FIRST_MTU));
             let made = made.map_err(|error| unusable(&self.name, &self.options, &error))?;
             self.device = Some(limited(made, &self.options));
             self.made = None;
@@ -162,9 +176,11 @@ pub(crate) fn open(options: &TunOptions, connection: &str, names: &Names) -> Res
     Ok(Box::new(Surroundings::open(options, connection, names)?))
 }
 
-/// What the tunnels' own datagrams carry.
+/// What the tunnels' own datagrams carry, where they leave from the namespace that the device is in.
 pub(crate) fn mark(options: &TunOptions) -> Option<u32> {
-    options.netns.is_none().then_some(MARK)
+    let name = options.netns.as_deref();
+    let is_own = name.is_none() || Namespace::open(name).is_ok_and(|namespace| !namespace.is_apart());
+    is_own.then_some(MARK)
 }
 
 fn limited(device: Device, options: &TunOptions) -> Device {
@@ -178,26 +194,37 @@ fn is_ending(state: ConnectionState) -> bool {
     matches!(state, ConnectionState::Draining | ConnectionState::Closed | ConnectionState::Failed)
 }
 
-fn system(options: &TunOptions, connection: &str) -> Result<(System, Device), Error> {
+/// With a device, or why there is none.
+type Machine = (System, Result<Device, Error>);
+
+fn dns_method(options: &TunOptions) -> Option<DnsMethod> {
+    match options.dns {
+        DnsWay::Auto | DnsWay::Off => None,
+        DnsWay::Resolved => Some(DnsMethod::Resolved),
+        DnsWay::Resolvconf => Some(DnsMethod::Resolvconf),
+        DnsWay::File => Some(DnsMethod::File),
+    }
+}
+
+fn system(options: &TunOptions, connection: &str) -> Result<Machine, Error> {
     let namespace = Namespace::open(options.netns.as_deref()).map_err(|error| {
         let name = options.netns.as_deref().unwrap_or_default();
         let error = Error::new(Exit::LocalSocket, format!("the network namespace `{name}`: {error}"));
         error.hint("`ip netns add NAME` makes one")
     })?;
-    let dns_method = match options.dns {
-        DnsWay::Auto | DnsWay::Off => None,
-        DnsWay::Resolved => Some(DnsMethod::Resolved),
-        DnsWay::Resolvconf => Some(DnsMethod::Resolvconf),
-        DnsWay::File => Some(DnsMethod::File),
-    };
     let state_dir = options.state_dir.clone().unwrap_or_else(|| STATE_DIR.into());
     let namespace = Arc::new(namespace);
     let hold = options.fail_closed;
     let (dns, spare) = (options.dns != DnsWay::Off, options.device.is_none());
     let open = |name: &str| {
         let (state_dir, namespace, owner) = (state_dir.clone(), Arc::clone(&namespace), connection.to_owned());
-        let wanted = SystemOptions { state_dir, namespace, dns, dns_method, hold, owner, spare };
-        System::open(name, options.mtu.unwrap_or(FIRST_MTU), wanted)
+        let dns_method = dns_method(options);
+        let mut system =
+            System::open(name, SystemOptions { state_dir, namespace, dns, dns_method, hold, owner, spare })?;
+        match system.make(options.mtu.unwrap_or(FIRST_MTU)) {
+            Err(error) if spare && is_taken(&error) => Err(error),
+            made => Ok((system, made.map_err(|error| unusable(name, options, &error)))),
+        }
     };
     if let Some(name) = &options.device {
         return open(name).map_err(|error| unusable(name, options, &error));
@@ -224,7 +251,7 @@ fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::ResourceBusy)
 }
 
-fn wanted(options: &TunOptions, index: u32) -> Wanted {
+fn wanted(options: &TunOptions, system: &System) -> Wanted {
     Wanted {
         mode: match options.routing {
             Routing::Pushed | Routing::Only(_) => Mode::Pushed,
@@ -238,8 +265,8 @@ fn wanted(options: &TunOptions, index: u32) -> Wanted {
         fail_closed: options.fail_closed,
         block_ipv6: options.block_ipv6,
         dns: options.dns != DnsWay::Off,
-        apart: options.netns.is_some(),
-        table: TABLES | index & 0xffff,
+        apart: system.is_apart(),
+        table: TABLES | system.index() & 0xffff,
     }
 }
 
@@ -248,11 +275,16 @@ fn unusable(name: &str, options: &TunOptions, error: &io::Error) -> Error {
         let error = Error::new(Exit::LocalSocket, format!("another adit has the device {name}"));
         return error.hint("give this one another --name");
     }
+    if error.get_ref().is_some_and(|inner| inner.is::<NotUndone>()) {
+        let text = format!("{name}: of what an earlier process has left behind, {error}");
+        let error = Error::new(Exit::LocalSocket, text);
+        return error.hint(format!("after that say `adit down --name {name} --force`, which forgets it"));
+    }
     let failed = Error::new(Exit::LocalSocket, format!("{name}: {error}"));
     let state_dir = options.state_dir.as_deref().unwrap_or_else(|| Path::new(STATE_DIR));
     let hints = [
         (io::ErrorKind::PermissionDenied, "it takes root; `adit forward` does without"),
-        (io::ErrorKind::ResourceBusy, "there is a device of that name; give this one another --name"),
+        (io::ErrorKind::ResourceBusy, "give this one another --name; `ip link` shows those there are"),
         (io::ErrorKind::ReadOnlyFilesystem, "say by --state-dir where the journal can be written"),
     ];
     match hints.iter().find(|(kind, _)| *kind == error.kind()) {

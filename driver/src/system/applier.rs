@@ -6,6 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketType, netdevice::name_to_index, socket},
+};
+
 use super::{
     Namespace,
     dns::{DnsMethod, Resolver},
@@ -46,30 +51,70 @@ pub struct System {
     resolver: Option<Resolver>,
     journal: Journal,
     applied: Vec<Applied>,
-    /// What could not be undone yet: it is tried again at the end.
-    stuck: Vec<Applied>,
+    /// What was done for the resolver before there was anything to tell it.
+    prepared: Vec<Todo>,
+    /// What could not be undone yet, by us or by an earlier process: it is tried again at the end.
+    stuck: Vec<Todo>,
     names: Vec<Name>,
+    /// It was said that the kernel may drop what gateways send.
+    warned: bool,
 }
 
 struct Applied {
     change: Change,
+    todo: Todo,
+}
+
+/// Something to undo.
+struct Todo {
     undo: Undo,
     /// In the journal.
     number: usize,
 }
 
-/// For a device of a process that died: undoes what it could not. How many changes that were.
+/// What became of what a process has left that died.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Changes that were undone.
+    pub undone: usize,
+    /// Those that could not be.
+    pub failed: Vec<NotUndone>,
+}
+
+/// A change that could not be undone.
+#[derive(Debug)]
+pub struct NotUndone {
+    /// What it is.
+    pub what: String,
+    /// Why it could not.
+    pub error: io::Error,
+    /// What a person does in place of us.
+    pub by_hand: String,
+}
+
+impl std::error::Error for NotUndone {}
+
+impl fmt::Display for NotUndone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot be undone: {}; by hand: {}", self.what, self.error, self.by_hand)
+    }
+}
+
+/// For a device of a process that died: undoes what it could not. What fails stays in the journal for the next time; with `forget`
+/// it does not.
 ///
 /// # Errors
-/// `WouldBlock` while the process lives. Those of the system.
-pub fn recover(state_dir: &Path, device: &str) -> io::Result<usize> {
+/// `WouldBlock` while the process lives. Those of the system about the journal.
+pub fn recover(state_dir: &Path, device: &str, forget: bool) -> io::Result<Recovered> {
     if !path(state_dir, device).exists() {
-        return Ok(0);
+        return Ok(Recovered::default());
     }
     let (mut journal, left) = Journal::open(state_dir, device)?;
-    let count = undo_leftover(&mut journal, &left)?;
-    journal.clear()?;
-    Ok(count)
+    let (undone, failed) = undo_leftover(&mut journal, left.namespace.as_deref(), left.undo)?;
+    if failed.is_empty() || forget {
+        journal.clear()?;
+    }
+    Ok(Recovered { undone, failed: failed.into_iter().map(|(_, failed)| failed).collect() })
 }
 
 /// The devices with which processes of this owner have blocked something that is blocked still; they may live.
@@ -81,13 +126,16 @@ pub fn blocked(state_dir: &Path, owner: &str) -> Vec<String> {
 }
 
 impl System {
-    /// Undoes what an earlier process has left behind, or takes over what blocks of it, and makes the device; it is down and has
-    /// no address.
+    /// Undoes what an earlier process has left behind, or takes over what blocks of it. There is no device before [`Self::make`].
+    ///
+    /// DNS servers that cannot be taken out again are no obstacle: that is tried again at the end.
     ///
     /// # Errors
-    /// `WouldBlock`: there is a living process with a device of this name. `ResourceBusy`: there is a device of this name, or what was
-    /// blocked with it is spared ([`SystemOptions::spare`]). `NotFound`: no such namespace. Those of the system.
-    pub fn open(device: &str, mtu: u16, options: SystemOptions) -> io::Result<(Self, Device)> {
+    /// `WouldBlock`: there is a living process with a device of this name. `ResourceBusy`: what was blocked with it is spared
+    /// ([`SystemOptions::spare`]). `NotFound`: no such namespace. One with a [`NotUndone`] inside: what an earlier process has left.
+    /// Those of the system.
+    pub fn open(device: &str, options: SystemOptions) -> io::Result<Self> {
+        let netlink = options.namespace.run(Netlink::open)?;
         let (mut journal, mut left) = Journal::open(&options.state_dir, device)?;
         if options.spare && left.blocks() && left.owner.as_ref() != Some(&options.owner) {
             let owner = left.owner.as_deref().unwrap_or("another");
@@ -102,9 +150,22 @@ impl System {
         } else {
             (Vec::new(), Vec::new())
         };
-        let undone = undo_leftover(&mut journal, &left)?;
+        let (undone, failed) = undo_leftover(&mut journal, left.namespace.as_deref(), left.undo)?;
+        let mut stuck = Vec::new();
+        for (todo, failed) in failed {
+            if !matches!(todo.undo, Undo::Dns(_)) {
+                return Err(io::Error::new(failed.error.kind(), failed));
+            }
+            tracing::warn!(
+                device,
+                "of what an earlier process has left behind, {failed}; it is tried again at the end"
+            );
+            stuck.push(todo);
+        }
         if applied.is_empty() {
-            journal.begin(device, options.namespace.name(), &options.owner)?;
+            let still: Vec<Undo> = stuck.iter().map(|todo: &Todo| todo.undo.clone()).collect();
+            let numbers = journal.begin(device, options.namespace.name(), &options.owner, &still)?;
+            stuck.iter_mut().zip(numbers).for_each(|(todo, number)| todo.number = number);
         } else {
             journal.own(&options.owner)?;
             tracing::warn!(device, "what an earlier process has blocked stays blocked until a tunnel is up");
@@ -112,30 +173,56 @@ impl System {
         if undone > 0 {
             tracing::warn!(device, undone, "undid what an earlier process has left behind");
         }
-        let (made, netlink) = options.namespace.run(|| Ok((make(device, mtu)?, Netlink::open()?)))?;
-        let (device, index, resolver) = known(&made, &options)?;
-        Ok((Self { device, index, netlink, options, resolver, journal, applied, stuck: Vec::new(), names }, made))
+        let (device, prepared, resolver) = (device.to_owned(), Vec::new(), None);
+        Ok(Self {
+            device,
+            index: 0,
+            netlink,
+            options,
+            resolver,
+            journal,
+            applied,
+            prepared,
+            stuck,
+            names,
+            warned: false,
+        })
     }
 
-    /// Makes the device again, as [`Self::open`] made it, where it is gone: what [`Self::rest`] has left stays as it is.
+    /// Makes the device; it is down and has no address. Also again, where it is gone: what [`Self::rest`] has left stays as it is.
     ///
     /// # Errors
-    /// `ResourceBusy`: there is one still. Those of the system.
-    pub fn renew(&mut self, mtu: u16) -> io::Result<Device> {
-        let made = self.options.namespace.run(|| make(&self.device, mtu))?;
-        (self.device, self.index, self.resolver) = known(&made, &self.options)?;
+    /// `ResourceBusy`: there is a device of this name. Those of the system.
+    pub fn make(&mut self, mtu: u16) -> io::Result<Device> {
+        let Self { options: SystemOptions { namespace, dns, dns_method, .. }, device, journal, prepared, .. } = self;
+        let made = namespace.run(|| make(device, mtu))?;
+        self.index = namespace.run(|| made.index())?;
+        let mut first = |undo| {
+            let undo = Undo::Dns(undo);
+            let number = journal.will_do(&undo)?;
+            prepared.push(Todo { undo, number });
+            Ok(())
+        };
+        let resolver = dns.then(|| Resolver::find(*dns_method, device, self.index, namespace, &mut first));
+        self.resolver = resolver.transpose()?;
         Ok(made)
+    }
+
+    /// The next device is to have this done about DNS.
+    pub fn set_dns(&mut self, dns: bool, method: Option<DnsMethod>) {
+        (self.options.dns, self.options.dns_method) = (dns, method);
     }
 
     /// Undoes all but what blocks.
     pub fn rest(&mut self) {
-        self.undo_where(|applied| !holds(&applied.undo));
+        self.undo_where(|applied| !holds(&applied.todo.undo));
+        self.undo_prepared();
     }
 
     /// Whether something is blocked now, so that it does not go past the tunnel.
     #[must_use]
     pub fn blocks(&self) -> bool {
-        self.applied.iter().any(|applied| blocks(&applied.undo))
+        self.applied.iter().any(|applied| blocks(&applied.todo.undo))
     }
 
     /// Kept with what blocks.
@@ -151,6 +238,18 @@ impl System {
     #[must_use]
     pub fn names(&self) -> &[Name] {
         &self.names
+    }
+
+    /// What the kernel calls the device.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Whether the device is in another namespace than this process.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.options.namespace.is_apart()
     }
 
     /// The kernel's number for the device.
@@ -204,9 +303,14 @@ impl System {
         for at in (0..self.applied.len()).rev() {
             if self.applied.get(at).is_some_and(&goes) {
                 let applied = self.applied.remove(at);
-                self.undo(applied);
+                self.undo(applied.todo);
             }
         }
+    }
+
+    fn undo_prepared(&mut self) {
+        let prepared = std::mem::take(&mut self.prepared);
+        prepared.into_iter().rev().for_each(|todo| self.undo(todo));
     }
 
     fn carry_out_all<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> io::Result<()> {
@@ -223,7 +327,8 @@ impl System {
         let stuck = std::mem::take(&mut self.stuck);
         self.undo_where(|_| true);
         // The last of them first, too: what was before all of it is what comes back.
-        stuck.into_iter().rev().for_each(|applied| self.undo(applied));
+        stuck.into_iter().rev().for_each(|todo| self.undo(todo));
+        self.undo_prepared();
         if !self.stuck.is_empty() {
             return;
         }
@@ -235,13 +340,6 @@ impl System {
     fn carry_out(&mut self, change: &Change) -> io::Result<()> {
         let failed = |error: io::Error| io::Error::new(error.kind(), format!("{change} cannot be set: {error}"));
         let undo = match change {
-            Change::Sysctl { key, value } => {
-                let before = fs::read_to_string(sysctl(key)).unwrap_or_default().trim().to_owned();
-                if before == *value {
-                    return Ok(());
-                }
-                Undo::Sysctl { key: key.clone(), before }
-            }
             Change::Dns(settings) => match &mut self.resolver {
                 Some(resolver) => Undo::Dns(resolver.undo(settings).map_err(failed)?),
                 None => return Ok(()),
@@ -252,7 +350,6 @@ impl System {
         };
         let number = self.journal.will_do(&undo)?;
         let done = match change {
-            Change::Sysctl { key, value } => fs::write(sysctl(key), value).map(|()| true),
             Change::Dns(settings) => self.resolver.as_mut().map_or(Ok(false), |r| r.set(settings).map(|()| true)),
             Change::Address(_) | Change::Route { .. } | Change::RuleSpecific { .. } | Change::RuleUnmarked { .. } => {
                 self.netlink.change(self.index, change, Action::Add)
@@ -275,26 +372,45 @@ impl System {
                 return Ok(());
             }
             Err(error) => {
-                self.applied.push(Applied { change: change.clone(), undo, number });
+                self.applied.push(Applied { change: change.clone(), todo: Todo { undo, number } });
                 return Err(failed(error));
             }
         }
-        self.applied.push(Applied { change: change.clone(), undo, number });
+        self.applied.push(Applied { change: change.clone(), todo: Todo { undo, number } });
+        if matches!(change, Change::RuleUnmarked { v6: false, .. }) && !self.options.namespace.is_apart() {
+            self.warn_of_strictness();
+        }
         Ok(())
     }
 
+    /// What comes from a gateway carries no mark. Where the kernel demands that its sender be reached through the device it came by,
+    /// it drops that, as the sender would be reached through the tunnel.
+    fn warn_of_strictness(&mut self) {
+        if std::mem::replace(&mut self.warned, true) {
+            return;
+        }
+        for link in strict(Path::new(SETTINGS)).into_iter().filter(|link| *link != self.device) {
+            tracing::warn!(
+                device = self.device,
+                "net.ipv4.conf.{link}.rp_filter is 1: in a full tunnel the kernel drops what gateways send by {link}; set it, and that of \"all\", to 2 or 0"
+            );
+        }
+    }
+
     /// What fails stays in the journal.
-    fn undo(&mut self, applied: Applied) {
-        let undone = match &applied.undo {
+    fn undo(&mut self, todo: Todo) {
+        let undone = match &todo.undo {
             Undo::Remove(change) => self.netlink.change(self.index, change, Action::Remove).map(drop),
-            Undo::Sysctl { key, before } => fs::write(sysctl(key), before),
-            Undo::Dns(undo) => self.resolver.as_mut().map_or(Ok(()), |resolver| resolver.revert(undo)),
+            Undo::Dns(undo) => {
+                self.resolver.as_mut().map_or_else(|| undo.run().map(drop), |resolver| resolver.revert(undo))
+            }
         };
-        match undone.and_then(|()| self.journal.undone(applied.number)) {
-            Ok(()) => tracing::debug!(device = self.device, "undone: {}", applied.change),
+        match undone.and_then(|()| self.journal.undone(todo.number)) {
+            Ok(()) => tracing::debug!(device = self.device, "undone: {}", todo.undo),
             Err(error) => {
-                tracing::warn!(device = self.device, "{} cannot be undone: {error}", applied.change);
-                self.stuck.push(applied);
+                let failed = not_undone(&todo.undo, self.options.namespace.name(), error);
+                tracing::warn!(device = self.device, "{failed}");
+                self.stuck.push(todo);
             }
         }
     }
@@ -318,22 +434,35 @@ impl fmt::Debug for System {
 }
 
 fn make(name: &str, mtu: u16) -> io::Result<Device> {
+    // Also one that could be taken: what is done with ours is undone by its end.
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    match name_to_index(&socket, name) {
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::ResourceBusy, "there is a network device of that name")),
+        Err(Errno::NODEV) => {}
+        Err(error) => return Err(error.into()),
+    }
     Device::open(Some(name), mtu).map_err(|error| {
         let text = format!("no TUN device (it needs CAP_NET_ADMIN and /dev/net/tun): {error}");
         io::Error::new(error.kind(), text)
     })
 }
 
-/// Name and number of a device, and who is told of its DNS servers.
-fn known(made: &Device, options: &SystemOptions) -> io::Result<(String, u32, Option<Resolver>)> {
-    let SystemOptions { namespace, dns, dns_method, .. } = options;
-    let (name, index) = (made.name().to_owned(), namespace.run(|| made.index())?);
-    let resolver = dns.then(|| Resolver::find(*dns_method, &name, index, namespace)).transpose()?;
-    Ok((name, index, resolver))
-}
+/// Settings of links.
+const SETTINGS: &str = "/proc/sys/net/ipv4/conf";
 
-fn sysctl(key: &str) -> PathBuf {
-    Path::new("/proc/sys").join(key)
+/// The links where senders must be reached through the link that their packets come by.
+fn strict(settings: &Path) -> Vec<String> {
+    let value = |link: &str| {
+        let text = fs::read_to_string(settings.join(link).join("rp_filter")).ok()?;
+        text.trim().parse::<u8>().ok()
+    };
+    let all = value("all").unwrap_or(0);
+    let links = fs::read_dir(settings).into_iter().flatten().flatten();
+    let links = links.filter_map(|entry| entry.file_name().into_string().ok());
+    let links = links.filter(|link| !matches!(&**link, "all" | "default" | "lo"));
+    let mut strict: Vec<String> = links.filter(|link| value(link).is_some_and(|own| own.max(all) == 1)).collect();
+    strict.sort();
+    strict
 }
 
 /// Whether it keeps packets from going past the tunnel.
@@ -341,7 +470,7 @@ fn closes(change: &Change) -> bool {
     match change {
         Change::Route { target, .. } => *target == Target::Unreachable,
         Change::RuleSpecific { .. } | Change::RuleUnmarked { .. } => true,
-        Change::Address(_) | Change::Sysctl { .. } | Change::Dns(_) => false,
+        Change::Address(_) | Change::Dns(_) => false,
     }
 }
 
@@ -354,7 +483,6 @@ fn is_dispensable(change: &Change) -> bool {
     match change {
         Change::Address(net) => net.0.address().is_ipv6(),
         Change::Route { to, target, .. } => to.0.address().is_ipv6() && *target == Target::Device,
-        Change::Sysctl { .. } => true,
         Change::RuleSpecific { .. } | Change::RuleUnmarked { .. } | Change::Dns(_) => false,
     }
 }
@@ -368,23 +496,16 @@ fn blocks(undo: &Undo) -> bool {
 fn holds(undo: &Undo) -> bool {
     match undo {
         Undo::Remove(Change::Route { target, .. }) => *target != Target::Device,
-        Undo::Remove(Change::RuleSpecific { .. } | Change::RuleUnmarked { .. }) | Undo::Sysctl { .. } => true,
-        Undo::Remove(Change::Address(_) | Change::Sysctl { .. } | Change::Dns(_)) | Undo::Dns(_) => false,
+        Undo::Remove(Change::RuleSpecific { .. } | Change::RuleUnmarked { .. }) => true,
+        Undo::Remove(Change::Address(_) | Change::Dns(_)) | Undo::Dns(_) => false,
     }
 }
 
 /// What was done by an earlier process, as if it had been us.
 fn take_over(held: Vec<(usize, Undo)>) -> Vec<Applied> {
-    let done = |(number, undo): (usize, Undo)| {
-        let change = match &undo {
-            Undo::Remove(change) => change.clone(),
-            Undo::Sysctl { key, .. } => {
-                let value = fs::read_to_string(sysctl(key)).unwrap_or_default().trim().to_owned();
-                Change::Sysctl { key: key.clone(), value }
-            }
-            Undo::Dns(_) => return None,
-        };
-        Some(Applied { change, undo, number })
+    let done = |(number, undo): (usize, Undo)| match undo {
+        Undo::Remove(ref change) => Some(Applied { change: change.clone(), todo: Todo { undo, number } }),
+        Undo::Dns(_) => None,
     };
     held.into_iter().filter_map(done).collect()
 }
@@ -395,42 +516,57 @@ impl Leftover {
     }
 }
 
-/// The device is gone, and with it what was on it; the rest is undone, the last first. Whatever fails is tried again the next time.
-fn undo_leftover(journal: &mut Journal, left: &Leftover) -> io::Result<usize> {
-    // A namespace that is gone has taken its tables with it.
-    let mut netlink = match Namespace::open(left.namespace.as_deref()) {
-        Ok(namespace) => Some(namespace.run(Netlink::open)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
+/// The device is gone, and with it what was on it; the rest is undone, the last first. How many changes that were, and what failed:
+/// that stays in the journal.
+fn undo_leftover(
+    journal: &mut Journal,
+    namespace: Option<&str>,
+    left: Vec<(usize, Undo)>,
+) -> io::Result<(usize, Vec<(Todo, NotUndone)>)> {
+    let mut netlink = match Namespace::open(namespace) {
+        Ok(namespace) => namespace.run(Netlink::open).map(Some),
+        // A namespace that is gone has taken its tables with it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     };
-    let mut count = 0;
-    for (number, undo) in left.undo.iter().rev() {
-        let undone = match undo {
-            Undo::Remove(Change::Address(_) | Change::Route { target: Target::Device, .. }) => Ok(false),
-            Undo::Remove(change) => match &mut netlink {
-                // No device: index 0.
-                Some(netlink) => netlink.change(0, change, Action::Remove),
-                None => Ok(false),
-            },
-            Undo::Sysctl { key, before } => fs::write(sysctl(key), before).map(|()| true),
-            Undo::Dns(undo) => undo.run().map(|()| true),
+    let (mut count, mut failed) = (0, Vec::new());
+    for (number, undo) in left.into_iter().rev() {
+        let undone = match (&undo, &mut netlink) {
+            (Undo::Remove(Change::Address(_) | Change::Route { target: Target::Device, .. }), _) => Ok(false),
+            // No device: index 0.
+            (Undo::Remove(change), Ok(Some(netlink))) => netlink.change(0, change, Action::Remove),
+            (Undo::Remove(_), Ok(None)) => Ok(false),
+            (Undo::Remove(_), Err(error)) => Err(io::Error::new(error.kind(), error.to_string())),
+            (Undo::Dns(undo), _) => undo.run(),
         };
         match undone {
-            Ok(done) => count += usize::from(done),
+            Ok(done) => {
+                count += usize::from(done);
+                journal.undone(number)?;
+            }
             Err(error) => {
-                let text = format!("what an earlier process has left behind cannot be undone ({undo:?}): {error}");
-                return Err(io::Error::new(error.kind(), text));
+                let why = not_undone(&undo, namespace, error);
+                failed.push((Todo { undo, number }, why));
             }
         }
-        journal.undone(*number)?;
     }
-    Ok(count)
+    // As they were done.
+    failed.reverse();
+    Ok((count, failed))
+}
+
+fn not_undone(undo: &Undo, namespace: Option<&str>, error: io::Error) -> NotUndone {
+    NotUndone { what: undo.to_string(), error, by_hand: undo.by_hand(namespace) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::Net;
+    use crate::system::{
+        DnsSettings, Net,
+        dns::DnsUndo,
+        resolv_conf::{self, ResolvConf},
+    };
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("adit-applier-{name}-{}", std::process::id()));
@@ -448,39 +584,117 @@ mod tests {
     fn system(folder: &Path) -> System {
         let options = options(folder, "office");
         let (mut journal, _) = Journal::open(folder, "vpn0").unwrap();
-        journal.begin("vpn0", None, "office").unwrap();
+        journal.begin("vpn0", None, "office", &[]).unwrap();
         let (netlink, device) = (Netlink::open().unwrap(), "vpn0".to_owned());
-        let (applied, stuck, names) = (Vec::new(), Vec::new(), Vec::new());
-        System { device, index: 0, netlink, options, resolver: None, journal, applied, stuck, names }
+        let (applied, prepared, stuck, names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (index, resolver, warned) = (0, None, false);
+        System { device, index, netlink, options, resolver, journal, applied, prepared, stuck, names, warned }
     }
 
-    /// A file that stands for a setting of the kernel; its folder may be missing.
-    fn setting(folder: &Path) -> (Change, PathBuf) {
-        let file = folder.join("all/setting");
-        let key = format!("../..{}", file.display());
-        (Change::Sysctl { key, value: "1".to_owned() }, file)
+    fn dns() -> Change {
+        let servers = vec!["10.0.0.1".parse().unwrap()];
+        Change::Dns(DnsSettings { servers, search: Vec::new(), only: Vec::new() })
+    }
+
+    /// What a process has left that had put its servers in this file.
+    fn left_in(file: &Path) -> Undo {
+        let (device, before) = ("vpn0", "nameserver 192.0.2.53\n");
+        let Change::Dns(settings) = dns() else { panic!("DNS") };
+        let ours = resolv_conf::text(device, &settings, before);
+        Undo::Dns(DnsUndo::File { device: device.into(), path: file.to_owned(), ours, before: before.into() })
+    }
+
+    fn journal_text(folder: &Path) -> String {
+        fs::read_to_string(path(folder, "vpn0")).unwrap()
     }
 
     #[test]
     fn what_cannot_be_undone_stays_in_the_journal_and_is_tried_again() {
         let folder = folder("stuck");
-        let (change, file) = setting(&folder);
-        let (present, absent) = (folder.join("all"), folder.join("absent"));
+        let (present, absent) = (folder.join("etc"), folder.join("absent"));
+        let file = present.join("resolv.conf");
         fs::create_dir(&present).unwrap();
-        fs::write(&file, "0").unwrap();
+        fs::write(&file, "nameserver 192.0.2.53\n").unwrap();
         let mut system = system(&folder);
-        system.apply(&[change], Vec::new()).unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "1");
+        let open = ResolvConf::open(&file, "vpn0", &mut |_| Ok(())).unwrap();
+        system.resolver = Some(Resolver::File { file: open, device: "vpn0".to_owned() });
+        system.apply(&[dns()], Vec::new()).unwrap();
+        assert!(fs::read_to_string(&file).unwrap().contains("nameserver 10.0.0.1"));
+        // A folder in the place of the file cannot be written.
         fs::rename(&present, &absent).unwrap();
+        fs::create_dir_all(&file).unwrap();
         system.apply(&[], Vec::new()).unwrap();
         system.undo_all();
-        let text = fs::read_to_string(path(&folder, "vpn0")).unwrap();
-        assert!(text.contains("setting") && !text.contains("undone"), "{text}");
+        assert!(!journal_text(&folder).contains("undone"), "{}", journal_text(&folder));
+        fs::remove_dir_all(&present).unwrap();
         fs::rename(&absent, &present).unwrap();
         system.undo_all();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "0");
-        assert_eq!(fs::read_to_string(path(&folder, "vpn0")).unwrap(), "");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "nameserver 192.0.2.53\n");
         drop(system);
+        assert!(!path(&folder, "vpn0").exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn dns_that_cannot_be_undone_is_no_obstacle_and_can_be_forgotten() {
+        let folder = folder("forget");
+        // A folder in the place of the file.
+        let file = folder.join("resolv.conf");
+        fs::create_dir(&file).unwrap();
+        let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
+        journal.begin("vpn0", Some("blue"), "home", &[]).unwrap();
+        journal.will_do(&left_in(&folder.join("gone"))).unwrap();
+        journal.will_do(&left_in(&file)).unwrap();
+        drop(journal);
+        for _ in 0..2 {
+            let system = System::open("vpn0", options(&folder, "office")).unwrap();
+            assert_eq!(system.stuck.len(), 1);
+            drop(system);
+            let (_, left) = Journal::open(&folder, "vpn0").unwrap();
+            assert_eq!((left.undo, left.namespace), (vec![(0, left_in(&file))], None));
+        }
+        // Whoever asks for nothing else is told.
+        let recovered = recover(&folder, "vpn0", false).unwrap();
+        let [failed] = &recovered.failed[..] else { panic!("{recovered:?}") };
+        let (text, shown) = (failed.to_string(), file.display());
+        assert!(text.ends_with(&format!("; by hand: take the lines of vpn0 out of {shown}")), "{text}");
+        assert!(text.starts_with(&format!("DNS servers in {shown} cannot be undone: ")), "{text}");
+        assert!(path(&folder, "vpn0").exists());
+        assert_eq!(recover(&folder, "vpn0", true).unwrap().failed.len(), 1);
+        assert!(!path(&folder, "vpn0").exists());
+        assert!(recover(&folder, "vpn0", false).unwrap().failed.is_empty());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_device_of_that_name_is_said_and_leaves_nothing() {
+        let folder = folder("taken");
+        // There is one everywhere, which is no TUN device.
+        let mut system = System::open("lo", options(&folder, "office")).unwrap();
+        let error = system.make(1400).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(error.to_string(), "there is a network device of that name");
+        drop(system);
+        fs::remove_dir(folder).unwrap();
+    }
+
+    #[test]
+    fn links_that_demand_that_senders_are_reached_through_them_are_found() {
+        let folder = folder("strict");
+        let set = |link: &str, value: &str| {
+            fs::create_dir_all(folder.join(link)).unwrap();
+            fs::write(folder.join(link).join("rp_filter"), value).unwrap();
+        };
+        for (link, value) in
+            [("all", "0\n"), ("default", "1\n"), ("lo", "1\n"), ("b", "1\n"), ("a", "1\n"), ("c", "2\n"), ("d", "0\n")]
+        {
+            set(link, value);
+        }
+        assert_eq!(strict(&folder), ["a", "b"]);
+        set("all", "1");
+        assert_eq!(strict(&folder), ["a", "b", "d"]);
+        set("all", "2");
+        assert_eq!(strict(&folder), [""; 0]);
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -493,7 +707,7 @@ mod tests {
         let fails = [Change::Address(Net(address))];
         let names = vec![("vpn.example".to_owned(), 500, vec!["192.0.2.2:500".parse().unwrap()])];
         system.apply(&fails, names).unwrap_err();
-        let text = fs::read_to_string(path(&folder, "vpn0")).unwrap();
+        let text = journal_text(&folder);
         let lines: Vec<_> = text.lines().map(|line| line.split('"').nth(1).unwrap()).collect();
         assert_eq!(lines, ["of", "owner", "names", "do"]);
         drop(system);
@@ -504,16 +718,16 @@ mod tests {
     fn who_takes_any_device_leaves_what_others_have_blocked() {
         let folder = folder("spare");
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", None, "office").unwrap();
+        journal.begin("vpn0", None, "office", &[]).unwrap();
         let to = Net(adit_tunnel::IpNet::host([192, 0, 2, 1]));
         let blocks = Change::Route { to, table: 254, target: Target::Unreachable, metric: 1 };
         let number = journal.will_do(&Undo::Remove(blocks)).unwrap();
         drop(journal);
-        let text = || fs::read_to_string(path(&folder, "vpn0")).unwrap();
+        let text = || journal_text(&folder);
         let before = text();
         for hold in [true, false] {
             let options = SystemOptions { hold, ..options(&folder, "home") };
-            let error = System::open("vpn0", 1400, options).unwrap_err();
+            let error = System::open("vpn0", options).unwrap_err();
             assert_eq!((error.kind(), text()), (io::ErrorKind::ResourceBusy, before.clone()));
             assert!(error.to_string().contains("office"), "{error}");
         }

@@ -1,7 +1,7 @@
 //! Name resolution: systemd-resolved, else `resolvconf`, else the file itself.
 
 use std::{
-    env, io,
+    env, fmt, io,
     io::Write,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -61,7 +61,13 @@ pub(super) enum DnsUndo {
         path: PathBuf,
         /// The whole file.
         ours: String,
-        before: Option<String>,
+        before: String,
+    },
+    /// The file was made, and so many folders above it; unless there was one, which one of us may make again that finds it removed.
+    Made {
+        path: PathBuf,
+        folders: usize,
+        existed: bool,
     },
 }
 
@@ -74,23 +80,32 @@ pub(super) enum Resolver {
 }
 
 impl Resolver {
-    /// The method that was chosen, or the first that works here.
-    pub(super) fn find(method: Option<DnsMethod>, device: &str, index: u32, namespace: &Namespace) -> io::Result<Self> {
-        // Whoever resolves for the machine does not know of links elsewhere.
-        let method = if namespace.name().is_some() { Some(DnsMethod::File) } else { method };
+    /// The method that was chosen, or the first that works here. `first` is told how something is undone before it is done.
+    pub(super) fn find(
+        method: Option<DnsMethod>,
+        device: &str,
+        index: u32,
+        namespace: &Namespace,
+        first: &mut dyn FnMut(DnsUndo) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let with = |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
-        match method {
-            Some(DnsMethod::Resolved) => Self::resolved(index).map_err(|error| with("systemd-resolved", error)),
-            Some(DnsMethod::Resolvconf) => {
+        let path = namespace.resolv_conf();
+        match (method, namespace.name()) {
+            (Some(DnsMethod::Resolved | DnsMethod::Resolvconf), Some(name)) => {
+                let text = format!("systemd-resolved and resolvconf do not resolve for the network namespace `{name}`");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+            }
+            (Some(DnsMethod::Resolved), None) => Self::resolved(index).map_err(|error| with("systemd-resolved", error)),
+            (Some(DnsMethod::Resolvconf), None) => {
                 let missing = || io::Error::new(io::ErrorKind::NotFound, "there is no program `resolvconf`");
                 Self::resolvconf(device).ok_or_else(missing)
             }
-            Some(DnsMethod::File) => Self::file(device, &namespace.resolv_conf()),
-            None => match Self::resolved(index) {
+            (Some(DnsMethod::File), _) | (None, Some(_)) => Self::file(device, &path, first),
+            (None, None) => match Self::resolved(index) {
                 Ok(resolved) => Ok(resolved),
                 Err(error) => {
                     tracing::debug!("no systemd-resolved: {error}");
-                    Self::resolvconf(device).map_or_else(|| Self::file(device, &namespace.resolv_conf()), Ok)
+                    Self::resolvconf(device).map_or_else(|| Self::file(device, &path, first), Ok)
                 }
             },
         }
@@ -108,8 +123,8 @@ impl Resolver {
         Some(Self::Resolvconf { program, record: format!("{device}.adit") })
     }
 
-    fn file(device: &str, path: &Path) -> io::Result<Self> {
-        Ok(Self::File { file: ResolvConf::open(path, device)?, device: device.to_owned() })
+    fn file(device: &str, path: &Path, first: &mut dyn FnMut(DnsUndo) -> io::Result<()>) -> io::Result<Self> {
+        Ok(Self::File { file: ResolvConf::open(path, device, first)?, device: device.to_owned() })
     }
 
     /// What it is, for the log.
@@ -133,7 +148,7 @@ impl Resolver {
             Self::Resolvconf { record, .. } => DnsUndo::Resolvconf { record: record.clone() },
             Self::File { file, device } => {
                 let before = file.read()?;
-                let ours = resolv_conf::text(device, settings, before.as_deref());
+                let ours = resolv_conf::text(device, settings, &before);
                 DnsUndo::File { device: device.clone(), path: file.path().to_owned(), ours, before }
             }
         })
@@ -158,29 +173,52 @@ impl Resolver {
 
     pub(super) fn revert(&mut self, undo: &DnsUndo) -> io::Result<()> {
         match (self, undo) {
-            (Self::Resolved { bus, index }, _) => revert(bus, *index),
-            (Self::File { file, .. }, DnsUndo::File { device, ours, before, .. }) => {
-                file.restore(device, ours, before.as_deref())
+            (Self::Resolved { bus, index }, DnsUndo::Resolved { index: of }) if index == of => revert(bus, *index),
+            (Self::File { file, .. }, DnsUndo::File { device, path, ours, before }) if file.path() == path => {
+                file.restore(device, ours, before)
             }
-            (_, undo) => undo.run(),
+            (_, undo) => undo.run().map(drop),
         }
     }
 }
 
 impl DnsUndo {
-    /// For a process that is gone, and its device with it.
-    pub(super) fn run(&self) -> io::Result<()> {
+    /// For a process that is gone, and its device with it. `false` if there was nothing to undo.
+    pub(super) fn run(&self) -> io::Result<bool> {
         match self {
             // Forgotten with the link.
-            Self::Resolved { .. } => Ok(()),
+            Self::Resolved { .. } => Ok(false),
             Self::Resolvconf { record } => match find_program("resolvconf") {
-                Some(program) => run(&program, &["-d", record], "", PATIENCE),
-                None => Ok(()),
+                Some(program) => run(&program, &["-d", record], "", PATIENCE).map(|()| true),
+                None => Ok(false),
             },
-            Self::File { path, .. } if !path.exists() => Ok(()),
+            Self::File { path, .. } if !path.exists() => Ok(false),
             Self::File { device, path, ours, before } => {
-                ResolvConf::open(path, device)?.restore(device, ours, before.as_deref())
+                // Where there is one, none is made.
+                ResolvConf::open(path, device, &mut |_| Ok(()))?.restore(device, ours, before).map(|()| true)
             }
+            Self::Made { path, folders, existed } => resolv_conf::unmake(path, *folders, *existed),
+        }
+    }
+
+    /// What a person does in place of [`Self::run`].
+    pub(super) fn by_hand(&self) -> String {
+        match self {
+            Self::Resolved { .. } => "nothing: it goes with the device".to_owned(),
+            Self::Resolvconf { record } => format!("`resolvconf -d {record}`"),
+            Self::File { device, path, .. } => format!("take the lines of {device} out of {}", path.display()),
+            Self::Made { path, .. } => format!("`rm {}`", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for DnsUndo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resolved { .. } => f.write_str("DNS servers of systemd-resolved"),
+            Self::Resolvconf { .. } => f.write_str("DNS servers of resolvconf"),
+            Self::File { path, .. } => write!(f, "DNS servers in {}", path.display()),
+            Self::Made { path, .. } => write!(f, "{} (made by us)", path.display()),
         }
     }
 }

@@ -1,17 +1,21 @@
 //! What is to be undone, on disk before it is done: one JSON object a line, only ever appended.
 
 use std::{
-    fs::{File, OpenOptions},
+    fmt,
+    fs::{self, File, OpenOptions},
     io::{self, Read, Seek, Write},
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use super::{dns::DnsUndo, plan::Change};
+use super::{
+    dns::DnsUndo,
+    plan::{Change, Target},
+};
 
 /// How something is undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,10 +23,46 @@ use super::{dns::DnsUndo, plan::Change};
 pub(super) enum Undo {
     /// An address, a route or a rule is removed.
     Remove(Change),
-    /// A value is put back.
-    Sysctl { key: String, before: String },
     /// Names are resolved as before.
     Dns(DnsUndo),
+}
+
+impl Undo {
+    /// What a person types where we cannot do it, for a device in this namespace.
+    pub(super) fn by_hand(&self, namespace: Option<&str>) -> String {
+        let command = match self {
+            Self::Dns(undo) => return undo.by_hand(),
+            Self::Remove(Change::Address(_) | Change::Dns(_)) => return "nothing: it goes with the device".to_owned(),
+            Self::Remove(Change::Route { to, table, target, metric }) => {
+                let family = if to.0.address().is_ipv6() { "-6 " } else { "" };
+                let kind = match target {
+                    Target::Device => "",
+                    Target::Unreachable => "unreachable ",
+                    Target::Throw => "throw ",
+                };
+                format!("ip {family}route del {kind}{to} table {table} metric {metric}")
+            }
+            Self::Remove(
+                Change::RuleSpecific { v6, table, priority } | Change::RuleUnmarked { v6, table, priority, .. },
+            ) => {
+                let family = if *v6 { "-6 " } else { "" };
+                format!("ip {family}rule del priority {priority} table {table}")
+            }
+        };
+        match namespace {
+            Some(namespace) => format!("`ip netns exec {namespace} {command}`"),
+            None => format!("`{command}`"),
+        }
+    }
+}
+
+impl fmt::Display for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remove(change) => change.fmt(f),
+            Self::Dns(undo) => undo.fmt(f),
+        }
+    }
 }
 
 /// A line.
@@ -45,9 +85,10 @@ enum Line {
 pub(super) type Name = (String, u16, Vec<SocketAddr>);
 
 /// The journal of one device. The file is locked while the process lives, and kept open: it can be written also when the
-/// process has given up its rights.
+/// process has given up its rights. Dropped, it removes the file if nothing is left in it.
 #[derive(Debug)]
 pub(super) struct Journal {
+    path: PathBuf,
     file: File,
     next: usize,
 }
@@ -68,12 +109,9 @@ impl Journal {
     /// # Errors
     /// `WouldBlock`: a process lives that has a device of this name. Else those of the system.
     pub(super) fn open(folder: &Path, device: &str) -> io::Result<(Self, Leftover)> {
-        std::fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
+        fs::create_dir_all(folder).map_err(|error| at(folder, &error))?;
         let path = path(folder, device);
-        let mut options = OpenOptions::new();
-        let mut file =
-            options.read(true).append(true).create(true).mode(0o600).open(&path).map_err(|error| at(&path, &error))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let mut file = locked(&path)?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(|error| at(&path, &error))?;
         let (left, next) = leftover(&text);
@@ -81,36 +119,49 @@ impl Journal {
             // What is written from now on is not the rest of a line that was cut short.
             file.write_all(b"\n").map_err(|error| at(&path, &error))?;
         }
-        Ok((Self { file, next }, left))
+        Ok((Self { path, file, next }, left))
     }
 
-    /// Forgets what was before, and begins anew.
-    pub(super) fn begin(&mut self, device: &str, namespace: Option<&str>, owner: &str) -> io::Result<()> {
-        self.clear()?;
-        self.append(&Line::Of { device: device.to_owned(), namespace: namespace.map(str::to_owned) })?;
-        self.own(owner)
+    /// Forgets what was before, and begins anew with what is `still` to be undone, whose numbers it returns.
+    pub(super) fn begin(
+        &mut self,
+        device: &str,
+        namespace: Option<&str>,
+        owner: &str,
+        still: &[Undo],
+    ) -> io::Result<Vec<usize>> {
+        if still.is_empty() {
+            self.clear()?;
+        }
+        let of = Line::Of { device: device.to_owned(), namespace: namespace.map(str::to_owned) };
+        let still_to_do = still.iter().cloned().map(Line::Do);
+        // At once: there is no moment at which it is forgotten.
+        let lines: Vec<Line> = [of, Line::Owner(owner.to_owned())].into_iter().chain(still_to_do).collect();
+        self.append(&lines)?;
+        self.next = still.len();
+        Ok((0..still.len()).collect())
     }
 
     /// Notes whose it is now.
     pub(super) fn own(&mut self, owner: &str) -> io::Result<()> {
-        self.append(&Line::Owner(owner.to_owned()))
+        self.append(&[Line::Owner(owner.to_owned())])
     }
 
     /// Notes something that will be done; returns its number.
     pub(super) fn will_do(&mut self, undo: &Undo) -> io::Result<usize> {
-        self.append(&Line::Do(undo.clone()))?;
+        self.append(&[Line::Do(undo.clone())])?;
         self.next += 1;
         Ok(self.next - 1)
     }
 
     /// Notes what the names of gateways mean.
     pub(super) fn names(&mut self, names: &[Name]) -> io::Result<()> {
-        self.append(&Line::Names(names.to_vec()))
+        self.append(&[Line::Names(names.to_vec())])
     }
 
     /// Notes that it was undone.
     pub(super) fn undone(&mut self, number: usize) -> io::Result<()> {
-        self.append(&Line::Undone(number))
+        self.append(&[Line::Undone(number)])
     }
 
     /// Nothing is left to undo.
@@ -120,20 +171,48 @@ impl Journal {
         self.file.rewind()
     }
 
-    fn append(&mut self, line: &Line) -> io::Result<()> {
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
+    fn append(&mut self, lines: &[Line]) -> io::Result<()> {
+        let mut text = String::new();
+        for line in lines {
+            text += &serde_json::to_string(line)?;
+            text.push('\n');
+        }
         self.file.write_all(text.as_bytes())?;
         self.file.sync_data()
     }
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Whoever has given up the right to leaves an empty one, which says the same.
+        if self.file.metadata().is_ok_and(|data| data.len() == 0) {
+            fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// The file of that name, ours alone: whoever has had it may have removed it.
+fn locked(path: &Path) -> io::Result<File> {
+    loop {
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).create(true).mode(0o600);
+        let file = options.open(path).map_err(|error| at(path, &error))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let open = file.metadata()?;
+        match fs::metadata(path) {
+            Ok(named) if (named.dev(), named.ino()) == (open.dev(), open.ino()) => return Ok(file),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(path, &error)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
 /// What the journals of a folder say, whether or not their processes live, by device.
 pub(super) fn all(folder: &Path) -> Vec<(String, Leftover)> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let read = |path: PathBuf| {
         let device = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.to_owned();
-        Some((device, leftover(&std::fs::read_to_string(&path).ok()?).0))
+        Some((device, leftover(&fs::read_to_string(&path).ok()?).0))
     };
     let mut all: Vec<_> = entries.flatten().filter_map(|entry| read(entry.path())).collect();
     all.sort_by(|one, other| one.0.cmp(&other.0));
@@ -181,8 +260,8 @@ fn leftover(text: &str) -> (Leftover, usize) {
 mod tests {
     use super::*;
 
-    fn sysctl(key: &str) -> Undo {
-        Undo::Sysctl { key: key.to_owned(), before: "0".to_owned() }
+    fn record(name: &str) -> Undo {
+        Undo::Dns(DnsUndo::Resolvconf { record: name.to_owned() })
     }
 
     fn folder(name: &str) -> PathBuf {
@@ -194,39 +273,80 @@ mod tests {
         let folder = folder("found");
         let (mut journal, before) = Journal::open(&folder, "vpn0").unwrap();
         assert_eq!(before.undo, []);
-        journal.begin("vpn0", Some("blue"), "office").unwrap();
-        let numbers = ["a", "b", "c"].map(|key| journal.will_do(&sysctl(key)).unwrap());
+        journal.begin("vpn0", Some("blue"), "office", &[]).unwrap();
+        let numbers = ["a", "b", "c"].map(|key| journal.will_do(&record(key)).unwrap());
         journal.undone(numbers[1]).unwrap();
         drop(journal);
         let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
-        let undo = vec![(0, sysctl("a")), (2, sysctl("c"))];
+        let undo = vec![(0, record("a")), (2, record("c"))];
         let (namespace, owner) = (Some("blue".to_owned()), Some("office".to_owned()));
         assert_eq!(left, Leftover { namespace, owner, undo, names: Vec::new() });
         journal.clear().unwrap();
         drop(journal);
         assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, []);
-        std::fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn a_journal_that_is_taken_over_goes_on() {
         let folder = folder("on");
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", None, "office").unwrap();
-        let numbers = ["a", "b"].map(|key| journal.will_do(&sysctl(key)).unwrap());
+        journal.begin("vpn0", None, "office", &[]).unwrap();
+        let numbers = ["a", "b"].map(|key| journal.will_do(&record(key)).unwrap());
         let name = |address: &str| vec![("vpn.example".to_owned(), 500, vec![address.parse().unwrap()])];
         journal.names(&name("192.0.2.1:500")).unwrap();
         journal.names(&name("192.0.2.2:500")).unwrap();
         // It died at the next line.
-        journal.file.write_all(b"{\"do\":{\"sysc").unwrap();
+        journal.file.write_all(b"{\"do\":{\"dns").unwrap();
         drop(journal);
         let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
         assert_eq!((left.undo.len(), left.names), (2, name("192.0.2.2:500")));
-        assert_eq!(journal.will_do(&sysctl("c")).unwrap(), 2);
+        assert_eq!(journal.will_do(&record("c")).unwrap(), 2);
         journal.undone(numbers[0]).unwrap();
         drop(journal);
-        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, [(1, sysctl("b")), (2, sysctl("c"))]);
-        std::fs::remove_dir_all(folder).unwrap();
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, [(1, record("b")), (2, record("c"))]);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_still_to_be_undone_is_there_also_when_it_begins_anew() {
+        let folder = folder("anew");
+        let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
+        journal.begin("vpn0", Some("blue"), "office", &[]).unwrap();
+        for name in ["a", "b"] {
+            journal.will_do(&record(name)).unwrap();
+        }
+        assert_eq!(journal.begin("vpn0", None, "home", &[record("b")]).unwrap(), [0]);
+        assert_eq!(journal.will_do(&record("c")).unwrap(), 1);
+        drop(journal);
+        let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
+        let undo = vec![(0, record("b")), (1, record("c"))];
+        assert_eq!(left, Leftover { namespace: None, owner: Some("home".to_owned()), undo, names: Vec::new() });
+        // Nothing left, not even the file.
+        journal.clear().unwrap();
+        drop(journal);
+        assert!(!path(&folder, "vpn0").exists());
+        fs::remove_dir(folder).unwrap();
+    }
+
+    #[test]
+    fn a_person_is_told_what_to_type() {
+        let net = |text: &str| text.parse().unwrap();
+        let route = |to, table, target| Undo::Remove(Change::Route { to, table, target, metric: 9 });
+        let rule = |v6| Undo::Remove(Change::RuleUnmarked { v6, mark: 1, table: 7, priority: 5201 });
+        for (undo, namespace, command) in [
+            (
+                route(net("10.0.0.0/8"), 254, Target::Unreachable),
+                None,
+                "`ip route del unreachable 10.0.0.0/8 table 254 metric 9`",
+            ),
+            (route(net("fd00::/8"), 7, Target::Throw), None, "`ip -6 route del throw fd00::/8 table 7 metric 9`"),
+            (rule(false), Some("blue"), "`ip netns exec blue ip rule del priority 5201 table 7`"),
+            (rule(true), None, "`ip -6 rule del priority 5201 table 7`"),
+            (record("vpn0.adit"), None, "`resolvconf -d vpn0.adit`"),
+        ] {
+            assert_eq!(undo.by_hand(namespace), command);
+        }
     }
 
     #[test]
@@ -237,19 +357,19 @@ mod tests {
         assert!(Journal::open(&folder, "vpn1").is_ok());
         drop(first);
         assert!(Journal::open(&folder, "vpn0").is_ok());
-        std::fs::remove_dir_all(folder).unwrap();
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
     fn a_line_cut_short_and_one_that_makes_no_sense_are_passed_over() {
         let folder = folder("short");
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", None, "office").unwrap();
-        journal.will_do(&sysctl("a")).unwrap();
+        journal.begin("vpn0", None, "office", &[]).unwrap();
+        journal.will_do(&record("a")).unwrap();
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(path(&folder, "vpn0")).unwrap();
-        file.write_all(b"{\"undone\":7}\nrubbish\n{\"do\":{\"sysc").unwrap();
-        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, [(0, sysctl("a"))]);
-        std::fs::remove_dir_all(folder).unwrap();
+        file.write_all(b"{\"undone\":7}\nrubbish\n{\"do\":{\"dns").unwrap();
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, [(0, record("a"))]);
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -19,7 +19,7 @@ mod netlink;
 mod plan;
 mod resolv_conf;
 
-pub use applier::{System, SystemOptions, blocked, recover};
+pub use applier::{NotUndone, Recovered, System, SystemOptions, blocked, recover};
 pub use dns::{DnsMethod, DnsSettings};
 pub use namespace::Namespace;
 pub use plan::{Change, Mode, Net, Target, Wanted, plan};

@@ -1,9 +1,9 @@
 //! Another network namespace: what has to happen there is done by a thread that goes there and ends.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     thread,
 };
@@ -13,7 +13,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 /// The network namespace a device is in.
 #[derive(Debug, Default)]
 pub struct Namespace {
-    entered: Option<(String, File)>,
+    named: Option<(String, File)>,
+    apart: bool,
 }
 
 impl Namespace {
@@ -23,13 +24,21 @@ impl Namespace {
     /// When there is none of that name.
     pub fn open(name: Option<&str>) -> io::Result<Self> {
         let open = |name: &str| Ok::<_, io::Error>((name.to_owned(), File::open(Path::new(FOLDER).join(name))?));
-        Ok(Self { entered: name.map(open).transpose()? })
+        let named = name.map(open).transpose()?;
+        let apart = named.as_ref().map(|(_, file)| is_another(file)).transpose()?.unwrap_or(false);
+        Ok(Self { named, apart })
     }
 
-    /// Its name, unless it is that of this process.
+    /// Whether it is another one than that of this process, which may be known by its name, too.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// The name it was opened by.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.entered.as_ref().map(|(name, _)| name.as_str())
+        self.named.as_ref().map(|(name, _)| name.as_str())
     }
 
     /// Runs this there. What it opens stays there.
@@ -37,7 +46,7 @@ impl Namespace {
     /// # Errors
     /// When it cannot be entered (that needs CAP_SYS_ADMIN), and those of `f`.
     pub fn run<T: Send>(&self, f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-        let Some((_, namespace)) = &self.entered else { return f() };
+        let Some((_, namespace)) = self.named.as_ref().filter(|_| self.apart) else { return f() };
         let inside = || {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             f()
@@ -56,5 +65,12 @@ impl Namespace {
     }
 }
 
+fn is_another(namespace: &File) -> io::Result<bool> {
+    let (own, other) = (fs::metadata(OWN)?, namespace.metadata()?);
+    Ok((own.dev(), own.ino()) != (other.dev(), other.ino()))
+}
+
+/// That of this thread.
+const OWN: &str = "/proc/thread-self/ns/net";
 /// Where `ip netns` keeps names.
 const FOLDER: &str = "/run/netns";

@@ -116,7 +116,7 @@ fn message(index: u32, change: &Change, action: Action) -> Option<RouteNetlinkMe
             let message = rule(change)?;
             if add { RouteNetlinkMessage::NewRule(message) } else { RouteNetlinkMessage::DelRule(message) }
         }
-        Change::Sysctl { .. } | Change::Dns(_) => return None,
+        Change::Dns(_) => return None,
     })
 }
 
@@ -173,7 +173,7 @@ fn rule(change: &Change) -> Option<RuleMessage> {
         Change::RuleSpecific { v6, table, priority } | Change::RuleUnmarked { v6, table, priority, .. } => {
             (*v6, *table, *priority)
         }
-        Change::Address(_) | Change::Route { .. } | Change::Sysctl { .. } | Change::Dns(_) => return None,
+        Change::Address(_) | Change::Route { .. } | Change::Dns(_) => return None,
     };
     let mut message = RuleMessage::default();
     message.header.family = family(v6);

@@ -75,13 +75,6 @@ pub enum Change {
         /// Lower comes first.
         priority: u32,
     },
-    /// A file below `/proc/sys` has this content.
-    Sysctl {
-        /// Relative to `/proc/sys`.
-        key: String,
-        /// Without a line end.
-        value: String,
-    },
     /// Names are resolved so.
     Dns(DnsSettings),
 }
@@ -169,11 +162,6 @@ fn whole_family(network: &NetworkConfig, wanted: &Wanted, v6: bool, carried: boo
     let past = network.routes.iter().filter(|route| route.via == RouteVia::Underlay);
     let past = past.filter(|route| route.destination.address().is_ipv6() == v6);
     changes.extend(past.map(|past| route(masked(past.destination), Target::Throw, 0)));
-    if !v6 && !wanted.apart {
-        // Where the kernel checks where packets come from, it is to consider the mark.
-        let key = "net/ipv4/conf/all/src_valid_mark".to_owned();
-        changes.push(Change::Sysctl { key, value: "1".to_owned() });
-    }
     if !wanted.fail_closed {
         changes.push(Change::RuleSpecific { v6, table: MAIN, priority: PRIORITY });
     }
@@ -306,7 +294,6 @@ impl fmt::Display for Change {
                 if *table == MAIN { Ok(()) } else { write!(f, " in table {table}") }
             }
             Self::RuleSpecific { priority, .. } | Self::RuleUnmarked { priority, .. } => write!(f, "rule {priority}"),
-            Self::Sysctl { key, value } => write!(f, "{} = {value}", key.replace('/', ".")),
             Self::Dns(settings) => write!(f, "DNS servers {:?}", settings.servers),
         }
     }
@@ -342,7 +329,7 @@ mod tests {
         let line = |change: &Change| match change {
             Change::RuleSpecific { v6, .. } => format!("{}{change} specific", family(v6)),
             Change::RuleUnmarked { v6, table, .. } => format!("{}{change} unmarked to {table}", family(v6)),
-            Change::Address(_) | Change::Route { .. } | Change::Sysctl { .. } | Change::Dns(_) => change.to_string(),
+            Change::Address(_) | Change::Route { .. } | Change::Dns(_) => change.to_string(),
         };
         changes.iter().map(line).collect()
     }
@@ -398,7 +385,6 @@ mod tests {
                 all[2..],
                 [
                     "route to 0.0.0.0/0 in table 7",
-                    "net.ipv4.conf.all.src_valid_mark = 1",
                     "rule 5200 specific",
                     "rule 5201 unmarked to 7",
                     "route to ::/0 in table 7",
@@ -434,7 +420,6 @@ mod tests {
                 "route to fd00:64::/64",
                 "unreachable route to 0.0.0.0/0 in table 7",
                 "route to 0.0.0.0/0 in table 7",
-                "net.ipv4.conf.all.src_valid_mark = 1",
                 "rule 5201 unmarked to 7",
                 "unreachable route to ::/0 in table 7",
                 "route to ::/0 in table 7",

@@ -14,8 +14,9 @@
 //!  #| #| nameserver 192.0.2.53           below both, what was there before
 //! ```
 //!
-//! Where there was no file, one stays that says so, until whoever has it open ends: it can be written again by a process that could
-//! not make another. And before each look it is made sure that the file that is open is still the one of that name: others put a new
+//! Where there was no file, one is made that says so, and how many folders above it were made with it: the lowest layer. It stays until
+//! the last of us ends, since it can be written again by a process that could not make another, and whoever ends last removes it
+//! with these folders. Whatever is made is in the journal before ([`DnsUndo::Made`]). And before each look it is made sure that the file that is open is still the one of that name: others put a new
 //! one in its place.
 
 use std::{
@@ -27,9 +28,9 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::dns::DnsSettings;
+use super::dns::{DnsSettings, DnsUndo};
 
-/// The file, open. Dropped, it removes the file where there was none before, and nobody else has put anything in it.
+/// The file, open.
 #[derive(Debug)]
 pub(super) struct ResolvConf {
     path: PathBuf,
@@ -42,8 +43,8 @@ struct Layer<'a> {
     device: &'a str,
     /// With its first line.
     own: &'a str,
-    /// What was there before; `None` if there was no file.
-    below: Option<String>,
+    /// What was there before.
+    below: String,
 }
 
 /// Nobody has a longer one.
@@ -54,63 +55,69 @@ const OF: &str = "# Written by adit for ";
 const REST: &str = ", which takes it out again when it ends: what was here before is below.";
 /// Before each line of what is below.
 const BELOW: &str = "#| ";
-/// In place of it where there was no file; and all of the file while nobody has a layer.
+/// All of the file where there was none, while nobody has a layer; if folders were made for it, before their number.
 const NONE: &str = "#- There was no file.";
+const FOLDERS: &str = " Folders made for it: ";
 
 impl ResolvConf {
-    pub(super) fn open(path: &Path, device: &str) -> io::Result<Self> {
+    /// Opens the file, or makes it. `first` is told how that is undone before it is done.
+    pub(super) fn open(
+        path: &Path,
+        device: &str,
+        first: &mut dyn FnMut(DnsUndo) -> io::Result<()>,
+    ) -> io::Result<Self> {
         if fs::canonicalize(path).is_ok_and(|real| real.starts_with("/run/systemd/resolve")) {
             let text = format!("{} is systemd-resolved's, which would not look at it", path.display());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
+        // Also where another of us has made it, who may end before us.
+        let existed = path.exists();
+        let folders = if existed { made_for(&fs::read_to_string(path).unwrap_or_default()) } else { missing(path) };
+        first(DnsUndo::Made { path: path.to_owned(), folders, existed })?;
         let file = opened(path)?;
         tracing::debug!(device, path = %path.display(), "names are resolved by a file");
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// What it says; `None` if there was none before us.
-    pub(super) fn read(&mut self) -> io::Result<Option<String>> {
+    /// What it says.
+    pub(super) fn read(&mut self) -> io::Result<String> {
         let _locked = self.lock()?;
         self.said()
     }
 
-    fn said(&mut self) -> io::Result<Option<String>> {
+    fn said(&mut self) -> io::Result<String> {
         let mut text = String::new();
         self.file.rewind()?;
         (&self.file).take(MAX_BYTES).read_to_string(&mut text)?;
-        Ok(Some(text).filter(|text| text.trim_end_matches('\n') != NONE))
+        Ok(text)
     }
 
     /// Puts the layer of this device on top.
     pub(super) fn put(&mut self, device: &str, settings: &DnsSettings) -> io::Result<()> {
         let _locked = self.lock()?;
         let before = self.said()?;
-        self.write(&text(device, settings, before.as_deref()))
+        self.write(&text(device, settings, &before))
     }
 
     /// Takes out the layer of this device, wherever it is; if there is none, somebody else has written the file since. `ours` is the
     /// whole file as it was to be written, and `before` as it was found: cut short, it is what a process has left that died while
     /// it wrote.
-    pub(super) fn restore(&mut self, device: &str, ours: &str, before: Option<&str>) -> io::Result<()> {
+    pub(super) fn restore(&mut self, device: &str, ours: &str, before: &str) -> io::Result<()> {
         if !self.path.exists() {
             tracing::warn!("{} was removed by somebody else: it is left so", self.path.display());
             return Ok(());
         }
         let _locked = self.lock()?;
-        let now = self.said()?.unwrap_or_default();
-        let left = match without(&now, device) {
-            _ if now != ours && ours.starts_with(&now) && before != Some(&now) => before.map(str::to_owned),
-            Some(left) => left,
+        let now = self.said()?;
+        match without(&now, device) {
+            _ if now != ours && ours.starts_with(&now) && before != now => self.write(before),
+            Some(left) => self.write(&left),
             None => {
-                if Some(now.as_str()) != before {
+                if now != before {
                     tracing::warn!("{} was changed by somebody else: it is left as it is", self.path.display());
                 }
-                return Ok(());
+                Ok(())
             }
-        };
-        match left {
-            Some(left) => self.write(&left),
-            None => self.write(&format!("{NONE}\n")),
         }
     }
 
@@ -148,34 +155,14 @@ impl ResolvConf {
         }
     }
 
-    /// Removes the file if there was none, and is none but ours.
-    fn clean(&mut self) -> io::Result<()> {
-        if !self.path.exists() {
-            return Ok(());
-        }
-        let _locked = self.lock()?;
-        if self.said()?.is_none() {
-            // A link may lead to it, and stays. What cannot be removed, as something is mounted there, says nothing.
-            fs::canonicalize(&self.path).and_then(fs::remove_file).or_else(|_| self.write(""))?;
-        }
-        Ok(())
-    }
-
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for ResolvConf {
-    fn drop(&mut self) {
-        if let Err(error) = self.clean() {
-            tracing::warn!("{} stays: {error}", self.path.display());
-        }
-    }
-}
-
 /// The file, which is made if there is none, and then says so.
 fn opened(path: &Path) -> io::Result<File> {
+    let folders = missing(path);
     let made = !path.exists();
     if let Some(folder) = path.parent().filter(|_| made) {
         fs::create_dir_all(folder).map_err(|error| at(path, &error))?;
@@ -183,9 +170,72 @@ fn opened(path: &Path) -> io::Result<File> {
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let mut file = open.map_err(|error| at(path, &error))?;
     if made {
-        file.write_all(format!("{NONE}\n").as_bytes()).map_err(|error| at(path, &error))?;
+        file.write_all(none(folders).as_bytes()).map_err(|error| at(path, &error))?;
     }
     Ok(file)
+}
+
+/// How many folders above it there are not.
+fn missing(path: &Path) -> usize {
+    path.ancestors().skip(1).take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).count()
+}
+
+/// The file where there was none.
+fn none(folders: usize) -> String {
+    match folders {
+        0 => format!("{NONE}\n"),
+        _ => format!("{NONE}{FOLDERS}{folders}\n"),
+    }
+}
+
+/// How many folders were made for it, if this is the file where there was none.
+fn is_none(text: &str) -> Option<usize> {
+    match text.trim_end_matches('\n').strip_prefix(NONE)? {
+        "" => Some(0),
+        rest => rest.strip_prefix(FOLDERS)?.parse().ok(),
+    }
+}
+
+/// The same, whoever has a layer on top of it.
+fn made_for(text: &str) -> usize {
+    match Layer::top(text) {
+        Some(layer) => made_for(&layer.below),
+        None => is_none(text).unwrap_or(0),
+    }
+}
+
+/// Undoes the making of a file, and of so many folders above it; whether there was anything left of that. What others have put there
+/// stays.
+pub(super) fn unmake(path: &Path, folders: usize, existed: bool) -> io::Result<bool> {
+    let (made, folders) = match File::open(path) {
+        Ok(file) => {
+            flock(&file, FlockOperation::LockExclusive)?;
+            let mut text = Vec::new();
+            (&file).take(MAX_BYTES).read_to_end(&mut text)?;
+            let text = String::from_utf8_lossy(&text);
+            // Empty: its process died before it could say so.
+            let cut = (text.is_empty() && !existed).then_some(folders);
+            let Some(folders) = is_none(&text).or(cut) else { return Ok(false) };
+            // A link may lead to it, and stays. What cannot be removed, as something is mounted there, says nothing.
+            match fs::canonicalize(path).and_then(fs::remove_file) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => fs::write(path, "")?,
+                done => done.map_err(|error| at(path, &error))?,
+            }
+            (true, folders)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (false, folders),
+        Err(error) => return Err(at(path, &error)),
+    };
+    let mut any = made;
+    for folder in path.ancestors().skip(1).take(folders) {
+        match fs::remove_dir(folder) {
+            Ok(()) => any = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Somebody else has put something there.
+            Err(_) => break,
+        }
+    }
+    Ok(any)
 }
 
 fn at(path: &Path, error: &io::Error) -> io::Error {
@@ -206,14 +256,10 @@ impl Drop for Lock {
 }
 
 /// The file for these servers, on top of what it says now.
-pub(super) fn text(device: &str, settings: &DnsSettings, before: Option<&str>) -> String {
+pub(super) fn text(device: &str, settings: &DnsSettings, before: &str) -> String {
     // Only what a process has left that nobody could undo: no two devices have one name.
-    let cleaned = before.and_then(|before| without(before, device));
-    let before = match &cleaned {
-        Some(cleaned) => cleaned.as_deref(),
-        None => before,
-    };
-    layered(&(format!("{OF}{device}{REST}\n") + &lines(settings)), before)
+    let cleaned = without(before, device);
+    layered(&(format!("{OF}{device}{REST}\n") + &lines(settings)), cleaned.as_deref().unwrap_or(before))
 }
 
 /// What resolvers read.
@@ -229,13 +275,10 @@ pub(super) fn lines(settings: &DnsSettings) -> String {
     text
 }
 
-fn layered(own: &str, below: Option<&str>) -> String {
+fn layered(own: &str, below: &str) -> String {
     let mut text = own.to_owned();
-    match below {
-        // Also what follows the last line end, which is nothing for most: so it comes back as it was.
-        Some(below) => below.split('\n').for_each(|line| text += &format!("{BELOW}{line}\n")),
-        None => text += &format!("{NONE}\n"),
-    }
+    // Also what follows the last line end, which is nothing for most: so it comes back as it was.
+    below.split('\n').for_each(|line| text += &format!("{BELOW}{line}\n"));
     text
 }
 
@@ -243,26 +286,21 @@ impl<'a> Layer<'a> {
     /// The topmost, if the file is one of ours.
     fn top(text: &'a str) -> Option<Self> {
         let device = text.lines().next()?.strip_prefix(OF)?.strip_suffix(REST)?;
-        let is_below = |line: &str| line.starts_with(BELOW) || line == NONE;
-        let own_bytes = text.split_inclusive('\n').take_while(|line| !is_below(line.trim_end_matches('\n')));
+        let own_bytes = text.split_inclusive('\n').take_while(|line| !line.starts_with(BELOW));
         let (own, rest) = text.split_at_checked(own_bytes.map(str::len).sum())?;
-        let rest = rest.strip_suffix('\n')?;
-        if rest == NONE {
-            return Some(Self { device, own, below: None });
-        }
-        let lines: Option<Vec<&str>> = rest.split('\n').map(|line| line.strip_prefix(BELOW)).collect();
-        Some(Self { device, own, below: Some(lines?.join("\n")) })
+        let lines: Option<Vec<&str>> =
+            rest.strip_suffix('\n')?.split('\n').map(|line| line.strip_prefix(BELOW)).collect();
+        Some(Self { device, own, below: lines?.join("\n") })
     }
 }
 
-/// The file without the layer of this device (`None` in it: without any file); `None` if it has no such layer.
-fn without(text: &str, device: &str) -> Option<Option<String>> {
+/// The file without the layer of this device; `None` if it has no such layer.
+fn without(text: &str, device: &str) -> Option<String> {
     let Layer { device: of, own, below } = Layer::top(text)?;
     if of == device {
         return Some(below);
     }
-    let below = without(below.as_deref()?, device)?;
-    Some(Some(layered(own, below.as_deref())))
+    Some(layered(own, &without(&below, device)?))
 }
 
 #[cfg(test)]
@@ -285,23 +323,35 @@ mod tests {
         device: String,
         file: ResolvConf,
         ours: String,
-        before: Option<String>,
+        before: String,
+        made: DnsUndo,
     }
 
     impl Owner {
         fn begin(path: &Path, number: usize) -> Self {
             let device = format!("vpn{number}");
-            let mut file = ResolvConf::open(path, &device).unwrap();
+            let (mut file, made) = opened(path, &device);
             let before = file.read().unwrap();
             let settings = settings(&format!("10.{number}.0.1"));
-            let ours = text(&device, &settings, before.as_deref());
+            let ours = text(&device, &settings, &before);
             file.put(&device, &settings).unwrap();
-            Self { device, file, ours, before }
+            Self { device, file, ours, before, made }
         }
 
         fn end(mut self) {
-            self.file.restore(&self.device, &self.ours, self.before.as_deref()).unwrap();
+            self.file.restore(&self.device, &self.ours, &self.before).unwrap();
+            self.made.run().unwrap();
         }
+    }
+
+    /// And how its making is undone.
+    fn opened(path: &Path, device: &str) -> (ResolvConf, DnsUndo) {
+        let mut made = Vec::new();
+        let file = ResolvConf::open(path, device, &mut |undo| {
+            made.push(undo);
+            Ok(())
+        });
+        (file.unwrap(), made.pop().unwrap())
     }
 
     /// As a resolver reads it.
@@ -314,26 +364,26 @@ mod tests {
     fn what_was_there_comes_back() {
         let path = path("back");
         fs::write(&path, BEFORE).unwrap();
-        let mut file = ResolvConf::open(&path, "vpn0").unwrap();
+        let mut file = opened(&path, "vpn0").0;
         let settings = DnsSettings {
             servers: vec!["10.8.0.1".parse().unwrap(), "fd00::53".parse().unwrap()],
             search: vec!["corp.example".to_owned()],
             only: Vec::new(),
         };
         let before = file.read().unwrap();
-        let ours = text("vpn0", &settings, before.as_deref());
+        let ours = text("vpn0", &settings, &before);
         file.put("vpn0", &settings).unwrap();
         let written = fs::read_to_string(&path).unwrap();
         let read: Vec<&str> = written.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(read, ["search corp.example", "nameserver 10.8.0.1", "nameserver fd00::53"]);
-        file.restore("vpn0", &ours, before.as_deref()).unwrap();
+        file.restore("vpn0", &ours, &before).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), BEFORE);
         // Once more, and after a crash in the middle of writing.
-        file.restore("vpn0", &ours, before.as_deref()).unwrap();
+        file.restore("vpn0", &ours, &before).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), BEFORE);
         for length in [0, 10, ours.len() - 1] {
             fs::write(&path, &ours[..length]).unwrap();
-            file.restore("vpn0", &ours, before.as_deref()).unwrap();
+            file.restore("vpn0", &ours, &before).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), BEFORE);
         }
         fs::remove_file(path).unwrap();
@@ -396,16 +446,17 @@ mod tests {
     #[test]
     fn where_there_was_no_file_names_are_resolved_also_the_second_time() {
         let folder = path("second");
-        let path = folder.join("blue/resolv.conf");
-        let mut file = ResolvConf::open(&path, "vpn0").unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("netns/blue/resolv.conf");
+        let (mut file, made) = opened(&path, "vpn0");
         for round in 0..3 {
             let before = file.read().unwrap();
-            assert_eq!(before, None, "round {round}");
+            assert_eq!(is_none(&before), Some(2), "round {round}");
             let settings = settings("10.0.0.1");
-            let ours = text("vpn0", &settings, before.as_deref());
+            let ours = text("vpn0", &settings, &before);
             file.put("vpn0", &settings).unwrap();
             assert_eq!(servers(&path), ["10.0.0.1"], "round {round}");
-            file.restore("vpn0", &ours, before.as_deref()).unwrap();
+            file.restore("vpn0", &ours, &before).unwrap();
             assert_eq!(servers(&path), [""; 0], "round {round}");
             // Another one comes and goes meanwhile, and takes the file with it.
             if round == 1 {
@@ -413,9 +464,64 @@ mod tests {
                 assert!(!path.exists());
             }
         }
-        drop(file);
-        assert!(!path.exists());
+        assert!(made.run().unwrap());
+        // With all that was made for it, and nothing else.
+        fs::remove_dir(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_made_is_told_before_and_undone_wherever_it_was_interrupted() {
+        let folder = path("made");
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("netns/blue/resolv.conf");
+        let mut told = None;
+        let refused = ResolvConf::open(&path, "vpn0", &mut |undo| {
+            assert!(!folder.join("netns").exists());
+            told = Some(undo);
+            Err(io::Error::other("no journal"))
+        });
+        assert_eq!(refused.unwrap_err().to_string(), "no journal");
+        let told = told.unwrap();
+        assert!(!told.run().unwrap(), "nothing was made");
+        let interrupted: [&dyn Fn(); 4] = [
+            &|| fs::create_dir(folder.join("netns")).unwrap(),
+            &|| fs::create_dir_all(folder.join("netns/blue")).unwrap(),
+            &|| {
+                fs::create_dir_all(folder.join("netns/blue")).unwrap();
+                fs::write(&path, "").unwrap();
+            },
+            &|| drop(opened(&path, "vpn0")),
+        ];
+        for interrupted in interrupted {
+            interrupted();
+            assert!(told.run().unwrap());
+            assert!(!folder.join("netns").exists());
+        }
+        // What others have put there stays, and so does an empty file that was there before.
+        drop(opened(&path, "vpn0"));
+        fs::write(folder.join("netns/hosts"), "").unwrap();
+        assert!(told.run().unwrap());
+        assert!(!folder.join("netns/blue").exists() && folder.join("netns/hosts").exists());
+        let path = folder.join("resolv.conf");
+        fs::write(&path, "").unwrap();
+        let (_, made) = opened(&path, "vpn0");
+        assert!(!made.run().unwrap() && path.exists());
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_last_of_several_removes_what_the_first_has_made() {
+        let folder = path("last");
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("netns/blue/resolv.conf");
+        for first in [0, 1] {
+            let mut owners = [0, 1].map(|number| Some(Owner::begin(&path, number)));
+            owners[first].take().unwrap().end();
+            assert_eq!(servers(&path), [format!("10.{}.0.1", 1 - first)]);
+            owners[1 - first].take().unwrap().end();
+            assert!(!folder.join("netns").exists());
+        }
+        fs::remove_dir(folder).unwrap();
     }
 
     #[test]
@@ -430,14 +536,14 @@ mod tests {
         let mut owner = Owner::begin(&path, 0);
         // What is there now is somebody else's: nothing is undone in it.
         replace("nameserver 198.51.100.1\n");
-        owner.file.restore("vpn0", &owner.ours, owner.before.as_deref()).unwrap();
+        owner.file.restore("vpn0", &owner.ours, &owner.before).unwrap();
         assert_eq!(servers(&path), ["198.51.100.1"]);
         // The next time it is the one that is read, written and put back.
         replace("nameserver 198.51.100.2\n");
         owner.before = owner.file.read().unwrap();
-        assert_eq!(owner.before.as_deref(), Some("nameserver 198.51.100.2\n"));
+        assert_eq!(owner.before, "nameserver 198.51.100.2\n");
         replace("nameserver 198.51.100.2\n");
-        owner.ours = text("vpn0", &settings("10.0.0.1"), owner.before.as_deref());
+        owner.ours = text("vpn0", &settings("10.0.0.1"), &owner.before);
         owner.file.put("vpn0", &settings("10.0.0.1")).unwrap();
         assert_eq!(servers(&path), ["10.0.0.1"]);
         owner.end();
@@ -459,17 +565,6 @@ mod tests {
         assert_eq!(servers(&real), ["10.0.0.1"]);
         owner.end();
         assert_eq!((path.is_symlink(), real.exists()), (true, false));
-        fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_file_that_was_not_there_is_removed() {
-        let folder = path("folder");
-        let path = folder.join("blue/resolv.conf");
-        let owner = Owner::begin(&path, 0);
-        assert_eq!(owner.before, None);
-        owner.end();
-        assert!(!path.exists());
         fs::remove_dir_all(folder).unwrap();
     }
 }

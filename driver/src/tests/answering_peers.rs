@@ -13,7 +13,7 @@ use std::{
 use adit_tunnel::{Applicant, Content, Opener, PeerId, Sealer, Transport};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream, UdpSocket},
+    net::{TcpStream, UdpSocket},
     sync::watch,
 };
 
@@ -500,8 +500,9 @@ async fn streams_that_stay_silent_are_dropped_and_bounded() {
     assert_eq!(gateway.stats().peers_up, 1, "with a peer it may be silent");
 }
 
+#[cfg(target_os = "linux")]
 async fn stream_from(source: [u8; 4], gateway: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind((source, 0).into()).unwrap();
     socket.connect(gateway).await.unwrap()
 }

@@ -18,7 +18,7 @@ use super::{
     toy::{BUSY, CHALLENGE, REDIRECT, REJECT, Toy},
 };
 use crate::{
-    Builder, Failure, FailureKind, Family, NoPrompts, Options, PromptFuture, Prompter, Remote, Stage,
+    Builder, Failure, FailureKind, Family, NoPrompts, PromptFuture, Prompter, Remote, Stage,
     active::Env,
     race::{Gateway, race},
     shared::Shared,
@@ -140,7 +140,7 @@ async fn a_gateway_that_refuses_for_good_is_given_up_after_a_while() {
     let dead = Remote { port: nobody(Transport::Udp).await.port(), ..remote(&far) };
     let mut toy = Toy::new([dead]);
     toy.patience = Duration::from_secs(60);
-    let options = Options { refused_patience: Duration::from_millis(500), ..options() };
+    let options = crate::Options { refused_patience: Duration::from_millis(500), ..options() };
     let before = std::time::Instant::now();
     let failure = soon(Builder::new(toy).options(options).connect()).await.unwrap_err();
     assert_eq!(failure.kind(), FailureKind::Unreachable);
@@ -180,7 +180,7 @@ async fn an_address_that_refuses_is_joined_by_the_next_at_once() {
     toy.patience = Duration::from_secs(20);
     let gateway = Gateway { index: 0, remote: remote(&far) };
     let mut env = env();
-    env.shared = Arc::new(Shared::new(Options { stagger: Duration::from_secs(20), ..options() }, 1));
+    env.shared = Arc::new(Shared::new(crate::Options { stagger: Duration::from_secs(20), ..options() }, 1));
     let addresses = [nobody(Transport::Udp).await, far.address];
     let before = std::time::Instant::now();
     let active = soon(race(&mut toy, &gateway, &addresses, &env)).await.unwrap();

@@ -118,6 +118,28 @@ fn a_user_who_is_for_another_command_is_told_of_once() {
 }
 
 #[test]
+fn names_of_a_namespace_are_resolved_by_its_file_alone() {
+    let place = Workplace::new();
+    let check = |dns: &str| {
+        let text = format!(
+            "[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"vpn.example\"]\nca = [\"ca.pem\"]\nuser = \"alice\"\n\
+             [connection.office.tun]\nnetns = \"blue\"\ndns = \"{dns}\"\n"
+        );
+        check(&place.file("adit.toml", text), None)
+    };
+    for dns in ["auto", "file", "off"] {
+        assert!(check(dns).is_fine(), "{dns}: {}", check(dns).complaints());
+    }
+    for dns in ["resolved", "resolvconf"] {
+        let said = check(dns).complaints();
+        assert!(
+            said.contains(" line 8 ") && said.contains("network namespace") && said.contains("hint: say `file`"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_program_is_told_file_line_column_and_key() {
     let place = Workplace::new();
     let path = place.file(
@@ -154,6 +176,19 @@ fn a_program_is_told_file_line_column_and_key() {
         "{json:#}"
     );
     assert_eq!(first["line"], 4, "{json:#}");
+}
+
+#[test]
+fn what_could_be_said_in_a_file_is_named_by_its_keys_there_and_by_options_elsewhere() {
+    let place = Workplace::new();
+    let ca = super::read_text(&place, "ca.pem");
+    let profile = format!("client\ndev tun\nremote a 1194\nremote-cert-tls server\nauth-user-pass\n<ca>\n{ca}</ca>\n");
+    let profile = place.file("office.ovpn", profile);
+    let toml = place.file("office.toml", "[connection.office]\nprotocol = \"openvpn\"\nprofile = \"office.ovpn\"\n");
+    let (in_a_file, alone) = (check(&toml, None).to_string(), check(&profile, None).to_string());
+    let keys = "connection `office`: User name; to leave nobody to be asked: add `user = \"…\"` and `password = {";
+    assert!(in_a_file.contains(keys) && !in_a_file.contains("--"), "{in_a_file}");
+    assert!(alone.contains("would ask: User name; ") && alone.contains("--auth-user-pass FILE"), "{alone}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::{
     status::DeviceState,
-    up::{Done, TunOptions, doubles, held_doubles},
+    up::{Done, Lacks, TunOptions, doubles, held_doubles, lacking_doubles},
 };
 
 /// A connection with a device, and what is done with it.
@@ -133,8 +133,9 @@ async fn what_fails_closed_stays_so_until_somebody_wants_the_end() {
     assert_eq!(done(&what)[told_before..], ["vpn0 renew", "vpn0 attach", "vpn0 up"]);
     let other = TunOptions { mtu: Some(1300), ..closed };
     bench.apply(plan(&office, other.clone())).await;
-    bench.until(|status| has_device(status, DeviceState::Up) && done(&what).len() == told_before + 7).await;
-    assert_eq!(done(&what)[told_before + 3..], ["vpn0 left blocking", "vpn0 open", "vpn0 attach", "vpn0 up"]);
+    bench.until(|status| has_device(status, DeviceState::Up) && done(&what).len() == told_before + 8).await;
+    let replaced = ["vpn0 rest", "vpn0 change", "vpn0 renew", "vpn0 attach", "vpn0 up"];
+    assert_eq!(done(&what)[told_before + 3..], replaced);
     office.forget_password();
     bench.apply(plan(&office, other)).await;
     bench.reaches(State::Failed).await;
@@ -189,4 +190,51 @@ async fn a_device_that_is_not_wanted_any_more_when_the_last_one_is_gone_holds_up
     go.send(()).unwrap();
     bench.reaches(State::Connected).await;
     assert_eq!(bench.environment.status().device, None);
+}
+
+#[tokio::test]
+async fn a_disconnect_while_the_device_is_replaced_leaves_nothing_blocked() {
+    let office = Office::open(Protocol::Ikev2);
+    let closed = TunOptions { fail_closed: true, ..named("vpn0") };
+    let (plan, what, devices) = with_device(&office, closed.clone());
+    let mut bench = Bench::with_devices(plan, devices);
+    bench.order(Order::Connect).await.unwrap();
+    bench.until(|status| has_device(status, DeviceState::Up)).await;
+    let other = TunOptions { mtu: Some(1300), ..closed };
+    let other = ConnectionPlan { tun: Some(other), ..office.connection("office", &["crm"]) };
+    // The disconnect is there before anything of the device has come back.
+    let environment = bench.environment.clone();
+    let (applied, disconnected) =
+        tokio::join!(bench.apply(other), async move { environment.order(Order::Disconnect, By::Signal).await });
+    disconnected.unwrap();
+    assert!(applied.contains("tun"), "{applied}");
+    let told = done(&what);
+    assert_eq!(told[3..6], ["vpn0 rest", "vpn0 change", "vpn0 renew"]);
+    assert_eq!(told.last().map(String::as_str), Some("vpn0 undo"), "{told:?}");
+    assert_eq!(bench.environment.status().device, None);
+}
+
+#[tokio::test]
+async fn what_was_blocked_before_is_opened_by_a_disconnect_also_where_no_device_can_be_had() {
+    let office = Office::open(Protocol::Ikev2);
+    let closed = TunOptions { fail_closed: true, ..named("vpn0") };
+    let (plan, what, _) = with_device(&office, closed);
+    let lacks: Lacks = Arc::new(Mutex::new(Some(Error::new(Exit::LocalSocket, "no rights"))));
+    let mut bench = Bench::with_devices(plan, lacking_doubles(&what, &lacks));
+    bench.order(Order::Connect).await.unwrap();
+    bench.reaches(State::Failed).await;
+    let status = bench.until(|status| has_device(status, DeviceState::Blocked)).await;
+    assert_eq!((status.gateways[0].attempts, status.last_error.unwrap().text.as_str()), (0, "no rights"));
+    // Once it can be had, the block is that of the device.
+    *lacks.lock().unwrap() = None;
+    bench.order(Order::Connect).await.unwrap();
+    bench.until(|status| has_device(status, DeviceState::Up)).await;
+    bench.order(Order::Disconnect).await.unwrap();
+    *lacks.lock().unwrap() = Some(Error::new(Exit::LocalSocket, "no rights"));
+    bench.order(Order::Connect).await.unwrap();
+    bench.until(|status| has_device(status, DeviceState::Blocked)).await;
+    bench.order(Order::Disconnect).await.unwrap();
+    assert_eq!(bench.environment.status().device, None);
+    let first = ["vpn0 open", "vpn0 lacks", "vpn0 rest", "vpn0 attach", "vpn0 up", "vpn0 undo"];
+    assert_eq!(done(&what), [&first[..], &["vpn0 open", "vpn0 lacks", "vpn0 rest", "vpn0 undo"]].concat());
 }

@@ -27,7 +27,8 @@ impl Machine {
         let (state_dir, owner) = (state_dir(), "test".to_owned());
         let options =
             SystemOptions { state_dir, namespace, dns: false, dns_method: None, hold: false, owner, spare: false };
-        let (system, device) = System::open(DEVICE, 1400, options).unwrap();
+        let mut system = System::open(DEVICE, options).unwrap();
+        let device = system.make(1400).unwrap();
         let redundant = start(specs, redundancy_options());
         let events = redundant.events();
         redundant.attach(device).unwrap();

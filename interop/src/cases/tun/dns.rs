@@ -26,7 +26,9 @@ use crate::{
 pub(super) fn cases() -> Vec<Case> {
     vec![
         case("tun_dns_file", file),
+        case("tun_dns_two", two).takes(15),
         case("tun_dns_resolvconf", resolvconf),
+        case("tun_dns_resolvconf_broken", resolvconf_broken),
         case("tun_dns_resolved", resolved).needs(Need::Resolved),
     ]
 }
@@ -61,6 +63,89 @@ fn file(rig: &Rig) -> Result<()> {
     ensure!(resolver.text()? != BEFORE, "there was nothing to undo");
     run(rig.net.command(Place::Client, &rig.adit).args(["down", "--state-dir"]).arg(up::state_dir(rig)))?;
     ensure!(resolver.text()? == BEFORE, "the file is {:?}", resolver.text()?);
+    rig.prove_gone()
+}
+
+/// Two processes write to one file, where there was one before and where there was none; whichever ends first, the other is asked
+/// until it ends, too, and then it is as before.
+fn two(rig: &Rig) -> Result<()> {
+    let _lan = rig.start_lan()?;
+    let dns = "push \"dhcp-option DNS 192.168.100.30\"";
+    let _server = Server::start(rig, &config::server(&rig.pki, Transport::Udp).with(dns).with("duplicate-cn"))?;
+    let name = rig.net.name(Place::Client);
+    let folder = Path::new("/etc/netns").join(&name);
+    // Each has a way to the server of names.
+    let begin = |device: &str| {
+        let route = if device == "one0" { "192.168.100.0/24" } else { "192.168.100.30/32" };
+        Up::openvpn(rig, &profile(rig)?, &["--name", device, "--route", route, "--netns", &name])
+    };
+    for existed in [true, false] {
+        for first in ["one0", "two0"] {
+            let resolver = existed.then(|| ResolvConf::new(rig, Place::Client, BEFORE)).transpose()?;
+            let before = up::picture(rig, Place::Client)?;
+            let (one, two) = (begin("one0")?, begin("two0")?);
+            let text = || fs::read_to_string(folder.join("resolv.conf"));
+            ensure!(text()?.contains("for one0") && text()?.contains("for two0"), "the file is {:?}", text()?);
+            let (ends, stays, other) = if first == "one0" { (one, two, "two0") } else { (two, one, "one0") };
+            ends.close()?;
+            ensure!(!text()?.contains(first), "{first} has ended, the file is {:?}", text()?);
+            ensure!(text()?.starts_with(&format!("# Written by adit for {other}")), "the file is {:?}", text()?);
+            ensure!(page_by_name(rig)? == crate::tools::serve::HELLO, "another page");
+            stays.close()?;
+            match &resolver {
+                Some(resolver) => ensure!(resolver.text()? == BEFORE, "the file is {:?}", resolver.text()?),
+                None => ensure!(!folder.exists(), "{} was left behind", folder.display()),
+            }
+            up::prove_undone(rig, &before)?;
+        }
+    }
+    rig.prove_gone()
+}
+
+/// Servers that cannot be taken out again keep nobody from starting; what is to be done is said, and then it can be forgotten.
+fn resolvconf_broken(rig: &Rig) -> Result<()> {
+    let _lan = rig.start_lan()?;
+    let _server = server_with_dns(rig)?;
+    let bin = rig.dir.join("bin");
+    fs::create_dir_all(&bin)?;
+    let program = bin.join("resolvconf");
+    fs::write(&program, "#!/bin/sh\ncat > /dev/null\ntest \"$1\" = -a\n")?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    let file = rig.dir.join("office.ovpn");
+    fs::write(&file, profile(rig)?.text())?;
+    let source = ["--config".to_owned(), file.display().to_string()];
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display());
+    let before = up::picture(rig, Place::Client)?;
+    let start = || -> Result<Up> {
+        let mut command = up::up_command(rig, &source, &["--dns", "resolvconf"]);
+        let process = Process::spawn(&rig.process_name("up"), &rig.dir, command.env("PATH", &path))?;
+        process.wait_text(0, "up adit0", up::UP)?;
+        Ok(Up { process, inside: Place::Client })
+    };
+    let said = "DNS servers of resolvconf cannot be undone: ";
+    let up = start()?;
+    up.process.signal("TERM")?;
+    up.process.wait_text(0, said, up::UP)?;
+    up.process.wait_end(up::UP)?;
+    start()?.end("KILL", None)?;
+    let up = start()?;
+    up.process.wait_text(0, &format!("of what an earlier process has left behind, {said}"), up::UP)?;
+    up.process.wait_text(0, "by hand: `resolvconf -d adit0.adit`", up::UP)?;
+    up.close()?;
+    let down = |force: &[&str]| -> Result<Process> {
+        let mut command = rig.net.command(Place::Client, &rig.adit);
+        command.args(["down", "--state-dir"]).arg(up::state_dir(rig)).args(force).env("PATH", &path);
+        let down = Process::spawn(&rig.process_name("down"), &rig.dir, &mut command)?;
+        let status = down.wait_end(up::UP)?;
+        let wanted = if force.is_empty() { 7 } else { 0 };
+        ensure!(status.code() == Some(wanted), "{force:?}: it ended with {status}");
+        down.wait_text(0, said, up::UP)?;
+        Ok(down)
+    };
+    down(&[])?.wait_text(0, "`adit down --name adit0 --force` forgets it", up::UP)?;
+    down(&["--force"])?;
+    ensure!(fs::read_dir(up::state_dir(rig))?.next().is_none(), "a journal was left");
+    up::prove_undone(rig, &before)?;
     rig.prove_gone()
 }
 

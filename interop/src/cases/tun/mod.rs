@@ -5,6 +5,7 @@ mod dns;
 mod gateways;
 mod network;
 mod run;
+mod undone;
 
 use anyhow::{Result, ensure};
 
@@ -34,6 +35,7 @@ pub(super) fn cases() -> Vec<Case> {
         dns::cases(),
         gateways::cases(),
         run::cases(),
+        undone::cases(),
     ];
     groups.into_iter().flatten().collect()
 }
@@ -151,6 +153,8 @@ fn run_as(rig: &Rig) -> Result<()> {
     ensure!(resolver.text()?.contains("192.168.100.30"), "the resolver is {:?}", resolver.text()?);
     up.close()?;
     up::prove_undone(rig, &before)?;
+    // It may not be removed any more, but there is nothing in it.
+    ensure!(std::fs::read_to_string(up::state_dir(rig).join("adit0.journal"))?.is_empty(), "something is left to undo");
     rig.prove_gone()
 }
 

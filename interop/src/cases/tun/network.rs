@@ -22,6 +22,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("tun_ikev2_ipv6", ikev2_ipv6).needs(Need::StrongSwan),
         case("tun_tcp_outside", tcp_outside),
         case("tun_netns", netns),
+        case("tun_netns_own", netns_own),
         case("tun_mss", mss).needs(Need::Tcpdump),
         case("tun_reconnects", reconnects).takes(10),
         case("tun_ipv6_blocked", ipv6_blocked),
@@ -77,8 +78,12 @@ fn ikev2_ipv6(rig: &Rig) -> Result<()> {
 fn tcp_outside(rig: &Rig) -> Result<()> {
     let _lan = rig.start_lan()?;
     let _server = Server::start(rig, &config::server(&rig.pki, Transport::Tcp))?;
+    // It can be carried all the same, as the gateway is next to us; one that is farther away could not be.
+    let strict = "echo 1 > /proc/sys/net/ipv4/conf/eth0/rp_filter";
+    run(rig.net.command(Place::Client, "sh").args(["-c", strict]))?;
     let before = up::picture(rig, Place::Client)?;
     let up = Up::openvpn(rig, &config::profile(&rig.pki, Transport::Tcp)?, &["--full"])?;
+    up.process.wait_text(0, "net.ipv4.conf.eth0.rp_filter is 1", up::UP)?;
     up.exchange(rig)?;
     up.close()?;
     up::prove_undone(rig, &before)?;
@@ -105,8 +110,23 @@ fn netns(rig: &Rig) -> Result<()> {
     ensure!(after == before.1, "not everything is as before: {after}");
     // The folder was not there before.
     let left = std::path::Path::new("/etc/netns").join(&name);
-    ensure!(!left.join("resolv.conf").exists(), "resolv.conf of the namespace was left behind");
-    std::fs::remove_dir(left)?;
+    ensure!(!left.exists(), "the folder for resolv.conf of the namespace was left behind");
+    rig.prove_gone()
+}
+
+/// The namespace is named that we are in already: the tunnel's own datagrams go past it all the same, and nothing else does.
+fn netns_own(rig: &Rig) -> Result<()> {
+    let _lan = rig.start_lan()?;
+    let _server = Server::start(rig, &config::server(&rig.pki, Transport::Udp))?;
+    let before = up::picture(rig, Place::Client)?;
+    let name = rig.net.name(Place::Client);
+    let up = Up::openvpn(rig, &profile(rig)?, &["--netns", &name, "--full", "--fail-closed"])?;
+    let way = |args: &[&str]| run(rig.net.command(Place::Client, "ip").args(["route", "get"]).args(args));
+    ensure!(way(&["203.0.113.1"])?.contains("dev adit0"), "not everything goes through the tunnel");
+    ensure!(way(&["203.0.113.1", "mark", "0x61646974"])?.contains("dev eth0"), "the tunnel goes through itself");
+    up.exchange(rig)?;
+    up.close()?;
+    up::prove_undone(rig, &before)?;
     rig.prove_gone()
 }
 
