@@ -8,6 +8,7 @@ use super::{
     Adjust, Configuration, address, build,
     connection::{Connection, GatewayTable, Liveness, Preset},
     document::Document,
+    draft::RemoteId,
     ovpn,
     problems::Problems,
     questions::Questions,
@@ -129,7 +130,13 @@ fn finish(
     let mut labels = Vec::new();
     let mut names: HashMap<String, String> = HashMap::new();
     let several = connection.gateways.len() > 1;
-    for table in connection.gateways {
+    let shared = shared_identities(&connection.gateways);
+    for mut table in connection.gateways {
+        if let Some(Described::Ikev2(draft)) = &mut table.described
+            && draft.remote_id.as_ref().is_some_and(|id| shared.contains(id))
+        {
+            draft.unless_given(|settings| settings.initial_contact = false);
+        }
         let subject = subject(&connection.name, &table, several);
         let (place, chosen, mut probe) = (table.place.clone(), table.name.clone(), table.probe.clone());
         // OpenVPN has no question that must be answered: where nothing else is asked through the tunnel, its gateway is.
@@ -170,6 +177,23 @@ fn finish(
         forwards: forwards.into_iter().flatten().collect(),
         tun: connection.tun.map(|tun| tun.value),
     })
+}
+
+/// Who more than one of these gateways is: one gateway with several addresses, or several that share what they know. To say with
+/// INITIAL_CONTACT that there is no other IKE SA between the two of us (RFC 7296 §2.4) would be wrong there, and end the tunnel
+/// that stands by, or the one in use.
+fn shared_identities(gateways: &[GatewayTable]) -> Vec<RemoteId> {
+    let mut seen = Vec::new();
+    let mut shared = Vec::new();
+    for table in gateways {
+        let Some(Described::Ikev2(draft)) = &table.described else { continue };
+        let Some(id @ RemoteId::Exactly(_)) = &draft.remote_id else { continue };
+        if seen.contains(&id) {
+            shared.push(id.clone());
+        }
+        seen.push(id);
+    }
+    shared
 }
 
 /// Whom questions are for.

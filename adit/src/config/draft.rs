@@ -218,6 +218,11 @@ impl Draft {
         self.settings.push(Box::new(setting));
     }
 
+    /// For what is not set otherwise.
+    pub(super) fn unless_given(&mut self, setting: impl FnOnce(&mut Settings) + 'static) {
+        self.settings.insert(0, Box::new(setting));
+    }
+
     pub(super) fn set_ike_proposals(&mut self, text: Given<String>) -> Result<(), Error> {
         let proposals: IkeProposals = text.proposals(IKE_EXAMPLE)?;
         self.ike_proposals = Some(text);

@@ -20,6 +20,8 @@ use crate::{
 pub(crate) struct Questions {
     /// Whether somebody is asked; else what would be asked is noted.
     asks: bool,
+    /// Whether what only a login shows is noted all the same.
+    spares_login: bool,
     /// What is typed, where no terminal is.
     #[cfg(test)]
     script: Mutex<std::collections::VecDeque<Secret>>,
@@ -43,17 +45,20 @@ pub(crate) struct OpenQuestion {
     pub(crate) hint: String,
 }
 
-impl OpenQuestion {
-    /// Whether it is about what only a login shows: passwords, and with OpenVPN the user name, which IKEv2 says before.
-    pub(crate) fn is_for_the_login(&self) -> bool {
-        self.what.starts_with("Password") || ovpn::LOGIN_OPTIONS.contains(&self.hint.as_str())
-    }
+/// Whether a question is about what only a login shows: passwords, and with OpenVPN the user name, which IKEv2 says before.
+fn is_for_the_login(question: &str, option: &str) -> bool {
+    question.starts_with("Password") || ovpn::LOGIN_OPTIONS.contains(&option)
 }
 
 impl Questions {
     /// Asks whoever is at the terminal.
     pub(crate) fn of_the_terminal() -> Self {
         Self::new(true)
+    }
+
+    /// The same, but for what only a login shows: that is noted.
+    pub(crate) fn before_the_login() -> Self {
+        Self { spares_login: true, ..Self::new(true) }
     }
 
     /// Asks nobody, and notes what would be asked.
@@ -71,6 +76,7 @@ impl Questions {
     fn new(asks: bool) -> Self {
         Self {
             asks,
+            spares_login: false,
             #[cfg(test)]
             script: Mutex::default(),
             state: Mutex::default(),
@@ -158,7 +164,7 @@ impl Reading<'_> {
         ask: impl FnOnce(&str) -> Result<Secret, Error>,
     ) -> Result<Secret, Error> {
         let questions = self.questions();
-        if !questions.asks {
+        if !questions.asks || (questions.spares_login && is_for_the_login(question, option)) {
             questions.note(self.subject(), question, option);
             self.leave_blank();
             return Ok(Secret::new(NO_ANSWER));
@@ -278,6 +284,20 @@ mod tests {
         assert!(questions.forget("one") && !questions.forget("one"));
         assert!(questions.known("one", "Password of alice: ").is_none());
         assert!(questions.known("one", PASSPHRASE).is_some() && questions.known("two", "Password of bob: ").is_some());
+    }
+
+    #[test]
+    fn before_a_login_nobody_is_asked_for_what_only_a_login_shows() {
+        let script = Mutex::new([Secret::from("alice")].into());
+        let questions = Questions { script, ..Questions::before_the_login() };
+        let mut problems = super::super::Problems::default();
+        let mut reading = Reading::new(&questions, "", &mut problems);
+        assert_eq!(reading.ask("no user", "User name: ", "add `user`").unwrap(), "alice");
+        assert!(!reading.is_blank());
+        let password = reading.ask_secret("no password", "Password of alice: ", "add `password`").unwrap();
+        assert!(password.expose() == NO_ANSWER && reading.is_blank());
+        let login = reading.ask("no user", "User name: ", ovpn::LOGIN_OPTIONS[0]).unwrap();
+        assert_eq!((login.as_bytes(), questions.open().len()), (NO_ANSWER, 2));
     }
 
     #[test]

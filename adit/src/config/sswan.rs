@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use adit_tunnel::{Family, Secret};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use ikev2::SignatureChoice;
+use ikev2::{Remote, SignatureChoice};
 use serde_json::{Map, Value};
 
 use super::{
@@ -24,8 +24,8 @@ pub(super) fn parse(name: &str, bytes: &[u8], problems: &mut Problems) -> Option
     for known in ["uuid", "name"] {
         root.take(known);
     }
-    problems.catch(root.remote(&mut draft));
-    problems.catch(root.local(&mut draft));
+    root.remote(&mut draft, problems);
+    root.local(&mut draft, problems);
     let kind = root.text("type");
     problems.catch(kind.and_then(|kind| kind_of(&root, kind, &mut draft)));
     if let Some(Some(proposals)) = problems.catch(root.text("ike-proposal")) {
@@ -107,58 +107,60 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn remote(&mut self, draft: &mut Draft) -> Result<(), Error> {
-        let Some(mut remote) = self.object("remote", "remote.")? else { return Err(self.missing("remote")) };
-        let Some(address) = remote.text("addr")? else { return Err(remote.missing("addr")) };
-        let mut gateway = address.remote()?;
-        if let Some(port) = remote.number("port")? {
-            gateway.port = port;
-        }
-        draft.remotes = vec![gateway];
-        draft.remote_id = remote.text("id")?.map(|id| id.remote_id()).transpose()?;
-        draft.ca = remote.bytes("cert")?.into_iter().collect();
-        if remote.flag("certreq")? == Some(false) {
+    fn remote(&mut self, draft: &mut Draft, problems: &mut Problems) {
+        let Some(remote) = problems.catch(self.object("remote", "remote.")) else { return };
+        let Some(mut remote) = remote else { return problems.error(self.missing("remote")) };
+        let gateway = match problems.catch(remote.text("addr")) {
+            Some(Some(address)) => problems.catch(address.remote()),
+            Some(None) => {
+                problems.error(remote.missing("addr"));
+                None
+            }
+            None => None,
+        };
+        let port = problems.catch(remote.number("port")).flatten();
+        draft.remotes.extend(gateway.map(|gateway| Remote { port: port.unwrap_or(gateway.port), ..gateway }));
+        let id = problems.catch(remote.text("id")).flatten();
+        draft.remote_id = id.and_then(|id| problems.catch(id.remote_id()));
+        draft.ca = problems.catch(remote.bytes("cert")).flatten().into_iter().collect();
+        if problems.catch(remote.flag("certreq")) == Some(Some(false)) {
             let what = remote.place("certreq");
             draft.warnings.push(format!("{what} has no effect: the gateway is asked for its certificate"));
         }
-        if let Some(revocation) = remote.object("revocation", "remote.revocation.")? {
-            revocation.revocation(draft)?;
+        if let Some(Some(revocation)) = problems.catch(remote.object("revocation", "remote.revocation.")) {
+            revocation.revocation(draft, problems);
         }
         remote.finish(draft);
-        Ok(())
     }
 
-    fn revocation(mut self, draft: &mut Draft) -> Result<(), Error> {
-        if self.flag("strict")? == Some(true) {
-            let error = Error::new(
-                Exit::Usage,
-                format!("{}: nothing is fetched to see what was revoked", self.place("strict")),
-            );
-            return Err(error.hint("describe the connection in a TOML file, with `crl = [\"…\"]`"));
+    fn revocation(mut self, draft: &mut Draft, problems: &mut Problems) {
+        if problems.catch(self.flag("strict")) == Some(Some(true)) {
+            let problem = format!("{}: nothing is fetched to see what was revoked", self.place("strict"));
+            let error = Error::new(Exit::Usage, problem);
+            problems.error(error.hint("describe the connection in a TOML file, with `crl = [\"…\"]`"));
         }
         for key in ["crl", "ocsp"] {
-            if self.flag(key)? == Some(true) {
+            if problems.catch(self.flag(key)) == Some(Some(true)) {
                 let what = self.place(key);
                 draft.warnings.push(format!("{what} has no effect: nothing is fetched to see what was revoked"));
             }
         }
         self.finish(draft);
-        Ok(())
     }
 
-    fn local(&mut self, draft: &mut Draft) -> Result<(), Error> {
-        let Some(mut local) = self.object("local", "local.")? else { return Ok(()) };
-        draft.user = local.text("eap_id")?;
-        draft.password = local
-            .text("shared_secret")?
-            .map(|Given { value, place }| Given::new(SecretSource::Value(Secret::new(value)), place));
-        draft.local_id = local.text("id")?.map(|id| id.identity()).transpose()?;
-        draft.pkcs12 = local.bytes("p12")?;
-        if local.flag("rsa-pss")? == Some(true) {
+    fn local(&mut self, draft: &mut Draft, problems: &mut Problems) {
+        let Some(Some(mut local)) = problems.catch(self.object("local", "local.")) else { return };
+        draft.user = problems.catch(local.text("eap_id")).flatten();
+        let secret = problems.catch(local.text("shared_secret")).flatten();
+        draft.password =
+            secret.map(|Given { value, place }| Given::new(SecretSource::Value(Secret::new(value)), place));
+        let id = problems.catch(local.text("id")).flatten();
+        draft.local_id = id.and_then(|id| problems.catch(id.identity()));
+        draft.pkcs12 = problems.catch(local.bytes("p12")).flatten();
+        if problems.catch(local.flag("rsa-pss")) == Some(Some(true)) {
             draft.set(|settings| settings.signature = SignatureChoice::RsaPss);
         }
         local.finish(draft);
-        Ok(())
     }
 
     fn place(&self, key: &str) -> String {

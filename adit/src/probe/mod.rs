@@ -137,17 +137,7 @@ async fn gateways(arguments: &Probe) -> Result<Vec<(String, Any)>, Error> {
 }
 
 fn connection(source: &Forward, login: bool) -> Result<ConnectionPlan, Error> {
-    if !login {
-        // What will not be shown need not be asked for.
-        let questions = Questions::noted();
-        let connection = config::connection(source, &questions, &mut |_| {});
-        if questions.open().iter().all(|question| question.is_for_the_login()) {
-            return connection.map_err(problem);
-        }
-    }
-    config::connection(source, &Questions::of_the_terminal(), &mut |_| {}).map_err(problem)
-}
-
-fn problem(problems: Problems) -> Error {
-    problems.into_error().unwrap_or_else(|| Error::new(Exit::Other, "the configuration came to nothing"))
+    // What will not be shown need not be asked for.
+    let questions = if login { Questions::of_the_terminal() } else { Questions::before_the_login() };
+    config::connection(source, &questions, &mut |_| {}).map_err(Problems::last)
 }

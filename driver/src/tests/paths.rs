@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -45,11 +45,11 @@ async fn a_tunnel_that_is_up_hears_that_the_network_cannot_reach_the_gateway_and
     toy.patience = Duration::from_secs(600);
     let told = Arc::clone(&toy.unreachable);
     let client = soon(Builder::new(toy).options(options()).connect()).await.unwrap();
-    assert_eq!(told.load(Relaxed), 0);
+    assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 0);
     far.gone().await;
     // Its pings go to a port that is closed.
     soon(async {
-        while told.load(Relaxed) < 3 {
+        while told.load(std::sync::atomic::Ordering::Relaxed) < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })

@@ -23,13 +23,18 @@ pub(super) fn ovpn(path: &Path, bytes: &[u8], import: &mut Import, reading: &mut
         Err(error) => {
             // Without compression, it may be of use.
             plain = Plain::of(bytes, beside);
-            let again = plain.as_ref().and_then(|plain| Profile::parse(plain.text.as_bytes(), &mut load).ok());
-            let Some(profile) = again else {
-                let place = format!("profile {}", path.display());
-                error.refusals().iter().for_each(|refusal| reading.problems.error(Error::at(&place, refusal)));
-                return None;
-            };
-            profile
+            let again = plain.as_ref().map(|plain| Profile::parse(plain.text.as_bytes(), &mut load));
+            match again {
+                Some(Ok(profile)) => profile,
+                again => {
+                    let place = format!("profile {}", path.display());
+                    let errors = std::iter::once(error).chain(again.and_then(Result::err));
+                    for error in errors {
+                        error.refusals().iter().for_each(|refusal| reading.problems.error(Error::at(&place, refusal)));
+                    }
+                    return None;
+                }
+            }
         }
     };
     for (line, directive) in plain.iter().flat_map(|plain| &plain.left_out) {

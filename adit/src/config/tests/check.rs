@@ -179,6 +179,19 @@ fn a_program_is_told_file_line_column_and_key() {
 }
 
 #[test]
+fn what_could_be_said_in_a_file_is_named_by_its_keys_there_and_by_options_elsewhere() {
+    let place = Workplace::new();
+    let ca = super::read_text(&place, "ca.pem");
+    let profile = format!("client\ndev tun\nremote a 1194\nremote-cert-tls server\nauth-user-pass\n<ca>\n{ca}</ca>\n");
+    let profile = place.file("office.ovpn", profile);
+    let toml = place.file("office.toml", "[connection.office]\nprotocol = \"openvpn\"\nprofile = \"office.ovpn\"\n");
+    let (in_a_file, alone) = (check(&toml, None).to_string(), check(&profile, None).to_string());
+    let keys = "connection `office`: User name; to leave nobody to be asked: add `user = \"…\"` and `password = {";
+    assert!(in_a_file.contains(keys) && !in_a_file.contains("--"), "{in_a_file}");
+    assert!(alone.contains("would ask: User name; ") && alone.contains("--auth-user-pass FILE"), "{alone}");
+}
+
+#[test]
 fn what_is_not_there_on_this_machine_is_warned_about() {
     let place = Workplace::new();
     let path = place.file(

@@ -523,6 +523,12 @@ fn a_profile_with_compression_becomes_one_without() {
     place.file("other.ovpn", "client\ndev tap\nremote vpn.example 1194\ncomp-lzo yes\n<ca>\ncomp-lzo yes\n</ca>\n");
     let refused = place.refused_import("other.ovpn");
     assert!(refused.contains("line 2: `dev`") && refused.contains("line 4: `comp-lzo`"), "{refused}");
+    place.file(
+        "nobody.ovpn",
+        format!("client\ndev tun\nremote a 1194\ncomp-lzo\n<ca>\n{}</ca>\n", place.text("ca.pem")),
+    );
+    let refused = place.refused_import("nobody.ovpn");
+    assert!(refused.contains("line 4: `comp-lzo`") && refused.lines().count() == 2, "{refused}");
 }
 
 #[test]

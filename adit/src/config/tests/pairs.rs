@@ -200,6 +200,7 @@ fn of_any_two_mistakes_in_a_file_of_connections_both_are_said() {
         mistake(OLD, "profile", "\"no.ovpn\"", "cannot read the profile no.ovpn"),
         mistake(OLD, "password", "\"file:nopassword.txt\"", "cannot read nopassword.txt"),
         mistake(OLD, "password", "\"hunter2\"", "a secret does not stand in this file"),
+        mistake(OLD, "user", "\"\"", "the user name is empty"),
         mistake(TUN, "device", "\"this-name-is-too-long\"", "is no name of a device"),
         mistake(TUN, "routing", "[\"x\"]", "`x` is no network"),
         mistake(TUN, "netns", "\"no-such-namespace\"", "there is no network namespace `no-such-namespace`"),

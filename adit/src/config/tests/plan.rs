@@ -9,7 +9,7 @@ use adit_driver::{
 
 use super::{Workplace, without_columns};
 use crate::{
-    config::{Problems, Questions, assemble},
+    config::{Configuration, Problems, Questions, assemble},
     plan::{ConnectionPlan, ControlPlan, ForwardKind, Listen, LocalTarget, Plan},
     spec::TransportKind,
     up::{DnsWay, Routing},
@@ -53,6 +53,28 @@ fn settings(connection: &ConnectionPlan, gateway: usize) -> String {
         Any::Ikev2(ikev2) => format!("{ikev2:?}"),
         Any::OpenVpn(openvpn) => format!("{openvpn:?}"),
     }
+}
+
+#[test]
+fn gateways_with_one_identity_are_not_told_that_there_is_no_other() {
+    let place = Workplace::new();
+    let path = place.file(
+        "adit.toml",
+        "[connection.office]\nprotocol = \"ikev2\"\npsk = { file = \"psk.txt\" }\n\
+         [[connection.office.gateway]]\nname = \"one\"\nremotes = [\"a.example\"]\nremote_id = \"vpn.example\"\n\
+         [[connection.office.gateway]]\nname = \"two\"\nremotes = [\"b.example\"]\nremote_id = \"vpn.example\"\n\
+         [[connection.office.gateway]]\nname = \"three\"\nremotes = [\"c.example\"]\nremote_id = \"vpn.example\"\n\
+         initial_contact = true\n\
+         [[connection.office.gateway]]\nname = \"four\"\nremotes = [\"d.example\"]\nremote_id = \"other.example\"\n",
+    );
+    let (mut problems, mut told) = (Problems::default(), Vec::new());
+    let mut adjust = |made: &mut Configuration| match made {
+        Configuration::Ikev2(config) => told.push(config.settings().initial_contact),
+        Configuration::OpenVpn(_) => unreachable!("all are of IKEv2"),
+    };
+    let plan = assemble::plan(&path, &[], &Questions::of_the_terminal(), &mut adjust, &mut problems);
+    assert!(plan.is_some(), "{:#?}", problems.sorted());
+    assert_eq!(told, [false, false, true, true], "unless it is said, and where the identity is another one's");
 }
 
 #[test]

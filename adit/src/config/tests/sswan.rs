@@ -161,8 +161,19 @@ fn everything_wrong_with_a_profile_is_said_at_once() {
     let place = Workplace::new();
     let path = place.file(
         "office.sswan",
-        r#"{ "type": "ikev1", "mtu": "big", "ike-proposal": "blowfish", "remote": { "addr": "a b" }, "local": { "p12": "!" } }"#,
+        r#"{ "type": "ikev1", "mtu": "big", "ike-proposal": "blowfish",
+            "remote": { "addr": "a b", "port": 0, "id": "C=CH, X", "cert": "!", "revocation": { "strict": true, "crl": 1 } },
+            "local": { "eap_id": 1, "shared_secret": 4711, "id": "C=CH, Y", "p12": "!", "rsa-pss": 1 } }"#,
     );
     let said = crate::config::check(&path, None).complaints();
-    assert_eq!(said.matches("error: ").count(), 5, "{said}");
+    for place in ["`type`", "`mtu`", "`ike-proposal`"] {
+        assert!(said.contains(&format!("office.sswan: {place}: ")), "{place}\n{said}");
+    }
+    for place in ["addr", "port", "id", "cert", "revocation.strict", "revocation.crl"] {
+        assert!(said.contains(&format!("office.sswan: `remote.{place}`: ")), "{place}\n{said}");
+    }
+    for place in ["eap_id", "shared_secret", "id", "p12", "rsa-pss"] {
+        assert!(said.contains(&format!("office.sswan: `local.{place}`: ")), "{place}\n{said}");
+    }
+    assert_eq!(said.matches("error: ").count(), 14, "{said}");
 }

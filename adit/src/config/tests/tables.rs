@@ -154,6 +154,14 @@ fn mistakes_are_named_with_file_and_line() {
              `ike_rekey_seconds = 0`, or more",
         ),
         (
+            "mtu = 5",
+            "office.toml line 4: `mtu` has to be a whole number from 576 to 65535; hint: write `mtu = 576`, or more, up to 65535",
+        ),
+        (
+            "mtu = 65536",
+            "office.toml line 4: `mtu` has to be a whole number from 576 to 65535; hint: write `mtu = 65535`, or less, down to 576",
+        ),
+        (
             "ike_rekey_seconds = \"5\"",
             "office.toml line 4: `ike_rekey_seconds` has to be a whole number from 0 to 4294967295; hint: without",
         ),

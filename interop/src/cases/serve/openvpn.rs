@@ -1,13 +1,17 @@
 //! Debian's `openvpn` as a client of ours: each wrap, each way to prove itself, each transport.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 
 use super::{Case, Table, passes};
 use crate::{
     cases::matrix::Wrap,
     config::{self, Lines, Transport},
     gateway::{Stranger, WayOut},
-    net::Place,
+    needs::Need,
+    net::{Place, TARGET},
+    process::{Process, run},
     rig::Rig,
 };
 
@@ -25,6 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
         }
         cases.push(Case::new(format!("serve_openvpn_password_{}", out.name()), move |rig| by_password(rig, out)));
     }
+    cases.push(Case::new("serve_openvpn_slow_line_tun", slow_line).takes(10).needs(Need::Iperf3));
     cases.push(Case::new("serve_openvpn_both", both));
     cases.push(Case::new("serve_openvpn_wrong_password", wrong_password));
     cases.push(Case::new("serve_openvpn_prf_and_cbc", prf_and_cbc));
@@ -102,6 +107,38 @@ fn wrong_password(rig: &Rig) -> Result<()> {
         .any(|text| text.contains("AUTH_FAILED"));
     ensure!(log, "openvpn was not told AUTH_FAILED");
     gateway.wait("did not come in")?;
+    gateway.close()
+}
+
+/// Packets for a peer wait in the queue of the device, as on any link, while the socket is full: it is the kernel that drops what is
+/// too much, before anybody has worked on it.
+fn slow_line(rig: &Rig) -> Result<()> {
+    let _lan = rig.start_lan()?;
+    // A queue longer than the socket's buffer, so that it is the socket that is full.
+    let queue = ["qdisc", "add", "dev", "client", "root", "tbf", "rate", "50mbit", "burst", "256k", "limit", "40m"];
+    run(rig.net.command(Place::Gateway, "tc").args(queue))?;
+    let gateway = table(Transport::Udp).with("tun_name = \"adit0\"").start(rig, WayOut::Tun)?;
+    let client = Stranger::openvpn(rig, Place::Client, &config::profile(&rig.pki, Transport::Udp)?.text(), None)?;
+    let mut server = rig.net.command(Place::Lan, "iperf3");
+    server.args(["--server", "--one-off", "--forceflush"]);
+    let server = Process::spawn(&rig.process_name("iperf3"), &rig.dir, &mut server)?;
+    server.wait_text(0, "Server listening", Duration::from_secs(10))?;
+    let flood = ["--udp", "--reverse", "--bitrate", "500M", "--length", "1300", "--time", "3"];
+    run(rig.net.command(Place::Client, "iperf3").args(["--client", &TARGET.to_string()]).args(flood))?;
+    let devices = run(rig.net.command(Place::Gateway, "cat").arg("/proc/net/dev"))?;
+    let line = devices.lines().find_map(|line| line.trim().strip_prefix("adit0:")).context("no adit0")?;
+    let numbers: Vec<u64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    // What was taken out of the device, and what found its queue full.
+    let [read, dropped] = [9, 11].map(|field| numbers.get(field).copied().unwrap_or_default());
+    let queue = run(rig.net.command(Place::Gateway, "tc").args(["-s", "qdisc", "show", "dev", "client"]))?;
+    let words: Vec<&str> = queue.split_whitespace().collect();
+    let sent = words.iter().position(|word| *word == "pkt").and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok());
+    let sent: u64 = sent.with_context(|| format!("no number of packets in {queue:?}"))?;
+    ensure!(dropped > 1000, "no flood: {read} packets were read, {dropped} dropped in the device's queue");
+    ensure!(read < 2 * sent, "{read} packets were read, and {sent} sent");
+    // And all goes on.
+    client.exchange(rig)?;
+    client.close()?;
     gateway.close()
 }
 
