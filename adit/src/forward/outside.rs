@@ -23,8 +23,8 @@ use super::unix;
 const FAREWELL: Duration = Duration::from_secs(2);
 const UNREAD_BYTES: u64 = 256 * 1024;
 
-/// A peer that is gone without a word, or that closed and of whom nothing is heard any more, must not keep its place for ever:
-/// after so long a silence it is asked, so often, whether it is still there.
+/// A peer that is gone without a word must not keep its place for ever: after so long a silence it is asked, so often, whether
+/// it is still there.
 const SILENCE: Duration = Duration::from_secs(60);
 const QUESTION_INTERVAL: Duration = Duration::from_secs(15);
 const QUESTIONS: u32 = 4;
