@@ -76,6 +76,8 @@ const DEFAULT_BUFFER: u32 = 4 << 20;
 const MAX_RECEIVE_ERRORS: usize = 16;
 /// How often a full send buffer of the network card is tried again before the datagrams are given up.
 const MAX_FULL: u32 = 32;
+/// How often a datagram is tried again because an error was of an earlier one.
+const MAX_EARLIER_ERRORS: u32 = 8;
 
 /// A socket that sends to this gateway.
 pub(super) fn open(remote: SocketAddr, options: &SocketOptions) -> io::Result<(UdpReceiver, UdpSender)> {
@@ -270,17 +272,19 @@ impl UdpSender {
 
     /// Sends what waits, the batch to the remote end of `path`.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>, path: &Path) -> Poll<()> {
+        let mut failed = 0;
         while let Some(transmit) = self.control.front() {
             let (remote, source) = self.ends(&transmit.path);
             let bytes = transmit.datagram.clone();
             let sent = ready!(poll_send(&self.io, cx, (remote, source), &bytes, None));
-            if sent.as_ref().is_err_and(is_unreachable) && self.take_icmp_errors() {
+            if self.is_of_an_earlier_one(&sent, &mut failed, false) {
                 continue;
             }
             match sent {
                 Err(error) if is_full(&error) && self.spin(cx) => return Poll::Pending,
                 outcome => self.note(remote, outcome.err()),
             }
+            failed = 0;
             self.control.pop_front();
         }
         let (remote, source) = self.ends(path);
@@ -289,7 +293,7 @@ impl UdpSender {
             let length = if whole { bytes.len() } else { run.segment.min(bytes.len()) };
             let sent =
                 ready!(poll_send(&self.io, cx, (remote, source), &bytes[..length], whole.then_some(run.segment)));
-            if sent.as_ref().is_err_and(is_unreachable) && self.take_icmp_errors() {
+            if self.is_of_an_earlier_one(&sent, &mut failed, whole) {
                 continue;
             }
             match sent {
@@ -304,7 +308,7 @@ impl UdpSender {
                 }
                 Err(error) => self.note(remote, Some(error)),
             }
-            self.full = 0;
+            (self.full, failed) = (0, 0);
             self.batch.sent(length);
         }
         Poll::Ready(())
@@ -327,12 +331,28 @@ impl UdpSender {
         self.batch.sent(length);
     }
 
-    /// The error of a send may be about an earlier one: an ICMP error, which the system reports once, and which does not
-    /// stop the datagram at hand from being sent. Whether there was such an error.
+    /// The error of a send may be about an earlier one: an ICMP error, which anybody can forge, of any kind. The system reports
+    /// each once, instead of sending the datagram at hand, which has its turn then. `failed` counts for that datagram.
+    fn is_of_an_earlier_one(&mut self, sent: &io::Result<()>, failed: &mut u32, segmented: bool) -> bool {
+        if sent.as_ref().map_or_else(is_full, |()| true) {
+            return false;
+        }
+        *failed += 1;
+        // Where the queue of such errors was full, there is none in it, though one was reported. Segmentation may have been taken
+        // back, for which there is another answer.
+        let any = self.take_icmp_errors() || (*failed == 1 && !segmented);
+        any && *failed <= MAX_EARLIER_ERRORS
+    }
+
+    /// What ICMP errors say of earlier datagrams. Whether there were any.
     fn take_icmp_errors(&mut self) -> bool {
         let mut any = false;
         while let Some(error) = self.io.next_icmp_error() {
             any = true;
+            if !is_unreachable(&error) {
+                tracing::debug!("ICMP error: {error}");
+                continue;
+            }
             self.refusals += u32::from(error.kind() == io::ErrorKind::ConnectionRefused);
             if self.unreachable.as_ref().map(io::Error::kind) != Some(error.kind()) {
                 tracing::debug!("ICMP error: {error}");
@@ -546,5 +566,48 @@ mod tests {
         }
         assert_eq!(sender.icmp_error().map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused));
         assert!(sender.trouble().is_none(), "the second was sent");
+    }
+
+    /// An ICMP error of the destination, as anybody can send one who knows the ports: RFC 792, the header of the datagram it is
+    /// about behind its own eight bytes.
+    #[cfg(target_os = "linux")]
+    fn forge(code: u8, from: SocketAddr, to: SocketAddr) {
+        use socket2::{Domain, Protocol, Type};
+        let raw =
+            Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).expect("CAP_NET_RAW is needed for this test");
+        // The next hop's MTU stays out of the way.
+        let mut message = vec![3, code, 0, 0, 0, 0, 0xff, 0xff];
+        message.extend([0x45, 0, 0, 36, 0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1]);
+        message.extend(from.port().to_be_bytes());
+        message.extend(to.port().to_be_bytes());
+        message.extend([0, 16, 0, 0]);
+        let words = message.chunks_exact(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+        let sum = words.sum::<u32>();
+        let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
+        message[2..4].copy_from_slice(&checksum.to_be_bytes());
+        raw.send_to(&message, &SocketAddr::new(to.ip(), 0).into()).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn forged_errors_of_any_kind_cost_no_datagram() {
+        for code in 0..16 {
+            for control in [true, false] {
+                let (mut receiver, _, there) = endpoint("127.0.0.1:0");
+                let (_receiver, mut sender, here) = endpoint("127.0.0.1:0");
+                forge(code, here, there);
+                let reported = sender.io.socket.ready(Interest::ERROR);
+                tokio::time::timeout(Duration::from_secs(10), reported).await.expect("it is believed").unwrap();
+                if control {
+                    sender
+                        .control(Transmit { path: to(there), datagram: bytes::Bytes::from_static(b"are you there?") });
+                } else {
+                    sender.batch.copy(b"a packet");
+                }
+                poll_fn(|cx| sender.poll_flush(cx, &to(there))).await;
+                assert!(sender.trouble().is_none(), "code {code}: {:?}", sender.trouble());
+                assert_eq!(receive(&mut receiver, 1).await.len(), 1, "code {code}");
+            }
+        }
     }
 }
