@@ -120,10 +120,13 @@ impl Protocol for Ikev2 {
 
     fn hint(&self, failure: &Failure) -> Option<&'static str> {
         Some(match failure.kind() {
+            FailureKind::PeerClosed if failure.stage() == Stage::Up => {
+                "another client with our identity may have connected (say `initial_contact = false` in each of them), \
+                 or whoever runs the gateway ended it"
+            }
             // The configuration fitted a moment ago.
             FailureKind::Resolve
             | FailureKind::Unreachable
-            | FailureKind::PeerClosed
             | FailureKind::Disconnected
             | FailureKind::PeerMisbehaved
                 if failure.stage() == Stage::Up =>
@@ -216,6 +219,8 @@ pub(crate) mod tests {
         assert!(hint(FailureKind::Unreachable).contains("4500"));
         assert!(hint(FailureKind::PeerNotAuthenticated).contains("remote_id"));
         assert_eq!(protocol.hint(&failure(FailureKind::Unreachable).in_stage(Stage::Up)), None);
+        let ended = protocol.hint(&failure(FailureKind::PeerClosed).in_stage(Stage::Up)).unwrap();
+        assert!(ended.contains("initial_contact = false"), "{ended}");
     }
 
     #[test]

@@ -145,6 +145,14 @@ impl Inside {
         connections + inner.sockets.values().filter(|s| !s.closed && s.tie == tie).count()
     }
 
+    /// How many of them have begun: without connections that the other end has not answered yet.
+    pub(crate) fn established(&self, tie: Tie) -> usize {
+        let inner = self.lock();
+        let begun = |c: &&Waiting| c.connected && c.closed.is_none() && c.tie == tie;
+        let connections = inner.connections.values().filter(begun).count();
+        connections + inner.sockets.values().filter(|s| !s.closed && s.tie == tie).count()
+    }
+
     /// Whether packets of no connection are left alone: they may be of another tunnel's that has the same addresses.
     pub(crate) fn set_quiet(&self, quiet: bool) {
         self.lock().stack.set_quiet(quiet);

@@ -344,7 +344,13 @@ impl Manager {
         let mut again = None;
         for member in &mut self.members {
             let Some(until) = member.draining else { continue };
-            if member.connections() == 0 || until <= now {
+            let left = member.connections();
+            if left == 0 || until <= now {
+                if left > 0 {
+                    let were = if left == 1 { "1 connection is".into() } else { format!("{left} connections are") };
+                    let (gateway, seconds) = (&member.spec.name, self.options.drain.as_secs());
+                    tracing::info!("{were} reset: still through gateway {gateway} after drain_seconds ({seconds} s)");
+                }
                 member.sever();
                 member.draining = None;
                 again = Some(now);

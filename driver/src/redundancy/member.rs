@@ -225,8 +225,10 @@ impl Member {
             from.trade_places(to);
             return Bequest::Kept(count);
         }
+        // Those that have not begun are dialled anew through the next gateway.
+        let established = inside.established(Tie::Free);
         inside.sever(Tie::Free);
-        Bequest::Reset(count)
+        if established == 0 { Bequest::Nothing } else { Bequest::Reset(established) }
     }
 
     /// Leaves packets of no connection alone while another gateway, whose connections they may be of, has given us the same addresses: a

@@ -54,6 +54,7 @@ async fn a_better_gateway_is_gone_back_to_once_it_was_up_for_long_enough_and_liv
 
 #[tokio::test]
 async fn connections_that_stay_for_too_long_are_reset() {
+    let (log, _guard) = Log::start();
     let drain = Duration::from_millis(300);
     let options = RedundancyOptions { fail_back_after: Some(PATIENCE), drain, ..redundancy_options() };
     let (_fars, redundant, mut events) = back(options).await;
@@ -62,6 +63,8 @@ async fn connections_that_stay_for_too_long_are_reset() {
     let before = Instant::now();
     assert_eq!(soon(old.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert!(before.elapsed() >= drain / 2, "{:?}", before.elapsed());
+    let said = log.lines("after drain_seconds");
+    assert!(said.len() == 1 && said[0].contains("1 connection is reset: still through gateway b"), "{said:?}");
 }
 
 #[tokio::test]

@@ -57,7 +57,13 @@ async fn the_log_says_each_time_why_another_gateway_takes_over_and_the_status_th
     let _connection = connection(&redundant.way(None, PATIENT)).await;
     level(RedundancyLevel::Full).await;
     a.set(Manner::Silent);
+    // It has not begun when the gateway is lost, and is dialled anew.
+    let dialled = tokio::spawn({
+        let way = redundant.way(None, PATIENT);
+        async move { connection(&way).await }
+    });
     event(&mut events, to_b).await;
+    soon(dialled).await.unwrap();
     level(RedundancyLevel::None).await;
     assert_eq!(redundant.status().tunnels_wanted, 2);
     a.set(Manner::Welcome);
