@@ -5,6 +5,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -21,6 +22,8 @@ const MOST_BYTES: usize = 64 * 1024;
 const GROWTH: usize = 4;
 /// Silence after which a direction has no buffer any more.
 const SILENCE: Duration = Duration::from_secs(1);
+/// How often somebody outside who has said all and waits is looked after. A reset of such a connection makes nothing readable.
+const LOOK_AFTER: Duration = Duration::from_secs(15);
 
 thread_local! {
     /// Where those who have no buffer look whether there is something to read.
@@ -30,28 +33,78 @@ thread_local! {
 /// Carries both directions until both have ended; says how many bytes went in, and how many came out. The end of one direction is
 /// passed on and leaves the other open. How fast one side reads is how fast the other may write.
 ///
+/// Who is gone outside after the end of what it had to say (a reset, to a TCP keepalive for example, or the end of the process at
+/// the other end of a unix socket) is noticed within 15 s: no bytes are written then, which says how the connection is.
+///
 /// # Errors
 /// What ended either connection early. Both are then to be ended as abruptly: [`Connection::abort`], and a reset outside.
 pub async fn carry(outside: impl AsyncRead + AsyncWrite + Unpin, inside: &Connection) -> io::Result<(u64, u64)> {
     let (reader, writer) = tokio::io::split(outside);
     let buffer = || Buffer::new(SILENCE, Some(inside as &dyn Payer));
-    tokio::try_join!(copy(reader, inside, buffer()), copy(inside, writer, buffer()))
+    let all_said = AtomicBool::new(false);
+    let inwards = async {
+        let total = copy(reader, inside, buffer(), None).await?;
+        all_said.store(true, Ordering::Relaxed);
+        // The other direction, of the same task, looks at that.
+        poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            Poll::Ready(())
+        })
+        .await;
+        Ok(total)
+    };
+    let waits = Waits { all_said: &all_said, look_after: LOOK_AFTER };
+    tokio::try_join!(inwards, copy(inside, writer, buffer(), Some(waits)))
 }
 
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut buffer: Buffer<'_>,
+    waits: Option<Waits<'_>>,
 ) -> io::Result<u64> {
     let mut total = 0;
     loop {
-        let bytes = buffer.read(&mut from).await?;
+        match &waits {
+            Some(waits) => waits.fill(&mut buffer, &mut from, &mut to).await?,
+            None => buffer.fill(&mut from).await?,
+        }
+        let bytes = buffer.filled();
         if bytes.is_empty() {
             to.shutdown().await?;
             return Ok(total);
         }
         to.write_all(bytes).await?;
         total += bytes.len() as u64;
+    }
+}
+
+/// Somebody who may have said all, and waits for an answer.
+struct Waits<'a> {
+    all_said: &'a AtomicBool,
+    look_after: Duration,
+}
+
+impl Waits<'_> {
+    /// As [`Buffer::fill`]; fails also when `to` is gone meanwhile.
+    async fn fill(
+        &self,
+        buffer: &mut Buffer<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> io::Result<()> {
+        let all_said = poll_fn(|_| if self.all_said.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending });
+        tokio::select! {
+            biased;
+            filled = buffer.fill(&mut *from) => return filled,
+            () = all_said => {}
+        }
+        loop {
+            match tokio::time::timeout(self.look_after, buffer.fill(&mut *from)).await {
+                Ok(filled) => return filled,
+                Err(_) => to.write(&[]).await?,
+            };
+        }
     }
 }
 
@@ -88,8 +141,13 @@ impl<'a> Buffer<'a> {
         Self { bytes: Vec::new(), filled: 0, silence, payer, failure: None }
     }
 
-    /// What comes next; nothing at the end.
-    async fn read(&mut self, mut from: impl AsyncRead + Unpin) -> io::Result<&[u8]> {
+    /// What the last [`Self::fill`] has brought; nothing at the end.
+    fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+
+    /// Reads what comes next. Dropped before it is done, it has read nothing.
+    async fn fill(&mut self, mut from: impl AsyncRead + Unpin) -> io::Result<()> {
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
@@ -112,7 +170,7 @@ impl<'a> Buffer<'a> {
                 self.failure = Some(failure);
             }
         }
-        Ok(self.bytes.get(..self.filled).unwrap_or_default())
+        Ok(())
     }
 
     /// Takes memory only when there is something to be put into it.
@@ -171,7 +229,59 @@ impl Drop for Buffer<'_> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
+
+    impl Buffer<'_> {
+        async fn read(&mut self, from: impl AsyncRead + Unpin) -> io::Result<&[u8]> {
+            self.fill(from).await?;
+            Ok(self.filled())
+        }
+    }
+
+    /// Long enough for a loaded machine.
+    async fn soon<T>(future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(10), future).await.expect("in time")
+    }
+
+    /// Copies to this end, whose other end has said all.
+    async fn waits(mut from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin) -> io::Result<u64> {
+        let waits = Waits { all_said: &AtomicBool::new(true), look_after: Duration::from_millis(2) };
+        copy(&mut from, to, Buffer::new(SILENCE, None), Some(waits)).await
+    }
+
+    #[tokio::test]
+    async fn who_has_said_all_gets_its_answer_and_is_missed_when_it_is_gone() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut accepted, _) = listener.accept().await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(soon(accepted.read(&mut [0])).await.unwrap(), 0);
+        let (near, mut far) = tokio::io::duplex(100);
+        let copying = tokio::spawn(waits(near, accepted));
+        // Often enough looked after.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        far.write_all(b"late").await.unwrap();
+        let mut late = [0; 4];
+        soon(client.read_exact(&mut late)).await.unwrap();
+        assert_eq!(&late, b"late");
+        client.set_zero_linger().unwrap();
+        drop(client);
+        let error = soon(copying).await.unwrap().unwrap_err();
+        assert!(matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{error}");
+        assert!(far.write_all(b"too late").await.is_err(), "the other end is told");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_process_that_is_gone_is_missed_at_a_unix_socket_too() {
+        let (client, accepted) = tokio::net::UnixStream::pair().unwrap();
+        let (near, _far) = tokio::io::duplex(100);
+        let copying = tokio::spawn(waits(near, accepted));
+        drop(client);
+        assert_eq!(soon(copying).await.unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
 
     #[tokio::test]
     async fn a_buffer_grows_with_full_reads_and_is_gone_in_silence() {
@@ -222,7 +332,7 @@ mod tests {
         assert!(!buffer.read(&mut near).await.unwrap().is_empty());
         assert_eq!(purse.0.load(Relaxed), MOST_BYTES - FIRST_BYTES);
         drop(far);
-        copy(&mut near, &mut to, buffer).await.unwrap();
+        copy(&mut near, &mut to, buffer, None).await.unwrap();
         assert_eq!(purse.0.load(Relaxed), 0);
     }
 
@@ -257,7 +367,7 @@ mod tests {
             },
             async {
                 let mut to = Vec::new();
-                let total = copy(&mut near, &mut to, Buffer::new(SILENCE, None)).await.unwrap();
+                let total = copy(&mut near, &mut to, Buffer::new(SILENCE, None), None).await.unwrap();
                 assert!(to.iter().all(|byte| *byte == 3) && to.len() as u64 == total);
                 total
             }
