@@ -334,14 +334,22 @@ pub(crate) struct Readiness {
 }
 
 impl ConnectionStatus {
+    /// What keeps it from being connected. Of one that ends in good order, what went wrong before is no reason; nor is it of one that
+    /// was told to connect since then.
+    pub(super) fn trouble(&self) -> Option<&LastError> {
+        self.last_error.as_ref().filter(|error| match self.state {
+            State::Connecting => error.at >= self.since,
+            // These states begin with the error, which is thus a moment older.
+            State::Reconnecting | State::Failed => true,
+            State::Idle | State::Connected | State::Draining | State::Disconnecting => false,
+        })
+    }
+
     /// Why it cannot be used now.
     fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.state != State::Connected {
-            // Of one that ends in good order, what went wrong before is no reason.
-            let troubled = matches!(self.state, State::Connecting | State::Reconnecting | State::Failed);
-            let why = self.last_error.as_ref().filter(|_| troubled);
-            let why = why.map_or(String::new(), |error| format!(": {}", error.text));
+            let why = self.trouble().map_or(String::new(), |error| format!(": {}", error.text));
             missing.push(format!("connection `{}` is {} since {}{why}", self.name, self.state.name(), self.since));
         }
         if let Some(device) = self.device.as_ref().filter(|device| device.state != DeviceState::Up)

@@ -215,6 +215,33 @@ fn readiness_is_about_what_is_to_be_connected() {
 }
 
 #[test]
+fn what_went_wrong_before_an_order_to_connect_is_no_reason() {
+    let mut process = process();
+    let shown = |process: &ProcessStatus| {
+        let lines = table(process, at(7900));
+        let line = lines.lines().find(|line| line.starts_with("staging")).unwrap().to_owned();
+        [line, process.readiness(Some("staging"), None).reasons.concat()]
+    };
+    process.connections[1].state = State::Connecting;
+    process.connections[1].since = at(7899);
+    let [line, reason] = shown(&process);
+    assert!(line.ends_with("Connecting for 1 s"), "{line}");
+    assert!(reason.contains("is connecting") && !reason.contains("AUTH_FAILED"), "{reason}");
+    // One of this very attempt is, and so is that which another state began with.
+    process.connections[1].last_error.as_mut().unwrap().at = at(7899);
+    assert!(
+        shown(&process).iter().all(|said| said.ends_with(": c.example:1194: AUTH_FAILED")),
+        "{:?}",
+        shown(&process)
+    );
+    process.connections[1].last_error.as_mut().unwrap().at = at(7898);
+    for state in [State::Reconnecting, State::Failed] {
+        process.connections[1].state = state;
+        assert!(shown(&process)[0].ends_with("for 1 s: c.example:1194: AUTH_FAILED"), "{:?}", shown(&process));
+    }
+}
+
+#[test]
 fn what_went_wrong_before_is_no_reason_of_what_ends_in_good_order() {
     let mut process = process();
     let staging = |process: &ProcessStatus| process.readiness(Some("staging"), None).reasons.concat();

@@ -185,8 +185,7 @@ fn summary(connection: &ConnectionStatus, now: Timestamp) -> String {
         State::Failed => "Failed",
     };
     let mut text = format!("{state} for {}", span(connection.since.age(now)));
-    let trouble = matches!(connection.state, State::Connecting | State::Reconnecting | State::Failed);
-    if let (true, Some(error)) = (trouble, &connection.last_error) {
+    if let Some(error) = connection.trouble() {
         text += &format!(": {}", error.text);
     }
     if connection.state == State::Connected {
