@@ -33,6 +33,11 @@ pub(super) const CALLERS: usize = 64;
 /// upon each other.
 const PACE: Duration = Duration::from_millis(200);
 const REFRESH: Duration = Duration::from_secs(1);
+/// Places are for those who say something: a caller's first request comes at once, and its next when somebody has made up his mind.
+const FIRST_REQUEST: Duration = Duration::from_secs(5);
+const NEXT_REQUEST: Duration = Duration::from_secs(300);
+/// And for those who read: no answer waits longer for one who is stopped, such as a `status --watch`.
+const TAKEN: Duration = Duration::from_secs(10);
 
 /// The control socket; gone with this.
 pub(crate) struct Server {
@@ -123,12 +128,22 @@ async fn answer(stream: UnixStream, engine: Engine) -> io::Result<()> {
     };
     let mut lines = BufReader::new(read.take(LINE_BYTES));
     let mut line = Vec::new();
+    let mut patience = FIRST_REQUEST;
     loop {
         line.clear();
         lines.get_mut().set_limit(LINE_BYTES);
-        if lines.read_until(b'\n', &mut line).await? == 0 {
-            return Ok(());
+        match tokio::time::timeout(patience, lines.read_until(b'\n', &mut line)).await {
+            Ok(read) => {
+                if read? == 0 {
+                    return Ok(());
+                }
+            }
+            Err(_) => {
+                let error = Error::new(Exit::Other, format!("no request came within {} s", patience.as_secs()));
+                return send(&mut write, &Answer::failed(&error)).await;
+            }
         }
+        patience = NEXT_REQUEST;
         let request = match serde_json::from_slice(&line) {
             Ok(request) => request,
             Err(error) => {
@@ -241,5 +256,6 @@ async fn until_end(lines: &mut BufReader<tokio::io::Take<OwnedReadHalf>>) -> io:
 async fn send(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
-    write.write_all(&line).await
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "the caller does not read its answer");
+    tokio::time::timeout(TAKEN, write.write_all(&line)).await.map_err(|_| late())?
 }

@@ -2,12 +2,13 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, ErrorKind, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::PathBuf,
 };
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::{
@@ -224,6 +225,35 @@ async fn one_caller_too_many_is_told_so_and_room_is_made_by_one_who_leaves() {
     while bench.ask(Request::Version).await.is_err() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_say_nothing_lose_their_places() {
+    let bench = Bench::new(Engine::for_tests());
+    let mut callers = Vec::new();
+    for _ in 0..server::CALLERS {
+        callers.push(tokio::net::UnixStream::connect(&bench.path).await.unwrap());
+    }
+    for mut caller in callers {
+        let mut told = String::new();
+        caller.read_to_string(&mut told).await.unwrap();
+        assert!(told.contains("no request came within 5 s"), "{told}");
+    }
+    bench.ask(Request::Version).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_does_not_read_loses_its_place() {
+    let bench = Bench::new(Engine::for_tests());
+    let mut caller = tokio::net::UnixStream::connect(&bench.path).await.unwrap();
+    let request = [serde_json::to_vec(&Request::Status).unwrap(), vec![b'\n']].concat();
+    let error = loop {
+        if let Err(error) = caller.write_all(&request).await {
+            break error;
+        }
+    };
+    assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}");
+    bench.ask(Request::Version).await.unwrap();
 }
 
 #[tokio::test]
