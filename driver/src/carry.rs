@@ -33,7 +33,7 @@ thread_local! {
 /// Carries both directions until both have ended; says how many bytes went in, and how many came out. The end of one direction is
 /// passed on and leaves the other open. How fast one side reads is how fast the other may write.
 ///
-/// Who is gone outside after the end of what it had to say (a reset, to a TCP keepalive for example, or the end of the process at
+/// Who is gone outside after what it had to say has arrived inside (a reset, to a TCP keepalive for example, or the end of the process at
 /// the other end of a unix socket) is noticed within 15 s: no bytes are written then, which says how the connection is.
 ///
 /// # Errors
@@ -53,7 +53,9 @@ pub async fn carry(outside: impl AsyncRead + AsyncWrite + Unpin, inside: &Connec
         .await;
         Ok(total)
     };
-    let waits = Waits { all_said: &all_said, look_after: LOOK_AFTER };
+    // Who has left after the last word has still said it: nothing ends before that has arrived.
+    let is_heard = || inside.is_delivered();
+    let waits = Waits { all_said: &all_said, is_heard: &is_heard, look_after: LOOK_AFTER };
     tokio::try_join!(inwards, copy(inside, writer, buffer(), Some(waits)))
 }
 
@@ -82,6 +84,8 @@ async fn copy(
 /// Somebody who may have said all, and waits for an answer.
 struct Waits<'a> {
     all_said: &'a AtomicBool,
+    /// What it has said has arrived.
+    is_heard: &'a (dyn Fn() -> bool + Sync),
     look_after: Duration,
 }
 
@@ -102,8 +106,9 @@ impl Waits<'_> {
         loop {
             match tokio::time::timeout(self.look_after, buffer.fill(&mut *from)).await {
                 Ok(filled) => return filled,
-                Err(_) => to.write(&[]).await?,
-            };
+                Err(_) if (self.is_heard)() => drop(to.write(&[]).await?),
+                Err(_) => {}
+            }
         }
     }
 }
@@ -247,8 +252,13 @@ mod tests {
 
     /// Copies to this end, whose other end has said all.
     async fn waits(mut from: impl AsyncRead + Unpin, to: impl AsyncWrite + Unpin) -> io::Result<u64> {
-        let waits = Waits { all_said: &AtomicBool::new(true), look_after: Duration::from_millis(2) };
-        copy(&mut from, to, Buffer::new(SILENCE, None), Some(waits)).await
+        let looks = AtomicUsize::new(0);
+        let is_heard = || looks.fetch_add(1, Relaxed) > 2;
+        let waits =
+            Waits { all_said: &AtomicBool::new(true), is_heard: &is_heard, look_after: Duration::from_millis(2) };
+        let copied = copy(&mut from, to, Buffer::new(SILENCE, None), Some(waits)).await;
+        assert!(looks.into_inner() > 3, "nobody is missed before what he said has arrived");
+        copied
     }
 
     #[tokio::test]

@@ -128,6 +128,11 @@ impl Connection {
         self.inside.lock().stack.unreserve(self.id, bytes);
     }
 
+    /// Whether the other side has acknowledged all that was written.
+    pub(crate) fn is_delivered(&self) -> bool {
+        self.inside.lock().stack.is_delivered(self.id)
+    }
+
     /// Ends the connection at once: the other side gets a reset.
     pub fn abort(self) {
         self.inside.lock().stack.abort(self.id);

@@ -123,6 +123,14 @@ impl Connection {
         }
     }
 
+    /// Whether there is nothing any more that was sent and is not acknowledged.
+    pub(crate) fn is_delivered(&self) -> bool {
+        match &self.phase {
+            Phase::Live(live) => live.is_delivered(),
+            Phase::Incoming(_) | Phase::Ended { .. } => true,
+        }
+    }
+
     /// When it is given up unless something happens.
     pub(crate) fn gives_up_at(&self) -> Option<Instant> {
         match &self.phase {

@@ -416,6 +416,12 @@ impl Stack {
         self.endpoints(id).map(|endpoints| endpoints.local)
     }
 
+    /// Whether the other end has acknowledged all bytes that were sent; so it has, for all that is known, once the connection has ended.
+    #[must_use]
+    pub fn is_delivered(&self, id: ConnectionId) -> bool {
+        self.connections.get(id.0).is_none_or(Connection::is_delivered)
+    }
+
     /// Both ends of a connection; `None` once it is released.
     #[must_use]
     pub fn endpoints(&self, id: ConnectionId) -> Option<Endpoints> {

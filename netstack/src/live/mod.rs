@@ -180,6 +180,11 @@ impl Live {
         self.socket().can_recv()
     }
 
+    /// Whether there is nothing any more that was sent and is not acknowledged.
+    pub(crate) fn is_delivered(&self) -> bool {
+        self.socket().send_queue() == 0
+    }
+
     fn socket(&self) -> &tcp::Socket<'static> {
         self.sockets.get(self.handle)
     }

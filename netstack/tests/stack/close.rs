@@ -70,6 +70,23 @@ fn shutdown_before_the_handshake_takes_effect_after_it() {
 }
 
 #[test]
+fn what_is_not_acknowledged_is_not_delivered() {
+    let mut world = World::new();
+    world.host.listen(80, 4096);
+    let mut client = Client::new(world.connect(SocketAddr::new(HOST_V4, 80)));
+    world.run(&mut [&mut client], |_, clients| clients[0].connected);
+    assert!(world.stack.is_delivered(client.id), "nothing was sent");
+    world.stack.send(client.id, b"last words").unwrap();
+    world.stack.shutdown(client.id);
+    assert!(!world.stack.is_delivered(client.id));
+    world.run_for(&mut [&mut client], SECOND);
+    assert!(world.stack.is_delivered(client.id));
+    world.stack.abort(client.id);
+    world.stack.release(client.id);
+    assert!(world.stack.is_delivered(client.id), "there is nothing to wait for any more");
+}
+
+#[test]
 fn closed_port_refuses() {
     let mut world = World::new();
     let mut client = Client::new(world.connect(SocketAddr::new(HOST_V4, 81)));
