@@ -472,7 +472,10 @@ fn systemd_is_told_what_happens() {
     let path = office.place.0.join("notify.sock");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let begun = Instant::now();
     let next = |wanted: &str| loop {
+        // Others go on to come.
+        assert!(begun.elapsed() < 4 * PATIENCE, "{wanted} does not come");
         let mut buffer = [0; 1024];
         let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{wanted}: {error}"));
         let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
