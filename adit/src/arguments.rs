@@ -464,9 +464,8 @@ Makes a TOML file of connections of what other programs are configured with.
 Every key is taken over, or named in a comment with the reason why not. Secrets and certificates that are inside of the file
 become files of their own; a secret never goes to standard output. What was made is to be read once, and tried with `adit check`.
 
-An OpenVPN profile stays as it is, and is named: `profile = \"office.ovpn\"`; one with LZO compression becomes another one,
-without. With an option that would make another connection of it if it were left out, such as `fragment` or `http-proxy`, it is
-refused, and so is one with an option nobody knows; the line is said. A configuration of strongSwan that answers whoever calls, a
+An OpenVPN profile stays as it is, and is named: `profile = \"office.ovpn\"`; one with LZO compression, or with options that
+nobody knows or that are not supported, becomes another one, without. A configuration of strongSwan that answers whoever calls, a
 gateway's, is turned round: how to call it.";
 
 const IMPORT_EXAMPLES: &str = "\

@@ -37,6 +37,14 @@ pub struct Refusal {
     pub reason: Cow<'static, str>,
 }
 
+impl Refusal {
+    /// Whether the cure it names is to remove the directive, be it that nothing needs it, or that only a tunnel without is possible.
+    #[must_use]
+    pub fn is_cured_by_removal(&self) -> bool {
+        self.line.is_some() && !self.directive.is_empty() && self.reason.to_lowercase().contains("remove it")
+    }
+}
+
 /// Why a profile cannot be used: one reason or more, in the order of the lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileError {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use adit_tunnel::Secret;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use openvpn::{Outcome, Profile};
+use openvpn::{Outcome, Profile, ProfileError, Refusal};
 use serde_json::{Map, Value as Json};
 
 use super::{Import, Made, Value};
@@ -21,25 +21,25 @@ pub(super) fn ovpn(path: &Path, bytes: &[u8], import: &mut Import, reading: &mut
     let profile = match Profile::parse(bytes, &mut load) {
         Ok(profile) => profile,
         Err(error) => {
-            // Without compression, it may be of use.
-            plain = Plain::of(bytes, beside);
+            // Without what is not supported, it may be of use.
+            plain = Plain::of(bytes, beside, &error);
             let again = plain.as_ref().map(|plain| Profile::parse(plain.text.as_bytes(), &mut load));
             match again {
                 Some(Ok(profile)) => profile,
                 again => {
                     let place = format!("profile {}", path.display());
-                    let errors = std::iter::once(error).chain(again.and_then(Result::err));
-                    for error in errors {
-                        error.refusals().iter().for_each(|refusal| reading.problems.error(Error::at(&place, refusal)));
+                    let again = again.and_then(Result::err);
+                    let again = again.iter().flat_map(ProfileError::refusals);
+                    let others = again.filter(|refusal| !error.refusals().contains(refusal));
+                    for refusal in error.refusals().iter().chain(others) {
+                        reading.problems.error(Error::at(&place, refusal));
                     }
                     return None;
                 }
             }
         }
     };
-    for (line, directive) in plain.iter().flat_map(|plain| &plain.left_out) {
-        let why = "LZO compression is not supported: the profile that is made says `comp-lzo no`, which works if the server \
-                   compresses nothing by itself; else switch it off there";
+    for (line, directive, why) in plain.iter().flat_map(|plain| &plain.left_out) {
         import.lose(format_args!("line {line}"), directive, why);
     }
     for outcome in profile.outcomes() {
@@ -51,8 +51,10 @@ pub(super) fn ovpn(path: &Path, bytes: &[u8], import: &mut Import, reading: &mut
     made.text("protocol", "openvpn");
     match plain {
         Some(plain) => {
-            made.note("The profile is another one, without compression: what else was said in it stays there.");
-            let what = format!("{} without compression, and with whole paths", path.display());
+            made.note(
+                "The profile is another one, without what is not supported: what else was said in it stays there.",
+            );
+            let what = format!("{} without what is not supported, and with whole paths", path.display());
             let file = import.new_file(format!("{}-plain.ovpn", made.name), what, Secret::new(plain.text));
             made.set("profile", Value::NewFile(file));
         }
@@ -65,40 +67,63 @@ pub(super) fn ovpn(path: &Path, bytes: &[u8], import: &mut Import, reading: &mut
     Some(())
 }
 
-/// A profile that asks for compression by LZO, without that.
+/// A profile that asks for compression by LZO, or for what else is not supported, without that.
 struct Plain {
     text: String,
-    /// By the number of their lines.
-    left_out: Vec<(usize, String)>,
+    /// The numbers of their lines, their names, and why.
+    left_out: Vec<(usize, String, String)>,
 }
+
+const COMPRESSION: &str = "LZO compression is not supported: the profile that is made says `comp-lzo no`, which works if the server \
+                           compresses nothing by itself; else switch it off there";
+
+/// Directives that are never left out by themselves: without the one another gateway might be trusted, with the other gone files
+/// would be looked for elsewhere.
+const FOR_THE_USER: [&str; 2] = ["verify-x509-name", "cd"];
 
 impl Plain {
     /// `None`: it asks for no such thing. Files that it names beside it, at `beside`, are named by their whole path: the new one
     /// may stand elsewhere.
-    fn of(bytes: &[u8], beside: &Path) -> Option<Self> {
+    fn of(bytes: &[u8], beside: &Path, error: &ProfileError) -> Option<Self> {
         let text = std::str::from_utf8(without_mark(bytes)).ok()?;
         let beside = std::path::absolute(if beside.as_os_str().is_empty() { Path::new(".") } else { beside }).ok()?;
+        let removable =
+            |refusal: &&Refusal| refusal.is_cured_by_removal() && !FOR_THE_USER.contains(&refusal.directive.as_str());
         let mut plain = Self { text: String::new(), left_out: Vec::new() };
-        let mut block: Option<String> = None;
+        let mut block: Option<Block> = None;
         for (index, line) in text.lines().enumerate() {
+            let number = index + 1;
             let trimmed = line.trim();
             let mut kept = line.to_owned();
-            if let Some(end) = &block {
-                if trimmed == end {
-                    block = None;
+            if let Some(Block { end, is_kept }) = block.take() {
+                if trimmed != end {
+                    block = Some(Block { end, is_kept });
                 }
-            } else if let Some(name) = trimmed.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
-                block = Some(format!("</{name}>"));
+                if !is_kept {
+                    continue;
+                }
             } else {
                 let (directive, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
                 let rest = rest.trim();
+                let refusal = error.refusals().iter().filter(removable).find(|refusal| refusal.line == Some(number));
+                if let Some(name) = trimmed.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
+                    block = Some(Block { end: format!("</{name}>"), is_kept: refusal.is_none() });
+                }
                 match (directive, rest.split(char::is_whitespace).next().unwrap_or_default()) {
                     ("comp-lzo", "" | "yes" | "adaptive") | ("compress", "lzo") => {
-                        plain.left_out.push((index + 1, directive.to_owned()));
+                        plain.left_out.push((number, directive.to_owned(), COMPRESSION.to_owned()));
                         kept = "comp-lzo no".to_owned();
                     }
-                    _ if NAMES_A_FILE.contains(&directive) => kept = moved(directive, rest, &beside),
+                    _ if NAMES_A_FILE.contains(&directive) && refusal.is_none() => {
+                        kept = moved(directive, rest, &beside)
+                    }
                     _ => {}
+                }
+                if let Some(Refusal { directive: name, reason, .. }) = refusal.filter(|_| kept == line) {
+                    let why = format!("{reason}. The profile that is made is without it");
+                    plain.left_out.push((number, name.clone(), why));
+                    // Its values may be nobody's business.
+                    kept = format!("# left out: {name}");
                 }
             }
             plain.text.push_str(&kept);
@@ -106,6 +131,12 @@ impl Plain {
         }
         (!plain.left_out.is_empty()).then_some(plain)
     }
+}
+
+/// Lines that stand in the profile itself, and whether they stay there.
+struct Block {
+    end: String,
+    is_kept: bool,
 }
 
 /// Directives whose first value is a file.

@@ -513,7 +513,10 @@ fn a_profile_with_compression_becomes_one_without() {
         has(&text, &["profile = \"old-plain.ovpn\""]);
         says(
             &text,
-            &[&format!("line 4: `{directive}`: LZO compression is not supported"), "another one, without compression"],
+            &[
+                &format!("line 4: `{directive}`: LZO compression is not supported"),
+                "another one, without what is not supported",
+            ],
         );
         let made = place.text("out/old-plain.ovpn");
         has(&made, &["comp-lzo no", &format!("ca \"{}\"", place.path("profiles/the ca.pem")), "auth-user-pass"]);
@@ -529,6 +532,46 @@ fn a_profile_with_compression_becomes_one_without() {
     );
     let refused = place.refused_import("nobody.ovpn");
     assert!(refused.contains("line 4: `comp-lzo`") && refused.lines().count() == 2, "{refused}");
+}
+
+#[test]
+fn what_a_profile_can_do_without_is_left_out_with_a_comment() {
+    let place = Workplace::new();
+    place.file(
+        "old.ovpn",
+        format!(
+            "client\ndev tun\nremote vpn.example 1194\nfoo s3cret\nfragment 1300\nhttp-proxy 192.0.2.1 80\n<bar>\nca x\n</bar>\n\
+             comp-lzo\n<ca>\n{}</ca>\nremote-cert-tls server\nauth-user-pass\n",
+            place.text("ca.pem")
+        ),
+    );
+    let (text, files) = place.import("old.ovpn");
+    assert_eq!(files, ["old-plain.ovpn"]);
+    says(&text, &["line 4: `foo`: unknown", "line 5: `fragment`: fragments are not supported", "line 10: `comp-lzo`"]);
+    says(&text, &["line 6: `http-proxy`: proxies are not supported", "line 7: `bar`: unknown", "made is without it"]);
+    let made = place.text("out/old-plain.ovpn");
+    has(
+        &made,
+        &[
+            "# left out: foo",
+            "# left out: fragment",
+            "# left out: http-proxy",
+            "# left out: bar",
+            "comp-lzo no",
+            "</ca>",
+        ],
+    );
+    assert!(!made.contains("s3cret") && !made.contains("</bar>") && !text.contains("s3cret"), "{made}{text}");
+    // Who the server must be is not left out.
+    place.file(
+        "strict.ovpn",
+        format!(
+            "client\ndev tun\nremote a 1194\nverify-x509-name ou=x name ou\nfragment 1300\n<ca>\n{}</ca>\nauth-user-pass\n",
+            place.text("ca.pem")
+        ),
+    );
+    let refused = place.refused_import("strict.ovpn");
+    assert!(refused.contains("line 4: `verify-x509-name`") && refused.contains("line 5: `fragment`"), "{refused}");
 }
 
 #[test]
