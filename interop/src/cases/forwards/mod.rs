@@ -369,7 +369,7 @@ fn forward_max_connections(rig: &Rig, peer: Peer) -> Result<()> {
     session.lan().wait_text(0, "open=2", SOON)?;
     let answer = talk_to(rig, "127.0.0.1:33000")?;
     ensure!(answer.reset && answer.text.is_empty(), "{answer:?}");
-    session.client().process.wait_text(0, "connection refused: there are 2 already", SOON)?;
+    session.client().process.wait_text(0, "connection refused: open now: 2, and `max_connections` is 2", SOON)?;
     busy.wait_output(SOON)?;
     session.exchange()?;
     session.client().process.signal("INT")?;
