@@ -13,6 +13,8 @@ mod listening;
 #[cfg(target_os = "linux")]
 mod namespace;
 mod paths;
+#[cfg(target_os = "linux")]
+mod probing;
 mod redundancy;
 mod toy;
 mod toy_gateway;
