@@ -122,7 +122,7 @@ impl Environment {
     /// Makes it, and leaves it idle.
     pub(crate) fn start(plan: ConnectionPlan, context: Context, by: By) -> Self {
         let span = match context.manner {
-            Manner::Patient => tracing::info_span!("connection", name = plan.name),
+            Manner::Patient => tracing::info_span!("connection", connection = plan.name),
             // It is alone: who else should speak?
             Manner::Strict => Span::none(),
         };

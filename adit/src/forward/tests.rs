@@ -31,6 +31,7 @@ use crate::{
     error::{Error, Exit},
     plan::{ForwardKind, ForwardPlan, LocalTarget},
     spec::{LocalSpec, TransportKind},
+    tests::Log,
 };
 
 pub(super) async fn soon<F: Future>(future: F) -> F::Output {
@@ -207,11 +208,14 @@ async fn connections_beyond_the_limit_are_reset_and_counted() {
 #[tokio::test]
 async fn what_cannot_be_connected_is_counted_with_its_reason() {
     let (_far, client) = connect(Manner::Welcome).await;
-    let serving = serve(&local(&to(1)), &client);
+    let (log, _guard) = Log::start();
+    let serving = serve(&ForwardPlan { name: "closed".to_owned(), ..local(&to(1)) }, &client);
     let mut stream = TcpStream::connect(serving.address).await.unwrap();
     soon(stream.read_u8()).await.unwrap_err();
     let now = serving.counters.snapshot();
     assert_eq!((now.failed, now.total), (1, 1));
+    let warning = ["WARN", "forward{forward=\"closed\"}: cannot connect to 10.9.0.1:1: "];
+    assert_eq!(log.lines(&warning).len(), 1, "it says whose client it was");
     assert!(now.last_error.unwrap().1.contains("cannot connect to 10.9.0.1:1: "));
 }
 
