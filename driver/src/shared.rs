@@ -110,6 +110,8 @@ pub struct Stats {
     pub dropped_refused: u64,
     /// Packets dropped because no key took them.
     pub dropped_unsealed: u64,
+    /// Datagrams of UDP sockets that were not sent because the gateway has not agreed to carry them.
+    pub dropped_not_carried: u64,
     /// Packets for the device that the kernel took not.
     pub dropped_device: u64,
     /// TCP segments inside that were sent again.
@@ -154,6 +156,7 @@ impl Add for Stats {
             dropped_unknown_key: self.dropped_unknown_key + other.dropped_unknown_key,
             dropped_refused: self.dropped_refused + other.dropped_refused,
             dropped_unsealed: self.dropped_unsealed + other.dropped_unsealed,
+            dropped_not_carried: self.dropped_not_carried + other.dropped_not_carried,
             dropped_device: self.dropped_device + other.dropped_device,
             retransmits: self.retransmits + other.retransmits,
             times_up: self.times_up + other.times_up,

@@ -121,6 +121,7 @@ impl Task {
     async fn on_command(&mut self, command: Command) {
         match command {
             Command::Order(order, by, reply) => self.on_order(order, by, reply),
+            Command::Begin(by, reply) => answer(reply, self.begin(by)),
             Command::Apply(plan, by, reply) => {
                 let applied = self.apply(*plan, by).await;
                 answer(reply, Ok(applied));
@@ -130,41 +131,41 @@ impl Task {
     }
 
     fn on_order(&mut self, order: Order, by: By, reply: Reply) {
-        let trigger = match order {
-            Order::Connect => Trigger::Connect,
-            Order::Disconnect => Trigger::Disconnect,
-            Order::Cancel => Trigger::Cancel,
-        };
-        let name = self.plan.name.clone();
-        if self.stopped && order == Order::Connect {
-            return answer(reply, Err(Error::new(crate::error::Exit::Other, "the process is stopping")));
-        }
-        if order == Order::Connect && self.context.manner == Manner::Strict
-            // Before connecting: a port in use is said at once.
-            && let Err(error) = self.forwards.bind_all()
-        {
-            return answer(reply, Err(error));
-        }
-        if self.machine.on(trigger).is_none() {
-            return answer(reply, Err(self.machine.refusal(&name, trigger)));
-        }
-        match order {
+        let (trigger, kind) = match order {
             Order::Connect => {
-                self.connect(by);
-                answer(reply, Ok(format!("`{name}`: connecting")));
+                // What cannot listen tries again; log and status say why it fails.
+                let begun = self.begin(by).map(|_| format!("`{}`: connecting", self.plan.name));
+                return answer(reply, begun);
             }
-            Order::Disconnect | Order::Cancel => {
-                let kind = if order == Order::Cancel { Kind::Cancelled } else { Kind::Disconnected };
-                tracing::info!("{}, by {by}", kind.name());
-                self.note(Entry::new(kind, by));
-                self.close();
-                self.waiting.push(reply);
-            }
+            Order::Disconnect => (Trigger::Disconnect, Kind::Disconnected),
+            Order::Cancel => (Trigger::Cancel, Kind::Cancelled),
+        };
+        if self.machine.on(trigger).is_none() {
+            return answer(reply, Err(self.machine.refusal(&self.plan.name, trigger)));
+        }
+        tracing::info!("{}, by {by}", kind.name());
+        self.note(Entry::new(kind, by));
+        self.close();
+        self.waiting.push(reply);
+    }
+
+    /// Connects, unless it is not to be. Why some of the forwards do not listen.
+    fn begin(&mut self, by: By) -> Result<Vec<Error>, Error> {
+        if self.stopped {
+            return Err(Error::new(crate::error::Exit::Other, "the process is stopping"));
+        }
+        if self.context.manner == Manner::Strict {
+            // Before connecting: a port in use is said at once.
+            self.forwards.bind_all()?;
+        }
+        match self.machine.on(Trigger::Connect) {
+            Some(_) => Ok(self.connect(by)),
+            None => Err(self.machine.refusal(&self.plan.name, Trigger::Connect)),
         }
     }
 
-    /// The state is [`State::Connecting`].
-    pub(super) fn connect(&mut self, by: By) {
+    /// The state is [`State::Connecting`]. Why some of the forwards do not listen.
+    pub(super) fn connect(&mut self, by: By) -> Vec<Error> {
         self.note(Entry::new(Kind::Connecting, by));
         // What is left of an earlier life.
         self.running = None;
@@ -172,14 +173,16 @@ impl Task {
         self.lacked_device = false;
         self.counted.clear();
         self.outside = Outside::default();
-        if self.context.manner == Manner::Patient {
-            drop(self.forwards.bind());
-        }
+        let failed = match self.context.manner {
+            Manner::Patient => self.forwards.bind(),
+            Manner::Strict => Vec::new(),
+        };
         if self.wanted_device().is_some() {
             self.prepare_device();
         } else {
             self.start_gateways();
         }
+        failed.into_iter().map(|(_, error)| error).collect()
     }
 
     /// With a device, once that is there: who lacks the rights for one bothers no gateway.

@@ -528,6 +528,36 @@ fn systemd_is_told_what_happens() {
     running.end().with(0);
 }
 
+/// It is there all the same, and tries again.
+#[test]
+fn a_reload_says_of_a_new_connection_too_that_a_port_cannot_be_had() {
+    let office = Office::open();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap();
+    let running = office.run(&office.connection("main", ""));
+    office.reaches("main", "connected");
+    let forward = |name: &str, at: &str| {
+        format!("[[connection.{name}.forward]]\nname = \"web\"\nlisten = \"{at}\"\nto = \"{}\"\n", web_server())
+    };
+    let new = office.connection("new", "") + &forward("new", &listen.to_string());
+    let idle = office.connection("idle", "autostart = false");
+    office.config(&(office.connection("main", "") + &new + &idle));
+    let said = office.told(&["reload"]).with(7).stderr;
+    for part in ["`new`: forward `web`: cannot listen on ", "; otherwise ", "`new` is new", "`idle` is new", "hint: "] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let status = office.reaches("new", "connected");
+    let web = &status["forwards"][0];
+    assert!(
+        web["listening"] == false && web["last_error"].as_str().unwrap().contains("cannot listen on"),
+        "{status:#}"
+    );
+    drop(taken);
+    office.until("new", |connection| connection["forwards"][0]["listening"] == true);
+    running.signal("-TERM");
+    running.end().with(0);
+}
+
 #[test]
 fn a_reload_that_cannot_have_a_port_says_so_and_leaves_the_old_one() {
     let office = Office::open();

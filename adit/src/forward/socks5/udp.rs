@@ -211,8 +211,9 @@ impl<'a> Association<'a> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => self.inside = None,
                 Err(error) => {
-                    tracing::debug!(%to, length = payload.len(), "datagram dropped: {error}");
-                    return;
+                    // Too large, or to where the gateway carries nothing: the client cannot be told.
+                    tracing::warn!(%to, length = payload.len(), "datagram dropped: {error}");
+                    return self.through.counters.on_failed(&error);
                 }
             }
         }
