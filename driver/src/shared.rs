@@ -120,6 +120,8 @@ pub struct Stats {
     pub times_up: u64,
     /// TCP connections open now; those that only ask whether the tunnel carries are not counted.
     pub connections: usize,
+    /// Those of them whose other end has not answered yet.
+    pub connecting: usize,
     /// UDP sockets open now.
     pub udp_sockets: usize,
 }
@@ -161,6 +163,7 @@ impl Add for Stats {
             retransmits: self.retransmits + other.retransmits,
             times_up: self.times_up + other.times_up,
             connections: self.connections + other.connections,
+            connecting: self.connecting + other.connecting,
             udp_sockets: self.udp_sockets + other.udp_sockets,
         }
     }

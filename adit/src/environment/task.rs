@@ -372,10 +372,11 @@ impl Task {
     fn drain(&mut self, longest: Duration) {
         self.forwards.drain();
         let Some(running) = &self.running else { return };
-        let open = self.forwards.list.iter().map(|forward| forward.counters.snapshot().open).sum::<u64>();
-        if open > 0 {
-            let connections = if open == 1 { "connection" } else { "connections" };
-            tracing::info!("waiting up to {} s for {open} live {connections}", longest.as_secs());
+        let gateways = running.redundant.status().gateways;
+        let connecting = gateways.iter().map(|gateway| gateway.stats.connecting).sum::<usize>();
+        let connections = gateways.iter().map(|gateway| gateway.connections).sum::<usize>();
+        if let Some(whom) = waited_for(connections.saturating_sub(connecting), connecting) {
+            tracing::info!("waiting up to {} s for {whom}", longest.as_secs());
         }
         let redundant = running.redundant.clone();
         self.ending = Some(Box::pin(async move { redundant.drain(longest).await }));
@@ -487,5 +488,40 @@ fn reason_text(reason: SwitchReason) -> &'static str {
         SwitchReason::FailBack => "the better one is back",
         SwitchReason::LowerLatency => "the other one is quicker",
         SwitchReason::Updated => "the configuration changed",
+    }
+}
+
+/// Whom the end waits for, in words: connections inside of the tunnels, and those that the other end has not answered yet.
+fn waited_for(live: usize, connecting: usize) -> Option<String> {
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    match (live, connecting) {
+        (0, 0) => None,
+        (live, 0) => Some(format!("{live} live connection{}", plural(live))),
+        (0, connecting) => Some(format!("{connecting} connection{} not answered yet", plural(connecting))),
+        (live, connecting) => {
+            Some(format!("{live} live connection{}, and {connecting} not answered yet", plural(live)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_whom_the_end_waits_for() {
+        let texts =
+            [(0, 0), (1, 0), (2, 0), (0, 1), (0, 2), (1, 2)].map(|(live, connecting)| waited_for(live, connecting));
+        assert_eq!(
+            texts.map(Option::unwrap_or_default),
+            [
+                "",
+                "1 live connection",
+                "2 live connections",
+                "1 connection not answered yet",
+                "2 connections not answered yet",
+                "1 live connection, and 2 not answered yet",
+            ]
+        );
     }
 }
