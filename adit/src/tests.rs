@@ -4,7 +4,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
@@ -50,6 +50,13 @@ impl io::Write for Log {
 impl Log {
     /// From now on, while the guard lives.
     pub(crate) fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        static ALL: Once = Once::new();
+        // A line of the program that is first reached by a thread without a log would else be silent for all while there is no more than
+        // one log.
+        ALL.call_once(|| {
+            let all = tracing_subscriber::fmt().with_writer(io::sink).finish();
+            tracing::subscriber::set_global_default(all).expect("the first");
+        });
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).without_time();

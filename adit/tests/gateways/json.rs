@@ -10,8 +10,8 @@ use serde::{
 /// A JSON value, none of whose objects has a name twice: most readers would keep one of the two.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Strict {
-    Object(BTreeMap<String, Strict>),
-    List(Vec<Strict>),
+    Object(BTreeMap<String, Self>),
+    List(Vec<Self>),
     Text(String),
     Other,
 }
