@@ -16,9 +16,11 @@ impl Manager {
         let probes: HashMap<Arc<str>, _> =
             (0..self.members.len()).filter_map(|index| Some((self.name_of(index)?, self.probe_of(index)))).collect();
         let options_changed = options.tunnel != self.options.tunnel;
+        // What a tunnel sends without the mark of now may be led back into it by the routes of a device.
+        let may_stay = options.tunnel.mark == self.options.tunnel.mark;
         self.options = options;
         let mut before: Vec<Member> = std::mem::take(&mut self.members);
-        let has_others = specs.len() > 1;
+        let has_others = may_stay && specs.len() > 1;
         for spec in specs {
             let known = before.iter().position(|member| member.spec.name == spec.name);
             // One that refused us does so again as long as nothing of its own has changed: an account must not be locked.
@@ -39,7 +41,7 @@ impl Manager {
             self.members.push(member);
         }
         for member in before {
-            if !self.members.is_empty() && self.carries(&member) {
+            if may_stay && !self.members.is_empty() && self.carries(&member) {
                 let member = self.outdated(member, Successor::Removed, now);
                 self.members.push(member);
             } else {
