@@ -522,7 +522,7 @@ fn take_over(held: Vec<(usize, Undo)>, netlink: &mut Netlink) -> Vec<Applied> {
             let change = change.clone();
             // No device: index 0.
             if let Err(error) = netlink.change(0, &change, Action::Add) {
-                failed.get_or_insert((change.clone(), error));
+                failed.get_or_insert_with(|| (change.clone(), error));
             }
             applied.push(Applied { change, todo: Todo { undo, number } });
         }
