@@ -202,9 +202,8 @@ async fn gateways_in_turn_are_changed_one_after_the_other() {
     // Whoever is not counted on goes first.
     let first = event(&mut events, |event| matches!(event, RedundancyEvent::Parted { .. })).await;
     let second = event(&mut events, |event| matches!(event, RedundancyEvent::Parted { .. })).await;
-    let name = |event| match event {
-        RedundancyEvent::Parted { gateway } => Some(gateway),
-        _ => None,
+    let name = |event| {
+        if let RedundancyEvent::Parted { gateway } = event { Some(gateway) } else { None }
     };
     assert_eq!((name(second), name(first).is_some()), (active, true));
     for far in [&a, &b] {
