@@ -546,8 +546,10 @@ fn take_over(held: Vec<(usize, Undo)>, netlink: &mut Netlink) -> Vec<Applied> {
     for (number, undo) in held {
         if let Undo::Remove(change) = &undo {
             let change = change.clone();
-            // No device: index 0.
-            if let Err(error) = netlink.change(0, &change, Action::Add) {
+            // No device: index 0. A rule that may be there more than once blocks nothing.
+            if !matches!(change, Change::RuleSpecific { .. })
+                && let Err(error) = netlink.change(0, &change, Action::Add)
+            {
                 failed.get_or_insert_with(|| (change.clone(), error));
             }
             applied.push(Applied { change, todo: Todo { undo, number } });
