@@ -1,6 +1,6 @@
 //! From an OpenVPN profile on disk, and the secrets that are not in it, to a configuration.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use adit_tunnel::Secret;
 use openvpn::{Config, Credentials, Profile, Secrets};
@@ -89,10 +89,7 @@ pub(super) fn load(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Opt
 
 fn understood(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<Config> {
     let place = format!("profile {}", path.display());
-    let text = reading
-        .file(path)
-        .map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {}: {error}", path.display())))
-        .map_err(|error| given.named.iter().fold(error, |error, place| error.within(place)));
+    let text = reading.file(path).map_err(|error| unreadable(path, given.named.as_deref(), &error));
     let text = reading.problems.catch(text)?;
     if is_wireguard(&String::from_utf8_lossy(without_mark(&text))) {
         reading.problems.error(wireguard(path));
@@ -139,6 +136,19 @@ fn understood(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<C
             None
         }
         _ => Some(config),
+    }
+}
+
+/// `named`: where its path stands.
+fn unreadable(path: &Path, named: Option<&str>, error: &io::Error) -> Error {
+    let path = path.display();
+    let Some(place) = named else { return Error::new(Exit::Usage, format!("cannot read {path}: {error}")) };
+    let unreadable = Error::at(place, format!("cannot read {path}, the `profile`: {error}"));
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            unreadable.hint("name a file that is there; its path begins in the folder of this one")
+        }
+        _ => unreadable,
     }
 }
 

@@ -48,7 +48,7 @@ fn a_mistake_hides_no_other() {
         (2, "unknown key `polcy`"),
         (6, "`vpn:99999` is no gateway"),
         (8, "there is a gateway `a` already"),
-        (10, "cannot read the profile"),
+        (10, "nofile.ovpn, the `profile`: No such file"),
         (13, "`nothing` is nothing to connect to"),
         (14, "there is no gateway `zz` in this connection; hint: choose one of `a`"),
         (15, "our certificate is missing"),
