@@ -144,12 +144,10 @@ fn unreadable(path: &Path, named: Option<&str>, error: &io::Error) -> Error {
     let path = path.display();
     let Some(place) = named else { return Error::new(Exit::Usage, format!("cannot read {path}: {error}")) };
     let unreadable = Error::at(place, format!("cannot read {path}, the `profile`: {error}"));
-    match error.kind() {
-        io::ErrorKind::NotFound => {
-            unreadable.hint("name a file that is there; its path begins in the folder of this one")
-        }
-        _ => unreadable,
+    if error.kind() == io::ErrorKind::NotFound {
+        return unreadable.hint("name a file that is there; its path begins in the folder of this one");
     }
+    unreadable
 }
 
 /// The extension of what looks like a connection, but not of OpenVPN.
