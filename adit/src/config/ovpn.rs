@@ -3,7 +3,7 @@
 use std::{io, path::Path};
 
 use adit_tunnel::Secret;
-use openvpn::{Config, Credentials, Profile, Secrets};
+use openvpn::{Config, Credentials, IntoConfigError, Profile, Secrets};
 
 use super::{
     draft,
@@ -119,6 +119,14 @@ fn understood(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<C
     for warning in profile.warnings() {
         reading.problems.warning(Error::at(&place, warning));
     }
+    // Before anybody is asked for what would be of no use.
+    let mistakes = mistakes(&profile, given);
+    if !mistakes.is_empty() {
+        for mistake in mistakes {
+            reading.problems.error(Error::at(&place, mistake));
+        }
+        return None;
+    }
     let config = configure(profile, &place, given, reading);
     let config = reading.problems.catch(config)?;
     for warning in config.warnings() {
@@ -166,6 +174,20 @@ pub(super) fn is_wireguard(text: &str) -> bool {
 pub(super) fn wireguard(path: &Path) -> Error {
     let error = format!("{}: this is a configuration of WireGuard, which is not supported", path.display());
     Error::new(Exit::Usage, error).hint("there are IKEv2 and OpenVPN")
+}
+
+/// What is wrong with the profile, whatever secrets there are.
+fn mistakes(profile: &Profile, given: &Given) -> Vec<IntoConfigError> {
+    let anybody = Credentials { username: String::new(), password: Secret::from("") };
+    let passphrase = given.passphrase.as_ref().and_then(|source| source.value.read("a passphrase").ok());
+    let locked = passphrase.is_none() && profile.needs_key_passphrase();
+    let mut mistakes = profile.mistakes(Secrets { credentials: Some(anybody), key_passphrase: passphrase });
+    mistakes.retain(|mistake| match mistake {
+        IntoConfigError::Key { .. } | IntoConfigError::Pkcs12 { .. } => !locked,
+        IntoConfigError::CredentialsMissing { .. } => false,
+        IntoConfigError::Config { .. } => true,
+    });
+    mistakes
 }
 
 fn configure(profile: Profile, place: &str, given: &Given, reading: &mut Reading<'_>) -> Result<Config, Error> {

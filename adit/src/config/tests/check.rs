@@ -167,7 +167,8 @@ fn a_program_is_told_file_line_column_and_key() {
         assert!(error["message"].as_str().unwrap().starts_with(message) && error["hint"].is_string(), "{error}");
     }
     // What is wrong with a file as a whole has no line, and what is wrong with another file is of that file.
-    let profile = place.file("x.ovpn", "client\ndev tun\nremote a 1194\nfrobnicate 1\nup /bin/sh\n<ca>\n</ca>\n");
+    let profile =
+        place.file("x.ovpn", "client\ndev tun\nremote a 1194\nfrobnicate 1\nup /bin/sh\n<ca>\n</ca>\nauth-user-pass\n");
     let json = check(&profile, None).json();
     let first = &json["errors"][0];
     assert_eq!(

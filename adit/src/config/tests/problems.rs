@@ -389,3 +389,25 @@ fn what_is_meant_is_proposed_and_nothing_twice() {
         "in the line of the key, and nothing is missing"
     );
 }
+
+#[test]
+fn what_makes_no_configuration_of_a_profile_is_said_at_once_before_anybody_is_asked() {
+    let place = Workplace::new();
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    place.file("stranger.key", key);
+    place.file(
+        "b.ovpn",
+        "client\nremote vpn.example\ntls-version-min 1.3\ntls-version-max 1.2\nca ca.pem\ncert client.pem\nkey stranger.key\nauth-user-pass\n",
+    );
+    let said = place.complaints(
+        "[connection.a]\nprotocol = \"openvpn\"\nprofile = \"b.ovpn\"\npassword = { file = \"nofile.txt\" }\n",
+    );
+    for expected in [
+        "error: profile b.ovpn: line 3: `tls-version-min` is above `tls-version-max`",
+        "error: profile b.ovpn: line 7: `key` does not belong to `cert`",
+        "error: adit.toml line 4: cannot read nofile.txt",
+    ] {
+        assert!(said.iter().any(|said| said.starts_with(expected)), "{expected}\n{said:#?}");
+    }
+    assert_eq!(said.len(), 3, "{said:#?}");
+}
