@@ -73,6 +73,27 @@ fn fails(mut command: Command, code: i32, texts: &[&str]) {
 
 const FORWARD: [&str; 2] = ["-L", "0:192.168.100.30:80"];
 
+#[cfg(unix)]
+#[test]
+fn a_gateway_whose_secret_everybody_can_read_says_so_at_its_start() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Workplace::new();
+    let (secret, file) = (place.0.join("psk.txt"), place.0.join("serve.toml"));
+    fs::write(&secret, "shared\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    // No machine has this address (RFC 5737).
+    let text = "[serve.x]\nprotocol = \"ikev2\"\nlisten = \"192.0.2.1:4500\"\npool = \"10.99.0.0/24\"\nidentity = \"x\"\n\
+                psk = { key = \"file:psk.txt\" }\n";
+    fs::write(&file, text).unwrap();
+    let output = adit(&["serve", "--config"]).arg(&file).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(
+        said.contains("line 6 column 15: every user of this machine can read ") && said.contains("chmod 600"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_profile_that_is_not_there_is_named() {
     let mut command = adit(&["forward", "--config", "/nonexistent/office.ovpn"]);

@@ -25,6 +25,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tun;
+mod unclosed;
 mod ways;
 
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The text of a TOML file: its tables by name, and where in it things stand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::ErrorKind,
     ops::Range,
@@ -19,6 +19,7 @@ use super::{
     files::{Content, SecretSource, read},
     problems::Problems,
     schema,
+    unclosed::{self, Unclosed},
 };
 use crate::error::{Error, Exit};
 
@@ -26,6 +27,8 @@ use crate::error::{Error, Exit};
 pub(super) struct Source {
     name: String,
     text: String,
+    /// What was closed in the text to understand the rest.
+    unclosed: Vec<Unclosed>,
     beside: PathBuf,
 }
 
@@ -43,6 +46,16 @@ pub(super) enum SecretTable {
     File(PathBuf),
     Variable(String),
     Credential(String),
+}
+
+impl SecretTable {
+    /// The file it is in, unless that is one of systemd's, which sees to it itself.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Variable(_) | Self::Credential(_) => None,
+        }
+    }
 }
 
 /// As it is written.
@@ -81,7 +94,11 @@ impl Source {
         })?;
         let text =
             String::from_utf8(bytes).map_err(|_| Error::new(Exit::Usage, format!("{name}: this is not UTF-8")))?;
-        Ok(Self { name, text, beside: path.parent().unwrap_or_else(|| Path::new("")).to_owned() })
+        let (text, unclosed) = match DeTable::parse(&text) {
+            Ok(_) => (text, Vec::new()),
+            Err(_) => unclosed::close(&text),
+        };
+        Ok(Self { name, text, unclosed, beside: path.parent().unwrap_or_else(|| Path::new("")).to_owned() })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -117,7 +134,20 @@ impl Source {
     /// The file as a table, and what is wrong with its syntax: then the table has what could be understood.
     pub(super) fn document(&self) -> (DeTable<'_>, Vec<Error>) {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
-        (table.into_inner(), errors.iter().map(|error| self.error(error)).collect())
+        let unclosed = self.unclosed.iter().map(|unclosed| {
+            let hint = format!("close it with `{}`", unclosed.closing);
+            (unclosed.at, self.wrong(&(unclosed.at..unclosed.at), unclosed.problem()).hint(hint))
+        });
+        let errors = errors.iter().map(|error| (error.span().unwrap_or_default().start, self.error(error)));
+        // Of what the parser makes of the rest of a line, the first is the cause.
+        let mut lines = BTreeSet::new();
+        let first = unclosed.chain(errors).filter(|(at, _)| lines.insert(self.line(*at)));
+        (table.into_inner(), first.map(|(_, error)| error).collect())
+    }
+
+    /// The number of the line at this byte.
+    fn line(&self, at: usize) -> usize {
+        self.text.get(..at).unwrap_or(&self.text).matches('\n').count() + 1
     }
 
     /// Where each key stands.

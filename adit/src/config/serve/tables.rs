@@ -83,8 +83,14 @@ fn drafts(source: &Source, problems: &mut Problems) -> Vec<Draft> {
     let mut any = false;
     for (key, value) in file {
         if key.get_ref() != "serve" {
-            let error = source.wrong(&key.span(), format!("unknown table `{}`", key.get_ref().escape_debug()));
-            problems.error(error.hint("gateways are described in [serve.NAME]"));
+            let name = key.get_ref().as_ref();
+            let other = name == "connection" || super::super::keys::PROCESS.iter().any(|(known, _)| *known == name);
+            let (problem, hint) = if other {
+                (format!("`{name}` belongs to `adit run`, `serve` to `adit serve`"), "put it into a file of its own")
+            } else {
+                (format!("unknown table `{}`", name.escape_debug()), "gateways are described in [serve.NAME]")
+            };
+            problems.error(source.wrong(&key.span(), problem).hint(hint));
             continue;
         }
         let span = value.span();
@@ -251,6 +257,24 @@ pub(super) struct GatewayTable {
     pub(super) hand_window_seconds: Option<u32>,
     pub(super) ping_seconds: Option<u32>,
     pub(super) ping_restart_seconds: Option<Spanned<u32>>,
+}
+
+impl GatewayTable {
+    /// Warns of secrets that every user of this machine can read.
+    pub(super) fn warn_of_readers(&self, source: &Source, problems: &mut Problems) {
+        let users = self.users.values().flat_map(|user| [&user.get_ref().password, &user.get_ref().nt_hash]);
+        let shared = self.psk.iter().map(|psk| &psk.get_ref().key);
+        let secrets = users.chain(shared).chain([&self.passphrase]).flatten();
+        let secrets = secrets.filter_map(|secret| Some((secret.get_ref().path()?, secret.span())));
+        // Without a key of its own, a certificate has it in its file.
+        let key = self.key.as_ref().or(self.certificate.as_ref());
+        let keys =
+            [key, self.pkcs12.as_ref(), self.tls_auth.as_ref(), self.tls_crypt.as_ref(), self.tls_crypt_v2.as_ref()];
+        let keys = keys.into_iter().flatten().map(|file| (file.get_ref().as_path(), file.span()));
+        for (path, span) in secrets.chain(keys) {
+            problems.warn_of_readers(&source.beside(path), &source.place(&span));
+        }
+    }
 }
 
 #[derive(Deserialize)]
