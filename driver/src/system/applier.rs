@@ -215,8 +215,8 @@ impl System {
             prepared.push(Todo { undo, number });
             Ok(())
         };
-        let resolver = dns.then(|| Resolver::find(*dns_method, device, self.index, namespace, &mut first));
-        self.resolver = resolver.transpose()?;
+        self.resolver =
+            if *dns { Resolver::find(*dns_method, device, self.index, namespace, &mut first)? } else { None };
         Ok(made)
     }
 
@@ -404,7 +404,8 @@ impl System {
         for link in strict(Path::new(SETTINGS)).into_iter().filter(|link| *link != self.device) {
             tracing::warn!(
                 device = self.device,
-                "net.ipv4.conf.{link}.rp_filter is 1: in a full tunnel the kernel drops what gateways send by {link}; set it, and that of \"all\", to 2 or 0"
+                "net.ipv4.conf.{link}.rp_filter is 1: in a full tunnel the kernel drops what gateways send by {link}; `sysctl -w {}=2` lets it in",
+                setting(&link)
             );
         }
     }
@@ -461,6 +462,15 @@ fn make(name: &str, mtu: u16) -> io::Result<Device> {
 
 /// Settings of links.
 const SETTINGS: &str = "/proc/sys/net/ipv4/conf";
+
+/// As sysctl(8) wants it, where names of links may have dots.
+fn setting(link: &str) -> String {
+    if link.contains('.') {
+        format!("net/ipv4/conf/{link}/rp_filter")
+    } else {
+        format!("net.ipv4.conf.{link}.rp_filter")
+    }
+}
 
 /// The links where senders must be reached through the link that their packets come by.
 fn strict(settings: &Path) -> Vec<String> {
@@ -777,6 +787,12 @@ mod tests {
         assert_eq!(strict(&folder), ["a", "b", "d"]);
         set("all", "2");
         assert_eq!(strict(&folder), [""; 0]);
+        // The larger of both counts: that of the link suffices.
+        set("all", "1");
+        ["a", "b", "d"].iter().for_each(|link| set(link, "2"));
+        assert_eq!(strict(&folder), [""; 0]);
+        assert_eq!(setting("eth0"), "net.ipv4.conf.eth0.rp_filter");
+        assert_eq!(setting("eth0.5"), "net/ipv4/conf/eth0.5/rp_filter");
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -203,9 +203,9 @@ fn ways_to(id: NetId, proc: &Path) -> Ways {
 }
 
 /// That of this thread.
-pub(super) const OWN: &str = "/proc/thread-self/ns/net";
+const OWN: &str = "/proc/thread-self/ns/net";
 /// Where `ip netns` keeps names.
-const NAMES: &str = "/run/netns";
+pub(super) const NAMES: &str = "/run/netns";
 
 #[cfg(test)]
 mod tests {
