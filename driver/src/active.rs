@@ -172,6 +172,11 @@ impl<T: Tunnel> Active<T> {
         self.core.sender.trouble()
     }
 
+    /// How many datagrams in a row could not be sent because this machine knows no way to the gateway.
+    pub(crate) fn unroutable(&self) -> u32 {
+        self.core.sender.unroutable()
+    }
+
     /// What an ICMP error said about the gateway, if there was one: no more than a hint.
     pub(crate) fn icmp_error(&self) -> Option<&io::Error> {
         self.core.sender.icmp_error()

@@ -129,7 +129,8 @@ impl Connection {
     }
 
     /// Whether the other side has acknowledged all that was written.
-    pub(crate) fn is_delivered(&self) -> bool {
+    #[must_use]
+    pub fn is_delivered(&self) -> bool {
         self.inside.lock().stack.is_delivered(self.id)
     }
 

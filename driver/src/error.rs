@@ -77,6 +77,13 @@ impl Failure {
         error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
+    /// Whether this machine, or a router on the way, knows no way to the gateway.
+    pub(crate) fn is_without_route(&self) -> bool {
+        let error = self.source.downcast_ref::<io::Error>();
+        let unreachable = [io::ErrorKind::NetworkUnreachable, io::ErrorKind::HostUnreachable];
+        error.is_some_and(|error| unreachable.contains(&error.kind()))
+    }
+
     pub(crate) fn io(kind: FailureKind, source: io::Error) -> Self {
         Self::new(kind, source)
     }
@@ -161,6 +168,10 @@ impl Failure {
         self.hint
     }
 }
+
+/// What helps where there is no way to the gateway.
+pub(crate) const NO_ROUTE: &str =
+    "see that this machine's network is up, and that it has a route there (`ip route get ADDRESS`)";
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

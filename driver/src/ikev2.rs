@@ -10,7 +10,7 @@ use adit_tunnel::{Epoch, Path, Random, Transport};
 use ikev2::{Carry, Config, EapError, Responder, ResponderConfig, Session, SessionError};
 
 use crate::{
-    error::{Failure, FailureKind, Stage},
+    error::{Failure, FailureKind, NO_ROUTE, Stage},
     protocol::{Protocol, Remote, RetryPolicy},
     random::{clocks, os_randoms},
 };
@@ -32,6 +32,8 @@ impl Ikev2 {
     fn unreachable_hint(&self, failure: &Failure) -> &'static str {
         if failure.is_refusal() {
             "see that the gateway runs, and listens at this address and port; a firewall may refuse in its place"
+        } else if failure.is_without_route() {
+            NO_ROUTE
         } else if self.config.remotes().iter().all(|remote| remote.port == IKE_PORT) {
             "check the gateway's address, and that firewalls let UDP ports 500 and 4500 pass"
         } else {

@@ -288,9 +288,11 @@ impl Inner {
     }
 
     pub(crate) fn stats(&self) -> Stats {
+        let connections = || self.connections.values().filter(|c| c.tie != Tie::Probe);
         Stats {
             retransmits: self.stack.counters().retransmits,
-            connections: self.connections.values().filter(|c| c.tie != Tie::Probe).count(),
+            connections: connections().count(),
+            connecting: connections().filter(|c| !c.connected && c.closed.is_none()).count(),
             udp_sockets: self.sockets.len(),
             ..self.stats
         }

@@ -10,7 +10,7 @@ use adit_tunnel::{Epoch, Path, Random};
 use openvpn::{Carry, Config, Server, ServerConfig, Session, SessionError};
 
 use crate::{
-    error::{Failure, FailureKind, Stage},
+    error::{Failure, FailureKind, NO_ROUTE, Stage},
     protocol::{Protocol, Remote, RetryPolicy, SocketOptions},
     random::{clocks, os_randoms},
 };
@@ -122,6 +122,7 @@ impl Protocol for OpenVpn {
                 "see that the server runs, and listens at this address and port by this protocol (`remote`, `proto`); a \
                  firewall may refuse in its place"
             }
+            FailureKind::Unreachable if failure.is_without_route() => NO_ROUTE,
             FailureKind::Unreachable => {
                 "check address, port and protocol of the profile's `remote` line, and that a firewall lets them pass"
             }
@@ -161,7 +162,7 @@ fn is_unanswered(failure: &Failure) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use adit_tunnel::Transport;
     use openvpn::{Credentials, ServerCheck};
 
@@ -199,7 +200,7 @@ mod tests {
         assert_eq!((sockets.address, sockets.port, sockets.receive_buffer), (None, Some(1194), Some(1000)));
     }
 
-    fn of_profile(lines: &str) -> OpenVpn {
+    pub(crate) fn of_profile(lines: &str) -> OpenVpn {
         let text = format!(
             "client\npeer-fingerprint {}\n<auth-user-pass>\nuser\npassword\n</auth-user-pass>\n{lines}\n",
             ["ab"; 32].join(":")

@@ -225,7 +225,7 @@ impl Prober {
         let roaming = if roams { env.roaming(&path, now()) } else { None };
         let mut active = Active::new(tunnel, path, receiver, sender, roaming);
         let answered = |active: &Active<T>| active.tunnel().report().is_some_and(|report| report.has_answer());
-        let (began, mut refusals) = (now(), Refusals::default());
+        let (began, mut refusals, mut unroutable) = (now(), Refusals::default(), Refusals::default());
         let closed = loop {
             if answered(&active) {
                 // Who has answered is waited for as long as the protocol does.
@@ -234,11 +234,13 @@ impl Prober {
             if let Ok(closed) = timeout(LOOK, active.run(&env)).await {
                 break Some(closed);
             }
-            let count = active.refusals();
-            if !answered(&active) && (refusals.are_believed(now(), count) || now() >= began + self.options.patience) {
+            let refused = refusals.are_believed(now(), active.refusals());
+            let is_vain = unroutable.are_believed(now(), active.unroutable()) || now() >= began + self.options.patience;
+            if !answered(&active) && (refused || is_vain) {
                 break None;
             }
         };
+        let is_unroutable = active.unroutable() >= REFUSALS;
         let icmp = active
             .icmp_error()
             .or_else(|| active.trouble())
@@ -250,6 +252,7 @@ impl Prober {
             // It was waited for in vain, whatever was refused meanwhile.
             Some(_) | None => Err(match icmp {
                 Some(icmp) if icmp.kind() == io::ErrorKind::ConnectionRefused => refused(probe.address),
+                Some(icmp) if is_unroutable => unroutable_at(probe.address, &icmp),
                 icmp => silent(now().saturating_duration_since(began), icmp),
             }),
         }
@@ -263,12 +266,13 @@ impl Prober {
 
 /// How often is looked whether ICMP errors have come.
 const LOOK: Duration = Duration::from_millis(50);
-/// So many have to say that nothing listens: of the first datagram, and of one that was sent again.
+/// So many have to say that nothing listens, or not to leave this machine: the first datagram, and one that was sent again.
 const REFUSALS: u32 = 2;
 /// How long somebody is listened to afterwards who may answer all the same: anybody can send such errors.
 const AFTER_REFUSALS: Duration = Duration::from_secs(1);
 
-/// ICMP errors that say that nothing listens, from an address that has not answered.
+/// Errors about an address that has not answered: ICMP errors that say that nothing listens, or datagrams in a row that this machine
+/// has no way for.
 #[derive(Debug, Default)]
 struct Refusals {
     /// When there were enough of them.
@@ -280,6 +284,8 @@ impl Refusals {
     fn are_believed(&mut self, now: Instant, count: u32) -> bool {
         if count >= REFUSALS {
             self.since.get_or_insert(now);
+        } else {
+            self.since = None;
         }
         self.since.is_some_and(|since| now.saturating_duration_since(since) >= AFTER_REFUSALS)
     }
@@ -289,6 +295,12 @@ impl Refusals {
 fn refused(address: SocketAddr) -> Failure {
     let text = format!("nothing listens at {address}/udp (ICMP port unreachable)");
     Failure::io(FailureKind::Unreachable, io::Error::new(io::ErrorKind::ConnectionRefused, text))
+}
+
+/// Nothing could be sent, for as long as it was tried.
+fn unroutable_at(address: SocketAddr, error: &io::Error) -> Failure {
+    let text = format!("nothing can be sent to {address}/udp from this machine: {}", error.kind());
+    Failure::io(FailureKind::Unreachable, io::Error::new(error.kind(), text))
 }
 
 /// Nothing came back.
@@ -333,5 +345,8 @@ mod tests {
         assert!(!refusals.are_believed(at(10_000), 2), "the true gateway may still answer");
         assert!(!refusals.are_believed(at(10_999), 3));
         assert!(refusals.are_believed(at(11_000), 3));
+        assert!(!refusals.are_believed(at(11_050), 0), "one could be sent meanwhile");
+        assert!(!refusals.are_believed(at(11_100), 2), "it begins anew");
+        assert!(refusals.are_believed(at(12_100), 3));
     }
 }

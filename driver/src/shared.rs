@@ -110,6 +110,8 @@ pub struct Stats {
     pub dropped_refused: u64,
     /// Packets dropped because no key took them.
     pub dropped_unsealed: u64,
+    /// Datagrams of UDP sockets that were not sent because the gateway has not agreed to carry them.
+    pub dropped_not_carried: u64,
     /// Packets for the device that the kernel took not.
     pub dropped_device: u64,
     /// TCP segments inside that were sent again.
@@ -118,6 +120,8 @@ pub struct Stats {
     pub times_up: u64,
     /// TCP connections open now; those that only ask whether the tunnel carries are not counted.
     pub connections: usize,
+    /// Those of them whose other end has not answered yet.
+    pub connecting: usize,
     /// UDP sockets open now.
     pub udp_sockets: usize,
 }
@@ -154,10 +158,12 @@ impl Add for Stats {
             dropped_unknown_key: self.dropped_unknown_key + other.dropped_unknown_key,
             dropped_refused: self.dropped_refused + other.dropped_refused,
             dropped_unsealed: self.dropped_unsealed + other.dropped_unsealed,
+            dropped_not_carried: self.dropped_not_carried + other.dropped_not_carried,
             dropped_device: self.dropped_device + other.dropped_device,
             retransmits: self.retransmits + other.retransmits,
             times_up: self.times_up + other.times_up,
             connections: self.connections + other.connections,
+            connecting: self.connecting + other.connecting,
             udp_sockets: self.udp_sockets + other.udp_sockets,
         }
     }

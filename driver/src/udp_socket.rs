@@ -78,7 +78,10 @@ impl UdpSocket {
         if inner.sockets.get(&self.id).is_some_and(|socket| socket.closed) {
             return Err(lost());
         }
-        inner.reach.check(remote.ip())?;
+        if let Err(error) = inner.reach.check(remote.ip()) {
+            inner.stats.dropped_not_carried += 1;
+            return Err(error);
+        }
         match inner.stack.send_udp(now(), self.id, remote, payload) {
             Ok(()) => inner.wake_driver(),
             Err(UdpError::QueueFull | UdpError::NoMemory) => {}

@@ -1,10 +1,11 @@
 //! The end of the process that runs.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +15,7 @@ use tokio::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::{Semaphore, broadcast::error::RecvError},
+    sync::{Semaphore, broadcast::error::RecvError, oneshot},
 };
 
 use super::{Answer, Request, peer};
@@ -81,18 +82,28 @@ impl Server {
 
     /// Lets callers in until it is dropped; those that are in are answered until they leave.
     pub(crate) async fn serve(self, engine: Engine) {
-        let room = Arc::new(Semaphore::new(CALLERS));
+        let (room, silent) = (Arc::new(Semaphore::new(CALLERS)), Arc::new(Silent::default()));
         loop {
             match self.listener.accept().await {
                 Ok(stream) => {
-                    let Ok(place) = Arc::clone(&room).try_acquire_owned() else {
+                    let place = match Arc::clone(&room).try_acquire_owned() {
+                        Ok(place) => Some(place),
+                        // Whoever has nothing to say makes room, so that `adit status` and `adit healthcheck` are always answered.
+                        Err(_) if silent.dismiss() => {
+                            // It may have spoken at this very moment, and stays for long: that is waited for no longer.
+                            let left = tokio::time::timeout(2 * REFRESH, Arc::clone(&room).acquire_owned()).await;
+                            left.ok().and_then(Result::ok)
+                        }
+                        Err(_) => None,
+                    };
+                    let Some(place) = place else {
                         refuse(stream).await;
                         continue;
                     };
-                    let engine = engine.clone();
+                    let (engine, silent) = (engine.clone(), Arc::clone(&silent));
                     // Goes on without us: whoever wanted the reload that ends this socket is told what came of it.
                     tokio::spawn(async move {
-                        if let Err(error) = answer(stream, engine).await {
+                        if let Err(error) = answer(stream, engine, &silent).await {
                             tracing::debug!("control socket: {error}");
                         }
                         drop(place);
@@ -119,7 +130,50 @@ async fn refuse(mut stream: UnixStream) {
     }
 }
 
-async fn answer(stream: UnixStream, engine: Engine) -> io::Result<()> {
+/// Callers of whom nothing is wanted and who want nothing, in the order they fell silent in.
+#[derive(Debug, Default)]
+struct Silent(Mutex<(u64, BTreeMap<u64, oneshot::Sender<()>>)>);
+
+impl Silent {
+    /// Somebody falls silent: what tells it to leave, until it speaks.
+    fn begins(&self) -> (Silence<'_>, oneshot::Receiver<()>) {
+        let (dismissed, told) = oneshot::channel();
+        let mut known = self.lock();
+        known.0 += 1;
+        let number = known.0;
+        known.1.insert(number, dismissed);
+        (Silence { silent: self, number }, told)
+    }
+
+    /// Tells the one to leave that has been silent longest; whether there was one.
+    fn dismiss(&self) -> bool {
+        loop {
+            let Some((_, dismissed)) = self.lock().1.pop_first() else { return false };
+            // One that has spoken just now stays.
+            if dismissed.send(()).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, oneshot::Sender<()>>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends when its caller speaks, or leaves.
+struct Silence<'a> {
+    silent: &'a Silent,
+    number: u64,
+}
+
+impl Drop for Silence<'_> {
+    fn drop(&mut self) {
+        self.silent.lock().1.remove(&self.number);
+    }
+}
+
+async fn answer(stream: UnixStream, engine: Engine, silent: &Silent) -> io::Result<()> {
     let admitted = peer::admitted(&stream);
     let (read, mut write) = stream.into_split();
     let by = match admitted {
@@ -132,7 +186,19 @@ async fn answer(stream: UnixStream, engine: Engine) -> io::Result<()> {
     loop {
         line.clear();
         lines.get_mut().set_limit(LINE_BYTES);
-        match tokio::time::timeout(patience, lines.read_until(b'\n', &mut line)).await {
+        let read = {
+            let (_silence, dismissed) = silent.begins();
+            tokio::select! {
+                biased;
+                read = tokio::time::timeout(patience, lines.read_until(b'\n', &mut line)) => read,
+                Ok(()) = dismissed => {
+                    let error = Error::new(Exit::Other, "silent for longest, while others want a place at the control socket");
+                    let farewell = Answer::failed(&error.hint("connect again"));
+                    return tokio::time::timeout(REFRESH, send(&mut write, &farewell)).await.unwrap_or(Ok(()));
+                }
+            }
+        };
+        match read {
             Ok(read) => {
                 if read? == 0 {
                     return Ok(());

@@ -227,6 +227,34 @@ async fn one_caller_too_many_is_told_so_and_room_is_made_by_one_who_leaves() {
     }
 }
 
+#[tokio::test]
+async fn callers_who_have_fallen_silent_make_room_the_longest_silent_first() {
+    let bench = Bench::new(Engine::for_tests());
+    let caller = |watches: bool| {
+        let path = bench.path.clone();
+        blocking(move || {
+            let mut client = Client::connect(Some(&path)).unwrap();
+            client.ask(if watches { &Request::Watch } else { &Request::Version }).unwrap();
+            client
+        })
+    };
+    let _watches = caller(true).await;
+    let mut silent = Vec::new();
+    for _ in 1..server::CALLERS {
+        silent.push(caller(false).await);
+    }
+    // One that watches is not silent, whatever it says.
+    bench.ask(Request::Version).await.unwrap();
+    let mut first = silent.remove(0);
+    let told = blocking(move || first.next()).await.unwrap_err();
+    assert!(told.message().starts_with("silent for longest") && told.hint_text() == Some("connect again"), "{told}");
+    let mut last = silent.pop().unwrap();
+    blocking(move || last.ask(&Request::Version)).await.unwrap();
+    for _ in 0..2 * server::CALLERS {
+        caller(false).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn callers_who_say_nothing_lose_their_places() {
     let bench = Bench::new(Engine::for_tests());

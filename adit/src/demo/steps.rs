@@ -33,7 +33,8 @@ where
         if level <= Level::WARN {
             write!(to, "{}: ", if level == Level::WARN { "warning" } else { "error" })?;
         }
-        if let Some(speaker) = cx.lookup_current() {
+        // Of several, the outermost: it is the one that has a name for people.
+        if let Some(speaker) = cx.event_scope().and_then(|scope| scope.from_root().next()) {
             write!(to, "{}: ", speaker.name())?;
         }
         cx.format_fields(to.by_ref(), event)?;

@@ -26,7 +26,7 @@ pub(crate) async fn forward(mut plan: Plan, mut signals: Signals) -> Result<Exit
         return Err(Error::new(Exit::Usage, "there is no connection"));
     };
     connection.autostart = true;
-    let environment = engine.add(connection, By::Program).await?;
+    let (environment, _) = engine.add(connection, By::Program).await?;
     let mut turns = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {

@@ -208,15 +208,13 @@ impl Engine {
         }
     }
 
-    /// Adds a connection, and starts it if it is to be.
-    async fn add(&self, plan: ConnectionPlan, by: By) -> Result<Environment, Error> {
+    /// Adds a connection, and starts it if it is to be. Why some of its forwards do not listen.
+    async fn add(&self, plan: ConnectionPlan, by: By) -> Result<(Environment, Vec<Error>), Error> {
         let (name, autostart) = (plan.name.clone(), plan.autostart);
         let environment = Environment::start(plan, self.inner.context.clone(), by);
         self.environments().insert(name, environment.clone());
-        if autostart {
-            environment.order(Order::Connect, By::Program).await?;
-        }
-        Ok(environment)
+        let unbound = if autostart { environment.begin(By::Program).await? } else { Vec::new() };
+        Ok((environment, unbound))
     }
 
     /// Goes on with these connections; what did not change is not touched. What was changed, in words, and what could not be
@@ -241,13 +239,14 @@ impl Engine {
                         if !applied.changed.is_empty() {
                             said.push(format!("`{name}`: {}", applied.changed));
                         }
-                        failed.extend(applied.failed.into_iter().map(|error| error.within(&format!("`{name}`"))));
+                        failed.extend(within(&name, applied.failed));
                     }
                     Err(error) => said.push(format!("`{name}`: {error}")),
                 },
                 None => {
-                    if let Err(error) = self.add(connection, by.clone()).await {
-                        tracing::error!("`{name}`: {error}");
+                    match self.add(connection, by.clone()).await {
+                        Ok((_, unbound)) => failed.extend(within(&name, unbound)),
+                        Err(error) => tracing::error!("`{name}`: {error}"),
                     }
                     said.push(format!("`{name}` is new"));
                 }
@@ -314,6 +313,12 @@ impl Engine {
     fn environments(&self) -> MutexGuard<'_, BTreeMap<String, Environment>> {
         lock(&self.inner.environments)
     }
+}
+
+/// Says of which connection they are.
+fn within(name: &str, errors: Vec<Error>) -> impl Iterator<Item = Error> {
+    let at = format!("`{name}`");
+    errors.into_iter().map(move |error| error.within(&at))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -81,11 +81,12 @@ impl Task {
             self.machine.touch();
             self.note(Entry::new(Kind::Edited, by.clone()).reason(&said));
         }
+        let mut failed = changes.failed;
         if begins {
-            self.connect(by);
+            failed.extend(self.connect(by));
         }
         self.look_outside();
-        Applied { changed: said, failed: changes.failed }
+        Applied { changed: said, failed }
     }
 }
 

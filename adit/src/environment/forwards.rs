@@ -12,7 +12,7 @@ use tracing::{Instrument, Span};
 
 use crate::{
     error::Error,
-    forward::{Bound, ForwardCounters, ForwardSnapshot, Held, Places, Stopper, Terms, overlap},
+    forward::{self, Bound, ForwardCounters, ForwardSnapshot, Held, Places, Stopper, Terms, overlap},
     plan::{ForwardPlan, Listen},
 };
 
@@ -244,8 +244,7 @@ impl Forwards {
             let listen = address(&bound);
             let (terms, in_force) = watch::channel(Terms::new(way(&forward.plan), &forward.plan));
             let serving = bound.serve_on(in_force, Arc::clone(&forward.counters), stop);
-            // Without a name it would not be known whose client was refused.
-            let span = tracing::info_span!("forward", name = forward.plan.name, now = tracing::field::Empty);
+            let span = forward::span(&forward.plan);
             let task = self.tasks.spawn(serving.instrument(span.clone())).id();
             forward.state = State::Serving { stopper, terms, listen, task, span };
         }
@@ -269,7 +268,8 @@ impl Forwards {
         for forward in &self.list {
             let ForwardSnapshot { total, refused, failed, .. } = forward.counters.snapshot();
             let name = &forward.plan.name;
-            tracing::info!("{name}: {total} connections, {failed} of them failed, {refused} more refused");
+            let connections = if total == 1 { "connection" } else { "connections" };
+            tracing::info!("{name}: {total} {connections}, {failed} failed, {refused} refused");
         }
     }
 

@@ -89,6 +89,8 @@ type Reply<T = String> = oneshot::Sender<Result<T, Error>>;
 
 enum Command {
     Order(Order, By, Reply),
+    /// Connects for the first time.
+    Begin(By, Reply<Vec<Error>>),
     Apply(Box<ConnectionPlan>, By, Reply<Applied>),
     Stop(Stop, By, Reply),
 }
@@ -122,7 +124,7 @@ impl Environment {
     /// Makes it, and leaves it idle.
     pub(crate) fn start(plan: ConnectionPlan, context: Context, by: By) -> Self {
         let span = match context.manner {
-            Manner::Patient => tracing::info_span!("connection", name = plan.name),
+            Manner::Patient => tracing::info_span!("connection", connection = plan.name),
             // It is alone: who else should speak?
             Manner::Strict => Span::none(),
         };
@@ -146,6 +148,11 @@ impl Environment {
     /// Does as it is told, or says why not.
     pub(crate) async fn order(&self, order: Order, by: By) -> Result<String, Error> {
         self.ask(|reply| Command::Order(order, by, reply)).await
+    }
+
+    /// Connects for the first time; why some of its forwards do not listen.
+    pub(crate) async fn begin(&self, by: By) -> Result<Vec<Error>, Error> {
+        self.ask(|reply| Command::Begin(by, reply)).await
     }
 
     /// Goes on with another configuration, with as little interruption as possible.

@@ -121,6 +121,7 @@ impl Task {
     async fn on_command(&mut self, command: Command) {
         match command {
             Command::Order(order, by, reply) => self.on_order(order, by, reply),
+            Command::Begin(by, reply) => answer(reply, self.begin(by)),
             Command::Apply(plan, by, reply) => {
                 let applied = self.apply(*plan, by).await;
                 answer(reply, Ok(applied));
@@ -130,41 +131,41 @@ impl Task {
     }
 
     fn on_order(&mut self, order: Order, by: By, reply: Reply) {
-        let trigger = match order {
-            Order::Connect => Trigger::Connect,
-            Order::Disconnect => Trigger::Disconnect,
-            Order::Cancel => Trigger::Cancel,
-        };
-        let name = self.plan.name.clone();
-        if self.stopped && order == Order::Connect {
-            return answer(reply, Err(Error::new(crate::error::Exit::Other, "the process is stopping")));
-        }
-        if order == Order::Connect && self.context.manner == Manner::Strict
-            // Before connecting: a port in use is said at once.
-            && let Err(error) = self.forwards.bind_all()
-        {
-            return answer(reply, Err(error));
-        }
-        if self.machine.on(trigger).is_none() {
-            return answer(reply, Err(self.machine.refusal(&name, trigger)));
-        }
-        match order {
+        let (trigger, kind) = match order {
             Order::Connect => {
-                self.connect(by);
-                answer(reply, Ok(format!("`{name}`: connecting")));
+                // What cannot listen tries again; log and status say why it fails.
+                let begun = self.begin(by).map(|_| format!("`{}`: connecting", self.plan.name));
+                return answer(reply, begun);
             }
-            Order::Disconnect | Order::Cancel => {
-                let kind = if order == Order::Cancel { Kind::Cancelled } else { Kind::Disconnected };
-                tracing::info!("{}, by {by}", kind.name());
-                self.note(Entry::new(kind, by));
-                self.close();
-                self.waiting.push(reply);
-            }
+            Order::Disconnect => (Trigger::Disconnect, Kind::Disconnected),
+            Order::Cancel => (Trigger::Cancel, Kind::Cancelled),
+        };
+        if self.machine.on(trigger).is_none() {
+            return answer(reply, Err(self.machine.refusal(&self.plan.name, trigger)));
+        }
+        tracing::info!("{}, by {by}", kind.name());
+        self.note(Entry::new(kind, by));
+        self.close();
+        self.waiting.push(reply);
+    }
+
+    /// Connects, unless it is not to be. Why some of the forwards do not listen.
+    fn begin(&mut self, by: By) -> Result<Vec<Error>, Error> {
+        if self.stopped {
+            return Err(Error::new(crate::error::Exit::Other, "the process is stopping"));
+        }
+        if self.context.manner == Manner::Strict {
+            // Before connecting: a port in use is said at once.
+            self.forwards.bind_all()?;
+        }
+        match self.machine.on(Trigger::Connect) {
+            Some(_) => Ok(self.connect(by)),
+            None => Err(self.machine.refusal(&self.plan.name, Trigger::Connect)),
         }
     }
 
-    /// The state is [`State::Connecting`].
-    pub(super) fn connect(&mut self, by: By) {
+    /// The state is [`State::Connecting`]. Why some of the forwards do not listen.
+    pub(super) fn connect(&mut self, by: By) -> Vec<Error> {
         self.note(Entry::new(Kind::Connecting, by));
         // What is left of an earlier life.
         self.running = None;
@@ -172,14 +173,16 @@ impl Task {
         self.lacked_device = false;
         self.counted.clear();
         self.outside = Outside::default();
-        if self.context.manner == Manner::Patient {
-            drop(self.forwards.bind());
-        }
+        let failed = match self.context.manner {
+            Manner::Patient => self.forwards.bind(),
+            Manner::Strict => Vec::new(),
+        };
         if self.wanted_device().is_some() {
             self.prepare_device();
         } else {
             self.start_gateways();
         }
+        failed.into_iter().map(|(_, error)| error).collect()
     }
 
     /// With a device, once that is there: who lacks the rights for one bothers no gateway.
@@ -369,10 +372,11 @@ impl Task {
     fn drain(&mut self, longest: Duration) {
         self.forwards.drain();
         let Some(running) = &self.running else { return };
-        let open = self.forwards.list.iter().map(|forward| forward.counters.snapshot().open).sum::<u64>();
-        if open > 0 {
-            let connections = if open == 1 { "connection" } else { "connections" };
-            tracing::info!("waiting up to {} s for {open} live {connections}", longest.as_secs());
+        let gateways = running.redundant.status().gateways;
+        let connecting = gateways.iter().map(|gateway| gateway.stats.connecting).sum::<usize>();
+        let connections = gateways.iter().map(|gateway| gateway.connections).sum::<usize>();
+        if let Some(whom) = waited_for(connections.saturating_sub(connecting), connecting) {
+            tracing::info!("waiting up to {} s for {whom}", longest.as_secs());
         }
         let redundant = running.redundant.clone();
         self.ending = Some(Box::pin(async move { redundant.drain(longest).await }));
@@ -484,5 +488,40 @@ fn reason_text(reason: SwitchReason) -> &'static str {
         SwitchReason::FailBack => "the better one is back",
         SwitchReason::LowerLatency => "the other one is quicker",
         SwitchReason::Updated => "the configuration changed",
+    }
+}
+
+/// Whom the end waits for, in words: connections inside of the tunnels, and those that the other end has not answered yet.
+fn waited_for(live: usize, connecting: usize) -> Option<String> {
+    let plural = |count: usize| if count == 1 { "" } else { "s" };
+    match (live, connecting) {
+        (0, 0) => None,
+        (live, 0) => Some(format!("{live} live connection{}", plural(live))),
+        (0, connecting) => Some(format!("{connecting} connection{} not answered yet", plural(connecting))),
+        (live, connecting) => {
+            Some(format!("{live} live connection{}, and {connecting} not answered yet", plural(live)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_said_whom_the_end_waits_for() {
+        let texts =
+            [(0, 0), (1, 0), (2, 0), (0, 1), (0, 2), (1, 2)].map(|(live, connecting)| waited_for(live, connecting));
+        assert_eq!(
+            texts.map(Option::unwrap_or_default),
+            [
+                "",
+                "1 live connection",
+                "2 live connections",
+                "1 connection not answered yet",
+                "2 connections not answered yet",
+                "1 live connection, and 2 not answered yet",
+            ]
+        );
     }
 }

@@ -4,7 +4,6 @@ mod device;
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    sync::Mutex,
     time::Duration,
 };
 
@@ -23,6 +22,7 @@ use crate::{
     prompt::Person,
     spec::TransportKind,
     status::{GatewayState, State},
+    tests::Log,
 };
 
 /// Far longer than anything here takes.
@@ -110,37 +110,6 @@ impl Bench {
 
     fn kinds(&self) -> Vec<Kind> {
         self.activity.last(usize::MAX, None).0.into_iter().map(|entry| entry.kind).collect()
-    }
-}
-
-/// What is logged by this thread, which is all there is to a test of one thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    /// From now on, while the guard lives.
-    fn start() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).without_time();
-        (log, tracing::subscriber::set_default(subscriber.with_target(false).finish()))
-    }
-
-    /// The lines with all of these in them.
-    fn lines(&self, parts: &[&str]) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().filter(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned).collect()
     }
 }
 
@@ -434,7 +403,7 @@ async fn a_limit_counts_what_was_there_before_it() {
     assert_eq!(forward.refused, 1);
     let why = "connection refused: open now: 1, and `max_connections` is 1";
     assert_eq!(forward.last_error.as_deref(), Some(why));
-    assert_eq!(log.lines(&["WARN", "forward{name=\"crm\"}", why, "hint="]).len(), 1);
+    assert_eq!(log.lines(&["WARN", "forward{forward=\"crm\"}", why, "hint="]).len(), 1);
     assert!(finish(open).await.unwrap().ends_with(&office.page()));
 }
 

@@ -228,6 +228,8 @@ fn gateway_status(label: &GatewayLabel, found: &redundancy::GatewayStatus) -> Ga
         ("unknown_key", stats.dropped_unknown_key),
         ("refused", stats.dropped_refused),
         ("unsealed", stats.dropped_unsealed),
+        ("not_carried", stats.dropped_not_carried),
+        ("device", stats.dropped_device),
         ("inside_malformed", stack.malformed),
         ("inside_bad_checksum", stack.bad_checksum),
         ("inside_misaddressed", stack.misaddressed),

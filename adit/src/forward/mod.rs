@@ -32,6 +32,7 @@ mod tests;
 use std::{fmt, io, io::Write, net::SocketAddr, sync::Arc, time::Duration};
 
 use adit_driver::{Options, Way};
+use tracing::{Instrument, Span};
 
 #[cfg(unix)]
 pub(crate) use self::unix::Listener as UnixListener;
@@ -132,13 +133,14 @@ impl Bound {
             .map_err(|error| Error::new(Exit::Other, format!("standard output: {error}")))
     }
 
-    /// Serves on the terms of its plan: see [`Self::serve_on`].
+    /// Serves on the terms of its plan, and speaks as [`span`] says: see [`Self::serve_on`].
     ///
     /// # Errors
     /// Why standard input and output could not be forwarded.
     pub(crate) async fn serve(self, way: Way, counters: Arc<ForwardCounters>, stop: Stop) -> Result<(), Error> {
         let terms = Terms::new(way, &self.plan).for_ever();
-        self.serve_on(terms, counters, stop).await
+        let span = span(&self.plan);
+        self.serve_on(terms, counters, stop).instrument(span).await
     }
 
     /// Serves until it is told to stop, and its last connection has ended or was cut. Only a forward of standard input and
@@ -193,6 +195,11 @@ impl Bound {
         }
         Ok(())
     }
+}
+
+/// In which a forward speaks: without a name it would not be known whose client was refused. `now` is for a new name.
+pub(crate) fn span(plan: &ForwardPlan) -> Span {
+    tracing::info_span!("forward", forward = plan.name, now = tracing::field::Empty)
 }
 
 /// `LOCAL -> TARGET/TRANSPORT`: what stands on standard output.

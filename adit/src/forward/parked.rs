@@ -8,6 +8,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::counters::ForwardCounters;
+
 /// Datagrams that wait, of all senders and of one, and their bytes: the older ones go.
 const MOST: usize = 256;
 const MOST_OF_ONE: usize = 16;
@@ -33,7 +35,7 @@ pub(super) struct Parked<S> {
 
 /// What became of them.
 #[derive(Debug)]
-pub(super) enum Unparked<S> {
+enum Unparked<S> {
     /// The tunnel is up.
     Up(VecDeque<Datagram<S>>),
     /// It was waited for long enough for so many.
@@ -47,8 +49,28 @@ impl<S> Default for Parked<S> {
 }
 
 impl<S: PartialEq> Parked<S> {
+    /// Keeps a datagram that came without a tunnel, if it may wait. What is dropped is counted.
+    pub(super) fn park(&mut self, way: &Way, counters: &ForwardCounters, datagram: Datagram<S>) {
+        if datagram.until <= Instant::now() {
+            return counters.on_dropped(1, &down());
+        }
+        let dropped = self.push(way, datagram);
+        counters.on_dropped(dropped, &too_many());
+    }
+
+    /// All of them, once the tunnel is up; never, while there are none. What was waited for in vain is counted. May be dropped and called
+    /// again.
+    pub(super) async fn ready(&mut self, counters: &ForwardCounters) -> VecDeque<Datagram<S>> {
+        loop {
+            match self.next().await {
+                Unparked::Up(all) => return all,
+                Unparked::Dropped(count, error) => counters.on_dropped(count, &error),
+            }
+        }
+    }
+
     /// Keeps a datagram; how many were dropped to make room.
-    pub(super) fn push(&mut self, way: &Way, datagram: Datagram<S>) -> usize {
+    fn push(&mut self, way: &Way, datagram: Datagram<S>) -> usize {
         let before = self.datagrams.len() + 1;
         if self.datagrams.iter().filter(|known| known.of == datagram.of).count() >= MOST_OF_ONE
             && let Some(oldest) = self.datagrams.iter().position(|known| known.of == datagram.of)
@@ -69,7 +91,7 @@ impl<S: PartialEq> Parked<S> {
     }
 
     /// The next that happens to them; never, while there are none. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> Unparked<S> {
+    async fn next(&mut self) -> Unparked<S> {
         let Some(first) = self.datagrams.front() else { return pending().await };
         let ended = tokio::select! {
             Some(ended) = self.tunnel.join_next() => ended.unwrap_or_else(|error| Err(io::Error::other(error))),
@@ -101,12 +123,12 @@ impl<S: PartialEq> Parked<S> {
 }
 
 /// Why a datagram is not sent.
-pub(super) fn down() -> io::Error {
+fn down() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the tunnel is down")
 }
 
 /// What is said of datagrams that had to make room for others.
-pub(super) fn too_many() -> io::Error {
+fn too_many() -> io::Error {
     io::Error::new(io::ErrorKind::QuotaExceeded, "too many datagrams wait for the tunnel")
 }
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 use adit_driver::{Builder, Client, Remote};
-use adit_tunnel::{CloseKind, Transport};
+use adit_tunnel::{CloseKind, IpNet, Transport};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -31,6 +31,7 @@ use crate::{
     error::{Error, Exit},
     plan::{ForwardKind, ForwardPlan, LocalTarget},
     spec::{LocalSpec, TransportKind},
+    tests::Log,
 };
 
 pub(super) async fn soon<F: Future>(future: F) -> F::Output {
@@ -47,15 +48,18 @@ async fn connect(manner: Manner) -> (Far, Client) {
 /// A gateway of this manner, and a tunnel to it that may come up.
 async fn start(manner: Manner) -> (Far, Client) {
     let far = Far::with_manner(Transport::Udp, manner).await;
-    let remote = Remote {
+    let client = Builder::new(Toy::new([remote(&far)])).start();
+    (far, client)
+}
+
+fn remote(far: &Far) -> Remote {
+    Remote {
         host: far.address.ip().to_string(),
         port: far.address.port(),
         transport: far.transport,
         family: None,
         timeout: Duration::from_secs(5),
-    };
-    let client = Builder::new(Toy::new([remote])).start();
-    (far, client)
+    }
 }
 
 /// The host behind the gateway, and ports of it: one returns what it gets, one resets, one is closed.
@@ -81,6 +85,16 @@ impl Gateway {
 /// A gateway that lives as long as the first value, and a tunnel to it.
 pub(super) async fn tunnel() -> (Gateway, Client) {
     let (far, client) = connect(Manner::Welcome).await;
+    (Gateway(far), client)
+}
+
+/// The same, of a gateway that carries nothing but this network.
+pub(super) async fn tunnel_to(network: IpNet) -> (Gateway, Client) {
+    let far = Far::with_manner(Transport::Udp, Manner::Welcome).await;
+    let mut toy = Toy::new([remote(&far)]);
+    toy.selectors = vec![network];
+    let client = Builder::new(toy).start();
+    soon(client.up()).await.unwrap();
     (Gateway(far), client)
 }
 
@@ -207,11 +221,14 @@ async fn connections_beyond_the_limit_are_reset_and_counted() {
 #[tokio::test]
 async fn what_cannot_be_connected_is_counted_with_its_reason() {
     let (_far, client) = connect(Manner::Welcome).await;
-    let serving = serve(&local(&to(1)), &client);
+    let (log, _guard) = Log::start();
+    let serving = serve(&ForwardPlan { name: "closed".to_owned(), ..local(&to(1)) }, &client);
     let mut stream = TcpStream::connect(serving.address).await.unwrap();
     soon(stream.read_u8()).await.unwrap_err();
     let now = serving.counters.snapshot();
     assert_eq!((now.failed, now.total), (1, 1));
+    let warning = ["WARN", "forward{forward=\"closed\"}: cannot connect to 10.9.0.1:1: "];
+    assert_eq!(log.lines(&warning).len(), 1, "it says whose client it was");
     assert!(now.last_error.unwrap().1.contains("cannot connect to 10.9.0.1:1: "));
 }
 

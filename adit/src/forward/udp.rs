@@ -26,7 +26,7 @@ use super::{
     counters::{ForwardCounters, Open},
     is_out_of_resources,
     name::{Name, Resolver, Waiting},
-    parked::{self, Datagram, Parked, Unparked},
+    parked::{Datagram, Parked},
     stop::Stop,
     terms::{InForce, Terms},
 };
@@ -185,7 +185,11 @@ pub(super) async fn serve(
                 forward.name.on_found(found);
                 forward.send_waiting().await;
             }
-            unparked = forward.parked.next() => forward.on_unparked(unparked).await,
+            ready = forward.parked.ready(&forward.shared.counters) => {
+                for Datagram { of, bytes, until } in ready {
+                    forward.on_datagram(of, &bytes, until).await;
+                }
+            }
             // Reaps those that are done.
             Some(_) = forward.tasks.join_next() => {}
             Ok(()) = terms.changed() => forward.take(&terms.borrow_and_update()),
@@ -271,24 +275,10 @@ impl Forward {
         }
     }
 
-    async fn on_unparked(&mut self, unparked: Unparked<SocketAddr>) {
-        match unparked {
-            Unparked::Up(datagrams) => {
-                for Datagram { of, bytes, until } in datagrams {
-                    self.on_datagram(of, &bytes, until).await;
-                }
-            }
-            Unparked::Dropped(count, error) => self.shared.counters.on_dropped(count, &error),
-        }
-    }
-
     /// While there is no tunnel: the datagram waits for one, where the forward does.
     fn park(&mut self, peer: SocketAddr, datagram: &[u8], until: Instant) {
-        if until <= Instant::now() {
-            return self.shared.counters.on_dropped(1, &parked::down());
-        }
-        let dropped = self.parked.push(&self.way, Datagram { of: peer, bytes: datagram.to_vec(), until });
-        self.shared.counters.on_dropped(dropped, &parked::too_many());
+        let datagram = Datagram { of: peer, bytes: datagram.to_vec(), until };
+        self.parked.park(&self.way, &self.shared.counters, datagram);
     }
 
     async fn send(&mut self, peer: SocketAddr, remote: SocketAddr, datagram: &[u8], until: Instant) {

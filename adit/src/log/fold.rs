@@ -245,7 +245,7 @@ mod tests {
     fn connections_are_not_folded_into_each_other() {
         let lines = logged(|_| {
             for name in ["a", "b"] {
-                tracing::info_span!("connection", name).in_scope(|| {
+                tracing::info_span!("connection", connection = name).in_scope(|| {
                     warn(1);
                     tracing::info_span!("inner").in_scope(|| warn(2));
                 });
@@ -257,9 +257,9 @@ mod tests {
     #[test]
     fn forwards_of_a_connection_are_not_folded_into_each_other() {
         let lines = logged(|_| {
-            let _connection = tracing::info_span!("connection", name = "office").entered();
+            let _connection = tracing::info_span!("connection", connection = "office").entered();
             for name in ["web", "db"] {
-                let forward = tracing::info_span!("forward", name);
+                let forward = tracing::info_span!("forward", forward = name);
                 forward.in_scope(|| warn(1));
                 forward.in_scope(|| tracing::info_span!("inner").in_scope(|| warn(2)));
             }

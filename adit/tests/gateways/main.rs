@@ -3,6 +3,7 @@
 
 mod demo;
 mod forwards;
+mod json;
 mod operations;
 mod running;
 mod serve;

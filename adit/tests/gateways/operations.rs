@@ -13,6 +13,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    json::Strict,
     running::{Ended, Running, Workplace, adit, get},
     serve::{IKEV2, PAGE, USER, serve, web_server, workplace},
 };
@@ -172,6 +173,34 @@ fn what_there_is_not_is_said_and_not_shown_as_nothing() {
     running.end().with(0);
 }
 
+/// At every level, and of both kinds of gateway: a reader that keeps one of two members of a name would lose whose line it is.
+#[test]
+fn a_log_in_json_is_an_object_a_line_and_says_whose_it_is() {
+    let office = Office::open();
+    let closed = "[[connection.main.forward]]\nname = \"closed\"\nlisten = \"127.0.0.1:0\"\nto = \"127.0.0.1:1\"\n";
+    let two = "[[connection.main.gateway]]\nname = \"first\"\n[[connection.main.gateway]]\nname = \"other\"\nremotes = [\"127.0.0.1:1\"]\n";
+    let config = office.config(&format!("{}{two}{closed}", office.connection("main", "")));
+    let mut command = adit(&["run", "-vv", "--log-format", "json", "--config"]);
+    command.arg(config);
+    let running = Running::start(command);
+    office.reaches("main", "connected");
+    let mut refused = TcpStream::connect(office.address("main", "closed")).unwrap();
+    assert!(refused.read_to_end(&mut Vec::new()).is_err());
+    running.said("cannot connect to 127.0.0.1:1");
+    running.signal("-TERM");
+    let lines: Vec<_> = running.end().with(0).stderr.lines().map(Strict::parse).collect();
+    let is_refused = |line: &&Strict| {
+        let message = line.get("fields").and_then(|fields| fields.text("message"));
+        message.is_some_and(|message| message.starts_with("cannot connect to 127.0.0.1:1"))
+            && line.text("level") == Some("WARN")
+    };
+    let refused = lines.iter().find(is_refused).unwrap();
+    let spans: Vec<_> = refused.list("spans").iter().map(|span| (span.text("name"), span)).collect();
+    assert_eq!(spans.iter().map(|(name, _)| name.unwrap()).collect::<Vec<_>>(), ["connection", "forward"]);
+    assert_eq!((spans[0].1.text("connection"), spans[1].1.text("forward")), (Some("main"), Some("closed")));
+    assert_eq!(refused.get("span"), Some(spans[1].1));
+}
+
 /// C1, C4, C11, C20.
 #[test]
 fn connections_are_run_seen_and_told_what_to_do() {
@@ -197,7 +226,7 @@ fn connections_are_run_seen_and_told_what_to_do() {
     // Each line of the log says whose it is.
     let mut refused = TcpStream::connect(office.address("main", "closed")).unwrap();
     assert!(refused.read_to_end(&mut Vec::new()).is_err());
-    running.said("connection{name=\"main\"}:forward{name=\"closed\"}: cannot connect to 127.0.0.1:1");
+    running.said("connection{connection=\"main\"}:forward{forward=\"closed\"}: cannot connect to 127.0.0.1:1");
     let status = office.until("main", |connection| connection["forwards"][1]["failed"] == 1);
     assert!(status["forwards"][1]["last_error"].as_str().unwrap().contains("refused"), "{status:#}");
 
@@ -229,7 +258,7 @@ fn connections_are_run_seen_and_told_what_to_do() {
     running.signal("-TERM");
     let ended = running.end().with(0);
     assert_eq!(ended.stdout, "");
-    assert!(ended.stderr.contains("connection{name=\"main\"}"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("connection{connection=\"main\"}"), "{}", ended.stderr);
     assert!(!office.place.0.join("control.sock").exists());
     assert_eq!(office.activity("waits"), ["created", "connecting", "connected", "disconnected"]);
     assert_eq!(office.activity("main"), ["created", "connecting", "connected", "disconnected"]);
@@ -496,6 +525,36 @@ fn systemd_is_told_what_happens() {
     next("WATCHDOG=1");
     running.signal("-TERM");
     next("STOPPING=1");
+    running.end().with(0);
+}
+
+/// It is there all the same, and tries again.
+#[test]
+fn a_reload_says_of_a_new_connection_too_that_a_port_cannot_be_had() {
+    let office = Office::open();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap();
+    let running = office.run(&office.connection("main", ""));
+    office.reaches("main", "connected");
+    let forward = |name: &str, at: &str| {
+        format!("[[connection.{name}.forward]]\nname = \"web\"\nlisten = \"{at}\"\nto = \"{}\"\n", web_server())
+    };
+    let new = office.connection("new", "") + &forward("new", &listen.to_string());
+    let idle = office.connection("idle", "autostart = false");
+    office.config(&(office.connection("main", "") + &new + &idle));
+    let said = office.told(&["reload"]).with(7).stderr;
+    for part in ["`new`: forward `web`: cannot listen on ", "; otherwise ", "`new` is new", "`idle` is new", "hint: "] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let status = office.reaches("new", "connected");
+    let web = &status["forwards"][0];
+    assert!(
+        web["listening"] == false && web["last_error"].as_str().unwrap().contains("cannot listen on"),
+        "{status:#}"
+    );
+    drop(taken);
+    office.until("new", |connection| connection["forwards"][0]["listening"] == true);
+    running.signal("-TERM");
     running.end().with(0);
 }
 

@@ -199,7 +199,8 @@ impl Events {
     }
 }
 
-/// Numbers since the gateway was started.
+/// Numbers since the gateway was started. Bytes of datagrams are those of what UDP or the frames of a TCP stream carry, as in the
+/// [`crate::Stats`] of a client: what it counts as sent is counted here as received, and the other way round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -209,6 +210,10 @@ pub struct Stats {
     pub received_bytes: u64,
     /// Packets of peers that were opened.
     pub opened_packets: u64,
+    /// Datagrams sent, of whatever kind: with packets, of the control channel, keepalives.
+    pub sent_datagrams: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
     /// Packets sealed and sent.
     pub sealed_packets: u64,
     /// Bytes of the datagrams they became.
@@ -250,6 +255,14 @@ impl Stats {
         self.sealed_packets += sealed.packets;
         self.sealed_bytes += sealed.bytes;
         self.dropped_unsealed += sealed.dropped;
+        self.sent_datagrams += sealed.packets;
+        self.sent_bytes += sealed.bytes;
+    }
+
+    /// A datagram of the control channel, or what is sent as one.
+    pub(super) const fn on_sent(&mut self, bytes: usize) {
+        self.sent_datagrams += 1;
+        self.sent_bytes += bytes as u64;
     }
 }
 

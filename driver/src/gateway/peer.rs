@@ -175,6 +175,7 @@ impl<T: Answering> Peer<T> {
             self.tell_down(env, Failure::from_closed(closed).in_stage(Stage::Connecting));
         }
         while let Some(transmit) = self.tunnel.poll_transmit() {
+            env.stats.on_sent(transmit.datagram.len());
             env.outer.control(self.line, transmit);
         }
     }
@@ -242,6 +243,7 @@ impl<T: Answering> Peer<T> {
             Some(datagram) => {
                 env.stats.sealed_packets += 1;
                 env.stats.sealed_bytes += datagram.len() as u64;
+                env.stats.on_sent(datagram.len());
                 env.outer.control(self.line, Transmit { path: self.path, datagram });
             }
             None => env.stats.dropped_unsealed += 1,

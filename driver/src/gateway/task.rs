@@ -362,7 +362,10 @@ impl<L: Listener> Front<L> {
             return None;
         }
         match self.listener.accept(now, path, datagram) {
-            Accept::Reply(transmit) => self.env.outer.control(line, transmit),
+            Accept::Reply(transmit) => {
+                self.env.stats.on_sent(transmit.datagram.len());
+                self.env.outer.control(line, transmit);
+            }
             Accept::Peer(id, tunnel) => {
                 if let Some(old) = self.peers.remove(&id) {
                     old.leave(now, &mut self.env);

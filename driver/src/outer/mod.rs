@@ -144,6 +144,14 @@ impl Sender {
         }
     }
 
+    /// How many datagrams in a row could not be sent because this machine knows no way there.
+    pub(crate) fn unroutable(&self) -> u32 {
+        match self {
+            Self::Udp(udp) => udp.unroutable(),
+            Self::Tcp(_) => 0,
+        }
+    }
+
     /// How many ICMP errors have said that nothing listens there.
     pub(crate) fn refusals(&mut self) -> u32 {
         match self {

@@ -44,6 +44,8 @@ pub(crate) struct UdpSender {
     full: u32,
     /// Why the last datagram could not be sent.
     trouble: Option<io::Error>,
+    /// How many in a row could not because this machine knows no way there.
+    unroutable: u32,
     /// What an ICMP error said last.
     unreachable: Option<io::Error>,
     /// How often one said that nothing listens there.
@@ -135,6 +137,7 @@ pub(crate) fn bind(local: SocketAddr, options: &SocketOptions) -> io::Result<(Ud
             changed: false,
             full: 0,
             trouble: None,
+            unroutable: 0,
             unreachable: None,
             refusals: 0,
             hinted: false,
@@ -378,6 +381,11 @@ impl UdpSender {
         self.trouble.as_ref()
     }
 
+    /// How many datagrams in a row could not be sent because this machine knows no way there.
+    pub(crate) fn unroutable(&self) -> u32 {
+        self.unroutable
+    }
+
     /// What an ICMP error said last.
     pub(crate) fn icmp_error(&self) -> Option<&io::Error> {
         self.unreachable.as_ref()
@@ -412,6 +420,10 @@ impl UdpSender {
         {
             tracing::debug!("sending to {remote}: {error}");
         }
+        let is_unroutable = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)
+        };
+        self.unroutable = if error.as_ref().is_some_and(is_unroutable) { self.unroutable.saturating_add(1) } else { 0 };
         self.trouble = error;
     }
 }

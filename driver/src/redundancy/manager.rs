@@ -309,9 +309,14 @@ impl Manager {
             match lost.bequeath(heir) {
                 Bequest::Nothing => {}
                 Bequest::Kept(count) => {
-                    let go_on =
-                        if count == 1 { "1 connection goes on".into() } else { format!("{count} connections go on") };
-                    tracing::info!("{go_on} through gateway {}", heir.spec.name);
+                    if count > 0 {
+                        let go_on = if count == 1 {
+                            "1 connection goes on".into()
+                        } else {
+                            format!("{count} connections go on")
+                        };
+                        tracing::info!("{go_on} through gateway {}", heir.spec.name);
+                    }
                     self.open_ports();
                 }
                 Bequest::Reset(count) => {

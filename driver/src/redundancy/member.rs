@@ -222,8 +222,10 @@ impl Member {
         if is_vacant && same_addresses(self.network.as_deref(), heir.network.as_deref()) {
             // These were to go through the lost tunnel alone.
             inside.sever(Tie::Pinned);
+            // What has not begun goes along, and is nobody's yet.
+            let established = inside.established(Tie::Free);
             from.trade_places(to);
-            return Bequest::Kept(count);
+            return Bequest::Kept(established);
         }
         // Those that have not begun are dialled anew through the next gateway.
         let established = inside.established(Tie::Free);
@@ -355,7 +357,7 @@ impl Member {
 pub(super) enum Bequest {
     /// There were none.
     Nothing,
-    /// So many go on through the other tunnel.
+    /// So many go on through the other tunnel, beside those that have not begun.
     Kept(usize),
     /// So many were reset.
     Reset(usize),

@@ -115,6 +115,36 @@ async fn every_byte_comes_back(transport: Transport) {
     assert_eq!(stats.streams, usize::from(transport == Transport::Tcp));
 }
 
+/// What one end has sent the other has received: the same bytes are counted, of control and data alike.
+async fn both_ends_count_the_same(transport: Transport) {
+    let gateway = start(transport);
+    let client = connect(&gateway, "name=ann").await;
+    let address = echo().await;
+    soon(comes_back(&client, address, &random_bytes(1, 300_000))).await;
+    let ends = |gateway: &crate::gateway::Stats| {
+        let client = client.stats();
+        [
+            (client.sent_bytes, gateway.received_bytes),
+            (client.sent_datagrams, gateway.received_datagrams),
+            (gateway.sent_bytes, client.received_bytes),
+            (gateway.sent_datagrams, client.received_datagrams),
+        ]
+    };
+    until(&gateway, |gateway| ends(gateway).iter().all(|(sent, received)| sent == received)).await;
+    let stats = gateway.stats();
+    assert!(stats.sent_bytes > stats.sealed_bytes && stats.sealed_bytes > 300_000, "{stats:?}");
+}
+
+#[tokio::test]
+async fn both_ends_count_the_same_over_udp() {
+    both_ends_count_the_same(Transport::Udp).await;
+}
+
+#[tokio::test]
+async fn both_ends_count_the_same_over_tcp() {
+    both_ends_count_the_same(Transport::Tcp).await;
+}
+
 #[tokio::test]
 async fn every_byte_comes_back_over_udp() {
     every_byte_comes_back(Transport::Udp).await;

@@ -109,6 +109,7 @@ async fn what_the_gateway_did_not_agree_to_carry_is_refused_at_once() {
     assert!(text.contains("192.168.7.1") && text.contains("10.9.0.0/24"), "{text}");
     let socket = client.bind_udp().await.unwrap();
     assert_eq!(socket.send_to(b"x", outside).unwrap_err().kind(), ErrorKind::NetworkUnreachable);
+    assert_eq!(client.stats().dropped_not_carried, 1);
     let ping = client.ping(outside.ip(), b"", Duration::from_secs(1)).await;
     assert_eq!(ping.unwrap_err().kind(), ErrorKind::NetworkUnreachable);
     soon(client.dial(std::net::SocketAddr::from((HOST, ECHO)))).await.unwrap();

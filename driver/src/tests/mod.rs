@@ -13,6 +13,8 @@ mod listening;
 #[cfg(target_os = "linux")]
 mod namespace;
 mod paths;
+#[cfg(target_os = "linux")]
+mod probing;
 mod redundancy;
 mod toy;
 mod toy_gateway;
@@ -21,7 +23,7 @@ mod traffic;
 use std::{
     future::Future,
     io,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Once},
     time::Duration,
 };
 
@@ -71,6 +73,13 @@ impl io::Write for Log {
 impl Log {
     /// From now on, while the guard lives.
     fn start() -> (Self, tracing::subscriber::DefaultGuard) {
+        static ALL: Once = Once::new();
+        // A line of the program that is first reached by a thread without a log would else be silent for all while there is no more than
+        // one log.
+        ALL.call_once(|| {
+            let all = tracing_subscriber::fmt().with_writer(io::sink).finish();
+            tracing::subscriber::set_global_default(all).expect("the first");
+        });
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).without_time();

@@ -7,6 +7,7 @@ mod tests;
 use std::{
     io,
     pin::Pin,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     task::{Context, Poll},
     time::Duration,
 };
@@ -29,6 +30,11 @@ use crate::plan::Login;
 
 /// How long a client may take to say what it wants.
 const HANDSHAKE: Duration = Duration::from_secs(20);
+/// How often a client is looked after that has said all and waits for its answer, as [`adit_driver::carry`] does: a reset makes nothing
+/// readable then.
+const LOOK_AFTER: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(15) };
+/// Bytes of an answer at once.
+const ANSWER_BYTES: usize = 8 * 1024;
 const CONNECTED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
 /// The proxy of a forward.
@@ -199,6 +205,7 @@ impl HttpProxy {
         counters.on_sent(plain.head.len());
         let (reader, mut writer) = tokio::io::split(Counted { stream: outside, counters });
         let body = Body { early, rest: reader };
+        let all_said = AtomicBool::new(false);
         let up = async {
             let (mut body, mut to) = (body, connection);
             let sent = tokio::io::copy(&mut (&mut body).take(plain.length), &mut to).await?;
@@ -210,17 +217,28 @@ impl HttpProxy {
             loop {
                 if body.read(&mut [0; 512]).await? == 0 {
                     to.shutdown().await?;
+                    all_said.store(true, Relaxed);
                     return std::future::pending::<io::Result<()>>().await;
                 }
             }
         };
         let down = async {
-            let mut from = connection;
-            tokio::io::copy(&mut from, &mut writer).await
+            let (mut from, mut buffer) = (connection, vec![0; ANSWER_BYTES]);
+            loop {
+                match timeout(LOOK_AFTER, from.read(&mut buffer)).await {
+                    Ok(read) => match read? {
+                        0 => return writer.flush().await,
+                        length => writer.write_all(&buffer[..length]).await?,
+                    },
+                    // No bytes are written, which says whether the client is there. Who has left has still said what he had to say.
+                    Err(_) if all_said.load(Relaxed) && connection.is_delivered() => drop(writer.write(&[]).await?),
+                    Err(_) => {}
+                }
+            }
         };
         tokio::select! {
             ended = up => ended,
-            answered = down => answered.map(drop),
+            answered = down => answered,
         }
     }
 }

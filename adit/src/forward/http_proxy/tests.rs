@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    super::tests::{Gateway, Serving, serve, soon, tunnel},
+    super::tests::{Gateway, Serving, ended, serve, soon, tunnel},
     head,
 };
 use crate::plan::{ForwardKind, ForwardPlan, Listen, Login};
@@ -150,6 +150,22 @@ async fn a_plain_request_reaches_its_server_alone() {
         answer,
         "POST /path HTTP/1.1\r\nHost: 10.9.0.1:7\r\nContent-Length: 4\r\nVia: 1.1 adit\r\nConnection: close\r\n\r\nbody"
     );
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_its_server_is_silent_gives_its_place_back() {
+    let (_far, serving) = proxy(None).await;
+    let mut stream = send(serving.address, "GET http://10.9.0.1:9/ HTTP/1.1\r\n\r\n").await;
+    // It has said all, and may well wait.
+    stream.shutdown().await.unwrap();
+    while serving.counters.snapshot().sent_bytes == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(serving.counters.snapshot().open, 1);
+    stream.set_zero_linger().unwrap();
+    drop(stream);
+    serving.stopper.drain();
+    ended(serving).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::{io::ErrorKind, net::SocketAddr, sync::Arc};
 
+use adit_tunnel::IpNet;
 use proptest::prelude::*;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,10 +10,13 @@ use tokio::{
 };
 
 use super::{
-    super::tests::{Gateway, HOST_CLOSED, HOST_ECHO, HOST_RESETS, Serving, ended, serve, soon, tunnel},
+    super::tests::{Gateway, HOST_CLOSED, HOST_ECHO, HOST_RESETS, Serving, ended, serve, soon, tunnel, tunnel_to},
     wire::{self, Reply},
 };
-use crate::plan::{ForwardKind, ForwardPlan, Listen, Login};
+use crate::{
+    plan::{ForwardKind, ForwardPlan, Listen, Login},
+    tests::Log,
+};
 
 fn plan(login: Option<(&str, &str)>, udp: bool) -> ForwardPlan {
     let login = login.map(|(user, password)| Login { user: user.to_owned(), password: password.into() });
@@ -222,6 +226,24 @@ async fn datagrams_reach_hosts_and_their_answers_say_whom_they_are_from() {
     assert_eq!(answer(&socket).await, ("10.9.0.1:7".to_owned(), b"one".to_vec()));
     let now = serving.counters.snapshot();
     assert_eq!((now.open, now.sent_bytes, now.received_bytes), (1, 3, 3));
+}
+
+#[tokio::test]
+async fn datagrams_to_where_the_gateway_carries_nothing_are_said_and_counted() {
+    let (log, _guard) = Log::start();
+    let (_far, client) = tunnel_to(IpNet::new([10, 9, 0, 0], 24).unwrap()).await;
+    let serving = serve(&plan(None, true), &client);
+    let (_control, socket, at) = associate(serving.address).await;
+    for payload in [b"one", b"two"] {
+        socket.send_to(&datagram(&address([192, 168, 7, 1], 53), payload), at).await.unwrap();
+    }
+    socket.send_to(&datagram(&echo(), b"three"), at).await.unwrap();
+    assert_eq!(answer(&socket).await.1, b"three");
+    let now = serving.counters.snapshot();
+    assert_eq!((now.failed, now.sent_bytes, client.stats().dropped_not_carried), (2, 5, 2));
+    let why = "192.168.7.1 is not behind the gateway, which agreed to carry 10.9.0.0/24";
+    assert_eq!(now.last_error.unwrap().1, why);
+    assert_eq!(log.lines(&["WARN", "forward{", &format!("datagram dropped: {why}")]).len(), 2);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use super::{
     super::{
         OUT_OF_RESOURCES_WAIT, is_out_of_resources, name,
         outside::Outside,
-        parked::{self, Datagram, Parked, Unparked},
+        parked::{Datagram, Parked},
         through::Through,
     },
     wire,
@@ -117,7 +117,11 @@ impl<'a> Association<'a> {
                         }
                     }
                 },
-                unparked = self.parked.next() => self.on_unparked(unparked).await,
+                ready = self.parked.ready(&self.through.counters) => {
+                    for Datagram { of, bytes, until } in ready {
+                        self.send_until(of, &bytes, until).await;
+                    }
+                }
                 answer = answer => self.on_answer(answer, &mut answers).await,
                 Some(found) = self.lookups.join_next() => {
                     if let Ok((name, found)) = found {
@@ -160,25 +164,10 @@ impl<'a> Association<'a> {
         }
     }
 
-    async fn on_unparked(&mut self, unparked: Unparked<SocketAddr>) {
-        match unparked {
-            Unparked::Up(datagrams) => {
-                for Datagram { of, bytes, until } in datagrams {
-                    self.send_until(of, &bytes, until).await;
-                }
-            }
-            Unparked::Dropped(count, error) => self.through.counters.on_dropped(count, &error),
-        }
-    }
-
     /// While there is no tunnel: the datagram waits for one, where the forward does.
     fn park(&mut self, to: SocketAddr, payload: &[u8], until: Instant) {
-        let counters = &self.through.counters;
-        if until <= Instant::now() {
-            return counters.on_dropped(1, &parked::down());
-        }
-        let dropped = self.parked.push(&self.through.way, Datagram { of: to, bytes: payload.to_vec(), until });
-        counters.on_dropped(dropped, &parked::too_many());
+        let datagram = Datagram { of: to, bytes: payload.to_vec(), until };
+        self.parked.park(&self.through.way, &self.through.counters, datagram);
     }
 
     async fn send(&mut self, to: SocketAddr, payload: &[u8]) {
@@ -211,8 +200,9 @@ impl<'a> Association<'a> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotConnected => self.inside = None,
                 Err(error) => {
-                    tracing::debug!(%to, length = payload.len(), "datagram dropped: {error}");
-                    return;
+                    // Too large, or to where the gateway carries nothing: the client cannot be told.
+                    tracing::warn!(%to, length = payload.len(), "datagram dropped: {error}");
+                    return self.through.counters.on_failed(&error);
                 }
             }
         }

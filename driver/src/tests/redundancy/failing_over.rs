@@ -85,6 +85,33 @@ async fn the_log_says_each_time_why_another_gateway_takes_over_and_the_status_th
     assert!(said.len() == 1 && said[0].contains("the gateway does not answer"), "{said:?}");
 }
 
+#[tokio::test]
+async fn a_connection_that_has_not_begun_is_not_counted_among_those_that_go_on() {
+    // Both give us the same address.
+    let [a, b] = gateways().await;
+    let (log, _guard) = Log::start();
+    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
+    let mut events = redundant.events();
+    let live = connection(&redundant.way(None, PATIENT)).await;
+    up(&redundant, "b").await;
+    a.set(Manner::Silent);
+    let dialled = tokio::spawn({
+        let way = redundant.way(None, PATIENT);
+        async move { connection(&way).await }
+    });
+    let counts = || redundant.status().gateways.first().map(|a| (a.stats.connections, a.stats.connecting));
+    soon(async {
+        while counts() != Some((2, 1)) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    event(&mut events, to_b).await;
+    soon(dialled).await.unwrap();
+    assert_eq!(log.lines(" through gateway b"), ["INFO 1 connection goes on through gateway b"]);
+    drop(live);
+}
+
 #[test]
 fn how_many_tunnels_are_wanted_decides_whether_redundancy_is_lost() {
     let status = |wanted: usize, well: &[bool]| RedundancyStatus {
