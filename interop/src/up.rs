@@ -148,8 +148,8 @@ pub(crate) fn state_dir(rig: &Rig) -> PathBuf {
     rig.dir.join("state")
 }
 
-/// Devices (without the number and the address that the kernel gives anew each time), addresses, routes of all tables, rules, filters (where `nft` can tell them: `adit` makes none), the settings that may be
-/// changed, and `resolv.conf`, at a place.
+/// Devices (without the number and the address that the kernel draws for each), addresses, routes of all tables, rules, filters (where
+/// `nft` can tell them: `adit` makes none), the settings that may be changed, and `resolv.conf`, at a place.
 pub(crate) fn picture(rig: &Rig, place: Place) -> Result<String> {
     // The kernel takes a second to make sure of its own IPv6 addresses.
     let script = "for turn in $(seq 200); do ip -o addr | grep -q tentative || break; sleep 0.05; done; \
