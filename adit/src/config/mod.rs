@@ -4,6 +4,7 @@ mod address;
 mod assemble;
 mod build;
 mod check;
+mod clashes;
 mod connection;
 mod document;
 mod draft;

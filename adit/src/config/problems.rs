@@ -1,7 +1,7 @@
 //! Everything that is wrong with a configuration, found at once.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
 };
@@ -34,7 +34,7 @@ pub(crate) struct Problem {
 pub(crate) struct Problems {
     list: Vec<Problem>,
     /// What is in the list, as it is said.
-    said: HashSet<String>,
+    said: BTreeSet<String>,
     files: BTreeMap<PathBuf, Fingerprint>,
     /// Keys of the TOML file that are there, and wrong.
     spoiled: Spoiled,

@@ -17,6 +17,7 @@ use toml::{
 use super::{
     draft::Given,
     files::{Content, SecretSource, read},
+    problems::Problems,
     schema,
 };
 use crate::error::{Error, Exit};
@@ -87,15 +88,25 @@ impl Source {
         &self.name
     }
 
-    pub(super) fn protocol(&self, value: &Spanned<DeValue<'_>>) -> Result<Protocol, Error> {
-        match value.get_ref().as_str() {
-            Some("ikev2") => Ok(Protocol::Ikev2),
-            Some("openvpn") => Ok(Protocol::OpenVpn),
-            Some(_) | None => {
-                let error = self.wrong(&value.span(), "this protocol is unknown");
-                Err(error.hint("write `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"))
-            }
+    /// Which protocol is said; of an unknown one, that is in the list of problems, the one that was probably meant: then other
+    /// mistakes can be told, too.
+    pub(super) fn protocol(&self, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Protocol> {
+        let known = |text: &str| match text {
+            "ikev2" => Some(Protocol::Ikev2),
+            "openvpn" => Some(Protocol::OpenVpn),
+            _ => None,
+        };
+        let text = value.get_ref().as_str();
+        if let Some(protocol) = text.and_then(known) {
+            return Some(protocol);
         }
+        let meant = text.and_then(|text| schema::nearest(&text.to_lowercase(), ["ikev2", "openvpn"]));
+        let error = self.wrong(&value.span(), "this protocol is unknown");
+        problems.error(match meant {
+            Some(meant) => error.hint(format!("did you mean `protocol = \"{meant}\"`?")),
+            None => error.hint("write `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"),
+        });
+        meant.and_then(known)
     }
 
     /// Reads a value whose keys were checked.

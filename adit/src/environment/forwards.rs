@@ -268,7 +268,8 @@ impl Forwards {
         for forward in &self.list {
             let ForwardSnapshot { total, refused, failed, .. } = forward.counters.snapshot();
             let name = &forward.plan.name;
-            tracing::info!("{name}: {total} connections, {failed} of them failed, {refused} more refused");
+            let connections = if total == 1 { "connection" } else { "connections" };
+            tracing::info!("{name}: {total} {connections}, {failed} failed, {refused} refused");
         }
     }
 

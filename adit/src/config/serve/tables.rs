@@ -121,7 +121,7 @@ fn draft(
     };
     let errors = problems.errors();
     let protocol = match table.remove("protocol") {
-        Some(value) => problems.catch(source.protocol(&value)),
+        Some(value) => source.protocol(&value, problems),
         None => {
             if whole {
                 let error = source.wrong(&span, format!("the gateway `{shown}` has no `protocol`"));
@@ -140,16 +140,17 @@ fn draft(
     mistakes.list.into_iter().for_each(|mistake| problems.error(source.mistake(mistake)));
     problems.spoil(mistakes.spoiled);
     for (key, example) in [("listen", "`listen = [\"0.0.0.0:4500\"]`"), ("pool", "`pool = [\"10.99.0.0/24\"]`")] {
-        match table.get(key).map(|value| value.get_ref().as_array().is_some_and(|list| list.is_empty())) {
+        match table.get(key).map(|value| (value.span(), value.get_ref().as_array().is_some_and(|list| list.is_empty())))
+        {
             None if whole && !problems.is_spoiled(span.start, key) => {
                 let error = source.wrong(&span, format!("the gateway `{shown}` has no `{key}`"));
                 problems.error(error.hint(format!("add {example}")));
             }
-            Some(true) => {
-                let error = Error::at(&place(source, name), format!("`{key}` is empty"));
-                problems.error(error.hint(format!("add {example}")));
+            Some((span, true)) => {
+                let error = source.wrong(&span, format!("`{key}` is empty"));
+                problems.error(error.hint(format!("write {example}")));
             }
-            None | Some(false) => {}
+            None | Some((_, false)) => {}
         }
     }
     let table = problems.catch(source.deserialized(Spanned::new(span.clone(), DeValue::Table(table))))?;

@@ -351,7 +351,7 @@ fn where_to_listen_and_which_pool_is_checked() {
     };
     let pool = "\"10.99.0.0/24\"";
     for (listen, said) in [
-        ("", "line 1 (gateway `x`): `listen` is empty; hint: add"),
+        ("", "line 3: `listen` is empty; hint: write `listen = ["),
         ("\"4500\"", "line 3: `4500` is no address to listen on; hint: write ADDRESS:PORT"),
         ("\"0.0.0.0\"", "line 3: `0.0.0.0` is no address to listen on; hint: "),
         ("\"vpn.example:4500\"", "line 3: `vpn.example:4500` is no address to listen on; hint: "),
@@ -362,7 +362,7 @@ fn where_to_listen_and_which_pool_is_checked() {
         assert!(begins(&error, &format!("serve.toml {said}")), "{listen}: {error:#?}");
     }
     for (pool, said) in [
-        ("", "line 1 (gateway `x`): `pool` is empty; hint: add"),
+        ("", "line 4: `pool` is empty; hint: write `pool = ["),
         ("\"10.99.0.1\"", "line 4: 10.99.0.1/32 has no address for a peer; hint: write it as 10.99.0.0/24"),
         ("\"127.0.0.0/8\"", "line 4: 127.0.0.0/8 is not a network of hosts; hint: "),
         ("\"10.0.0.0/8\",\n\"10.99.0.0/24\"", "line 5: 10.99.0.0/24 overlaps 10.0.0."),

@@ -46,7 +46,7 @@ fn the_gateway_s_own_certificate_in_swanctl_conf_is_not_forgotten_in_silence() {
     for (certs, key) in [("certs = peer.pem", "certs"), ("cert-1 {\n file = peer.pem\n }", "cert-1.file")] {
         place.file(
             "swanctl.conf",
-            &format!("connections {{\n a {{\n remote_addrs = a.example\n local {{ auth = eap\n cacerts = x.pem\n }}\n remote {{\n auth = rsa-4096-sha512\n {certs}\n }}\n children {{ one {{ }} }}\n }}\n}}\n"),
+            format!("connections {{\n a {{\n remote_addrs = a.example\n local {{ auth = eap\n cacerts = x.pem\n }}\n remote {{\n auth = rsa-4096-sha512\n {certs}\n }}\n children {{ one {{ }} }}\n }}\n}}\n"),
         );
         let text = place.imported("swanctl.conf").text(None);
         says(&text, &[&format!("`{key}`: the gateway's own certificate {PINNED}")]);

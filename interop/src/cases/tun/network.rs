@@ -9,7 +9,7 @@ use crate::{
     config::{self, Transport},
     ike::{charon::Charon, setup::Setup},
     needs::Need,
-    net::{Place, TARGET_V6},
+    net::{Place, TARGET, TARGET_V6},
     process::{Process, run},
     rig::Rig,
     server::Server,
@@ -84,6 +84,16 @@ fn tcp_outside(rig: &Rig) -> Result<()> {
     let before = up::picture(rig, Place::Client)?;
     let up = Up::openvpn(rig, &config::profile(&rig.pki, Transport::Tcp)?, &["--full"])?;
     up.process.wait_text(0, "net.ipv4.conf.eth0.rp_filter is 1", up::UP)?;
+    up.exchange(rig)?;
+    up.close()?;
+    up::prove_undone(rig, &before)?;
+    // Where it fails closed that way past the tunnel is blocked, too; what the log says lets it in.
+    let up = Up::openvpn(rig, &config::profile(&rig.pki, Transport::Tcp)?, &["--full", "--fail-closed"])?;
+    up.process.wait_text(0, "`sysctl -w net.ipv4.conf.eth0.rp_filter=2` lets it in", up::UP)?;
+    let ping = ["-n", "-c", "3", "-i", "0.2", "-W", "1", &TARGET.to_string()];
+    ensure!(run(rig.net.command(Place::Client, "ping").args(ping)).is_err(), "a strict filter does no harm");
+    let loose = "echo 2 > /proc/sys/net/ipv4/conf/eth0/rp_filter";
+    run(rig.net.command(Place::Client, "sh").args(["-c", loose]))?;
     up.exchange(rig)?;
     up.close()?;
     up::prove_undone(rig, &before)?;
