@@ -18,6 +18,7 @@ use super::{
     namespace::Found,
     netlink::{Action, Netlink},
     plan::{Change, Target},
+    rivals,
 };
 use crate::tun::Device;
 
@@ -369,7 +370,9 @@ impl System {
         };
         match done {
             Ok(new) => {
-                if !new && is_of_device(change) {
+                if let Some(rival) = self.rival(change) {
+                    tracing::warn!(device = self.device, "{rival}");
+                } else if !new && is_of_device(change) {
                     // Of another device.
                     tracing::warn!(device = self.device, "{change} is there already, and leads elsewhere");
                 } else if !new {
@@ -393,6 +396,19 @@ impl System {
             self.warn_of_strictness();
         }
         Ok(())
+    }
+
+    /// What is amiss with this change beside another device of ours, which only root can say.
+    fn rival(&self, change: &Change) -> Option<String> {
+        let namespace = &self.options.namespace;
+        let lives = |other: &str| {
+            let index = || {
+                let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+                Ok(name_to_index(&socket, other)?)
+            };
+            namespace.run(index).is_ok()
+        };
+        rivals::told(change, &self.device, &self.options.state_dir, namespace.id(), lives)
     }
 
     /// What comes from a gateway carries no mark. Where the kernel demands that its sender be reached through the device it came by,
@@ -530,8 +546,10 @@ fn take_over(held: Vec<(usize, Undo)>, netlink: &mut Netlink) -> Vec<Applied> {
     for (number, undo) in held {
         if let Undo::Remove(change) = &undo {
             let change = change.clone();
-            // No device: index 0.
-            if let Err(error) = netlink.change(0, &change, Action::Add) {
+            // No device: index 0. A rule that may be there more than once blocks nothing.
+            if !matches!(change, Change::RuleSpecific { .. })
+                && let Err(error) = netlink.change(0, &change, Action::Add)
+            {
                 failed.get_or_insert_with(|| (change.clone(), error));
             }
             applied.push(Applied { change, todo: Todo { undo, number } });

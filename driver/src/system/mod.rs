@@ -18,6 +18,7 @@ mod namespace;
 mod netlink;
 mod plan;
 mod resolv_conf;
+mod rivals;
 mod whose;
 
 pub use applier::{NotUndone, Recovered, System, SystemOptions, blocked, recover};
