@@ -54,6 +54,18 @@ pub(super) fn text(status: &ProcessStatus, handshakes: &Handshakes) -> String {
     let started: Numbers =
         register(&mut registry, "vpn_process_start_timestamp_seconds", "When the process was started");
     started.get_or_create(&Vec::new()).set(status.since.unix_seconds());
+    let reload: Gauges = register(
+        &mut registry,
+        "vpn_configuration_last_reload_successful",
+        "1 while what was read last is in force, 0 where it was refused, or could not be done in full",
+    );
+    reload.get_or_create(&Vec::new()).set(i64::from(status.configuration_error.is_none()));
+    let read: Numbers = register(
+        &mut registry,
+        "vpn_configuration_last_reload_success_timestamp_seconds",
+        "When the configuration was read last that was put in force in full, at the start or by a reload",
+    );
+    read.get_or_create(&Vec::new()).set(status.configuration_since.unix_seconds());
     let tasks: Gauges = register(&mut registry, "vpn_process_tasks", "Tasks of the runtime that have not ended");
     tasks.get_or_create(&Vec::new()).set(signed(status.tasks as u64));
     for (name, help, bytes) in [

@@ -115,11 +115,27 @@ fn the_metrics_say_what_the_status_says() {
         ("vpn_probe_up{connection=\"production\",tunnel=\"a\"}", 1.0),
         ("vpn_connection_redundancy{connection=\"production\",state=\"full\"}", 1.0),
         ("vpn_connection_redundancy{connection=\"production\",state=\"none\"}", 0.0),
+        ("vpn_configuration_last_reload_successful{}", 1.0),
+        ("vpn_configuration_last_reload_success_timestamp_seconds{}", 1_795_358_405.0),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}:\n{text}");
     }
     assert!(!text.contains("established_timestamp_seconds{connection=\"staging\""), "it is not up");
     assert_eq!(types["vpn_handshake_duration_seconds"], "histogram");
+}
+
+#[test]
+fn a_configuration_that_is_not_in_force_has_a_metric() {
+    let mut status = crate::status::tests::process();
+    status.configuration_error = status.connections[1].last_error.clone();
+    assert!(status.configuration_error.is_some());
+    let (samples, types) = parse(&metrics::text(&status, &Handshakes::new()));
+    assert_eq!(samples["vpn_configuration_last_reload_successful{}"], 0.0);
+    assert_eq!(samples["vpn_configuration_last_reload_success_timestamp_seconds{}"], 1_795_358_405.0);
+    for name in ["vpn_configuration_last_reload_successful", "vpn_configuration_last_reload_success_timestamp_seconds"]
+    {
+        assert_eq!(types[name], "gauge");
+    }
 }
 
 #[test]
