@@ -569,6 +569,20 @@ fn a_check_says_everything_and_ends_with_two_or_nothing() {
     assert!(!said.contains("shared"), "{said}");
 }
 
+/// As `adit check` says it: a line each, none of them of the log.
+#[test]
+fn an_import_that_fails_says_every_mistake_in_one_way() {
+    let place = Workplace::new();
+    let profile = place.0.join("empty.ovpn");
+    fs::write(&profile, "").unwrap();
+    let output = adit(&["import"]).arg(&profile).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.lines().count() > 1 && said.lines().all(|line| line.starts_with("error: profile ")), "{said}");
+    let checked = adit(&["check"]).arg(&profile).output().unwrap();
+    assert_eq!(stderr(&checked), said);
+}
+
 #[test]
 fn what_was_imported_passes_the_check_and_a_secret_is_not_printed() {
     let place = Workplace::new();
