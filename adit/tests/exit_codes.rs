@@ -653,3 +653,21 @@ fn connections_that_were_not_chosen_are_not_read() {
     let said = stderr(&nosuch.output().unwrap());
     assert!(said.contains("there is no connection `nosuch`"), "{said}");
 }
+
+#[test]
+fn a_profile_may_be_a_credential_of_systemd() {
+    let place = Workplace::new();
+    place.profile("192.0.2.1 1194", "");
+    let config = place.0.join("adit.toml");
+    let text = "[connection.office]\nprotocol = \"openvpn\"\nprofile = \"credential:office.ovpn\"\nuser = \"alice\"\n\
+                password = \"credential:login\"\n";
+    fs::write(&config, text).unwrap();
+    let check = || {
+        let mut command = adit(&["check"]);
+        command.arg(&config).env_remove("CREDENTIALS_DIRECTORY");
+        command
+    };
+    fails(check(), 2, &["line 3", "$CREDENTIALS_DIRECTORY/office.ovpn", "LoadCredential="]);
+    let output = check().env("CREDENTIALS_DIRECTORY", &place.0).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}

@@ -16,6 +16,10 @@ use crate::error::{Error, Exit};
 const MAX_FILE_BYTES: u64 = 16 << 20;
 /// Where systemd puts the credentials of a unit.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// What they are beneath where there are none.
+const NO_CREDENTIALS: &str = "$CREDENTIALS_DIRECTORY";
+/// What makes them be there.
+pub(super) const LOAD_CREDENTIAL: &str = "systemd sets it for a unit with `LoadCredential=NAME:/path`";
 /// How often a wrong passphrase, or an empty answer, may be typed.
 pub(super) const ATTEMPTS: u32 = 3;
 
@@ -88,12 +92,24 @@ pub(super) fn credential(name: &str) -> Result<PathBuf, Error> {
     }
 }
 
+/// The same for what is a whole file. Where there is none, a path that says what is missing, and cannot be read.
+pub(super) fn credential_file(name: &str) -> PathBuf {
+    credential(name).unwrap_or_else(|_| Path::new(NO_CREDENTIALS).join(name))
+}
+
+pub(super) fn is_no_credential(path: &Path) -> bool {
+    path.starts_with(NO_CREDENTIALS)
+}
+
 impl Content {
     pub(super) fn read(&self) -> Result<Secret, Error> {
         match self {
             Self::File(path) => match read(path) {
                 Ok(bytes) => Ok(Secret::new(bytes)),
-                Err(error) => Err(Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display()))),
+                Err(error) => {
+                    let failed = Error::new(Exit::Usage, format!("cannot read {}: {error}", path.display()));
+                    Err(if is_no_credential(path) { failed.hint(LOAD_CREDENTIAL) } else { failed })
+                }
             },
             Self::Bytes(bytes) | Self::Read(_, bytes) => Ok(bytes.clone()),
         }

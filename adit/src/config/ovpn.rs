@@ -7,7 +7,7 @@ use openvpn::{Config, Credentials, IntoConfigError, Profile, Secrets};
 
 use super::{
     draft,
-    files::{SecretSource, lines, without_mark},
+    files::{self, SecretSource, lines, without_mark},
     questions::Tried,
     reading::Reading,
 };
@@ -148,10 +148,13 @@ fn understood(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<C
 }
 
 /// `named`: where its path stands.
-fn unreadable(path: &Path, named: Option<&str>, error: &io::Error) -> Error {
-    let path = path.display();
+fn unreadable(file: &Path, named: Option<&str>, error: &io::Error) -> Error {
+    let path = file.display();
     let Some(place) = named else { return Error::new(Exit::Usage, format!("cannot read {path}: {error}")) };
     let unreadable = Error::at(place, format!("cannot read {path}, the `profile`: {error}"));
+    if files::is_no_credential(file) {
+        return unreadable.hint(files::LOAD_CREDENTIAL);
+    }
     if error.kind() == io::ErrorKind::NotFound {
         return unreadable.hint("name a file that is there; its path begins in the folder of this one");
     }

@@ -149,7 +149,7 @@ impl Problems {
         if everybody {
             let path = path.display();
             let error = Error::at(place, format!("every user of this machine can read {path}"));
-            let hint = format!("`chmod 600 {path}`; in Kubernetes, `defaultMode: 0400`");
+            let hint = format!("`chmod 600 {path}`; in Kubernetes, `defaultMode: 0440` and `fsGroup`");
             self.warning(error.hint(hint));
         }
     }

@@ -16,7 +16,7 @@ use toml::{
 
 use super::{
     draft::Given,
-    files::{Content, SecretSource, read},
+    files::{Content, SecretSource, credential_file, read},
     problems::Problems,
     schema,
     unclosed::{self, Unclosed},
@@ -188,7 +188,13 @@ impl Source {
 
     pub(super) fn file(&self, path: Spanned<PathBuf>) -> Given<Content> {
         let Given { value, place } = self.given(path);
-        Given::new(Content::File(self.beside.join(value)), place)
+        Given::new(Content::File(self.named(&value)), place)
+    }
+
+    /// The file that is meant: beside this one, or with `credential:NAME` that of systemd.
+    pub(super) fn named(&self, path: &Path) -> PathBuf {
+        let name = path.to_str().and_then(|text| text.strip_prefix("credential:"));
+        name.map_or_else(|| self.beside(path), credential_file)
     }
 
     pub(super) fn files(&self, paths: Vec<Spanned<PathBuf>>) -> Vec<Given<Content>> {

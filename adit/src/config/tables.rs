@@ -57,7 +57,7 @@ pub(super) fn described(
             let passphrase = table.passphrase.map(|secret| source.secret(secret));
             let profile = table.profile.map(|profile| source.given(profile));
             let named = profile.as_ref().map(|profile| profile.place.clone());
-            let profile = profile.map(|profile| source.beside(&profile.value));
+            let profile = profile.map(|profile| source.named(&profile.value));
             Some(Described::OpenVpn(profile, ovpn::Given { login, passphrase, named, wording: Wording::Keys }))
         }
     }

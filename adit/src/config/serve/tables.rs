@@ -272,7 +272,7 @@ impl GatewayTable {
             [key, self.pkcs12.as_ref(), self.tls_auth.as_ref(), self.tls_crypt.as_ref(), self.tls_crypt_v2.as_ref()];
         let keys = keys.into_iter().flatten().map(|file| (file.get_ref().as_path(), file.span()));
         for (path, span) in secrets.chain(keys) {
-            problems.warn_of_readers(&source.beside(path), &source.place(&span));
+            problems.warn_of_readers(&source.named(path), &source.place(&span));
         }
     }
 }

@@ -453,7 +453,7 @@ fn secrets_of_a_gateway_that_everybody_can_read_are_warned_about() {
             .map(|line| {
                 format!(
                     "warning: serve.toml line {line}: every user of this machine can read {name}; hint: `chmod 600 {name}`; \
-                     in Kubernetes, `defaultMode: 0400`\n"
+                     in Kubernetes, `defaultMode: 0440` and `fsGroup`\n"
                 )
             })
             .collect();

@@ -231,7 +231,7 @@ fn a_secret_that_everybody_can_read_is_warned_about() {
     assert_eq!(
         said,
         [
-            "warning: adit.toml line 4: every user of this machine can read psk.txt; hint: `chmod 600 psk.txt`; in Kubernetes, `defaultMode: 0400`"
+            "warning: adit.toml line 4: every user of this machine can read psk.txt; hint: `chmod 600 psk.txt`; in Kubernetes, `defaultMode: 0440` and `fsGroup`"
         ]
     );
     std::fs::set_permissions(place.0.join("psk.txt"), Permissions::from_mode(0o640)).unwrap();
