@@ -46,7 +46,7 @@ pub fn run(
         Command::Down(arguments) => up::down(arguments),
         Command::Check(arguments) => check(arguments),
         Command::Completions(arguments) => generate::completions(arguments.shell),
-        Command::Import(arguments) => import(arguments),
+        Command::Import(arguments) => import(arguments, log_format),
         Command::Man(arguments) => generate::man(arguments),
         Command::Run(arguments) => {
             // Kept: what was answered is not asked a second time, unless it was refused.
@@ -194,12 +194,16 @@ fn check(arguments: &Check) -> Result<Exit, Error> {
     Ok(if checked.is_fine() { Exit::Ok } else { Exit::Usage })
 }
 
-fn import(arguments: &Import) -> Result<Exit, Error> {
-    let imported = config::Import::read(&arguments.file, arguments.name.as_deref());
-    let imported = imported.map_err(|problems| match problems.into_error() {
-        Some(error) => error,
-        None => Error::new(Exit::Other, "nothing was understood, and nothing is wrong"),
-    })?;
+fn import(arguments: &Import, format: LogFormat) -> Result<Exit, Error> {
+    let imported = match (config::Import::read(&arguments.file, arguments.name.as_deref()), format) {
+        (Ok(imported), _) => imported,
+        (Err(problems), LogFormat::Text) => {
+            // Nowhere left to say that standard error is closed.
+            drop(write!(std::io::stderr(), "{}", problems.complaints("is it the right file?")));
+            return Ok(Exit::Usage);
+        }
+        (Err(problems), LogFormat::Json) => return Err(problems.last()),
+    };
     match &arguments.out {
         Some(out) => {
             let made = imported.write(out)?;

@@ -73,6 +73,27 @@ fn fails(mut command: Command, code: i32, texts: &[&str]) {
 
 const FORWARD: [&str; 2] = ["-L", "0:192.168.100.30:80"];
 
+#[cfg(unix)]
+#[test]
+fn a_gateway_whose_secret_everybody_can_read_says_so_at_its_start() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Workplace::new();
+    let (secret, file) = (place.0.join("psk.txt"), place.0.join("serve.toml"));
+    fs::write(&secret, "shared\n").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).unwrap();
+    // No machine has this address (RFC 5737).
+    let text = "[serve.x]\nprotocol = \"ikev2\"\nlisten = \"192.0.2.1:4500\"\npool = \"10.99.0.0/24\"\nidentity = \"x\"\n\
+                psk = { key = \"file:psk.txt\" }\n";
+    fs::write(&file, text).unwrap();
+    let output = adit(&["serve", "--config"]).arg(&file).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(
+        said.contains("line 6 column 15: every user of this machine can read ") && said.contains("chmod 600"),
+        "{said}"
+    );
+}
+
 #[test]
 fn a_profile_that_is_not_there_is_named() {
     let mut command = adit(&["forward", "--config", "/nonexistent/office.ovpn"]);
@@ -546,6 +567,20 @@ fn a_check_says_everything_and_ends_with_two_or_nothing() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && said.contains("gateway a: ikev2 a:500"), "{said}");
     assert!(!said.contains("shared"), "{said}");
+}
+
+/// As `adit check` says it: a line each, none of them of the log.
+#[test]
+fn an_import_that_fails_says_every_mistake_in_one_way() {
+    let place = Workplace::new();
+    let profile = place.0.join("empty.ovpn");
+    fs::write(&profile, "").unwrap();
+    let output = adit(&["import"]).arg(&profile).output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.lines().count() > 1 && said.lines().all(|line| line.starts_with("error: profile ")), "{said}");
+    let checked = adit(&["check"]).arg(&profile).output().unwrap();
+    assert_eq!(stderr(&checked), said);
 }
 
 #[test]

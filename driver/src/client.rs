@@ -392,9 +392,14 @@ impl From<(IpAddr, u16)> for Target {
 }
 
 impl From<(&str, u16)> for Target {
-    /// An address in text form is taken as such.
+    /// An address in text form is taken as such; of IPv6 also in brackets, as URLs have it (RFC 3986 §3.2.2).
     fn from((host, port): (&str, u16)) -> Self {
-        match host.parse::<IpAddr>() {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let address = match bare {
+            Some(bare) => bare.parse().map(IpAddr::V6),
+            None => host.parse(),
+        };
+        match address {
             Ok(address) => Self::Address(SocketAddr::new(address, port)),
             Err(_) => Self::Name(host.to_owned(), port),
         }

@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use adit_driver::{Client, Connection};
+use adit_driver::{Client, Connection, Target};
 use anyhow::{Context as _, Result};
 use http_body_util::{BodyExt, Empty};
 use hyper::{Uri, body::Bytes, rt::ReadBufCursor};
@@ -42,12 +42,22 @@ impl tower_service::Service<Uri> for Connector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let client = self.0.clone();
         Box::pin(async move {
-            let host = uri.host().ok_or(io::ErrorKind::InvalidInput)?;
-            // Names are asked of the DNS servers behind the gateway.
-            let connection = client.dial((host, uri.port_u16().unwrap_or(80))).await?;
+            let connection = client.dial(target(&uri)?).await?;
             Ok(Tunnelled(TokioIo::new(connection)))
         })
     }
+}
+
+/// Where a URL leads. Names are asked of the DNS servers behind the gateway; an address of IPv6 stands in brackets, which
+/// `Target` knows.
+fn target(uri: &Uri) -> io::Result<Target> {
+    let wrong = |text: String| io::Error::new(io::ErrorKind::InvalidInput, text);
+    // Whoever asks for https must not be given what everybody can read: put a layer of TLS around this connector for it.
+    if uri.scheme_str() != Some("http") {
+        return Err(wrong(format!("{uri}: only http:// goes through this connector")));
+    }
+    let host = uri.host().ok_or_else(|| wrong(format!("{uri}: no host")))?;
+    Ok(Target::from((host, uri.port_u16().unwrap_or(80))))
 }
 
 /// A connection in the terms of hyper.

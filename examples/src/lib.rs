@@ -15,4 +15,9 @@
 
 mod office;
 
+/// What the README shows is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub use office::{Office, PASSWORD, PSK, USER, WEB};

@@ -99,6 +99,10 @@ async fn a_client_of_hyper_keeps_its_connection_through_the_tunnel() {
         "1 connection(s) inside the tunnel",
     ];
     assert_eq!(lines, expected);
+    // In clear, this one would have been sent to port 80.
+    let output = output("hyper_connector", &[profile.to_str().unwrap(), &format!("https://{WEB}/")]).await;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("only http:// goes through this connector"), "{error}");
 }
 
 #[tokio::test]

@@ -351,7 +351,7 @@ mod tests {
     fn the_document_has_rows_that_can_be_read() {
         let states = |id: &str| (rows()[id].from.clone(), rows()[id].to.clone());
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(rows().len(), 21 + 15);
+        assert_eq!(rows().len(), 21 + 16);
         assert_eq!(states("C9"), (list(&["connected"]), list(&["reconnecting"])));
         assert_eq!(states("G12"), (list(&["draining"]), list(&["standby", "idle"])));
         assert_eq!(states("G13").0, ["active", "standby"]);

@@ -148,10 +148,13 @@ pub(crate) fn state_dir(rig: &Rig) -> PathBuf {
     rig.dir.join("state")
 }
 
-/// Addresses, routes of all tables, rules, the settings that may be changed, and `resolv.conf`, at a place.
+/// Devices (without the number and the address that the kernel draws for each), addresses, routes of all tables, rules, filters (where
+/// `nft` can tell them: `adit` makes none), the settings that may be changed, and `resolv.conf`, at a place.
 pub(crate) fn picture(rig: &Rig, place: Place) -> Result<String> {
     // The kernel takes a second to make sure of its own IPv6 addresses.
-    let script = "for turn in $(seq 200); do ip -o addr | grep -q tentative || break; sleep 0.05; done; ip -o addr; ip -4 route show table all; ip -6 route show table all; ip -4 rule; ip -6 rule; \
+    let script = "for turn in $(seq 200); do ip -o addr | grep -q tentative || break; sleep 0.05; done; \
+                  ip -o link | sed -E 's/^[0-9]+: //; s/ link\\/.*//'; ip -o addr; ip -4 route show table all; ip -6 route show table all; ip -4 rule; ip -6 rule; \
+                  if command -v nft >/dev/null; then nft list ruleset || exit 1; fi; \
                   cat /proc/sys/net/ipv4/conf/all/src_valid_mark /etc/resolv.conf";
     run(rig.net.command(place, "sh").args(["-c", script]))
 }

@@ -142,25 +142,48 @@ impl ConfigBuilder<Complete> {
         self.remotes.iter_mut().filter_map(|remote| remote.connect_timeout.as_mut()).for_each(bound);
         let Complete { server, identity, credentials, mut settings } = self.state;
         settings.times().for_each(bound);
-        if self.remotes.is_empty() {
-            return Err(ConfigError::NoRemote);
+        let complete = Complete { server, identity, credentials, settings };
+        if let Some(first) = complete.mistakes(&self.remotes).into_iter().next() {
+            return Err(first);
         }
-        server.validate()?;
-        if identity.is_none() && credentials.is_none() {
-            return Err(ConfigError::NoIdentity);
-        }
-        if settings.data_ciphers.is_empty() {
-            return Err(ConfigError::NoCipher);
-        }
-        if let (Some(min), Some(max)) = (settings.tls.min, settings.tls.max)
-            && min > max
-        {
-            return Err(ConfigError::TlsVersions);
-        }
-        PulledOptions::from_local(&settings).map_err(|e| ConfigError::Option(e.to_string()))?;
+        let Complete { server, identity, credentials, settings } = complete;
         let tls = TlsTemplate::new(&server, identity.as_ref(), &settings.tls)?;
         let certificates = identity.map(|identity| identity.chain.clone()).unwrap_or_default();
         Ok(Config { remotes: self.remotes, server, certificates, credentials, settings, tls })
+    }
+}
+
+impl ConfigBuilder<Complete> {
+    /// All that is wrong; [`Self::build`] says the first of it.
+    pub(crate) fn mistakes(&self) -> Vec<ConfigError> {
+        self.state.mistakes(&self.remotes)
+    }
+}
+
+impl Complete {
+    fn mistakes(&self, remotes: &[Remote]) -> Vec<ConfigError> {
+        let Self { server, identity, credentials, settings } = self;
+        let mut found = Vec::new();
+        let mut demand = |is_fine: bool, error: ConfigError| {
+            if !is_fine {
+                found.push(error);
+            }
+        };
+        demand(!remotes.is_empty(), ConfigError::NoRemote);
+        demand(!(server.ca.is_empty() && server.fingerprints.is_empty()), ConfigError::NoServerCheck);
+        let chains = !server.ca.is_empty() || server.fingerprints.is_empty();
+        demand(chains || server.crls.is_empty(), ConfigError::CrlWithoutCa);
+        let masks = server.key_usage.as_ref();
+        demand(!masks.is_some_and(|masks| masks.contains(&0)), ConfigError::EmptyKeyUsage);
+        demand(identity.is_some() || credentials.is_some(), ConfigError::NoIdentity);
+        demand(!settings.data_ciphers.is_empty(), ConfigError::NoCipher);
+        let versions = settings.tls.min.zip(settings.tls.max);
+        demand(versions.is_none_or(|(min, max)| min <= max), ConfigError::TlsVersions);
+        if let Err(error) = PulledOptions::from_local(settings) {
+            found.push(ConfigError::Option(error.to_string()));
+        }
+        found.extend(TlsTemplate::mistakes(server, identity.as_ref(), &settings.tls));
+        found
     }
 }
 
@@ -333,19 +356,6 @@ pub struct ServerCheck {
 }
 
 impl ServerCheck {
-    fn validate(&self) -> Result<(), ConfigError> {
-        if self.ca.is_empty() && self.fingerprints.is_empty() {
-            return Err(ConfigError::NoServerCheck);
-        }
-        if self.ca.is_empty() && !self.crls.is_empty() {
-            return Err(ConfigError::CrlWithoutCa);
-        }
-        if self.key_usage.as_ref().is_some_and(|masks| masks.contains(&0)) {
-            return Err(ConfigError::EmptyKeyUsage);
-        }
-        Ok(())
-    }
-
     /// Whether anything tells the server from other holders of certificates of the same CA.
     #[must_use]
     pub fn checks_role(&self) -> bool {

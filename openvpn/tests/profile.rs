@@ -176,7 +176,7 @@ fn every_refusal_names_line_directive_and_cure() {
         assert!(refusal.reason.len() >= 15, "{}: {refusal}", example.shown());
         assert!(!error.to_string().contains('\n'), "{error}");
     }
-    let text = "client\r\n# comment\r\n\r\nremote h 1\r\ncipher none\r\nup /bin/true\r\nfragment 1200\r\n";
+    let text = "client\r\n# comment\r\n\r\nremote h 1\r\ncipher none\r\nup /bin/true\r\nfragment 1200\r\nca ca.crt\r\nauth-user-pass\r\n";
     let error = parse(text).unwrap_err();
     let lines: Vec<_> = error.refusals().iter().map(|r| (r.line, r.directive.as_str())).collect();
     assert_eq!(lines, [(Some(5), "cipher"), (Some(7), "fragment")]);
@@ -395,6 +395,60 @@ fn what_makes_no_configuration_names_line_directive_and_cure() {
 }
 
 #[test]
+fn all_that_makes_no_configuration_is_said_at_once() {
+    let wrong_ca = "<ca>\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n</ca>\n";
+    let secrets = || Secrets { key_passphrase: Some("wrong".into()), ..Secrets::default() };
+    for (text, expected) in [
+        (
+            format!(
+                "{wrong_ca}auth-user-pass\nkey rsa.pkcs1.key\ncert client.crt\ntls-version-max 1.2\ntls-version-min 1.3\n"
+            ),
+            vec![
+                "line 8: `auth-user-pass`: ",
+                "line 12: `tls-version-min`",
+                "line 3: certificate 1 of `ca`",
+                "line 9: `key` does",
+            ],
+        ),
+        (
+            format!(
+                "{wrong_ca}cert client.crt\nkey ec.dek-aes-256-cbc.key\ntls-version-max 1.2\ntls-version-min 1.3\n"
+            ),
+            vec!["line 9: `key`: the passphrase", "line 11: `tls-version-min`", "line 3: certificate"],
+        ),
+        // Who could be in a file that does not open is not missed.
+        ("pkcs12 modern.p12\ncrl-verify crl.pem\n".to_owned(), vec!["line 3: `pkcs12`: the passphrase"]),
+    ] {
+        let profile = parse(&format!("client\nremote h\n{text}")).unwrap();
+        let said: Vec<_> = profile.mistakes(secrets()).iter().map(ToString::to_string).collect();
+        assert_eq!(said.len(), expected.len(), "{said:#?}");
+        assert!(said.iter().zip(&expected).all(|(said, expected)| said.starts_with(expected)), "{said:#?}");
+        assert_eq!(profile.into_config(secrets()).unwrap_err().to_string(), said[0], "the first is the error");
+    }
+    let fine = parse("client\nremote h\nca ca.crt\nauth-user-pass login.txt\n").unwrap();
+    assert_eq!(fine.mistakes(Secrets::default()), []);
+}
+
+#[test]
+fn what_is_missing_is_said_beside_what_is_refused_unless_that_was_it() {
+    let said =
+        |text: &str| -> Vec<String> { parse(text).unwrap_err().refusals().iter().map(ToString::to_string).collect() };
+    let all = said("dev tap\n");
+    assert_eq!(all.len(), 5, "{all:#?}");
+    assert!(all[0].starts_with("line 1: `dev`") && all[1].contains("add `client`"), "{all:#?}");
+    assert!(all[2].contains("add `remote HOST PORT`") && all[3].contains("add `ca`"), "{all:#?}");
+    // A name that was misspelt, a file that is not there, and a line that cannot be read may be it.
+    for (text, count) in [
+        ("dev tap\nclient\nremot h\nca nofile.pem\nauth-user-pass login.txt\n", 3),
+        ("client\nremote h 70000\nca ca.crt\ncert client.crt\nkey nofile.key\n", 2),
+        ("client\n\"remote h\nca ca.crt\nauth-user-pass\n", 1),
+    ] {
+        let all = said(text);
+        assert!(all.len() == count && all.iter().all(|said| said.starts_with("line ")), "{text}{all:#?}");
+    }
+}
+
+#[test]
 fn lists_as_openssl_makes_them_by_default_are_read() {
     let text = "client\nremote h\nca ca.crt\nauth-user-pass login.txt\ncrl-verify crl.pem\n";
     assert!(parse(text).unwrap().into_config(Secrets::default()).is_ok());
@@ -414,7 +468,7 @@ fn numbers_out_of_range_are_told_the_range() {
         ("reneg-bytes many", "a number from 0 to 18446744073709551615"),
         ("remote h 70000", "a number from 1 to 65535"),
     ] {
-        let error = parse(&format!("client\n{line}\n")).unwrap_err().to_string();
+        let error = parse(&format!("client\n{line}\n")).unwrap_err().refusals()[0].to_string();
         assert!(error.starts_with("line 2: `") && error.ends_with(range), "{error}");
     }
 }

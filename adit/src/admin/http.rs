@@ -1,6 +1,6 @@
 //! The admin port's HTTP.
 
-use std::{collections::VecDeque, convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, future::poll_fn, io, net::SocketAddr, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -12,6 +12,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
 };
@@ -29,6 +30,10 @@ pub(super) const CALLERS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a caller may take for everything: its one request, and to read the answer.
 const LIFE: Duration = Duration::from_secs(30);
+/// A longer head is refused.
+const HEAD_BYTES: usize = 16 << 10;
+/// Of whoever is refused, so much more is read.
+const LEFT_BYTES: u64 = 4 << 20;
 const NO_DESCRIPTORS_WAIT: Duration = Duration::from_millis(100);
 const WHAT_THERE_IS: &str = "there is /livez, /readyz, /startupz and /metrics\n";
 
@@ -92,7 +97,20 @@ async fn talk(stream: TcpStream, peer: SocketAddr, engine: Engine, (patience, li
     // Who has said all may end its own direction, and waits for the answer: it is the time for everything that ends others.
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(patience).keep_alive(false).half_close(true);
-    match tokio::time::timeout(life, builder.serve_connection(TokioIo::new(stream), service)).await {
+    builder.max_buf_size(HEAD_BYTES);
+    let talk = async {
+        let mut connection = builder.serve_connection(TokioIo::new(stream), service);
+        let talked = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+        let mut stream = connection.into_parts().io.into_inner();
+        // Who is gone already has no use for it.
+        stream.shutdown().await.ok();
+        if talked.is_err() {
+            // What was said and not read would have the answer, which is 400 or 431, taken back by a reset.
+            tokio::io::copy(&mut stream.take(LEFT_BYTES), &mut tokio::io::sink()).await.ok();
+        }
+        talked
+    };
+    match tokio::time::timeout(life, talk).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%peer, "admin port: {error}"),
         Err(_) => tracing::debug!(%peer, "admin port: it took too long"),

@@ -4,9 +4,11 @@ use std::{sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Metric, Registry},
 };
+
+use super::family::{Family, Labels};
 
 use crate::status::{
     ConnectionStatus, DeviceState, GatewayState, GatewayStatus, ProbeState, ProcessStatus, Redundancy, State,
@@ -17,11 +19,10 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// Upper bounds in seconds: from a gateway next door to one that asks a person.
 const HANDSHAKE_SECONDS: [f64; 10] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-type Labels = Vec<(&'static str, String)>;
-type Counters = Family<Labels, Counter>;
-type Gauges = Family<Labels, Gauge>;
-type Numbers = Family<Labels, Gauge<f64, AtomicU64>>;
-type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+type Counters = Family<Counter>;
+type Gauges = Family<Gauge>;
+type Numbers = Family<Gauge<f64, AtomicU64>>;
+type Histograms = Family<Histogram>;
 
 /// How long handshakes took. The only numbers that no snapshot has.
 #[derive(Clone)]
@@ -29,7 +30,7 @@ pub(crate) struct Handshakes(Histograms);
 
 impl Handshakes {
     pub(crate) fn new() -> Self {
-        Self(Family::new_with_constructor(|| Histogram::new(HANDSHAKE_SECONDS)))
+        Self(Family::new(|| Histogram::new(HANDSHAKE_SECONDS)))
     }
 
     pub(crate) fn took(&self, connection: &str, gateway: &str, time: Duration) {
@@ -53,6 +54,18 @@ pub(super) fn text(status: &ProcessStatus, handshakes: &Handshakes) -> String {
     let started: Numbers =
         register(&mut registry, "vpn_process_start_timestamp_seconds", "When the process was started");
     started.get_or_create(&Vec::new()).set(status.since.unix_seconds());
+    let reload: Gauges = register(
+        &mut registry,
+        "vpn_configuration_last_reload_successful",
+        "1 while what was read last is in force, 0 where it was refused, or could not be done in full",
+    );
+    reload.get_or_create(&Vec::new()).set(i64::from(status.configuration_error.is_none()));
+    let read: Numbers = register(
+        &mut registry,
+        "vpn_configuration_last_reload_success_timestamp_seconds",
+        "When the configuration was read last that was put in force in full, at the start or by a reload",
+    );
+    read.get_or_create(&Vec::new()).set(status.configuration_since.unix_seconds());
     let tasks: Gauges = register(&mut registry, "vpn_process_tasks", "Tasks of the runtime that have not ended");
     tasks.get_or_create(&Vec::new()).set(signed(status.tasks as u64));
     for (name, help, bytes) in [

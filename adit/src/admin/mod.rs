@@ -5,6 +5,7 @@
 //! - `/startupz`: `/readyz` was true once.
 //! - `/metrics`: OpenMetrics text.
 
+mod family;
 mod http;
 mod metrics;
 mod query;

@@ -83,7 +83,6 @@ fn the_metrics_say_what_the_status_says() {
     handshakes.took("production", "a", Duration::from_millis(180));
     handshakes.took("production", "a", Duration::from_secs(3));
     let text = metrics::text(&crate::status::tests::process(), &handshakes);
-    // Samples come in any order.
     let mut lines: Vec<_> = text.lines().collect();
     lines.sort_unstable();
     insta::assert_snapshot!(lines.join("\n"));
@@ -116,11 +115,27 @@ fn the_metrics_say_what_the_status_says() {
         ("vpn_probe_up{connection=\"production\",tunnel=\"a\"}", 1.0),
         ("vpn_connection_redundancy{connection=\"production\",state=\"full\"}", 1.0),
         ("vpn_connection_redundancy{connection=\"production\",state=\"none\"}", 0.0),
+        ("vpn_configuration_last_reload_successful{}", 1.0),
+        ("vpn_configuration_last_reload_success_timestamp_seconds{}", 1_795_358_405.0),
     ] {
         assert_eq!(samples.get(name), Some(&value), "{name}:\n{text}");
     }
     assert!(!text.contains("established_timestamp_seconds{connection=\"staging\""), "it is not up");
     assert_eq!(types["vpn_handshake_duration_seconds"], "histogram");
+}
+
+#[test]
+fn a_configuration_that_is_not_in_force_has_a_metric() {
+    let mut status = crate::status::tests::process();
+    status.configuration_error = status.connections[1].last_error.clone();
+    assert!(status.configuration_error.is_some());
+    let (samples, types) = parse(&metrics::text(&status, &Handshakes::new()));
+    assert_eq!(samples["vpn_configuration_last_reload_successful{}"], 0.0);
+    assert_eq!(samples["vpn_configuration_last_reload_success_timestamp_seconds{}"], 1_795_358_405.0);
+    for name in ["vpn_configuration_last_reload_successful", "vpn_configuration_last_reload_success_timestamp_seconds"]
+    {
+        assert_eq!(types[name], "gauge");
+    }
 }
 
 #[test]
@@ -231,4 +246,37 @@ async fn other_requests_are_told_what_there_is() {
     assert!(ask(address, "HEAD /livez").await.ends_with("\r\n\r\n"));
     let answer = ask(address, "GET /metrics").await;
     assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{answer}");
+}
+
+/// Who sends a head that is too long has it all sent before it reads: it is told so, and not reset.
+#[tokio::test]
+async fn an_overlong_head_is_told_so() {
+    let address = serve(&Engine::for_tests());
+    let long = |bytes: usize| format!("X-Long: {}\r\n", "x".repeat(bytes));
+    for (code, headers) in
+        [("431", long(60_000)), ("431", long(1_000_000)), ("431", "X: y\r\n".repeat(200)), ("200", long(2_000))]
+    {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET /livez HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{} bytes: {answer:?}", headers.len());
+    }
+}
+
+/// Labels and values come in the same order each time, so that two answers can be compared.
+#[test]
+fn the_metrics_have_one_order() {
+    let (status, handshakes) = (crate::status::tests::process(), Handshakes::new());
+    let text = metrics::text(&status, &handshakes);
+    let states: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("vpn_tunnel_state{connection=\"production\",tunnel=\"b\""))
+        .filter_map(|line| line.split("state=\"").nth(1)?.split('"').next())
+        .collect();
+    assert_eq!(states, crate::status::GatewayState::ALL.map(|state| state.name()));
+    let again = metrics::text(&status, &handshakes);
+    assert_eq!(text, again);
 }

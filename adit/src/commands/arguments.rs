@@ -122,11 +122,15 @@ pub(crate) struct Log {
 /// Options of `adit healthcheck`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Healthcheck {
+    /// Only this connection
+    #[arg(value_name = "NAME", conflicts_with = "connection")]
+    pub(crate) name: Option<String>,
+
     /// Only this forward: NAME, or CONNECTION/NAME
     #[arg(long, value_name = "NAME")]
     pub(crate) forward: Option<String>,
 
-    /// Only this connection
+    /// The same as NAME
     #[arg(long, value_name = "NAME")]
     pub(crate) connection: Option<String>,
 
@@ -136,6 +140,13 @@ pub(crate) struct Healthcheck {
 
     #[command(flatten)]
     pub(crate) process: Process,
+}
+
+impl Healthcheck {
+    /// The only connection that is asked about, whichever way it was named.
+    pub(crate) fn connection(&self) -> Option<&String> {
+        self.name.as_ref().or(self.connection.as_ref())
+    }
 }
 
 const ORDER_EXIT_CODES: &str = "\

@@ -51,16 +51,15 @@ fn by_location(located: &Located, arguments: &Healthcheck) -> Result<Readiness, 
 #[cfg(unix)]
 fn over_socket(located: &Located, arguments: &Healthcheck) -> Result<Readiness, Error> {
     use crate::control::Request;
-    let Healthcheck { connection, forward, .. } = arguments;
-    let mut client = located.client()?;
-    let answer = client.ask(&Request::Ready { connection: connection.clone(), forward: forward.clone() })?;
+    let (connection, forward) = (arguments.connection().cloned(), arguments.forward.clone());
+    let answer = located.client()?.ask(&Request::Ready { connection, forward })?;
     answer.readiness.ok_or_else(|| Error::new(Exit::Other, "an answer without readiness"))
 }
 
 fn over_http(address: SocketAddr, arguments: &Healthcheck) -> Result<Readiness, Error> {
-    let asked = [("connection", &arguments.connection), ("forward", &arguments.forward)];
+    let asked = [("connection", arguments.connection()), ("forward", arguments.forward.as_ref())];
     let query: Vec<_> =
-        asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", escaped(value.as_deref()?)))).collect();
+        asked.into_iter().filter_map(|(key, value)| Some(format!("{key}={}", escaped(value?)))).collect();
     let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
     let answer = get(address, &format!("/readyz{query}")).map_err(|error| unanswered(address, &error))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

@@ -6,9 +6,9 @@ use adit_driver::redundancy::Gateway;
 
 use super::{
     Adjust, Configuration, address, build,
+    clashes::{self, shared_identities},
     connection::{Connection, GatewayTable, Liveness, Preset},
     document::Document,
-    draft::RemoteId,
     ovpn,
     problems::Problems,
     questions::Questions,
@@ -39,6 +39,7 @@ pub(super) fn plan(
     if !only.is_empty() {
         select(&source, &mut document, only, problems);
     }
+    clashes::same_user(&document.connections, problems);
     for tun in document.connections.iter_mut().filter_map(|made| made.tun.as_mut()) {
         // One file may serve both. Without it, another one is no other device.
         if tun.value.user.take().is_some() {
@@ -177,23 +178,6 @@ fn finish(
         forwards: forwards.into_iter().flatten().collect(),
         tun: connection.tun.map(|tun| tun.value),
     })
-}
-
-/// Who more than one of these gateways is: one gateway with several addresses, or several that share what they know. To say with
-/// INITIAL_CONTACT that there is no other IKE SA between the two of us (RFC 7296 §2.4) would be wrong there, and end the tunnel
-/// that stands by, or the one in use.
-fn shared_identities(gateways: &[GatewayTable]) -> Vec<RemoteId> {
-    let mut seen = Vec::new();
-    let mut shared = Vec::new();
-    for table in gateways {
-        let Some(Described::Ikev2(draft)) = &table.described else { continue };
-        let Some(id @ RemoteId::Exactly(_)) = &draft.remote_id else { continue };
-        if seen.contains(&id) {
-            shared.push(id.clone());
-        }
-        seen.push(id);
-    }
-    shared
 }
 
 /// Whom questions are for.

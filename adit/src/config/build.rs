@@ -246,7 +246,7 @@ pub(super) fn proofs(draft: &mut Draft, reading: &mut Reading<'_>) -> Result<(Pe
 }
 
 /// What was said, or else what was given.
-fn auth(draft: &Draft) -> Result<Auth, Error> {
+pub(super) fn auth(draft: &Draft) -> Result<Auth, Error> {
     let eap = draft.user.is_some()
         || draft.password.is_some()
         || draft.nt_hash.is_some()

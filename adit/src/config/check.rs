@@ -142,13 +142,9 @@ impl Checked {
         self.problems.errors() == 0
     }
 
-    /// Errors and warnings, a line each.
+    /// Errors and warnings, a line each, unless they are very many.
     pub(crate) fn complaints(&self) -> String {
-        let line = |problem: &Problem| match problem.severity {
-            Severity::Error => format!("error: {problem}\n"),
-            Severity::Warning => format!("warning: {problem}\n"),
-        };
-        self.problems.sorted().into_iter().map(line).collect()
+        self.problems.complaints("`adit check --json` says all of them")
     }
 
     /// For programs.

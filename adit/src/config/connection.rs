@@ -286,7 +286,7 @@ pub(super) fn connection(
 fn take_apart<'a>(source: &Source, place: String, mut table: DeTable<'a>, problems: &mut Problems) -> Parts<'a> {
     let mut protocol_of = |table: &DeTable<'_>| {
         let value = table.get("protocol")?;
-        problems.catch(source.protocol(value))
+        source.protocol(value, problems)
     };
     let protocol = protocol_of(&table);
     let (mut gateways, mut vague) = (Vec::new(), false);
@@ -311,7 +311,7 @@ fn take_apart<'a>(source: &Source, place: String, mut table: DeTable<'a>, proble
             continue;
         };
         let own = match table.get("protocol") {
-            Some(value) => problems.catch(source.protocol(value)),
+            Some(value) => source.protocol(value, problems),
             None => protocol,
         };
         gateways.push((source.place(&span), span, table, own));
@@ -460,7 +460,11 @@ fn gateway(
     let has = table.as_table().is_some_and(|table| table.contains_key(key));
     let keys = protocol_keys(protocol).iter().map(|(key, _)| *key);
     let spoiled: Vec<_> = keys.filter(|key| tables.iter().any(|table| problems.is_spoiled(*table, key))).collect();
-    if !has && whole && !spoiled.contains(&key) {
+    let given = table.as_table().and_then(|table| table.get(key));
+    let empty = given.filter(|value| value.get_ref().as_array().is_some_and(|list| list.is_empty()));
+    if let Some(empty) = empty {
+        problems.error(source.wrong(&empty.span(), format!("`{key}` is empty")).hint(format!("write {example}")));
+    } else if !has && whole && !spoiled.contains(&key) {
         problems.error(source.wrong(span, missing(key)).hint(format!("add {example}")));
     }
     // Also where that is missing: something else may be wrong, too.

@@ -107,6 +107,10 @@ pub(super) fn document(source: &Source, problems: &mut Problems) -> Document {
             name if keys::PROCESS.iter().any(|(known, _)| *known == name) => {
                 process.insert(key, value);
             }
+            "serve" => {
+                let error = source.wrong(&key.span(), "`serve` belongs to `adit serve`, `connection` to `adit run`");
+                problems.error(error.hint("put it into a file of its own"));
+            }
             name => {
                 let error = source.wrong(&key.span(), format!("unknown table `{}`", name.escape_debug()));
                 let near = schema::nearest(name, keys::PROCESS.iter().map(|(name, _)| *name).chain(["connection"]));

@@ -36,6 +36,8 @@ pub(super) struct Draft {
     pub(super) place: String,
     pub(super) wording: Wording,
     pub(super) remotes: Vec<Remote>,
+    /// Where each of them stands in a TOML file.
+    pub(super) remotes_at: Vec<String>,
     pub(super) ca: Vec<Given<Content>>,
     pub(super) crl: Vec<Given<Content>>,
     pub(super) remote_id: Option<RemoteId>,
@@ -54,6 +56,8 @@ pub(super) struct Draft {
     pub(super) ttls: Option<Given<Ttls>>,
     pub(super) ike_proposals: Option<Given<String>>,
     pub(super) esp_proposals: Option<Given<String>>,
+    /// Whether older sessions of our identity are ended, if that was said.
+    pub(super) initial_contact: Option<bool>,
     /// Where a setting that may be out of bounds stands, and as what, by the name the configuration has for it.
     pub(super) bounded: Vec<(&'static str, Given<&'static str>)>,
     /// What was said and has no effect.

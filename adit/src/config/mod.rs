@@ -4,6 +4,7 @@ mod address;
 mod assemble;
 mod build;
 mod check;
+mod clashes;
 mod connection;
 mod document;
 mod draft;
@@ -24,6 +25,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod tun;
+mod unclosed;
 mod ways;
 
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! From an OpenVPN profile on disk, and the secrets that are not in it, to a configuration.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use adit_tunnel::Secret;
-use openvpn::{Config, Credentials, Profile, Secrets};
+use openvpn::{Config, Credentials, IntoConfigError, Profile, Secrets};
 
 use super::{
     draft,
@@ -89,10 +89,7 @@ pub(super) fn load(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Opt
 
 fn understood(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<Config> {
     let place = format!("profile {}", path.display());
-    let text = reading
-        .file(path)
-        .map_err(|error| Error::new(Exit::Usage, format!("cannot read the profile {}: {error}", path.display())))
-        .map_err(|error| given.named.iter().fold(error, |error, place| error.within(place)));
+    let text = reading.file(path).map_err(|error| unreadable(path, given.named.as_deref(), &error));
     let text = reading.problems.catch(text)?;
     if is_wireguard(&String::from_utf8_lossy(without_mark(&text))) {
         reading.problems.error(wireguard(path));
@@ -122,6 +119,14 @@ fn understood(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<C
     for warning in profile.warnings() {
         reading.problems.warning(Error::at(&place, warning));
     }
+    // Before anybody is asked for what would be of no use.
+    let mistakes = mistakes(&profile, given);
+    if !mistakes.is_empty() {
+        for mistake in mistakes {
+            reading.problems.error(Error::at(&place, mistake));
+        }
+        return None;
+    }
     let config = configure(profile, &place, given, reading);
     let config = reading.problems.catch(config)?;
     for warning in config.warnings() {
@@ -142,6 +147,17 @@ fn understood(path: &Path, given: &Given, reading: &mut Reading<'_>) -> Option<C
     }
 }
 
+/// `named`: where its path stands.
+fn unreadable(path: &Path, named: Option<&str>, error: &io::Error) -> Error {
+    let path = path.display();
+    let Some(place) = named else { return Error::new(Exit::Usage, format!("cannot read {path}: {error}")) };
+    let unreadable = Error::at(place, format!("cannot read {path}, the `profile`: {error}"));
+    if error.kind() == io::ErrorKind::NotFound {
+        return unreadable.hint("name a file that is there; its path begins in the folder of this one");
+    }
+    unreadable
+}
+
 /// The extension of what looks like a connection, but not of OpenVPN.
 fn other_format(text: &[u8]) -> Option<&'static str> {
     let text = String::from_utf8_lossy(without_mark(text));
@@ -158,6 +174,20 @@ pub(super) fn is_wireguard(text: &str) -> bool {
 pub(super) fn wireguard(path: &Path) -> Error {
     let error = format!("{}: this is a configuration of WireGuard, which is not supported", path.display());
     Error::new(Exit::Usage, error).hint("there are IKEv2 and OpenVPN")
+}
+
+/// What is wrong with the profile, whatever secrets there are.
+fn mistakes(profile: &Profile, given: &Given) -> Vec<IntoConfigError> {
+    let anybody = Credentials { username: String::new(), password: Secret::from("") };
+    let passphrase = given.passphrase.as_ref().and_then(|source| source.value.read("a passphrase").ok());
+    let locked = passphrase.is_none() && profile.needs_key_passphrase();
+    let mut mistakes = profile.mistakes(Secrets { credentials: Some(anybody), key_passphrase: passphrase });
+    mistakes.retain(|mistake| match mistake {
+        IntoConfigError::Key { .. } | IntoConfigError::Pkcs12 { .. } => !locked,
+        IntoConfigError::CredentialsMissing { .. } => false,
+        IntoConfigError::Config { .. } => true,
+    });
+    mistakes
 }
 
 fn configure(profile: Profile, place: &str, given: &Given, reading: &mut Reading<'_>) -> Result<Config, Error> {

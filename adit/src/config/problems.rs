@@ -1,12 +1,19 @@
 //! Everything that is wrong with a configuration, found at once.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+};
 
 use super::{
     schema::Spoiled,
     seen::{Fingerprint, Seen},
 };
 use crate::error::{Error, Exit};
+
+/// More than so many help nobody: it is another file, or the first ones are the cause.
+const SHOWN: usize = 50;
 
 /// Whether the configuration can be used all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +33,8 @@ pub(crate) struct Problem {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     list: Vec<Problem>,
+    /// What is in the list, as it is said.
+    said: BTreeSet<String>,
     files: BTreeMap<PathBuf, Fingerprint>,
     /// Keys of the TOML file that are there, and wrong.
     spoiled: Spoiled,
@@ -39,6 +48,16 @@ pub(crate) struct Position {
     pub(crate) file: Option<String>,
     pub(crate) line: Option<usize>,
     pub(crate) column: Option<usize>,
+}
+
+impl Severity {
+    /// What a line begins with.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
 }
 
 impl Problem {
@@ -93,8 +112,7 @@ impl Problems {
 
     fn push(&mut self, severity: Severity, error: Error) {
         // A value that several gateways inherit is wrong once.
-        let known = self.list.iter().any(|known| known.error.to_string() == error.to_string());
-        if !known {
+        if self.said.insert(error.to_string()) {
             self.list.push(Problem { severity, error });
         }
     }
@@ -158,6 +176,22 @@ impl Problems {
         self.files.iter().map(|(path, content)| Seen { path: path.clone(), content: *content }).collect()
     }
 
+    /// Errors and warnings, a line each; of very many the first, errors before warnings, and how many more there are. `all` says
+    /// how to see them.
+    pub(crate) fn complaints(&self, all: &str) -> String {
+        let mut list = self.sorted();
+        if list.len() > SHOWN {
+            list.sort_by_key(|problem| problem.severity);
+        }
+        let (shown, hidden) = list.split_at(list.len().min(SHOWN));
+        let mut text: String =
+            shown.iter().map(|problem| format!("{}: {problem}\n", problem.severity.word())).collect();
+        if let Some(first) = hidden.first() {
+            text.push_str(&format!("{}: {} more; hint: {all}\n", first.severity.word(), hidden.len()));
+        }
+        text
+    }
+
     /// Says every warning in the log.
     pub(crate) fn log_warnings(&self) {
         for problem in self.sorted() {
@@ -172,14 +206,17 @@ impl Problems {
         self.into_error().unwrap_or_else(|| Error::new(Exit::Other, "the configuration came to nothing"))
     }
 
-    /// Says every error but the last in the log; that one ends the program. `None` if there is none.
+    /// Says every error but the last in the log, of very many the first; the last one ends the program. `None` if there is none.
     pub(crate) fn into_error(mut self) -> Option<Error> {
         self.list.retain(|problem| problem.severity == Severity::Error);
         let mut list = std::mem::take(&mut self.list);
         list.sort_by_cached_key(|problem| self.order(problem));
         let last = list.pop()?;
-        for problem in &list {
+        for problem in list.iter().take(SHOWN) {
             tracing::error!("{problem}");
+        }
+        if let hidden @ 1.. = list.len().saturating_sub(SHOWN) {
+            tracing::error!("{hidden} more");
         }
         Some(last.error)
     }

@@ -92,7 +92,7 @@ impl<'a> Reading<'a> {
     /// Reads a file that nobody else should be able to read.
     pub(super) fn private_file(&mut self, path: &Path, place: &str) -> io::Result<Vec<u8>> {
         let bytes = self.file(path)?;
-        self.warn_of_readers(path, place);
+        self.problems.warn_of_readers(path, place);
         Ok(bytes)
     }
 
@@ -108,25 +108,10 @@ impl<'a> Reading<'a> {
         self.absorb(secret.expose());
         // Systemd sees to those of a credential itself.
         if let SecretSource::File(path) = &given.value {
-            self.warn_of_readers(path, &given.place);
+            self.problems.warn_of_readers(path, &given.place);
         }
         Ok(secret)
     }
-
-    #[cfg(unix)]
-    fn warn_of_readers(&mut self, path: &Path, place: &str) {
-        use std::os::unix::fs::PermissionsExt;
-        let everybody = path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
-        if everybody {
-            let path = path.display();
-            let error = Error::at(place, format!("every user of this machine can read {path}"));
-            let hint = format!("`chmod 600 {path}`; in Kubernetes, `defaultMode: 0400`");
-            self.problems.warning(error.hint(hint));
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn warn_of_readers(&mut self, _: &Path, _: &str) {}
 
     /// Says of certificates that have ended, or will soon.
     pub(super) fn judge_dates(&mut self, certificates: &[CertificateDer<'_>], place: &str) {
@@ -156,6 +141,22 @@ impl<'a> Reading<'a> {
 }
 
 impl Problems {
+    /// Warns of a file with a secret that every user of this machine can read; `place`: where it is named.
+    #[cfg(unix)]
+    pub(super) fn warn_of_readers(&mut self, path: &Path, place: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let everybody = path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
+        if everybody {
+            let path = path.display();
+            let error = Error::at(place, format!("every user of this machine can read {path}"));
+            let hint = format!("`chmod 600 {path}`; in Kubernetes, `defaultMode: 0400`");
+            self.warning(error.hint(hint));
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn warn_of_readers(&mut self, _: &Path, _: &str) {}
+
     fn files_of(&mut self, path: Option<&Path>) {
         if let Some(path) = path {
             self.file(path.to_owned());

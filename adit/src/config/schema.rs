@@ -291,8 +291,12 @@ fn of_kind(value: &mut Spanned<DeValue<'_>>, kind: Kind, name: &str, manner: &Ma
         Secret => match secret(found) {
             Ok(()) => true,
             Err(problem) => {
-                let problem = format!("`{name}`: {problem}");
-                mistakes.list.push(Mistake { span, problem, hint: manner.secret.to_owned() });
+                let typos: Vec<_> = misspelt_places(found, name).collect();
+                if typos.is_empty() {
+                    let problem = format!("`{name}`: {problem}");
+                    mistakes.list.push(Mistake { span, problem, hint: manner.secret.to_owned() });
+                }
+                mistakes.list.extend(typos);
                 false
             }
         },
@@ -403,6 +407,17 @@ fn secret(value: &DeValue<'_>) -> Result<(), &'static str> {
     }
 }
 
+/// Keys in the table of a secret that are nearly those of a place.
+fn misspelt_places(value: &DeValue<'_>, name: &str) -> impl Iterator<Item = Mistake> {
+    let keys = value.as_table().into_iter().flatten().filter_map(move |(key, _)| {
+        let written = key.get_ref().as_ref();
+        let meant = nearest(&written.to_lowercase(), SECRET_PLACES).filter(|meant| *meant != written)?;
+        let problem = format!("unknown key `{name}.{}`", written.escape_debug());
+        Some(Mistake { span: key.span(), problem, hint: format!("did you mean `{meant}`?") })
+    });
+    keys.collect::<Vec<_>>().into_iter()
+}
+
 /// Which protocol has this key, if another has.
 fn elsewhere(name: &str, within: &str, manner: &Manner) -> Option<String> {
     let has = |(_, keys): &&(&str, &[(&str, Kind)])| within.is_empty() && keys.iter().any(|(key, _)| *key == name);
@@ -418,9 +433,16 @@ fn meant(name: &str, keys: &[(&str, Kind)], manner: &Manner) -> String {
     if let Some(key) = key_meant(name, keys) {
         return format!("did you mean `{key}`?");
     }
-    let names: Vec<_> = keys.iter().take(KEYS_NAMED).map(|(key, _)| *key).collect();
+    // Both protocols have some of them.
+    let mut names = Vec::new();
+    for (key, _) in keys {
+        if !names.contains(key) {
+            names.push(*key);
+        }
+    }
     let more = format!(" and others ({} has them all)", manner.example);
-    let more = if keys.len() > KEYS_NAMED { more.as_str() } else { "" };
+    let more = if names.len() > KEYS_NAMED { more.as_str() } else { "" };
+    names.truncate(KEYS_NAMED);
     format!("there are {}{more}", quoted(&names))
 }
 
@@ -448,17 +470,23 @@ fn quoted(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// How many letters have to be inserted, taken away or replaced (Levenshtein).
+/// How many letters have to be inserted, taken away, replaced, or swapped with the next (optimal string alignment).
 fn distance(one: &str, two: &str) -> usize {
-    let two: Vec<char> = two.chars().collect();
+    let (one, two): (Vec<char>, Vec<char>) = (one.chars().collect(), two.chars().collect());
+    let mut before = Vec::new();
     let mut row: Vec<usize> = (0..=two.len()).collect();
-    for (index, letter) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], index + 1);
+    for (index, letter) in one.iter().enumerate() {
+        let mut next = vec![index + 1];
         for (column, other) in two.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+            let replaced = row[column] + usize::from(letter != other);
+            let mut least = replaced.min(row[column + 1] + 1).min(next[column] + 1);
+            if index > 0 && column > 0 && (letter, &one[index - 1]) == (&two[column - 1], other) {
+                let swapped: &Vec<usize> = &before;
+                least = least.min(swapped[column - 1] + 1);
+            }
+            next.push(least);
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[two.len()]
 }
@@ -470,6 +498,7 @@ mod tests {
     #[test]
     fn the_nearest_key_is_meant() {
         assert_eq!((distance("pasword", "password"), distance("", "abc"), distance("abc", "abd")), (1, 3, 1));
+        assert_eq!((distance("flie", "file"), distance("ab", "ba"), distance("abc", "cab")), (1, 1, 2));
         for (name, said) in [
             ("pasword", "did you mean `password`?"),
             ("remote", "did you mean `remotes`?"),

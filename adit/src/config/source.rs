@@ -1,7 +1,7 @@
 //! The text of a TOML file: its tables by name, and where in it things stand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::ErrorKind,
     ops::Range,
@@ -17,7 +17,9 @@ use toml::{
 use super::{
     draft::Given,
     files::{Content, SecretSource, read},
+    problems::Problems,
     schema,
+    unclosed::{self, Unclosed},
 };
 use crate::error::{Error, Exit};
 
@@ -25,6 +27,8 @@ use crate::error::{Error, Exit};
 pub(super) struct Source {
     name: String,
     text: String,
+    /// What was closed in the text to understand the rest.
+    unclosed: Vec<Unclosed>,
     beside: PathBuf,
 }
 
@@ -42,6 +46,16 @@ pub(super) enum SecretTable {
     File(PathBuf),
     Variable(String),
     Credential(String),
+}
+
+impl SecretTable {
+    /// The file it is in, unless that is one of systemd's, which sees to it itself.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Variable(_) | Self::Credential(_) => None,
+        }
+    }
 }
 
 /// As it is written.
@@ -80,22 +94,36 @@ impl Source {
         })?;
         let text =
             String::from_utf8(bytes).map_err(|_| Error::new(Exit::Usage, format!("{name}: this is not UTF-8")))?;
-        Ok(Self { name, text, beside: path.parent().unwrap_or_else(|| Path::new("")).to_owned() })
+        let (text, unclosed) = match DeTable::parse(&text) {
+            Ok(_) => (text, Vec::new()),
+            Err(_) => unclosed::close(&text),
+        };
+        Ok(Self { name, text, unclosed, beside: path.parent().unwrap_or_else(|| Path::new("")).to_owned() })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn protocol(&self, value: &Spanned<DeValue<'_>>) -> Result<Protocol, Error> {
-        match value.get_ref().as_str() {
-            Some("ikev2") => Ok(Protocol::Ikev2),
-            Some("openvpn") => Ok(Protocol::OpenVpn),
-            Some(_) | None => {
-                let error = self.wrong(&value.span(), "this protocol is unknown");
-                Err(error.hint("write `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"))
-            }
+    /// Which protocol is said; of an unknown one, that is in the list of problems, the one that was probably meant: then other
+    /// mistakes can be told, too.
+    pub(super) fn protocol(&self, value: &Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Protocol> {
+        let known = |text: &str| match text {
+            "ikev2" => Some(Protocol::Ikev2),
+            "openvpn" => Some(Protocol::OpenVpn),
+            _ => None,
+        };
+        let text = value.get_ref().as_str();
+        if let Some(protocol) = text.and_then(known) {
+            return Some(protocol);
         }
+        let meant = text.and_then(|text| schema::nearest(&text.to_lowercase(), ["ikev2", "openvpn"]));
+        let error = self.wrong(&value.span(), "this protocol is unknown");
+        problems.error(match meant {
+            Some(meant) => error.hint(format!("did you mean `protocol = \"{meant}\"`?")),
+            None => error.hint("write `protocol = \"ikev2\"` or `protocol = \"openvpn\"`"),
+        });
+        meant.and_then(known)
     }
 
     /// Reads a value whose keys were checked.
@@ -106,7 +134,20 @@ impl Source {
     /// The file as a table, and what is wrong with its syntax: then the table has what could be understood.
     pub(super) fn document(&self) -> (DeTable<'_>, Vec<Error>) {
         let (table, errors) = DeTable::parse_recoverable(&self.text);
-        (table.into_inner(), errors.iter().map(|error| self.error(error)).collect())
+        let unclosed = self.unclosed.iter().map(|unclosed| {
+            let hint = format!("close it with `{}`", unclosed.closing);
+            (unclosed.at, self.wrong(&(unclosed.at..unclosed.at), unclosed.problem()).hint(hint))
+        });
+        let errors = errors.iter().map(|error| (error.span().unwrap_or_default().start, self.error(error)));
+        // Of what the parser makes of the rest of a line, the first is the cause.
+        let mut lines = BTreeSet::new();
+        let first = unclosed.chain(errors).filter(|(at, _)| lines.insert(self.line(*at)));
+        (table.into_inner(), first.map(|(_, error)| error).collect())
+    }
+
+    /// The number of the line at this byte.
+    fn line(&self, at: usize) -> usize {
+        self.text.get(..at).unwrap_or(&self.text).matches('\n').count() + 1
     }
 
     /// Where each key stands.

@@ -171,7 +171,8 @@ impl Ikev2 {
     ) -> Draft {
         let mut draft = Draft::new(place, Wording::Keys);
         let texts = |texts: Vec<Spanned<String>>| texts.into_iter().map(|text| source.given(text));
-        draft.remotes = texts(self.remotes).filter_map(|text| problems.catch(text.remote())).collect();
+        let remotes = texts(self.remotes).filter_map(|text| Some((problems.catch(text.remote())?, text.place)));
+        (draft.remotes, draft.remotes_at) = remotes.unzip();
         draft.ca = source.files(self.ca);
         draft.crl = source.files(self.crl);
         draft.remote_id = self.remote_id.and_then(|id| problems.catch(source.given(id).remote_id()));
@@ -209,6 +210,7 @@ impl Ikev2 {
             let networks = texts(networks).filter_map(|text| problems.catch(text.network())).collect();
             draft.set(|settings| settings.remote_networks = networks);
         }
+        draft.initial_contact = self.initial_contact;
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         macro_rules! set {
             ($($field:ident = $value:expr;)*) => { $(if let Some(value) = $value {

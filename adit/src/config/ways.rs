@@ -12,6 +12,7 @@ use super::{
     files::SecretSource,
     problems::Problems,
     reading::Reading,
+    schema,
     source::{SecretTable, Source},
 };
 use crate::{
@@ -279,9 +280,17 @@ fn known(gateway: &Given<String>, names: &[String]) -> Result<(), Error> {
         return Ok(());
     }
     let error = gateway.error(format!("there is no gateway `{}` in this connection", gateway.value.escape_debug()));
-    Err(match names {
-        [] => error.hint("add `name = \"…\"` to the gateway it is to use"),
-        names => error.hint(format!("choose one of `{}`", names.join("`, `"))),
+    // Two of one name are said elsewhere.
+    let mut different: Vec<&str> = Vec::new();
+    for name in names {
+        if !different.contains(&name.as_str()) {
+            different.push(name);
+        }
+    }
+    Err(match (schema::nearest(&gateway.value, different.iter().copied()), &different[..]) {
+        (_, []) => error.hint("add `name = \"…\"` to the gateway it is to use"),
+        (Some(near), _) if different.len() > 1 => error.hint(format!("did you mean `{near}`?")),
+        (_, names) => error.hint(format!("choose one of `{}`", names.join("`, `"))),
     })
 }
 

@@ -214,11 +214,8 @@ async fn answer(stream: UnixStream, engine: Engine, silent: &Silent) -> io::Resu
             Ok(request) => request,
             Err(error) => {
                 let error = Error::new(Exit::Other, format!("no request: {error}"));
-                send(&mut write, &Answer::failed(&error.hint("see docs/operations.md"))).await?;
-                if line.last() != Some(&b'\n') {
-                    return Ok(());
-                }
-                continue;
+                // Who says no request says no other: it is told so once.
+                return send(&mut write, &Answer::failed(&error.hint("see docs/operations.md"))).await;
             }
         };
         match request {

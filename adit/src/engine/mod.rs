@@ -67,6 +67,8 @@ struct Inner {
     questions: Arc<Questions>,
     /// Why the newest configuration is not in force.
     refused: Mutex<Option<LastError>>,
+    /// When the one in force was read.
+    in_force_since: Mutex<Timestamp>,
     stopping: AtomicBool,
     /// Whether everything was ready once.
     started: AtomicBool,
@@ -108,6 +110,7 @@ impl Engine {
             reload,
             questions,
             refused: Mutex::default(),
+            in_force_since: Mutex::new(Timestamp::now()),
             stopping: AtomicBool::new(false),
             started: AtomicBool::new(false),
             beat: Mutex::new(Instant::now()),
@@ -125,6 +128,7 @@ impl Engine {
             tasks: tokio::runtime::Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
             memory: Memory { used_bytes: memory.used() as u64, limit_bytes: memory.limit() as u64 },
             configuration_error: lock(&self.inner.refused).clone(),
+            configuration_since: *lock(&self.inner.in_force_since),
             connections: self.environments().values().map(Environment::status).collect(),
         }
     }
@@ -291,6 +295,9 @@ impl Engine {
             hint: error.hint_text().map(str::to_owned),
             code: if error.exit() == Exit::LocalSocket { "local_socket" } else { "configuration" }.to_owned(),
         });
+        if refused.is_none() {
+            *lock(&self.inner.in_force_since) = Timestamp::now();
+        }
         *lock(&self.inner.refused) = refused;
         self.inner.context.changes.send_modify(|count| *count = count.wrapping_add(1));
     }

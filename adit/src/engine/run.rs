@@ -292,7 +292,7 @@ mod tests {
         config,
         demo::testing::{Kind as Protocol, Office},
         environment::Order,
-        status::State,
+        status::{State, Timestamp},
         tests::Folder,
     };
 
@@ -352,6 +352,36 @@ mod tests {
         engine.order("main", Order::Connect, By::Signal).await.unwrap();
         reaches(&engine, State::Connected).await;
         turning.abort();
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_is_refused_is_told_until_one_is_done() {
+        let folder = Folder::new();
+        let path = folder.path().join("adit.toml");
+        let read = path.clone();
+        let load: Load = Arc::new(move || {
+            config::plan(&read, &[], &Questions::noted(), &mut |_| {})
+                .map_err(|problems| Unreadable { files: problems.seen(), error: problems.into_error().unwrap() })
+        });
+        let (mut main, _reloads) = main_of(load, Questions::noted());
+        let engine = main.engine.clone();
+        assert!(engine.status().configuration_error.is_none(), "what was read at the start is in force");
+        let long_ago = Timestamp::from(std::time::UNIX_EPOCH);
+        *super::super::lock(&engine.inner.in_force_since) = long_ago;
+        std::fs::write(folder.path().join("psk.txt"), "secret\n").unwrap();
+        let right = "[control]\nsocket = \"off\"\n[connection.a]\nautostart = false\nprotocol = \"ikev2\"\n\
+                     remotes = [\"a\"]\nremote_id = \"x\"\npsk = { file = \"psk.txt\" }\n";
+        for (text, fine) in [("nonsense = 1\n", false), (right, true), ("[control]\nx = 1\n", false)] {
+            std::fs::write(&path, text).unwrap();
+            let before = engine.status().configuration_since;
+            main.read(Wanted { by: By::Signal, reply: None });
+            let read = finished(&mut main.reading).await;
+            main.on_read(read).await;
+            let status = engine.status();
+            assert_eq!(status.configuration_error.is_none(), fine, "{text}: {status:#?}");
+            assert_eq!(status.configuration_since != before, fine, "{text}: {status:#?}");
+        }
+        assert!(engine.status().configuration_since > long_ago);
     }
 
     #[tokio::test]

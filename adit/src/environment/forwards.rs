@@ -106,6 +106,11 @@ impl Forward {
     }
 }
 
+/// Says in the log where one listens from now on: as `adit forward` says it on standard output.
+fn say_listens(plan: &ForwardPlan, how: &str, bound: &Bound) {
+    forward::span(plan).in_scope(|| tracing::info!("{how}: {bound}"));
+}
+
 fn address(bound: &Bound) -> Option<String> {
     bound.address().map(|address| address.to_string())
 }
@@ -175,9 +180,11 @@ impl Forwards {
         let forward = &mut self.list[index];
         match Bound::bind(&forward.plan, &self.places) {
             Ok(bound) => {
-                if forward.error.take().is_some() {
-                    tracing::info!("listens again: {bound}");
-                }
+                say_listens(
+                    &forward.plan,
+                    if forward.error.take().is_some() { "listens again" } else { "listens" },
+                    &bound,
+                );
                 forward.state = State::Bound(bound);
                 Ok(())
             }
@@ -268,7 +275,8 @@ impl Forwards {
         for forward in &self.list {
             let ForwardSnapshot { total, refused, failed, .. } = forward.counters.snapshot();
             let name = &forward.plan.name;
-            tracing::info!("{name}: {total} connections, {failed} of them failed, {refused} more refused");
+            let connections = if total == 1 { "connection" } else { "connections" };
+            tracing::info!("{name}: {total} {connections}, {failed} failed, {refused} refused");
         }
     }
 
@@ -347,6 +355,7 @@ impl Forwards {
             if matches!(forward.state, State::Closed)
                 && let Some(bound) = ahead.remove(&forward.plan.name)
             {
+                say_listens(&forward.plan, "listens", &bound);
                 forward.state = State::Bound(bound);
             }
         }

@@ -229,6 +229,10 @@ impl Task {
                 self.look_outside();
             }
             RedundancyEvent::Failed { gateway, cause, retry_in } => self.on_failed(&gateway, &cause, retry_in),
+            RedundancyEvent::Parted { gateway } => {
+                let entry = Entry::new(Kind::Disconnected, By::Program).gateway(gateway);
+                self.note(entry.reason("its configuration changed"));
+            }
             RedundancyEvent::Switched { from: Some(from), to, reason } => {
                 let why = format!("from {from}: {}", reason_text(reason));
                 self.note(Entry::new(Kind::Switched, By::Program).gateway(to).reason(why));

@@ -75,9 +75,14 @@ impl View {
         self.description.clone_from(&plan.description);
         self.autostart = plan.autostart;
         self.policy = plan.redundancy.policy;
-        self.labels.clone_from(&plan.gateway_labels);
+        let before = std::mem::replace(&mut self.labels, plan.gateway_labels.clone());
         self.machine = *machine;
         self.redundant = redundant;
+        // Those that were taken out and still carry connections.
+        let found = self.redundant.as_ref().map(Redundant::status);
+        let lives = |name: &str| found.iter().flat_map(|found| &found.gateways).any(|gateway| gateway.name == name);
+        let is_known = |name: &str| plan.gateway_labels.iter().any(|label| label.name == name);
+        self.labels.extend(before.into_iter().filter(|label| !is_known(&label.name) && lives(&label.name)));
         self.device = device;
         self.forwards.clear();
         self.forwards.extend(forwards.list.iter().map(|forward| ForwardView {

@@ -22,7 +22,8 @@ const PEER: &str = "standard input";
 pub(super) async fn serve(to: Target, through: Through, mut stop: Stop) -> Result<(), Error> {
     stop.release();
     let carried = async {
-        let inside = through.dial(PEER, &to).await.map_err(|error| {
+        // What ends the program is said by the program.
+        let inside = through.reach(PEER, &to).await.map_err(|error| {
             let problem = format!("cannot connect to {to}: {error}");
             Error::new(Exit::Other, problem)
         })?;

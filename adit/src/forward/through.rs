@@ -27,13 +27,18 @@ pub(super) struct Through {
 impl Through {
     /// Connects to the target. A failure is counted and said.
     pub(super) async fn dial(&self, peer: impl fmt::Display, target: &Target) -> io::Result<Inside> {
+        let reached = self.reach(&peer, target).await;
+        reached.inspect_err(|error| tracing::warn!(%peer, "cannot connect to {target}: {error}"))
+    }
+
+    /// The same, for those who say a failure themselves: it is counted.
+    pub(super) async fn reach(&self, peer: impl fmt::Display, target: &Target) -> io::Result<Inside> {
         match self.way.dial(target.clone()).await {
             Ok(inside) => {
                 tracing::debug!(%peer, %target, "connected");
                 Ok(Inside::new(inside))
             }
             Err(error) => {
-                tracing::warn!(%peer, "cannot connect to {target}: {error}");
                 self.counters.on_failed(&format_args!("cannot connect to {target}: {error}"));
                 Err(error)
             }

@@ -19,6 +19,8 @@ pub(crate) struct ProcessStatus {
     pub(crate) memory: Memory,
     /// Why what its files say now is not in force: it was refused, and what they said before is.
     pub(crate) configuration_error: Option<LastError>,
+    /// When what is in force was read: at the start, or at the latest reload that was done.
+    pub(crate) configuration_since: Timestamp,
     /// By name.
     pub(crate) connections: Vec<ConnectionStatus>,
 }

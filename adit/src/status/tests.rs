@@ -139,6 +139,7 @@ pub(crate) fn process() -> ProcessStatus {
         tasks: 12,
         memory: Memory { used_bytes: 53248, limit_bytes: 512 << 20 },
         configuration_error: None,
+        configuration_since: at(5),
         connections: vec![production, staging, idle],
     }
 }

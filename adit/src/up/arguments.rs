@@ -89,6 +89,8 @@ enum DnsMethod {
     Resolvconf,
     /// `/etc/resolv.conf`, rewritten.
     File,
+    /// Nobody: the same as `--no-dns`.
+    Off,
 }
 
 /// Options of `adit down`.
@@ -126,6 +128,7 @@ impl Up {
                 Some(DnsMethod::Resolved) => DnsWay::Resolved,
                 Some(DnsMethod::Resolvconf) => DnsWay::Resolvconf,
                 Some(DnsMethod::File) => DnsWay::File,
+                Some(DnsMethod::Off) => DnsWay::Off,
             },
             mtu: device.mtu.or(table.mtu),
             mss: device.mss.or(table.mss),
@@ -200,7 +203,9 @@ mod tests {
         };
         assert_eq!(options.unwrap(), expected);
         assert_eq!(up("-c x.ovpn --full").unwrap().routing, Routing::Full);
-        assert_eq!(up("-c x.ovpn --split --no-dns").unwrap().dns, DnsWay::Off);
+        for off in ["--no-dns", "--dns off"] {
+            assert_eq!(up(&format!("-c x.ovpn --split {off}")).unwrap().dns, DnsWay::Off);
+        }
         for wrong in ["--full --split", "--full --route 10.0.0.0/8", "--no-dns --dns file", "--route office"] {
             assert!(up(&format!("-c x.ovpn {wrong}")).is_err(), "{wrong}");
         }

@@ -189,7 +189,11 @@ impl Keeper {
                 (self.open, self.lost) = (0, true);
                 let seconds = self.limit.as_secs_f32();
                 let error = Error::new(Exit::LocalSocket, format!("no device within {seconds} s: this system hangs"));
-                Told::Lost(error.hint("try another `dns`, or `off`: systemd-resolved or `resolvconf` does not answer"))
+                Told::Lost(
+                    error.hint(
+                        "try another `dns` (`--dns`), or `off`: systemd-resolved or `resolvconf` does not answer",
+                    ),
+                )
             }
         }
     }

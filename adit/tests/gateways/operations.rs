@@ -3,9 +3,10 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use crate::{
     json::Strict,
-    running::{Ended, Running, Workplace, adit, get},
+    running::{Ended, Running, Workplace, adit, ended, get},
     serve::{IKEV2, PAGE, USER, serve, web_server, workplace},
 };
 
@@ -237,11 +238,20 @@ fn connections_are_run_seen_and_told_what_to_do() {
     assert_eq!(office.ask("/readyz?connection=waits").0, 503);
     assert!(office.ask("/metrics").1.contains("vpn_tunnel_up{connection=\"main\""));
     assert_eq!(office.told(&["healthcheck"]).with(0).stdout, "ok\n");
+    assert_eq!(office.told(&["healthcheck", "main"]).with(0).stdout, "ok\n");
+    for named in [&["healthcheck", "waits"][..], &["healthcheck", "--connection", "waits"]] {
+        assert!(office.told(named).with(1).stdout.contains("connection `waits` is idle"), "{named:?}");
+    }
+    assert!(office.told(&["healthcheck", "main", "--connection", "waits"]).with(2).stderr.contains("--connection"));
     office.told(&["healthcheck", "--forward", "web"]).with(0);
     assert!(office.told(&["healthcheck", "--forward", "none"]).with(1).stdout.contains("there is no forward"));
     let admin = office.admin.to_string();
     Running::start(adit(&["healthcheck", "--admin", &admin, "--forward", "main/web"])).end().with(0);
-    Running::start(adit(&["healthcheck", "--admin", &admin, "--connection", "waits"])).end().with(1);
+    Running::start(adit(&["healthcheck", "--admin", &admin, "main"])).end().with(0);
+    for named in [&["waits"][..], &["--connection", "waits"]] {
+        let ended = Running::start(adit(&[&["healthcheck", "--admin", &admin], named].concat())).end().with(1);
+        assert!(ended.stdout.contains("connection `waits` is idle"), "{}", ended.stdout);
+    }
 
     office.told(&["connect", "waits"]).with(0);
     office.reaches("waits", "connected");
@@ -353,10 +363,18 @@ fn a_reload_cuts_nothing_that_did_not_change() {
     assert_eq!(get(&office.address("main", "more")), PAGE);
     assert_eq!(office.address("main", "web"), address);
     assert_eq!(finish(open), PAGE);
+    let more_address = office.address("main", "more");
 
     // A mistake is told, and changes nothing.
+    let reload_successful = |expected: u8| {
+        let metrics = office.ask("/metrics").1;
+        assert!(metrics.contains(&format!("\nvpn_configuration_last_reload_successful{{}} {expected}\n")), "{metrics}");
+    };
+    reload_successful(1);
     office.config(&format!("{main}{more}nonsense = 1\n"));
     let refused = office.told(&["reload"]).with(2);
+    reload_successful(0);
+    assert_eq!(office.ask("/readyz").0, 200, "what is in force is ready");
     assert!(refused.stderr.contains("nonsense"), "{}", refused.stderr);
     running.said("the configuration stays as it was");
     assert_eq!(get(&address), PAGE);
@@ -375,12 +393,61 @@ fn a_reload_cuts_nothing_that_did_not_change() {
     assert!(status["configuration_error"].is_null(), "{status:#}");
     assert_eq!(status["connections"][0]["gateways"][0]["attempts"], 1, "the tunnel is the same");
     running.signal("-TERM");
-    running.end().with(0);
+    let ended = running.end().with(0);
+    // Whoever reads the log alone knows where to connect to; once, whatever is read again.
+    let says = |address: &str| ended.stderr.matches(&format!(": listens: {address} -> ")).count();
+    assert_eq!((says(&address), says(&more_address)), (1, 1), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("forward{{forward=\"web\"}}: listens: {address} -> ")), "{}", ended.stderr);
     assert_eq!(office.activity("main"), ["created", "connecting", "connected", "edited", "edited", "disconnected"]);
     assert_eq!(office.activity("second").last().unwrap(), "disconnected");
     let log = fs::read_to_string(office.place.0.join("activity.log")).unwrap();
     assert!(log.contains("\"kind\":\"reloaded\"") && log.contains("refused, it stays as it was"), "{log}");
     assert!(log.contains("\"kind\":\"deleted\""), "{log}");
+}
+
+/// A picture at first, and another one at each change, until nobody wants to see any.
+#[test]
+fn status_is_shown_again_at_every_change_until_it_is_ended() {
+    let office = Office::open();
+    let running = office.run(&office.connection("main", "autostart = false\n"));
+    office.reaches("main", "idle");
+    let watch = |options: &[&str]| {
+        let mut command = adit(&["status", "--watch"]);
+        command.args(options).arg("--config").arg(office.place.0.join("adit.toml"));
+        command
+    };
+    let (table, machine) = (Running::start(watch(&[])), Running::start(watch(&["--json", "main"])));
+    let state = |nth| {
+        let status: Value = serde_json::from_str(&format!("{{{}", machine.nth_line("{", nth))).unwrap();
+        status["connections"][0]["state"].as_str().unwrap().to_owned()
+    };
+    // One that is left by its reader: `adit status --watch | head -1`.
+    let mut left = watch(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(left.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("NAME "), "{first}");
+    assert!(table.line("main ").contains("Not connected"));
+    assert_eq!(state(0), "idle");
+
+    office.told(&["connect", "main"]).with(0);
+    // Each is waited for, and there is no end to them.
+    assert!((1..).any(|nth| table.nth_line("main ", nth).contains(" Connected")));
+    assert!((1..).any(|nth| state(nth) == "connected"));
+    office.told(&["disconnect", "--yes", "main"]).with(0);
+    assert!((2..).any(|nth| table.nth_line("main ", nth).contains("Not connected")));
+    let mut said = String::new();
+    let code = ended(&mut left).code();
+    left.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+
+    // Ctrl-C and SIGTERM end it as they end whatever only shows something; nothing is complained about.
+    table.signal("-TERM");
+    let ended_by_signal = table.end();
+    assert_eq!((ended_by_signal.signal(), ended_by_signal.stderr.as_str()), (Some(15), ""));
+    running.signal("-TERM");
+    running.end().with(0);
+    let last = machine.end().with(1);
+    assert!(last.stderr.contains("the process has ended"), "{}", last.stderr);
 }
 
 /// C5, and C3 by a secret that was swapped.

@@ -98,14 +98,7 @@ impl Running {
 
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Ended {
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status,
-                None if Instant::now() > deadline => panic!("still there:\n{}", self.stderr.text()),
-                None => thread::park_timeout(Duration::from_millis(5)),
-            }
-        };
+        let status = within_patience(&mut self.child).unwrap_or_else(|| panic!("still there:\n{}", self.stderr.text()));
         let whole = |lines: &Lines| {
             // Closed with the end of the program.
             assert!(lines.wait(|_| None::<()>).is_none());
@@ -122,6 +115,26 @@ impl Drop for Running {
     }
 }
 
+/// Waits for the end of a program that was started otherwise.
+#[cfg(unix)]
+pub(crate) fn ended(child: &mut Child) -> ExitStatus {
+    within_patience(child).unwrap_or_else(|| {
+        drop(child.kill());
+        panic!("still there")
+    })
+}
+
+fn within_patience(child: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return Some(status),
+            None if Instant::now() > deadline => return None,
+            None => thread::park_timeout(Duration::from_millis(5)),
+        }
+    }
+}
+
 /// What became of it.
 pub(crate) struct Ended {
     status: ExitStatus,
@@ -132,6 +145,12 @@ pub(crate) struct Ended {
 impl Ended {
     pub(crate) fn code(&self) -> i32 {
         self.status.code().unwrap()
+    }
+
+    /// The signal that ended it, where it has none of its own way.
+    #[cfg(unix)]
+    pub(crate) fn signal(&self) -> Option<i32> {
+        std::os::unix::process::ExitStatusExt::signal(&self.status)
     }
 
     /// It ended with this code.

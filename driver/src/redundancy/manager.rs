@@ -1,7 +1,8 @@
 //! The task of a connection: makes and ends the clients of its gateways, and says which of them take new connections.
 
+mod updating;
+
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -145,6 +146,7 @@ impl Manager {
         self.settle();
         self.keep_apart();
         sooner(self.drain(now));
+        sooner(self.renew().then_some(now));
         self.give_up();
         again
     }
@@ -475,6 +477,7 @@ impl Manager {
             tracing::warn!(hint = cause.hint(), "gateway {gateway} is not tried again by itself: {cause}");
         }
         self.dismiss(index);
+        self.keep_what_works();
         self.emit(RedundancyEvent::Failed { gateway, cause, retry_in: None });
     }
 
@@ -504,46 +507,6 @@ impl Manager {
                     run.client.shared().lose(&text);
                 }
                 self.emit(RedundancyEvent::ProbeFailed { gateway, error, failures: probe.failures.max(1) });
-            }
-        }
-    }
-
-    fn update(&mut self, specs: Vec<Spec>, options: RedundancyOptions, now: Instant) {
-        let probes: HashMap<Arc<str>, _> =
-            (0..self.members.len()).filter_map(|index| Some((self.name_of(index)?, self.probe_of(index)))).collect();
-        let options_changed = options.tunnel != self.options.tunnel;
-        self.options = options;
-        let mut before: Vec<Member> = std::mem::take(&mut self.members);
-        for spec in specs {
-            let known = before.iter().position(|member| member.spec.name == spec.name);
-            let known = known.map(|index| before.swap_remove(index));
-            // One that refused us does so again as long as nothing of its own has changed: an account must not be locked.
-            let same =
-                |member: &Member| member.spec.fingerprint == spec.fingerprint && (member.refused || !options_changed);
-            let member = match known {
-                Some(mut member) if same(&member) => {
-                    member.spec = spec;
-                    member
-                }
-                known => {
-                    if let Some(client) = known.and_then(|mut member| member.end()) {
-                        self.leave(client);
-                    }
-                    Member::new(spec)
-                }
-            };
-            self.members.push(member);
-        }
-        for mut member in before {
-            if let Some(client) = member.end() {
-                self.leave(client);
-            }
-        }
-        for index in 0..self.members.len() {
-            let (name, probe) = (self.name_of(index), self.probe_of(index));
-            let is_new = name.and_then(|name| probes.get(&name)).is_some_and(|before| *before != probe);
-            if let Some(member) = self.members.get_mut(index).filter(|_| is_new) {
-                member.ask(now, probe, &self.sender);
             }
         }
     }
@@ -612,6 +575,7 @@ impl Manager {
         let active = self.active_index();
         let all = self.options.policy == Policy::RoundRobin;
         let probes: Vec<bool> = (0..self.members.len()).map(|index| self.probe_of(index).is_some()).collect();
+        let configured = self.members.iter().filter(|member| !member.is_removed()).count();
         let rows: Vec<Row> = self
             .members
             .iter_mut()
@@ -626,7 +590,7 @@ impl Manager {
             active,
             rows,
             failovers: self.failovers,
-            tunnels_wanted: plan::tunnels(self.members.len(), self.rules()),
+            tunnels_wanted: plan::tunnels(configured, self.rules()),
             last_error: self.last_error.clone(),
             ended: self.ended.clone(),
         };

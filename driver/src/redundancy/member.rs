@@ -42,7 +42,17 @@ pub(super) struct Member {
     pub(super) draining: Option<Instant>,
     /// It is to have a client. Of one that is not, connections that may not go elsewhere end with the others.
     pub(super) wanted: bool,
+    /// Its tunnel is of a configuration of before, and goes on until another one can take over.
+    pub(super) successor: Option<Successor>,
     state: (GatewayState, SystemTime),
+}
+
+/// What comes after a tunnel whose configuration is of before.
+pub(super) enum Successor {
+    /// The same gateway, changed.
+    Changed(Spec),
+    /// Nothing: the gateway was taken out.
+    Removed,
 }
 
 /// The client of a gateway.
@@ -118,8 +128,25 @@ impl Member {
             quicker_since: None,
             draining: None,
             wanted: false,
+            successor: None,
             state: (GatewayState::Idle, SystemTime::now()),
         }
+    }
+
+    /// The same gateway with another configuration: what was counted stays.
+    pub(super) fn renewed(self, spec: Spec) -> Self {
+        let tally = Tally { last_error: None, ..self.tally };
+        Self { tally, ..Self::new(spec) }
+    }
+
+    pub(super) const fn is_removed(&self) -> bool {
+        matches!(self.successor, Some(Successor::Removed))
+    }
+
+    /// Whether it has been tried as it is configured now, and does not carry anything.
+    pub(super) fn has_had_its_chance(&self) -> bool {
+        let view = self.view(false);
+        self.successor.is_none() && (view.refused || view.failed || view.ailing)
     }
 
     pub(super) fn begin(
@@ -249,9 +276,15 @@ impl Member {
         }
     }
 
-    /// Which connections must not stay for ever once new ones go elsewhere: what is pinned to this gateway does, as long as it is wanted.
+    /// Which connections must not stay for ever once new ones go elsewhere: what is pinned to this gateway does, as long as it is wanted
+    /// as it is.
     fn leaving(&self) -> &'static [Tie] {
-        if self.wanted { &[Tie::Free] } else { &[Tie::Free, Tie::Pinned] }
+        if self.wanted && self.successor.is_none() { &[Tie::Free] } else { &[Tie::Free, Tie::Pinned] }
+    }
+
+    /// Whether it takes no new connections, whatever the policy: it is about to be made anew.
+    const fn is_leaving(&self) -> bool {
+        self.successor.is_some() && self.draining.is_some()
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -310,7 +343,8 @@ impl Member {
         let run = self.run.as_ref();
         let up = run.and_then(|run| run.up.as_ref());
         View {
-            refused: self.refused,
+            refused: self.refused || self.is_removed(),
+            outdated: self.successor.is_some(),
             dialled: run.and_then(|run| run.dialled),
             asking: run.is_some_and(|run| run.asking),
             failed: run.map_or_else(|| self.again.is_some(), |run| run.failed),
@@ -329,7 +363,7 @@ impl Member {
             _ if self.refused => GatewayState::Refused,
             None if self.again.is_some() => GatewayState::Waiting,
             None => GatewayState::Idle,
-            Some(Run { up: Some(_), .. }) if active => GatewayState::Active,
+            Some(Run { up: Some(_), .. }) if active && !self.is_leaving() => GatewayState::Active,
             Some(Run { up: Some(_), .. }) if self.draining.is_some() => GatewayState::Draining,
             Some(Run { up: Some(_), .. }) => GatewayState::Standby,
             Some(_) if self.retry_at.is_some() => GatewayState::Waiting,

@@ -261,7 +261,11 @@ impl Redundant {
     }
 
     /// Replaces gateways and options. A gateway whose name and fingerprint are as before keeps its tunnel and its connections; one
-    /// that has refused us is tried again only with another fingerprint. Connections through a gateway that is gone, or has changed, are reset.
+    /// that has refused us is tried again only with another fingerprint.
+    ///
+    /// A gateway in use that has changed, or is gone, goes on as it was until another one can take over; its connections then have
+    /// [`drain`](RedundancyOptions::drain) to end. It is ended at once where there is no other gateway, or no other can be
+    /// reached; and goes on until it is lost where all others refuse us as they are configured now.
     pub fn update(&self, gateways: Vec<Gateway>, options: RedundancyOptions) {
         self.update_specs(gateways.into_iter().map(Spec::from).collect(), options);
     }

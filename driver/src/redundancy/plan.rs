@@ -29,6 +29,8 @@ pub(super) struct View {
     pub(super) steady_since: Option<Instant>,
     /// Its probe is not answered.
     pub(super) ailing: bool,
+    /// Its tunnel is of a configuration of before.
+    pub(super) outdated: bool,
     /// How long a round trip takes.
     pub(super) rtt: Option<Duration>,
     /// Since when it is clearly quicker than the one in use.
@@ -43,7 +45,7 @@ impl View {
     }
 
     const fn is_well(&self) -> bool {
-        self.is_up() && !self.ailing
+        self.is_up() && !self.ailing && !self.outdated
     }
 
     /// Whether its round trips are so much shorter that it is worth to move: by more than a fifth, and by more than noise.
@@ -135,8 +137,10 @@ pub(super) fn pick(
             |index| go(index, if active.is_some() { SwitchReason::Lost } else { SwitchReason::Up }),
         );
     };
-    if at(active).ailing {
-        return best(View::is_well).map_or_else(|| stay(None), |index| go(index, SwitchReason::Probe));
+    let View { ailing, outdated, .. } = at(active);
+    if ailing || outdated {
+        let reason = if outdated { SwitchReason::Updated } else { SwitchReason::Probe };
+        return best(View::is_well).map_or_else(|| stay(None), |index| go(index, reason));
     }
     let Some(patience) = rules.fail_back_after else { return stay(None) };
     // Since when it is up without trouble, and better than the one in use.
@@ -197,6 +201,7 @@ mod tests {
         failed: true,
         steady_since: None,
         ailing: false,
+        outdated: false,
         rtt: None,
         quicker_since: None,
         pinned: false,
@@ -262,6 +267,20 @@ mod tests {
         assert_eq!(pick(&[DOWN, up(now)], Some(0), rules, now).what, Some((1, SwitchReason::Lost)));
         let staying = Rules { fail_back_after: None, ..rules };
         assert_eq!(pick(&views, Some(1), staying, later), Decided { what: None, again: None });
+    }
+
+    #[test]
+    fn a_tunnel_of_before_is_left_once_there_is_one_of_now() {
+        let now = Instant::now();
+        let outdated = View { outdated: true, ..up(now) };
+        for policy in [Policy::Priority, Policy::RoundRobin, Policy::LowestLatency] {
+            let rules = Rules { fail_back_after: None, ..rules(policy) };
+            assert_eq!(pick(&[outdated, up(now)], Some(0), rules, now).what, Some((1, SwitchReason::Updated)));
+            assert_eq!(pick(&[outdated, DOWN], Some(0), rules, now).what, None, "better than nothing");
+            assert_eq!(pick(&[DOWN, outdated], Some(0), rules, now).what, Some((1, SwitchReason::Lost)));
+        }
+        let cold = Rules { hot_standby: false, ..rules(Policy::Priority) };
+        assert_eq!(wanted(&[outdated, View::default()], Some(0), cold, now).what, [true, true], "to take over");
     }
 
     #[test]

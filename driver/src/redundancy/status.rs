@@ -207,6 +207,11 @@ pub enum RedundancyEvent {
         /// When it is tried again; `None`: not by itself.
         retry_in: Option<Duration>,
     },
+    /// A tunnel that was up was ended: an update changed its gateway, or took it out.
+    Parted {
+        /// Its name.
+        gateway: String,
+    },
     /// New connections take another gateway from now on.
     Switched {
         /// The one before, if there was one.

@@ -15,8 +15,10 @@ use super::{
     Namespace,
     dns::{DnsMethod, Resolver},
     journal::{self, Journal, Leftover, Name, Undo, path},
+    namespace::Found,
     netlink::{Action, Netlink},
     plan::{Change, Target},
+    rivals,
 };
 use crate::tun::Device;
 
@@ -110,7 +112,8 @@ pub fn recover(state_dir: &Path, device: &str, forget: bool) -> io::Result<Recov
         return Ok(Recovered::default());
     }
     let (mut journal, left) = Journal::open(state_dir, device)?;
-    let (undone, failed) = undo_leftover(&mut journal, left.namespace.as_deref(), left.undo)?;
+    let found = Namespace::find(left.namespace.as_deref(), left.id);
+    let (undone, failed) = undo_leftover(&mut journal, left.undo, found)?;
     if failed.is_empty() || forget {
         journal.clear()?;
     }
@@ -135,22 +138,31 @@ impl System {
     /// ([`SystemOptions::spare`]). `NotFound`: no such namespace. One with a [`NotUndone`] inside: what an earlier process has left.
     /// Those of the system.
     pub fn open(device: &str, options: SystemOptions) -> io::Result<Self> {
-        let netlink = options.namespace.run(Netlink::open)?;
+        let mut netlink = options.namespace.run(Netlink::open)?;
         let (mut journal, mut left) = Journal::open(&options.state_dir, device)?;
-        if options.spare && left.blocks() && left.owner.as_ref() != Some(&options.owner) {
+        let is_here = left.is_in(&options.namespace);
+        if options.spare && left.blocks() && (!is_here || left.owner.as_ref() != Some(&options.owner)) {
             let owner = left.owner.as_deref().unwrap_or("another");
             tracing::warn!(device, owner, "what an earlier process has blocked stays blocked: another device is taken");
             let text = format!("an earlier process blocks with the device {device} for {owner}");
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
         }
-        let (applied, names) = if options.hold && left.blocks() && left.namespace.as_deref() == options.namespace.name()
-        {
+        let found = Namespace::find(left.namespace.as_deref(), left.id);
+        if options.spare && matches!(found, Ok(Found::Hidden(_))) && left.undo.iter().any(|(_, undo)| holds(undo)) {
+            tracing::warn!(
+                device,
+                "what an earlier process has set in a network namespace that is not found from here stays: another device is taken"
+            );
+            let text = format!("an earlier process has left something of {device} in another network namespace");
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+        }
+        let (applied, names) = if options.hold && left.blocks() && is_here {
             let held = left.undo.extract_if(.., |(_, undo)| holds(undo)).collect();
-            (take_over(held), std::mem::take(&mut left.names))
+            (take_over(held, &mut netlink), std::mem::take(&mut left.names))
         } else {
             (Vec::new(), Vec::new())
         };
-        let (undone, failed) = undo_leftover(&mut journal, left.namespace.as_deref(), left.undo)?;
+        let (undone, failed) = undo_leftover(&mut journal, left.undo, found)?;
         let mut stuck = Vec::new();
         for (todo, failed) in failed {
             if !matches!(todo.undo, Undo::Dns(_)) {
@@ -164,7 +176,8 @@ impl System {
         }
         if applied.is_empty() {
             let still: Vec<Undo> = stuck.iter().map(|todo: &Todo| todo.undo.clone()).collect();
-            let numbers = journal.begin(device, options.namespace.name(), &options.owner, &still)?;
+            let at = (options.namespace.name(), options.namespace.id());
+            let numbers = journal.begin(device, at, &options.owner, &still)?;
             stuck.iter_mut().zip(numbers).for_each(|(todo, number)| todo.number = number);
         } else {
             journal.own(&options.owner)?;
@@ -203,8 +216,8 @@ impl System {
             prepared.push(Todo { undo, number });
             Ok(())
         };
-        let resolver = dns.then(|| Resolver::find(*dns_method, device, self.index, namespace, &mut first));
-        self.resolver = resolver.transpose()?;
+        self.resolver =
+            if *dns { Resolver::find(*dns_method, device, self.index, namespace, &mut first)? } else { None };
         Ok(made)
     }
 
@@ -357,7 +370,9 @@ impl System {
         };
         match done {
             Ok(new) => {
-                if !new && is_of_device(change) {
+                if let Some(rival) = self.rival(change) {
+                    tracing::warn!(device = self.device, "{rival}");
+                } else if !new && is_of_device(change) {
                     // Of another device.
                     tracing::warn!(device = self.device, "{change} is there already, and leads elsewhere");
                 } else if !new {
@@ -383,6 +398,19 @@ impl System {
         Ok(())
     }
 
+    /// What is amiss with this change beside another device of ours, which only root can say.
+    fn rival(&self, change: &Change) -> Option<String> {
+        let namespace = &self.options.namespace;
+        let lives = |other: &str| {
+            let index = || {
+                let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+                Ok(name_to_index(&socket, other)?)
+            };
+            namespace.run(index).is_ok()
+        };
+        rivals::told(change, &self.device, &self.options.state_dir, namespace.id(), lives)
+    }
+
     /// What comes from a gateway carries no mark. Where the kernel demands that its sender be reached through the device it came by,
     /// it drops that, as the sender would be reached through the tunnel.
     fn warn_of_strictness(&mut self) {
@@ -392,7 +420,8 @@ impl System {
         for link in strict(Path::new(SETTINGS)).into_iter().filter(|link| *link != self.device) {
             tracing::warn!(
                 device = self.device,
-                "net.ipv4.conf.{link}.rp_filter is 1: in a full tunnel the kernel drops what gateways send by {link}; set it, and that of \"all\", to 2 or 0"
+                "net.ipv4.conf.{link}.rp_filter is 1: in a full tunnel the kernel drops what gateways send by {link}; `sysctl -w {}=2` lets it in",
+                setting(&link)
             );
         }
     }
@@ -408,7 +437,7 @@ impl System {
         match undone.and_then(|()| self.journal.undone(todo.number)) {
             Ok(()) => tracing::debug!(device = self.device, "undone: {}", todo.undo),
             Err(error) => {
-                let failed = not_undone(&todo.undo, self.options.namespace.name(), error);
+                let failed = not_undone(&todo.undo, &self.options.namespace.prefix(), error);
                 tracing::warn!(device = self.device, "{failed}");
                 self.stuck.push(todo);
             }
@@ -449,6 +478,15 @@ fn make(name: &str, mtu: u16) -> io::Result<Device> {
 
 /// Settings of links.
 const SETTINGS: &str = "/proc/sys/net/ipv4/conf";
+
+/// As sysctl(8) wants it, where names of links may have dots.
+fn setting(link: &str) -> String {
+    if link.contains('.') {
+        format!("net/ipv4/conf/{link}/rp_filter")
+    } else {
+        format!("net.ipv4.conf.{link}.rp_filter")
+    }
+}
 
 /// The links where senders must be reached through the link that their packets come by.
 fn strict(settings: &Path) -> Vec<String> {
@@ -501,16 +539,37 @@ fn holds(undo: &Undo) -> bool {
     }
 }
 
-/// What was done by an earlier process, as if it had been us.
-fn take_over(held: Vec<(usize, Undo)>) -> Vec<Applied> {
-    let done = |(number, undo): (usize, Undo)| match undo {
-        Undo::Remove(ref change) => Some(Applied { change: change.clone(), todo: Todo { undo, number } }),
-        Undo::Dns(_) => None,
-    };
-    held.into_iter().filter_map(done).collect()
+/// What was done by an earlier process, as if it had been us. What somebody has removed since is set again.
+fn take_over(held: Vec<(usize, Undo)>, netlink: &mut Netlink) -> Vec<Applied> {
+    let mut applied = Vec::new();
+    let mut failed = None;
+    for (number, undo) in held {
+        if let Undo::Remove(change) = &undo {
+            let change = change.clone();
+            // No device: index 0. A rule that may be there more than once blocks nothing.
+            if !matches!(change, Change::RuleSpecific { .. })
+                && let Err(error) = netlink.change(0, &change, Action::Add)
+            {
+                failed.get_or_insert_with(|| (change.clone(), error));
+            }
+            applied.push(Applied { change, todo: Todo { undo, number } });
+        }
+    }
+    if let Some((change, error)) = failed {
+        tracing::warn!("whether an earlier process's {change} is still there cannot be told: {error}");
+    }
+    applied
 }
 
 impl Leftover {
+    /// Whether it was left in this namespace. A name may have been given to another one since.
+    fn is_in(&self, namespace: &Namespace) -> bool {
+        match (self.id, namespace.id()) {
+            (Some(id), Some(this)) => id == this,
+            _ => self.namespace.as_deref() == namespace.name(),
+        }
+    }
+
     fn blocks(&self) -> bool {
         self.undo.iter().any(|(_, undo)| blocks(undo))
     }
@@ -520,13 +579,25 @@ impl Leftover {
 /// that stays in the journal.
 fn undo_leftover(
     journal: &mut Journal,
-    namespace: Option<&str>,
     left: Vec<(usize, Undo)>,
+    found: io::Result<Found>,
 ) -> io::Result<(usize, Vec<(Todo, NotUndone)>)> {
-    let mut netlink = match Namespace::open(namespace) {
-        Ok(namespace) => namespace.run(Netlink::open).map(Some),
-        // A namespace that is gone has taken its tables with it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+    let mut prefix = String::new();
+    let mut netlink = match found {
+        Ok(Found::There(namespace)) => {
+            prefix = namespace.prefix();
+            namespace.run(Netlink::open).map(Some)
+        }
+        // It has taken its tables with it.
+        Ok(Found::Gone) => Ok(None),
+        Ok(Found::Hidden(id)) => {
+            "nsenter --target PID --net ".clone_into(&mut prefix);
+            let text = format!(
+                "it is in another network namespace, {id}, and nothing seen from here leads there; PID is that of a process in \
+                 it, and where there is none it needs no undoing"
+            );
+            Err(io::Error::new(io::ErrorKind::NotFound, text))
+        }
         Err(error) => Err(error),
     };
     let (mut count, mut failed) = (0, Vec::new());
@@ -545,7 +616,7 @@ fn undo_leftover(
                 journal.undone(number)?;
             }
             Err(error) => {
-                let why = not_undone(&undo, namespace, error);
+                let why = not_undone(&undo, &prefix, error);
                 failed.push((Todo { undo, number }, why));
             }
         }
@@ -555,8 +626,8 @@ fn undo_leftover(
     Ok((count, failed))
 }
 
-fn not_undone(undo: &Undo, namespace: Option<&str>, error: io::Error) -> NotUndone {
-    NotUndone { what: undo.to_string(), error, by_hand: undo.by_hand(namespace) }
+fn not_undone(undo: &Undo, prefix: &str, error: io::Error) -> NotUndone {
+    NotUndone { what: undo.to_string(), error, by_hand: undo.by_hand(prefix) }
 }
 
 #[cfg(test)]
@@ -565,6 +636,7 @@ mod tests {
     use crate::system::{
         DnsSettings, Net,
         dns::DnsUndo,
+        namespace::NetId,
         resolv_conf::{self, ResolvConf},
     };
 
@@ -584,7 +656,7 @@ mod tests {
     fn system(folder: &Path) -> System {
         let options = options(folder, "office");
         let (mut journal, _) = Journal::open(folder, "vpn0").unwrap();
-        journal.begin("vpn0", None, "office", &[]).unwrap();
+        journal.begin("vpn0", (None, None), "office", &[]).unwrap();
         let (netlink, device) = (Netlink::open().unwrap(), "vpn0".to_owned());
         let (applied, prepared, stuck, names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (index, resolver, warned) = (0, None, false);
@@ -642,7 +714,7 @@ mod tests {
         let file = folder.join("resolv.conf");
         fs::create_dir(&file).unwrap();
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", Some("blue"), "home", &[]).unwrap();
+        journal.begin("vpn0", (Some("blue"), None), "home", &[]).unwrap();
         journal.will_do(&left_in(&folder.join("gone"))).unwrap();
         journal.will_do(&left_in(&file)).unwrap();
         drop(journal);
@@ -663,6 +735,44 @@ mod tests {
         assert_eq!(recover(&folder, "vpn0", true).unwrap().failed.len(), 1);
         assert!(!path(&folder, "vpn0").exists());
         assert!(recover(&folder, "vpn0", false).unwrap().failed.is_empty());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// A folder with a journal of vpn0 that has a rule, noted in a namespace that is none.
+    fn rule_elsewhere(name: &str) -> (PathBuf, NetId) {
+        let folder = folder(name);
+        let id = NetId::of(&folder).unwrap();
+        let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
+        journal.begin("vpn0", (None, Some(id)), "office", &[]).unwrap();
+        let rule = Change::RuleSpecific { v6: false, table: 254, priority: 5200 };
+        journal.will_do(&Undo::Remove(rule)).unwrap();
+        (folder, id)
+    }
+
+    #[test]
+    fn what_was_set_in_a_namespace_that_is_gone_is_gone_with_it() {
+        let (folder, _) = rule_elsewhere("gone");
+        let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
+        let (undone, failed) = undo_leftover(&mut journal, left.undo, Ok(Found::Gone)).unwrap();
+        assert_eq!((undone, failed.len()), (0, 0));
+        drop(journal);
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, []);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_was_set_in_a_namespace_that_is_not_found_stays_in_the_journal() {
+        let (folder, id) = rule_elsewhere("hidden");
+        let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
+        assert!(!left.is_in(&Namespace::open(None).unwrap()));
+        let (undone, failed) = undo_leftover(&mut journal, left.undo, Ok(Found::Hidden(id))).unwrap();
+        let [(_, why)] = &failed[..] else { panic!("{undone} and {}", failed.len()) };
+        let text = why.to_string();
+        assert!(text.contains(&format!("in another network namespace, {id}, ")), "{text}");
+        let by_hand = "; by hand: `nsenter --target PID --net ip rule del priority 5200 table 254`";
+        assert!(text.ends_with(by_hand), "{text}");
+        drop(journal);
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo.len(), 1);
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -695,6 +805,12 @@ mod tests {
         assert_eq!(strict(&folder), ["a", "b", "d"]);
         set("all", "2");
         assert_eq!(strict(&folder), [""; 0]);
+        // The larger of both counts: that of the link suffices.
+        set("all", "1");
+        ["a", "b", "d"].iter().for_each(|link| set(link, "2"));
+        assert_eq!(strict(&folder), [""; 0]);
+        assert_eq!(setting("eth0"), "net.ipv4.conf.eth0.rp_filter");
+        assert_eq!(setting("eth0.5"), "net/ipv4/conf/eth0.5/rp_filter");
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -718,7 +834,7 @@ mod tests {
     fn who_takes_any_device_leaves_what_others_have_blocked() {
         let folder = folder("spare");
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", None, "office", &[]).unwrap();
+        journal.begin("vpn0", (None, None), "office", &[]).unwrap();
         let to = Net(adit_tunnel::IpNet::host([192, 0, 2, 1]));
         let blocks = Change::Route { to, table: 254, target: Target::Unreachable, metric: 1 };
         let number = journal.will_do(&Undo::Remove(blocks)).unwrap();

@@ -6,6 +6,7 @@ use std::{
     env,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -46,12 +47,16 @@ const RETURN: u8 = 2;
 const ERROR: u8 = 3;
 
 impl Connection {
-    /// Connects to the system's bus.
-    pub(super) fn system() -> io::Result<Self> {
+    /// Where the system's bus listens.
+    pub(super) fn socket() -> PathBuf {
         let address = env::var("DBUS_SYSTEM_BUS_ADDRESS").unwrap_or_default();
         let path = address.split(';').find_map(|one| one.strip_prefix("unix:path="));
-        let path = path.map_or(SOCKET, |path| path.split(',').next().unwrap_or(path));
-        Self::new(UnixStream::connect(path)?, rustix::process::getuid().as_raw(), PATIENCE)
+        path.map_or(SOCKET, |path| path.split(',').next().unwrap_or(path)).into()
+    }
+
+    /// Connects to the system's bus.
+    pub(super) fn system() -> io::Result<Self> {
+        Self::new(UnixStream::connect(Self::socket())?, rustix::process::getuid().as_raw(), PATIENCE)
     }
 
     /// Introduces itself as this user.

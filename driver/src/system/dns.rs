@@ -1,7 +1,7 @@
 //! Name resolution: systemd-resolved, else `resolvconf`, else the file itself.
 
 use std::{
-    env, fmt, io,
+    env, fmt, fs, io,
     io::Write,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -21,6 +21,7 @@ use super::{
     Namespace,
     dbus::{Body, Connection, Method},
     resolv_conf::{self, ResolvConf},
+    whose::{Resolution, is_bound_elsewhere},
 };
 
 /// How names are to be resolved.
@@ -80,17 +81,18 @@ pub(super) enum Resolver {
 }
 
 impl Resolver {
-    /// The method that was chosen, or the first that works here. `first` is told how something is undone before it is done.
+    /// The method that was chosen, or the first that works here; `None` where there is none that would be for this network namespace
+    /// alone. `first` is told how something is undone before it is done.
     pub(super) fn find(
         method: Option<DnsMethod>,
         device: &str,
         index: u32,
         namespace: &Namespace,
         first: &mut dyn FnMut(DnsUndo) -> io::Result<()>,
-    ) -> io::Result<Self> {
+    ) -> io::Result<Option<Self>> {
         let with = |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"));
         let path = namespace.resolv_conf();
-        match (method, namespace.name()) {
+        let found = match (method, namespace.name()) {
             (Some(DnsMethod::Resolved | DnsMethod::Resolvconf), Some(name)) => {
                 let text = format!("systemd-resolved and resolvconf do not resolve for the network namespace `{name}`");
                 Err(io::Error::new(io::ErrorKind::InvalidInput, text))
@@ -101,17 +103,51 @@ impl Resolver {
                 Self::resolvconf(device).ok_or_else(missing)
             }
             (Some(DnsMethod::File), _) | (None, Some(_)) => Self::file(device, &path, first),
-            (None, None) => match Self::resolved(index) {
-                Ok(resolved) => Ok(resolved),
+            (None, None) => return Self::of_here(device, index, first),
+        };
+        found.map(Some)
+    }
+
+    /// The first that works here.
+    fn of_here(device: &str, index: u32, first: &mut dyn FnMut(DnsUndo) -> io::Result<()>) -> io::Result<Option<Self>> {
+        let path = match Resolution::here() {
+            Resolution::Machine => match Self::resolved(index) {
+                Ok(resolved) => return Ok(Some(resolved)),
                 Err(error) => {
                     tracing::debug!("no systemd-resolved: {error}");
-                    Self::resolvconf(device).map_or_else(|| Self::file(device, &path, first), Ok)
+                    if let Some(resolvconf) = Self::resolvconf(device) {
+                        return Ok(Some(resolvconf));
+                    }
+                    "/etc/resolv.conf".into()
                 }
             },
-        }
+            Resolution::Own(path) => {
+                let file = path.display();
+                tracing::info!(
+                    device,
+                    "DNS servers go to {file}: systemd-resolved and resolvconf are not of this network namespace"
+                );
+                path
+            }
+            Resolution::Shared => {
+                tracing::warn!(
+                    device,
+                    "DNS stays as it is: /etc/resolv.conf is the machine's, and this network namespace has none of its own; \
+                     give it a name (`ip netns add`) or a file, or say `--dns file` to write that one"
+                );
+                return Ok(None);
+            }
+        };
+        Self::file(device, &path, first).map(Some)
     }
 
     fn resolved(index: u32) -> io::Result<Self> {
+        let socket = Connection::socket();
+        // Links have the same numbers elsewhere: what is meant for ours would be done with another.
+        if fs::read_to_string(SOCKETS).is_ok_and(|sockets| socket.exists() && is_bound_elsewhere(&socket, &sockets)) {
+            let text = format!("{} is of another network namespace; say `file` for this one", socket.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let mut bus = Connection::system()?;
         // Whether it is there, or can be started. It knows nothing of this link yet, so nothing is lost.
         revert(&mut bus, index)?;
@@ -296,6 +332,8 @@ fn find_program(name: &str) -> Option<PathBuf> {
     places.find_map(|place| Some(place.join(name)).filter(|program| program.is_file()))
 }
 
+/// The sockets of this network namespace that have a path.
+const SOCKETS: &str = "/proc/net/unix";
 /// How long a program may take that is run: as long as a service may that is asked.
 const PATIENCE: Duration = Duration::from_secs(25);
 

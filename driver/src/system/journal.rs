@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     dns::DnsUndo,
+    namespace::NetId,
     plan::{Change, Target},
 };
 
@@ -28,8 +29,8 @@ pub(super) enum Undo {
 }
 
 impl Undo {
-    /// What a person types where we cannot do it, for a device in this namespace.
-    pub(super) fn by_hand(&self, namespace: Option<&str>) -> String {
+    /// What a person types where we cannot do it; `prefix` has it run in the namespace of the device.
+    pub(super) fn by_hand(&self, prefix: &str) -> String {
         let command = match self {
             Self::Dns(undo) => return undo.by_hand(),
             Self::Remove(Change::Address(_) | Change::Dns(_)) => return "nothing: it goes with the device".to_owned(),
@@ -49,10 +50,7 @@ impl Undo {
                 format!("ip {family}rule del priority {priority} table {table}")
             }
         };
-        match namespace {
-            Some(namespace) => format!("`ip netns exec {namespace} {command}`"),
-            None => format!("`{command}`"),
-        }
+        format!("`{prefix}{command}`")
     }
 }
 
@@ -69,8 +67,13 @@ impl fmt::Display for Undo {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    /// The first: of which device.
-    Of { device: String, namespace: Option<String> },
+    /// The first: of which device, in which namespace. Versions before have not noted `id`.
+    Of {
+        device: String,
+        namespace: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<NetId>,
+    },
     /// Whose it is from here on.
     Owner(String),
     /// This will be done; its number is that of the line among its kind.
@@ -96,7 +99,10 @@ pub(super) struct Journal {
 /// What a journal says is still to be undone.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Leftover {
+    /// The name of the namespace, if it was chosen by that.
     pub(super) namespace: Option<String>,
+    /// Which namespace that was.
+    pub(super) id: Option<NetId>,
     pub(super) owner: Option<String>,
     /// In the order it was done, with its number.
     pub(super) undo: Vec<(usize, Undo)>,
@@ -126,14 +132,14 @@ impl Journal {
     pub(super) fn begin(
         &mut self,
         device: &str,
-        namespace: Option<&str>,
+        (namespace, id): (Option<&str>, Option<NetId>),
         owner: &str,
         still: &[Undo],
     ) -> io::Result<Vec<usize>> {
         if still.is_empty() {
             self.clear()?;
         }
-        let of = Line::Of { device: device.to_owned(), namespace: namespace.map(str::to_owned) };
+        let of = Line::Of { device: device.to_owned(), namespace: namespace.map(str::to_owned), id };
         let still_to_do = still.iter().cloned().map(Line::Do);
         // At once: there is no moment at which it is forgotten.
         let lines: Vec<Line> = [of, Line::Owner(owner.to_owned())].into_iter().chain(still_to_do).collect();
@@ -232,12 +238,12 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
 
 /// And the number of what is done next. A last line that was not finished says of something that it was not begun.
 fn leftover(text: &str) -> (Leftover, usize) {
-    let (mut namespace, mut owner, mut names) = (None, None, Vec::new());
+    let (mut namespace, mut id, mut owner, mut names) = (None, None, None, Vec::new());
     let mut undo = Vec::new();
     for line in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
         match line {
-            Line::Of { namespace: of, .. } => {
-                (namespace, owner) = (of, None);
+            Line::Of { namespace: of, id: which, .. } => {
+                (namespace, id, owner) = (of, which, None);
                 names.clear();
                 undo.clear();
             }
@@ -253,7 +259,7 @@ fn leftover(text: &str) -> (Leftover, usize) {
     }
     let next = undo.len();
     let undo = undo.into_iter().enumerate().filter_map(|(number, undo)| Some((number, undo?))).collect();
-    (Leftover { namespace, owner, undo, names }, next)
+    (Leftover { namespace, id, owner, undo, names }, next)
 }
 
 #[cfg(test)]
@@ -273,14 +279,14 @@ mod tests {
         let folder = folder("found");
         let (mut journal, before) = Journal::open(&folder, "vpn0").unwrap();
         assert_eq!(before.undo, []);
-        journal.begin("vpn0", Some("blue"), "office", &[]).unwrap();
+        journal.begin("vpn0", (Some("blue"), None), "office", &[]).unwrap();
         let numbers = ["a", "b", "c"].map(|key| journal.will_do(&record(key)).unwrap());
         journal.undone(numbers[1]).unwrap();
         drop(journal);
         let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
         let undo = vec![(0, record("a")), (2, record("c"))];
         let (namespace, owner) = (Some("blue".to_owned()), Some("office".to_owned()));
-        assert_eq!(left, Leftover { namespace, owner, undo, names: Vec::new() });
+        assert_eq!(left, Leftover { namespace, id: None, owner, undo, names: Vec::new() });
         journal.clear().unwrap();
         drop(journal);
         assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.undo, []);
@@ -291,7 +297,7 @@ mod tests {
     fn a_journal_that_is_taken_over_goes_on() {
         let folder = folder("on");
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", None, "office", &[]).unwrap();
+        journal.begin("vpn0", (None, None), "office", &[]).unwrap();
         let numbers = ["a", "b"].map(|key| journal.will_do(&record(key)).unwrap());
         let name = |address: &str| vec![("vpn.example".to_owned(), 500, vec![address.parse().unwrap()])];
         journal.names(&name("192.0.2.1:500")).unwrap();
@@ -312,16 +318,19 @@ mod tests {
     fn what_is_still_to_be_undone_is_there_also_when_it_begins_anew() {
         let folder = folder("anew");
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", Some("blue"), "office", &[]).unwrap();
+        journal.begin("vpn0", (Some("blue"), None), "office", &[]).unwrap();
         for name in ["a", "b"] {
             journal.will_do(&record(name)).unwrap();
         }
-        assert_eq!(journal.begin("vpn0", None, "home", &[record("b")]).unwrap(), [0]);
+        assert_eq!(journal.begin("vpn0", (None, None), "home", &[record("b")]).unwrap(), [0]);
         assert_eq!(journal.will_do(&record("c")).unwrap(), 1);
         drop(journal);
         let (mut journal, left) = Journal::open(&folder, "vpn0").unwrap();
         let undo = vec![(0, record("b")), (1, record("c"))];
-        assert_eq!(left, Leftover { namespace: None, owner: Some("home".to_owned()), undo, names: Vec::new() });
+        assert_eq!(
+            left,
+            Leftover { namespace: None, id: None, owner: Some("home".to_owned()), undo, names: Vec::new() }
+        );
         // Nothing left, not even the file.
         journal.clear().unwrap();
         drop(journal);
@@ -334,19 +343,33 @@ mod tests {
         let net = |text: &str| text.parse().unwrap();
         let route = |to, table, target| Undo::Remove(Change::Route { to, table, target, metric: 9 });
         let rule = |v6| Undo::Remove(Change::RuleUnmarked { v6, mark: 1, table: 7, priority: 5201 });
-        for (undo, namespace, command) in [
+        for (undo, prefix, command) in [
             (
                 route(net("10.0.0.0/8"), 254, Target::Unreachable),
-                None,
+                "",
                 "`ip route del unreachable 10.0.0.0/8 table 254 metric 9`",
             ),
-            (route(net("fd00::/8"), 7, Target::Throw), None, "`ip -6 route del throw fd00::/8 table 7 metric 9`"),
-            (rule(false), Some("blue"), "`ip netns exec blue ip rule del priority 5201 table 7`"),
-            (rule(true), None, "`ip -6 rule del priority 5201 table 7`"),
-            (record("vpn0.adit"), None, "`resolvconf -d vpn0.adit`"),
+            (route(net("fd00::/8"), 7, Target::Throw), "", "`ip -6 route del throw fd00::/8 table 7 metric 9`"),
+            (rule(false), "ip netns exec blue ", "`ip netns exec blue ip rule del priority 5201 table 7`"),
+            (rule(true), "", "`ip -6 rule del priority 5201 table 7`"),
+            (record("vpn0.adit"), "", "`resolvconf -d vpn0.adit`"),
         ] {
-            assert_eq!(undo.by_hand(namespace), command);
+            assert_eq!(undo.by_hand(prefix), command);
         }
+    }
+
+    #[test]
+    fn which_namespace_it_is_can_be_read_back_and_may_be_missing() {
+        let id = NetId::of(Path::new("/")).unwrap();
+        let folder = folder("which");
+        let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
+        journal.begin("vpn0", (None, Some(id)), "office", &[]).unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(&folder, "vpn0").unwrap().1.id, Some(id));
+        fs::remove_dir_all(folder).unwrap();
+        // As version 0.1 has written it.
+        let (left, _) = leftover("{\"of\":{\"device\":\"vpn0\",\"namespace\":\"blue\"}}\n{\"owner\":\"office\"}\n");
+        assert_eq!((left.namespace.as_deref(), left.id, left.owner.as_deref()), (Some("blue"), None, Some("office")));
     }
 
     #[test]
@@ -364,7 +387,7 @@ mod tests {
     fn a_line_cut_short_and_one_that_makes_no_sense_are_passed_over() {
         let folder = folder("short");
         let (mut journal, _) = Journal::open(&folder, "vpn0").unwrap();
-        journal.begin("vpn0", None, "office", &[]).unwrap();
+        journal.begin("vpn0", (None, None), "office", &[]).unwrap();
         journal.will_do(&record("a")).unwrap();
         drop(journal);
         let mut file = OpenOptions::new().append(true).open(path(&folder, "vpn0")).unwrap();

@@ -18,6 +18,8 @@ mod namespace;
 mod netlink;
 mod plan;
 mod resolv_conf;
+mod rivals;
+mod whose;
 
 pub use applier::{NotUndone, Recovered, System, SystemOptions, blocked, recover};
 pub use dns::{DnsMethod, DnsSettings};

@@ -55,7 +55,12 @@ impl Netlink {
     pub(super) fn change(&mut self, index: u32, change: &Change, action: Action) -> io::Result<bool> {
         let message = message(index, change, action)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a change of the kernel's tables"))?;
-        let flags = if action == Action::Add { NLM_F_CREATE | NLM_F_EXCL } else { 0 };
+        let flags = match (action, change) {
+            // The same for every full tunnel: each has its own, or the first to end would take it from the others.
+            (Action::Add, Change::RuleSpecific { .. }) => NLM_F_CREATE,
+            (Action::Add, _) => NLM_F_CREATE | NLM_F_EXCL,
+            (Action::Remove, _) => 0,
+        };
         match self.request(message, flags) {
             Ok(()) => Ok(true),
             Err(error) if is_done_already(&error, action) => Ok(false),

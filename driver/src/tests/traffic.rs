@@ -15,6 +15,7 @@ use super::{
     soon,
     toy::{DATA, WELCOME},
 };
+use crate::Target;
 
 fn at(port: u16) -> SocketAddr {
     (HOST, port).into()
@@ -226,4 +227,16 @@ async fn a_name_whose_answer_is_too_long_for_udp_is_asked_for_over_tcp() {
     let (_far, client) = connect(Transport::Udp).await;
     let found = soon(client.resolve("db.corp.example")).await.unwrap();
     assert_eq!(found, [std::net::IpAddr::from(ANSWER_ADDRESS)]);
+}
+
+#[test]
+fn an_address_in_text_form_is_no_name() {
+    let of = |host| Target::from((host, 80));
+    let address = |text: &str| Target::Address(text.parse().unwrap());
+    assert_eq!(of("10.0.0.1"), address("10.0.0.1:80"));
+    assert_eq!(of("fd00::1"), address("[fd00::1]:80"));
+    assert_eq!(of("[fd00::1]"), address("[fd00::1]:80"), "as a URL has it");
+    for name in ["wiki.corp", "[10.0.0.1]", "[wiki.corp]", "[fd00::1"] {
+        assert_eq!(of(name), Target::Name(name.to_owned(), 80));
+    }
 }

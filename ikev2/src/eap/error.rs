@@ -260,6 +260,8 @@ fn ms_chap_reason(error: u32, message: &str) -> String {
         709 => "the password cannot be changed",
         _ => "no reason we know",
     };
-    let words = if message.is_empty() { String::new() } else { format!(", `{message}`") };
+    // A server that says the same says nothing more.
+    let says_more = !message.is_empty() && !message.eq_ignore_ascii_case(name);
+    let words = if says_more { format!(", `{message}`") } else { String::new() };
     format!("{name} (error {error}{words})")
 }

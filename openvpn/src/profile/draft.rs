@@ -115,7 +115,7 @@ impl Draft {
     }
 
     /// Puts everything together that depends on several lines. `global` is what was said outside of all blocks.
-    pub(super) fn finish(&mut self, global: &Connection) -> (Vec<Remote>, Vec<Refusal>) {
+    pub(super) fn finish(&mut self, global: &Connection) -> (Vec<Remote>, Vec<(Refusal, &'static [&'static str])>) {
         self.settings.pull = self.pull;
         self.finish_ciphers();
         let auth = self.settings.auth;
@@ -155,29 +155,64 @@ impl Draft {
         remotes.into_iter().filter(wanted).collect()
     }
 
-    fn missing(&self, remotes: &[Remote], global: &Connection) -> Vec<Refusal> {
+    /// What is missing, or does not fit together, with the directives that would have been it or say otherwise.
+    fn missing(&self, remotes: &[Remote], global: &Connection) -> Vec<(Refusal, &'static [&'static str])> {
         let identity = self.key.is_some() || self.pkcs12.is_some();
         let no_ca = self.server.ca.is_empty() && self.server.fingerprints.is_empty() && self.pkcs12.is_none();
-        let checks: [(bool, &'static str); 8] = [
-            (!self.tls, "neither `client` nor `tls-client` stands in the profile; add `client`"),
-            (remotes.len() > super::MAX_REMOTES, "there are more than 512 gateways; remove some"),
-            (remotes.is_empty(), "no gateway to connect to; add `remote HOST PORT`"),
-            (no_ca, "nothing to verify the server by; add `ca` or `peer-fingerprint`"),
+        let checks: [(bool, &'static str, &'static [&'static str]); 8] = [
+            (
+                !self.tls,
+                "neither `client` nor `tls-client` stands in the profile; add `client`",
+                &["client", "tls-client"],
+            ),
+            (
+                remotes.len() > super::MAX_REMOTES,
+                "there are more than 512 gateways; remove some",
+                &["remote", "connection", "proto-force"],
+            ),
+            (
+                remotes.is_empty(),
+                "no gateway to connect to; add `remote HOST PORT`",
+                &["remote", "connection", "proto-force"],
+            ),
+            (
+                no_ca,
+                "nothing to verify the server by; add `ca` or `peer-fingerprint`",
+                &["ca", "capath", "peer-fingerprint", "verify-hash", "pkcs12"],
+            ),
             (
                 !identity && self.login.is_none() && self.certificates.is_empty(),
                 "nothing to prove who we are; add `cert` and `key`, `pkcs12` or `auth-user-pass`",
+                PROOFS,
             ),
-            (self.key.is_some() && self.certificates.is_empty(), "`key` needs `cert` beside it"),
-            (self.key.is_none() && !self.certificates.is_empty(), "`cert` needs `key` beside it"),
+            (self.key.is_some() && self.certificates.is_empty(), "`key` needs `cert` beside it", &["cert", "key"]),
+            (self.key.is_none() && !self.certificates.is_empty(), "`cert` needs `key` beside it", &["cert", "key"]),
             (
                 global.nobind && (global.local.is_some() || global.local_port.is_some()),
                 "`nobind` contradicts `local` and `lport`; remove one of them",
+                &["local", "lport", "nobind", "port"],
             ),
         ];
         let refusal = |reason| Refusal { line: None, directive: String::new(), reason: Cow::Borrowed(reason) };
-        checks.into_iter().filter(|(wrong, _)| *wrong).map(|(_, reason)| refusal(reason)).collect()
+        let wrong = checks.into_iter().filter(|(wrong, ..)| *wrong);
+        wrong.map(|(_, reason, directives)| (refusal(reason), directives)).collect()
     }
 }
+
+/// Directives that say how we prove who we are.
+const PROOFS: &[&str] = &[
+    "cert",
+    "key",
+    "pkcs12",
+    "auth-user-pass",
+    "pkcs11-id",
+    "pkcs11-id-management",
+    "pkcs11-providers",
+    "cryptoapicert",
+    "management-external-cert",
+    "management-external-key",
+    "secret",
+];
 
 impl Connection {
     pub(super) fn new() -> Self {

@@ -225,10 +225,18 @@ impl Reader<'_> {
         };
         let mut refusals: Vec<Refusal> = self.outcomes.iter().filter_map(refusal).collect();
         let (remotes, missing) = self.draft.finish(&self.global);
-        // Something that was refused may be what is missing.
-        if refusals.is_empty() {
-            refusals = missing;
-        }
+        // What was refused may be what is missing, and a line without a name may be anything.
+        let may_be = |refusal: &Refusal, directives: &[&str]| {
+            let name = refusal.directive.as_str();
+            let meant = table::find(name).map(|found| found.name).or_else(|| table::nearest(name));
+            refusal.line.is_some() && meant.map_or(name.is_empty(), |meant| directives.contains(&meant))
+        };
+        let cut_short = self.refusals > MAX_REFUSALS;
+        let certain = |(_, directives): &(Refusal, &[&str])| {
+            !cut_short && !refusals.iter().any(|refusal| may_be(refusal, directives))
+        };
+        let missing: Vec<Refusal> = missing.into_iter().filter(certain).map(|(refusal, _)| refusal).collect();
+        refusals.extend(missing);
         if refusals.is_empty() {
             Ok(Profile { draft: self.draft, remotes, outcomes: self.outcomes })
         } else {

@@ -4,7 +4,7 @@ use adit_tunnel::Secret;
 
 use super::{DirectiveOutcome, Profile};
 use crate::{
-    config::{ClientIdentity, Config, ConfigError, Credentials},
+    config::{ClientIdentity, Complete, Config, ConfigBuilder, ConfigError, Credentials},
     keys::{KeyError, Pkcs12, pem},
 };
 
@@ -98,32 +98,69 @@ impl Profile {
     /// # Errors
     /// [`IntoConfigError`] when a secret is missing or wrong, a key cannot be read, or the whole makes no sense.
     pub fn into_config(self, secrets: Secrets) -> Result<Config, IntoConfigError> {
-        let credentials = self.credentials(secrets.credentials)?;
+        let (builder, outcomes, unusable) = self.builder(secrets);
+        if let Some(first) = unusable.into_iter().next() {
+            return Err(first);
+        }
+        builder.build().map_err(|error| misfit(&outcomes, error))
+    }
+
+    /// All that [`Self::into_config`] refuses with these secrets, in the order in which it would be found: one after the other, if
+    /// each was put right. What cannot be judged before another is right is left out.
+    #[must_use]
+    pub fn mistakes(&self, secrets: Secrets) -> Vec<IntoConfigError> {
+        let (builder, outcomes, mut found) = self.clone().builder(secrets);
+        found.extend(builder.mistakes().into_iter().map(|error| misfit(&outcomes, error)));
+        found
+    }
+
+    /// What a configuration is made from, and what of it cannot be used: then something that can stands in its place.
+    fn builder(self, secrets: Secrets) -> (ConfigBuilder<Complete>, Vec<DirectiveOutcome>, Vec<IntoConfigError>) {
+        let mut unusable = Vec::new();
+        let somebody = Credentials { username: String::new(), password: Secret::from("") };
+        let mut credentials = self.credentials(secrets.credentials).unwrap_or_else(|error| {
+            unusable.push(error);
+            Some(somebody.clone())
+        });
         // What is below takes the profile apart.
         let (key_line, pkcs12_line) = (self.line(&["key"]), self.line(&["pkcs12"]));
         let outcomes = self.outcomes;
         let passphrase = secrets.key_passphrase.or_else(|| self.draft.key_passphrase.clone());
         let mut server = self.draft.server;
+        let without_anchor = server.ca.is_empty() && server.fingerprints.is_empty();
         let mut identity = None;
         if let Some(file) = &self.draft.pkcs12 {
-            let opened = Pkcs12::open(file.expose(), passphrase.as_ref().map(Secret::expose));
-            let opened = opened.map_err(|error| IntoConfigError::Pkcs12 { line: pkcs12_line, error })?;
-            if server.ca.is_empty() && server.fingerprints.is_empty() {
-                server.ca = opened.ca;
+            match Pkcs12::open(file.expose(), passphrase.as_ref().map(Secret::expose)) {
+                Ok(opened) => {
+                    if without_anchor {
+                        server.ca = opened.ca;
+                    }
+                    identity = Some(opened.identity);
+                }
+                Err(error) => {
+                    unusable.push(IntoConfigError::Pkcs12 { line: pkcs12_line, error });
+                    // It may have the authority in it.
+                    if without_anchor {
+                        server.fingerprints.push([0; 32]);
+                        server.crls.clear();
+                    }
+                }
             }
-            identity = Some(opened.identity);
         } else if let Some(key) = &self.draft.key {
-            let key = pem::private_key(key.expose(), passphrase.as_ref().map(Secret::expose));
-            let key = key.map_err(|error| IntoConfigError::Key { line: key_line, error })?;
-            identity = Some(ClientIdentity { chain: self.draft.certificates, key });
+            match pem::private_key(key.expose(), passphrase.as_ref().map(Secret::expose)) {
+                Ok(key) => identity = Some(ClientIdentity { chain: self.draft.certificates, key }),
+                Err(error) => unusable.push(IntoConfigError::Key { line: key_line, error }),
+            }
         }
         if let Some(identity) = &mut identity {
             identity.chain.extend(self.draft.extra_certificates);
         }
+        if !unusable.is_empty() {
+            credentials = credentials.or(Some(somebody));
+        }
         let settings = self.draft.settings;
         let builder = Config::builder(self.remotes).server_check(server).identity(identity, credentials);
-        let config = builder.settings(|s| *s = settings).build();
-        config.map_err(|error| IntoConfigError::Config { line: line(&outcomes, error.directives()), error })
+        (builder.settings(|s| *s = settings), outcomes, unusable)
     }
 
     fn line(&self, directives: &[&str]) -> Option<usize> {
@@ -142,6 +179,10 @@ impl Profile {
             _ => Err(IntoConfigError::CredentialsMissing { line: self.line(&["auth-user-pass"]) }),
         }
     }
+}
+
+fn misfit(outcomes: &[DirectiveOutcome], error: ConfigError) -> IntoConfigError {
+    IntoConfigError::Config { line: line(outcomes, error.directives()), error }
 }
 
 /// Where the first of these directives that the profile has was said last.

@@ -1,9 +1,10 @@
 //! From [`TlsSettings`] to rustls's configuration.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, slice, sync::Arc};
 
 use adit_pki::{ClientIdentity, IdentityError, Judged, OnlyKey, SeenChain, TlsKeyLog};
 use adit_tunnel::KeySink;
+use pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::{
     CipherSuite, ClientConfig, NamedGroup, SupportedProtocolVersion,
     client::Resumption,
@@ -48,6 +49,45 @@ impl TlsTemplate {
         config.enable_sni = false;
         config.resumption = Resumption::disabled();
         Ok(Self { config, verifier })
+    }
+
+    /// All that is wrong; [`Self::new`] says the first of it. Versions that contradict each other are none of it.
+    pub(crate) fn mistakes(
+        server: &ServerCheck,
+        identity: Option<&ClientIdentity>,
+        settings: &TlsSettings,
+    ) -> Vec<ConfigError> {
+        // Each list by itself, beside what there is by default.
+        let lists = [
+            TlsSettings { groups: settings.groups.clone(), ..TlsSettings::default() },
+            TlsSettings { ciphers: settings.ciphers.clone(), ..TlsSettings::default() },
+            TlsSettings { ciphersuites: settings.ciphersuites.clone(), ..TlsSettings::default() },
+        ];
+        let mut found: Vec<_> = lists.iter().filter_map(|list| provider(list).err()).collect();
+        let lists_are_fine = found.is_empty();
+        let provider = provider(settings).unwrap_or_else(|_| ring::default_provider());
+        let verifier = |ca: &[CertificateDer<'static>], crls: &[CertificateRevocationListDer<'static>]| {
+            let check = ServerCheck { ca: ca.to_vec(), crls: crls.to_vec(), ..ServerCheck::default() };
+            ServerVerifier::new(check, provider.signature_verification_algorithms).err()
+        };
+        for (index, ca) in server.ca.iter().enumerate() {
+            if let Some(ConfigError::Ca { reason, .. }) = verifier(slice::from_ref(ca), &[]) {
+                found.push(ConfigError::Ca { number: index + 1, reason });
+            }
+        }
+        for (index, list) in server.crls.iter().enumerate() {
+            if let Some(ConfigError::Crl { reason, .. }) = verifier(&[], slice::from_ref(list)) {
+                found.push(ConfigError::Crl { number: index + 1, reason });
+            }
+        }
+        let versions = versions(settings);
+        if lists_are_fine && !versions.is_empty() {
+            let builder =
+                ClientConfig::builder_with_details(Arc::new(provider.clone()), Arc::new(ToldClock::default()));
+            found.extend(builder.with_protocol_versions(&versions).err().map(|e| ConfigError::Tls(e.to_string())));
+        }
+        found.extend(identity.and_then(|identity| OnlyKey::new(identity, &provider).err()).map(identity_error));
+        found
     }
 
     pub(crate) fn log_keys(&mut self, keys: &KeySink) {

@@ -73,6 +73,7 @@ pub(super) struct Store {
     authorities: &'static [&'static str],
     certificates: &'static [&'static str],
     keys: &'static [&'static str],
+    revocation_lists: &'static [&'static str],
 }
 
 impl Store {
@@ -83,6 +84,7 @@ impl Store {
             authorities: &["x509ca"],
             certificates: &["x509"],
             keys: &["private", "rsa", "ecdsa", "pkcs8", "pkcs12"],
+            revocation_lists: &["x509crl"],
         }
     }
 
@@ -93,6 +95,7 @@ impl Store {
             authorities: &["ipsec.d/cacerts"],
             certificates: &["ipsec.d/certs"],
             keys: &["ipsec.d/private"],
+            revocation_lists: &["ipsec.d/crls"],
         }
     }
 
@@ -111,6 +114,11 @@ impl Store {
     /// Every authority, as strongSwan trusts all of them.
     pub(super) fn all_authorities(&self) -> Vec<PathBuf> {
         self.authorities.iter().flat_map(|directory| files(&self.base.join(directory))).collect()
+    }
+
+    /// Every revocation list, as strongSwan looks into all of them.
+    pub(super) fn all_revocation_lists(&self) -> Vec<PathBuf> {
+        self.revocation_lists.iter().flat_map(|directory| files(&self.base.join(directory))).collect()
     }
 
     /// Every key.

@@ -1,13 +1,9 @@
 //! A connection as strongSwan describes it, in either of its files, and as a connection of ours.
 
-use std::path::PathBuf;
-
-use adit_pki::CertificateFacts;
 use adit_tunnel::Secret;
 use ikev2::{EspProposals, Identity, IdentityError, IkeProposals};
 
 use super::{Import, Made, Value, dirs::Store};
-use crate::config::files::read;
 
 /// A connection, with both of its ends.
 #[derive(Default)]
@@ -24,6 +20,8 @@ pub(super) struct Connection {
     /// What is taken over as it is.
     pub(super) keys: Vec<(&'static str, Value)>,
     pub(super) notes: Vec<String>,
+    /// It was the gateway's own, and both ends are exchanged.
+    pub(super) is_turned: bool,
 }
 
 /// One end.
@@ -36,6 +34,10 @@ pub(super) struct End {
     pub(super) eap_id: Option<Said>,
     pub(super) certificates: Vec<String>,
     pub(super) authorities: Vec<String>,
+    /// Where the addresses, the certificates and the authorities stand.
+    pub(super) addresses_said: Option<Said>,
+    pub(super) certificates_said: Option<Said>,
+    pub(super) authorities_said: Option<Said>,
     pub(super) networks: Vec<Said>,
 }
 
@@ -101,15 +103,19 @@ impl Connection {
                 );
                 return;
             }
-            made.note("It answers whoever calls: this is how to call it, so both ends are exchanged. See that its name or address is right.");
+            made.note("It answers whoever calls: this is how to call it, so both ends are exchanged. See that its name or address is right. When it starts, renews keys and asks whether its callers live is its own matter, and not taken over.");
+        } else if let Some(said) = &self.ours.addresses_said
+            && !self.ours.addresses.iter().all(|address| is_anybody(address))
+        {
+            import.lose(&said.place, &said.key, "the address we send from is chosen by the system");
         }
         made.text("protocol", "ikev2");
         if !self.remotes(&mut made, import) {
             return;
         }
         self.identities(&mut made);
-        let eap = self.proofs(store, credentials, &mut made, import);
-        self.trust(store, eap, &mut made);
+        self.proofs(store, credentials, &mut made, import);
+        self.trust(store, &mut made, import);
         self.proposals(&mut made, import);
         let mut networks: Vec<_> = self.theirs.networks.iter().filter(|said| said.value != "dynamic").collect();
         // Everything is what is asked for unless something is said.
@@ -130,6 +136,8 @@ impl Connection {
         }
         if !wanted.is_empty() {
             made.set("remote_ts", Value::Texts(wanted));
+        } else if !self.theirs.networks.iter().any(|said| is_anybody(&said.value)) {
+            made.note("No network behind the gateway is named, for which strongSwan asks for the gateway's own address alone; here all is asked for that the gateway gives: name what is wanted in `remote_ts`.");
         }
         for said in self.ours.networks.iter().filter(|said| !is_anybody(&said.value) && said.value != "dynamic") {
             import.lose(&said.place, &said.key, "our end is the address that the gateway gives us, and nothing else");
@@ -149,6 +157,7 @@ impl Connection {
         std::mem::swap(&mut self.ours, &mut self.theirs);
         self.theirs.addresses = vec![address];
         self.ours.addresses.clear();
+        self.is_turned = true;
         // What one end does and the other one does not.
         self.port = None;
         self.keys.retain(|(key, _)| {
@@ -208,8 +217,8 @@ impl Connection {
         }
     }
 
-    /// How we prove ourselves. Whether by EAP.
-    fn proofs(&self, store: &Store, credentials: &[Credential], made: &mut Made, import: &mut Import) -> bool {
+    /// How we prove ourselves.
+    fn proofs(&self, store: &Store, credentials: &[Credential], made: &mut Made, import: &mut Import) {
         let default = Said { place: self.place.clone(), key: "auth".into(), value: "pubkey".into() };
         let auth = self.ours.auth.as_ref().unwrap_or(&default);
         let words: Vec<_> = auth.value.split(',').map(|word| word.trim().trim_end_matches('!')).collect();
@@ -218,17 +227,14 @@ impl Connection {
             "psk" | "secret" => {
                 made.text("auth", "psk");
                 self.psk(credentials, made, import);
-                false
             }
             _ if first == "eap" || first.starts_with("eap-") => {
                 made.text("auth", "eap");
                 self.eap(&words, auth, store, credentials, made, import);
-                true
             }
             _ if first.starts_with("xauth") => {
                 import.lose(&auth.place, &auth.key, "XAuth is of IKEv1; IKEv2 has EAP for it");
                 made.text("auth", "eap");
-                true
             }
             _ => {
                 made.text("auth", "certificate");
@@ -240,7 +246,6 @@ impl Connection {
                 }
                 self.certificate(store, credentials, made, import);
                 self.confirm_identity(store, made);
-                false
             }
         }
     }
@@ -404,47 +409,8 @@ impl Connection {
         }
     }
 
-    fn by_psk(&self) -> bool {
+    pub(super) fn by_psk(&self) -> bool {
         self.ours.auth.as_ref().is_some_and(|auth| ["psk", "secret"].contains(&auth.value.as_str()))
-    }
-
-    /// strongSwan names itself by the subject of its certificate if that does not bear the name it was told.
-    fn confirm_identity(&self, store: &Store, made: &mut Made) {
-        let Some(id) = &self.ours.id else { return };
-        let Ok(wanted) = identity(&id.value).and_then(|text| Identity::from_text(&text)) else { return };
-        let file = self.ours.certificates.first().and_then(|name| read(&store.certificate(name)).ok());
-        let chain = file.and_then(|file| adit_pki::certificates(&file).ok()).unwrap_or_default();
-        let Some(facts) = chain.first().and_then(|leaf| CertificateFacts::read(leaf)) else { return };
-        let certified = std::iter::once(&facts.subject).chain(&facts.names);
-        if !certified.filter_map(|name| Identity::from_text(name).ok()).any(|name| name.matches(&wanted)) {
-            made.keys.retain(|(key, _)| *key != "local_id");
-            made.note(format!(
-                "{}: `{}`: the certificate does not bear this name, so strongSwan says the certificate's subject, and so does this.",
-                id.place, id.key
-            ));
-        }
-    }
-
-    /// Who vouches for the gateway.
-    fn trust(&self, store: &Store, eap: bool, made: &mut Made) {
-        if self.by_psk() {
-            return;
-        }
-        if self.theirs.auth.as_ref().is_some_and(|auth| auth.value == "psk") {
-            made.note("The gateway proves itself by a pre-shared key, and we do by something else: this is not supported, it has to show a certificate.");
-        }
-        let mut paths: Vec<PathBuf> = self.theirs.authorities.iter().map(|name| store.authority(name)).collect();
-        if paths.is_empty() {
-            paths = store.all_authorities();
-        }
-        if paths.is_empty() && !self.theirs.certificates.is_empty() && !eap {
-            made.note("The gateway's own certificate is named, and no authority: name whoever issued it in `ca`.");
-        }
-        if paths.is_empty() {
-            made.note("No authority was found that vouches for the gateway: add `ca = [\"ca.pem\"]`, unless it is in the PKCS#12 file.");
-        } else {
-            made.set("ca", Value::Paths(paths));
-        }
     }
 
     fn proposals(&self, made: &mut Made, import: &mut Import) {
@@ -484,7 +450,7 @@ impl Connection {
 
 /// An identity as ours is written. A distinguished name has a backslash before the commas of a value, where strongSwan has
 /// quotation marks around it.
-fn identity(text: &str) -> Result<String, IdentityError> {
+pub(super) fn identity(text: &str) -> Result<String, IdentityError> {
     let mut written = String::new();
     let mut quoted = false;
     for letter in text.chars() {

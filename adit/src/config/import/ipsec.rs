@@ -62,9 +62,16 @@ pub(super) fn import(path: &Path, bytes: &[u8], import: &mut Import, problems: &
     }
     let mut authorities = Vec::new();
     for (name, section) in &file.authorities {
+        let is_ignored = section.keys.iter().any(|said| said.key == "auto" && said.value == "ignore");
         for said in &section.keys {
             match said.key.as_str() {
+                "cacert" if is_ignored => import.lose(
+                    &said.place,
+                    format_args!("ca {name}: cacert"),
+                    "with `auto=ignore`, nobody is vouched for by it",
+                ),
                 "cacert" => authorities.push(said.value.clone()),
+                // Whether it counts, which was looked at.
                 "auto" => {}
                 _ => import.lose(
                     &said.place,
@@ -390,16 +397,20 @@ fn of_end(key: &str, said: &Said, end: &mut End, import: &mut Import) {
     let list = || value.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty());
     let lose = |import: &mut Import, why: &str| import.lose(&said.place, &said.key, why);
     match key {
-        // With a mark in front: others may call, too.
+        // With a mark in front: others may call, too. Our own address is asked about when it is known which end is ours.
         "" if is_anybody(value) => {}
         "" => {
             end.addresses = list()
                 .map(|address| if is_anybody(&address) { address } else { address.trim_start_matches('%').to_owned() })
                 .collect();
+            end.addresses_said = Some(said.clone());
         }
         "id" => end.id = Some(said.clone()),
         "auth" => end.auth = Some(said.clone()),
-        "cert" => end.certificates.extend(list()),
+        "cert" => {
+            end.certificates.extend(list());
+            end.certificates_said = Some(said.clone());
+        }
         "ca" if is_anybody(value) => {}
         "ca" => lose(import, "authorities are files: name that of this one in `ca`"),
         "subnet" => end.networks.extend(list().map(|value| Said { value, ..said.clone() })),

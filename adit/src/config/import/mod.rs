@@ -9,6 +9,7 @@ mod ipsec;
 mod profiles;
 mod settings;
 mod swanctl;
+mod trust;
 mod write;
 
 use std::{
@@ -183,7 +184,7 @@ enum Sort {
     WireGuard,
 }
 
-/// By the end of the name, or, as `.conf` may be many things, by what is in it.
+/// By the end of the name, or, as `.conf` may be many things, by what is in it, or by the rest of the name and where it stands.
 fn sort(path: &Path, bytes: &[u8]) -> Option<Sort> {
     match Kind::of(path)? {
         Kind::Toml => return Some(Sort::Toml),
@@ -210,10 +211,16 @@ fn sort(path: &Path, bytes: &[u8]) -> Option<Sort> {
             return Some(Sort::Ipsec);
         }
     }
-    match path.file_name().and_then(|name| name.to_str()) {
-        Some("swanctl.conf") => Some(Sort::Swanctl),
-        Some("ipsec.conf") => Some(Sort::Ipsec),
-        _ if lines().next().is_some_and(|line| line.starts_with('{')) => Some(Sort::Sswan),
-        _ => Some(Sort::Ovpn),
-    }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_lowercase();
+    let directory = |wanted: &str| path.ancestors().skip(1).take(2).any(|parent| parent.ends_with(wanted));
+    let is_conf = name.ends_with(".conf");
+    // Where something is wrong in it, it is told what is wrong in such a file, and not in another.
+    Some(match () {
+        () if name.ends_with("swanctl.conf") || is_conf && directory("swanctl") => Sort::Swanctl,
+        () if name.ends_with("ipsec.conf") || is_conf && directory("ipsec.d") => Sort::Ipsec,
+        () if lines().next().is_some_and(|line| line.starts_with('{')) => Sort::Sswan,
+        // No directive of a profile ends in a brace.
+        () if is_conf && lines().any(|line| line == "}" || line.ends_with('{')) => Sort::Swanctl,
+        () => Sort::Ovpn,
+    })
 }

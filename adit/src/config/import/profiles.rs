@@ -1,6 +1,6 @@
 //! Profiles of OpenVPN and of strongSwan's Android client.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use adit_tunnel::Secret;
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -89,6 +89,12 @@ impl Plain {
         let beside = std::path::absolute(if beside.as_os_str().is_empty() { Path::new(".") } else { beside }).ok()?;
         let removable =
             |refusal: &&Refusal| refusal.is_cured_by_removal() && !FOR_THE_USER.contains(&refusal.directive.as_str());
+        let mut refusals = HashMap::new();
+        for refusal in error.refusals().iter().filter(removable) {
+            if let Some(line) = refusal.line {
+                refusals.entry(line).or_insert(refusal);
+            }
+        }
         let mut plain = Self { text: String::new(), left_out: Vec::new() };
         let mut block: Option<Block> = None;
         for (index, line) in text.lines().enumerate() {
@@ -105,7 +111,7 @@ impl Plain {
             } else {
                 let (directive, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
                 let rest = rest.trim();
-                let refusal = error.refusals().iter().filter(removable).find(|refusal| refusal.line == Some(number));
+                let refusal = refusals.get(&number).copied();
                 if let Some(name) = trimmed.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')) {
                     block = Some(Block { end: format!("</{name}>"), is_kept: refusal.is_none() });
                 }

@@ -35,6 +35,11 @@ pub(super) fn import(path: &Path, bytes: &[u8], import: &mut Import, problems: &
     for key in &root.keys {
         import.lose(&key.place, &key.name, "a key outside of every section");
     }
+    for name in ["connections", "secrets", "authorities", "pools"] {
+        for key in root.section(name).map_or(&[][..], |section| &section.keys) {
+            import.lose(&key.place, format_args!("{name}.{}", key.name), "there are sections in this one, and no keys");
+        }
+    }
     for (name, section) in root.section("connections").map_or(&[][..], |section| &section.sections) {
         connection(name, section, &authorities, import)
             .into_iter()
@@ -109,9 +114,7 @@ fn of_connection(key: &Key, made: &mut Connection, import: &mut Import) {
         "remote_addrs" => made.theirs.addresses = list(value).collect(),
         "local_addrs" => {
             made.ours.addresses = list(value).collect();
-            if !made.ours.addresses.iter().all(|address| is_anybody(address)) {
-                lose(import, "the address we send from is chosen by the system");
-            }
+            made.ours.addresses_said = Some(said(key));
         }
         "remote_port" => match value.parse().ok().filter(|port| *port != 0) {
             Some(port) => made.port = Some(port),
@@ -181,8 +184,15 @@ fn end(section: &Section, end: &mut End, import: &mut Import) {
             "auth" => end.auth = Some(said(key)),
             "id" => end.id = Some(said(key)),
             "eap_id" => end.eap_id = Some(said(key)),
-            "certs" => end.certificates.extend(list(value)),
-            "cacerts" => end.authorities.extend(list(value)),
+            "certs" => {
+                end.certificates.extend(list(value));
+                end.certificates_said = Some(said(key));
+            }
+            "cacerts" => {
+                end.authorities.extend(list(value));
+                end.authorities_said = Some(said(key));
+            }
+            // The place among several proofs: one is made, and the others are named.
             "round" => {}
             "revocation" => lose(
                 import,
@@ -202,9 +212,16 @@ fn end(section: &Section, end: &mut End, import: &mut Import) {
     }
     for (name, inner) in &section.sections {
         for key in &inner.keys {
+            let whole = Said { key: format!("{name}.{}", key.name), ..said(key) };
             match (name.as_str(), key.name.as_str()) {
-                (name, "file") if name.starts_with("cert") => end.certificates.push(key.value.clone()),
-                (name, "file") if name.starts_with("cacert") => end.authorities.push(key.value.clone()),
+                (name, "file") if name.starts_with("cert") => {
+                    end.certificates.push(key.value.clone());
+                    end.certificates_said = Some(whole);
+                }
+                (name, "file") if name.starts_with("cacert") => {
+                    end.authorities.push(key.value.clone());
+                    end.authorities_said = Some(whole);
+                }
                 _ => import.lose(&key.place, format_args!("{name}.{}", key.name), "only files are taken over"),
             }
         }
@@ -215,9 +232,16 @@ fn children(section: &Section, made: &mut Connection, import: &mut Import) {
     if section.sections.len() > 1 {
         made.notes.push("It has several children: one is made, for the networks of all of them.".into());
     }
-    for (_, child) in &section.sections {
+    for key in &section.keys {
+        import.lose(&key.place, format_args!("children.{}", key.name), "there are sections in this one, and no keys");
+    }
+    for (child_name, child) in &section.sections {
         for key in &child.keys {
             of_child(key, made, import);
+        }
+        for (name, inner) in &child.sections {
+            let place = inner.keys.first().map_or_else(|| made.place.clone(), |key| key.place.clone());
+            import.lose(place, format_args!("{child_name}.{name}"), "this section is not known");
         }
     }
 }

@@ -49,13 +49,14 @@ pub(crate) enum Protocol {
     },
 }
 
-/// Reads the file and all it names.
+/// Reads the file and all it names. Warnings are said in the log.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
 pub(crate) fn load(path: &Path) -> Result<Vec<Gateway>, Problems> {
     let mut problems = Problems::default();
     let gateways = read(path, &mut problems);
+    problems.log_warnings();
     gateways.ok_or(problems)
 }
 
@@ -104,6 +105,7 @@ impl Draft {
     /// `taken`: where gateways listen that stand before it.
     fn build(mut self, source: &Source, taken: &mut Vec<Given<Listen>>, problems: &mut Problems) -> Option<Gateway> {
         let errors = problems.errors();
+        self.table.warn_of_readers(source, problems);
         let listen = self.listen(source, problems);
         for wanted in &listen {
             let clashes = |first: &&Given<Listen>| {

@@ -83,8 +83,14 @@ fn drafts(source: &Source, problems: &mut Problems) -> Vec<Draft> {
     let mut any = false;
     for (key, value) in file {
         if key.get_ref() != "serve" {
-            let error = source.wrong(&key.span(), format!("unknown table `{}`", key.get_ref().escape_debug()));
-            problems.error(error.hint("gateways are described in [serve.NAME]"));
+            let name = key.get_ref().as_ref();
+            let other = name == "connection" || super::super::keys::PROCESS.iter().any(|(known, _)| *known == name);
+            let (problem, hint) = if other {
+                (format!("`{name}` belongs to `adit run`, `serve` to `adit serve`"), "put it into a file of its own")
+            } else {
+                (format!("unknown table `{}`", name.escape_debug()), "gateways are described in [serve.NAME]")
+            };
+            problems.error(source.wrong(&key.span(), problem).hint(hint));
             continue;
         }
         let span = value.span();
@@ -121,7 +127,7 @@ fn draft(
     };
     let errors = problems.errors();
     let protocol = match table.remove("protocol") {
-        Some(value) => problems.catch(source.protocol(&value)),
+        Some(value) => source.protocol(&value, problems),
         None => {
             if whole {
                 let error = source.wrong(&span, format!("the gateway `{shown}` has no `protocol`"));
@@ -140,16 +146,17 @@ fn draft(
     mistakes.list.into_iter().for_each(|mistake| problems.error(source.mistake(mistake)));
     problems.spoil(mistakes.spoiled);
     for (key, example) in [("listen", "`listen = [\"0.0.0.0:4500\"]`"), ("pool", "`pool = [\"10.99.0.0/24\"]`")] {
-        match table.get(key).map(|value| value.get_ref().as_array().is_some_and(|list| list.is_empty())) {
+        match table.get(key).map(|value| (value.span(), value.get_ref().as_array().is_some_and(|list| list.is_empty())))
+        {
             None if whole && !problems.is_spoiled(span.start, key) => {
                 let error = source.wrong(&span, format!("the gateway `{shown}` has no `{key}`"));
                 problems.error(error.hint(format!("add {example}")));
             }
-            Some(true) => {
-                let error = Error::at(&place(source, name), format!("`{key}` is empty"));
-                problems.error(error.hint(format!("add {example}")));
+            Some((span, true)) => {
+                let error = source.wrong(&span, format!("`{key}` is empty"));
+                problems.error(error.hint(format!("write {example}")));
             }
-            None | Some(false) => {}
+            None | Some((_, false)) => {}
         }
     }
     let table = problems.catch(source.deserialized(Spanned::new(span.clone(), DeValue::Table(table))))?;
@@ -250,6 +257,24 @@ pub(super) struct GatewayTable {
     pub(super) hand_window_seconds: Option<u32>,
     pub(super) ping_seconds: Option<u32>,
     pub(super) ping_restart_seconds: Option<Spanned<u32>>,
+}
+
+impl GatewayTable {
+    /// Warns of secrets that every user of this machine can read.
+    pub(super) fn warn_of_readers(&self, source: &Source, problems: &mut Problems) {
+        let users = self.users.values().flat_map(|user| [&user.get_ref().password, &user.get_ref().nt_hash]);
+        let shared = self.psk.iter().map(|psk| &psk.get_ref().key);
+        let secrets = users.chain(shared).chain([&self.passphrase]).flatten();
+        let secrets = secrets.filter_map(|secret| Some((secret.get_ref().path()?, secret.span())));
+        // Without a key of its own, a certificate has it in its file.
+        let key = self.key.as_ref().or(self.certificate.as_ref());
+        let keys =
+            [key, self.pkcs12.as_ref(), self.tls_auth.as_ref(), self.tls_crypt.as_ref(), self.tls_crypt_v2.as_ref()];
+        let keys = keys.into_iter().flatten().map(|file| (file.get_ref().as_path(), file.span()));
+        for (path, span) in secrets.chain(keys) {
+            problems.warn_of_readers(&source.beside(path), &source.place(&span));
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -292,7 +292,7 @@ fn mistakes_are_named_with_line_and_cure() {
         ("[serve.y]\nlisten = 1", "serve.toml line 7: the gateway `y` has no `protocol`; hint: add `protocol"),
         (
             "[connection.y]",
-            "serve.toml line 7: unknown table `connection`; hint: gateways are described in [serve.NAME]",
+            "serve.toml line 7: `connection` belongs to `adit run`, `serve` to `adit serve`; hint: put it into a file of its own",
         ),
     ] {
         let error = refused(&place, &format!("{IKEV2}{lines}"));
@@ -351,7 +351,7 @@ fn where_to_listen_and_which_pool_is_checked() {
     };
     let pool = "\"10.99.0.0/24\"";
     for (listen, said) in [
-        ("", "line 1 (gateway `x`): `listen` is empty; hint: add"),
+        ("", "line 3: `listen` is empty; hint: write `listen = ["),
         ("\"4500\"", "line 3: `4500` is no address to listen on; hint: write ADDRESS:PORT"),
         ("\"0.0.0.0\"", "line 3: `0.0.0.0` is no address to listen on; hint: "),
         ("\"vpn.example:4500\"", "line 3: `vpn.example:4500` is no address to listen on; hint: "),
@@ -362,7 +362,7 @@ fn where_to_listen_and_which_pool_is_checked() {
         assert!(begins(&error, &format!("serve.toml {said}")), "{listen}: {error:#?}");
     }
     for (pool, said) in [
-        ("", "line 1 (gateway `x`): `pool` is empty; hint: add"),
+        ("", "line 4: `pool` is empty; hint: write `pool = ["),
         ("\"10.99.0.1\"", "line 4: 10.99.0.1/32 has no address for a peer; hint: write it as 10.99.0.0/24"),
         ("\"127.0.0.0/8\"", "line 4: 127.0.0.0/8 is not a network of hosts; hint: "),
         ("\"10.0.0.0/8\",\n\"10.99.0.0/24\"", "line 5: 10.99.0.0/24 overlaps 10.0.0."),
@@ -426,6 +426,58 @@ fn the_certificate_of_the_gateway_is_checked() {
     assert!(serve(&place, &with_psk).is_ok(), "a pre-shared key needs no certificate");
     let nobody = refused(&place, &with_psk.replace("identity = \"vpn.example\"\n", ""));
     assert!(nobody[0].contains("nothing says who the gateway is; hint: add `identity"), "{nobody:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn secrets_of_a_gateway_that_everybody_can_read_are_warned_about() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Workplace::new();
+    let both = format!(
+        "{IKEV2}{USER}psk = {{ key = \"file:psk.txt\" }}\n{}{USER}",
+        OPENVPN.replace("serve.x", "serve.y").replace("127.0.0.1:0", "127.0.0.1:11194").replace("10.99", "10.98")
+    );
+    let said = || {
+        let checked = crate::config::check(&place.file("serve.toml", &both), None);
+        assert!(checked.is_fine(), "{}", checked.complaints());
+        without_columns(&checked.complaints()).replace(&place.path(""), "")
+    };
+    assert_eq!(said(), "");
+    for (name, lines) in
+        [("psk.txt", vec![8]), ("password.txt", vec![7, 15]), ("both.pem", vec![5]), ("client.key", vec![14])]
+    {
+        let open = |mode| fs::set_permissions(place.path(name), fs::Permissions::from_mode(mode)).unwrap();
+        open(0o644);
+        let expected: String = lines
+            .iter()
+            .map(|line| {
+                format!(
+                    "warning: serve.toml line {line}: every user of this machine can read {name}; hint: `chmod 600 {name}`; \
+                     in Kubernetes, `defaultMode: 0400`\n"
+                )
+            })
+            .collect();
+        assert_eq!(said(), expected);
+        open(0o600);
+    }
+}
+
+#[test]
+fn a_file_is_for_one_command_and_whoever_mixes_them_is_told_which_is_which() {
+    let place = Workplace::new();
+    let connection = "[admin]\nlisten = \"127.0.0.1:9\"\n[connection.a]\nprotocol = \"ikev2\"\nremotes = \"a\"\npsk = \"file:psk.txt\"\nremote_id = \"a\"\n";
+    let text = format!("{IKEV2}{USER}{connection}");
+    assert_eq!(
+        refused(&place, &text),
+        [
+            "serve.toml line 8: `admin` belongs to `adit run`, `serve` to `adit serve`; hint: put it into a file of its own",
+            "serve.toml line 10: `connection` belongs to `adit run`, `serve` to `adit serve`; hint: put it into a file of its own",
+        ]
+    );
+    let said = crate::config::check(&place.file("both.toml", &text), None).complaints();
+    let said = without_columns(&said).replace(&place.path(""), "");
+    let expected = "error: both.toml line 1: `serve` belongs to `adit serve`, `connection` to `adit run`; hint: put it into a file of its own\n";
+    assert_eq!(said, expected);
 }
 
 #[test]

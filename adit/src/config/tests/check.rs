@@ -48,7 +48,7 @@ fn a_mistake_hides_no_other() {
         (2, "unknown key `polcy`"),
         (6, "`vpn:99999` is no gateway"),
         (8, "there is a gateway `a` already"),
-        (10, "cannot read the profile"),
+        (10, "nofile.ovpn, the `profile`: No such file"),
         (13, "`nothing` is nothing to connect to"),
         (14, "there is no gateway `zz` in this connection; hint: choose one of `a`"),
         (15, "our certificate is missing"),
@@ -167,7 +167,8 @@ fn a_program_is_told_file_line_column_and_key() {
         assert!(error["message"].as_str().unwrap().starts_with(message) && error["hint"].is_string(), "{error}");
     }
     // What is wrong with a file as a whole has no line, and what is wrong with another file is of that file.
-    let profile = place.file("x.ovpn", "client\ndev tun\nremote a 1194\nfrobnicate 1\nup /bin/sh\n<ca>\n</ca>\n");
+    let profile =
+        place.file("x.ovpn", "client\ndev tun\nremote a 1194\nfrobnicate 1\nup /bin/sh\n<ca>\n</ca>\nauth-user-pass\n");
     let json = check(&profile, None).json();
     let first = &json["errors"][0];
     assert_eq!(

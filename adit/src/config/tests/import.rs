@@ -6,20 +6,20 @@ use super::Workplace;
 use crate::config::{Import, check};
 
 impl Workplace {
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.0.join(name)).unwrap()
     }
 
-    fn folder(&self, name: &str) {
+    pub(super) fn folder(&self, name: &str) {
         std::fs::create_dir_all(self.0.join(name)).unwrap();
     }
 
-    fn imported(&self, name: &str) -> Import {
+    pub(super) fn imported(&self, name: &str) -> Import {
         Import::read(&self.0.join(name), None).unwrap_or_else(|problems| panic!("{:#?}", problems.sorted()))
     }
 
     /// What becomes of a file: it passes the check, and what is in it and beside it is this.
-    fn import(&self, name: &str) -> (String, Vec<String>) {
+    pub(super) fn import(&self, name: &str) -> (String, Vec<String>) {
         let import = self.imported(name);
         self.folder("out");
         let out = self.0.join("out/new.toml");
@@ -30,7 +30,7 @@ impl Workplace {
         (self.text("out/new.toml").replace(&self.path(""), ""), names.collect())
     }
 
-    fn refused_import(&self, name: &str) -> String {
+    pub(super) fn refused_import(&self, name: &str) -> String {
         match Import::read(&self.0.join(name), None) {
             Ok(import) => panic!("{}", import.text(None)),
             Err(problems) => {
@@ -47,7 +47,7 @@ fn has(text: &str, lines: &[&str]) {
     }
 }
 
-fn says(text: &str, comments: &[&str]) {
+pub(super) fn says(text: &str, comments: &[&str]) {
     for comment in comments {
         let found = text.lines().any(|line| line.starts_with('#') && line.contains(comment));
         assert!(found, "{comment}\n{text}");

@@ -3,6 +3,7 @@
 mod check;
 mod credentials;
 mod import;
+mod losses;
 mod options;
 mod pairs;
 mod plan;

@@ -159,8 +159,15 @@ fn of_any_two_mistakes_in_a_file_of_connections_both_are_said() {
     let mistakes = [
         missing(OFFICE, "remotes", "the connection `office` has no `remotes`"),
         mistake(OFFICE, "remotes", "5", "`remotes` has to be a list of texts"),
+        mistake(OFFICE, "remotes", "[]", "`remotes` is empty"),
         mistake(OFFICE, "remotes", "[\"a b\", \"c\"]", "`a b` is no gateway"),
         mistake(OFFICE, "protocol", "\"l2tp\"", unknown),
+        mistake(
+            OFFICE,
+            "protocol",
+            "\"ikev3\"",
+            "this protocol is unknown; hint: did you mean `protocol = \"ikev2\"`?",
+        ),
         missing(OFFICE, "ca", "the authority that vouches for the gateway is missing"),
         mistake(OFFICE, "ca", "[\"nofile.pem\"]", "cannot read nofile.pem"),
         mistake(OFFICE, "ca", "[\"ca.pem\", 5]", "`ca` has to be a list of texts"),
@@ -197,9 +204,10 @@ fn of_any_two_mistakes_in_a_file_of_connections_both_are_said() {
         missing(SOCKS, "password", "this user has no password").at("user"),
         mistake(SOCKS, "password", "\"file:nosocks.txt\"", "cannot read nosocks.txt"),
         missing(OLD, "profile", "the connection `old` has no `profile`"),
-        mistake(OLD, "profile", "\"no.ovpn\"", "cannot read the profile no.ovpn"),
+        mistake(OLD, "profile", "\"no.ovpn\"", "cannot read no.ovpn, the `profile`: No such file"),
         mistake(OLD, "password", "\"file:nopassword.txt\"", "cannot read nopassword.txt"),
         mistake(OLD, "password", "\"hunter2\"", "a secret does not stand in this file"),
+        mistake(OLD, "password", "{ flie = \"x\" }", "unknown key `password.flie`; hint: did you mean `file`?"),
         mistake(OLD, "user", "\"\"", "the user name is empty"),
         mistake(TUN, "device", "\"this-name-is-too-long\"", "is no name of a device"),
         mistake(TUN, "routing", "[\"x\"]", "`x` is no network"),
@@ -241,7 +249,7 @@ fn of_any_two_mistakes_in_a_file_of_connections_both_are_said() {
     ];
     demand(&place, CONNECTIONS, &mistakes, &apart);
     // Of the first forward, all that says nothing of its port leaves the clash as it is.
-    let both = [&mistakes[28], &mistakes[33]];
+    let both = [&mistakes[30], &mistakes[35]];
     let (text, _) = text(CONNECTIONS, &both);
     let said = check(&place.file("adit.toml", text), None).complaints();
     assert!(both.iter().all(|mistake| said.contains(mistake.said)), "{said}");
@@ -293,6 +301,7 @@ fn of_any_two_mistakes_in_a_file_of_gateways_both_are_said() {
     let mistakes = [
         missing(LAB, "protocol", "the gateway `lab` has no `protocol`"),
         mistake(LAB, "protocol", "\"l2tp\"", unknown),
+        mistake(LAB, "protocol", "\"IKEv2\"", "this protocol is unknown; hint: did you mean `protocol = \"ikev2\"`?"),
         missing(LAB, "listen", "the gateway `lab` has no `listen`"),
         mistake(LAB, "listen", "[\"4500\"]", "`4500` is no address to listen on"),
         mistake(LAB, "listen", "5", "`listen` has to be a list of texts"),

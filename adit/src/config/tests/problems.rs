@@ -48,7 +48,7 @@ probe = { interval_ms = 5 }
         "error: adit.toml line 16: `forward.listen` has to be a whole number from 0 to 65535; hint: ",
         "error: adit.toml line 21: `probe.interval_ms` has to be",
         "error: adit.toml line 22: unknown table `connections`; hint: did you mean [connection.NAME]?",
-        "error: adit.toml line 20: cannot read the profile nofile.ovpn: No such file",
+        "error: adit.toml line 20: cannot read nofile.ovpn, the `profile`: No such file",
     ];
     for expected in expected {
         assert!(said.iter().any(|said| said.starts_with(expected)), "{expected}\n{said:#?}");
@@ -84,6 +84,7 @@ fn a_column_is_counted_in_letters() {
 #[test]
 fn what_two_connections_listen_on_is_different() {
     let place = Workplace::new();
+    let other = PSK.replace("a.example", "b.example");
     for (first, second, taken) in [
         ("listen = \"127.0.0.1:80\"", "listen = \"127.0.0.1:80\"", Some("127.0.0.1:80/tcp")),
         ("listen = \"0.0.0.0:80\"", "listen = \"127.0.0.1:80\"", Some("127.0.0.1:80/tcp")),
@@ -96,7 +97,7 @@ fn what_two_connections_listen_on_is_different() {
     ] {
         let said = place.complaints(&format!(
             "[admin]\nlisten = \"127.0.0.1:9002\"\n[connection.a]\n{PSK}[[connection.a.forward]]\n{first}\nto = \"h:1\"\n\
-            [connection.b]\n{PSK}[[connection.b.forward]]\n{second}\nto = \"h:1\"\n"
+            [connection.b]\n{other}[[connection.b.forward]]\n{second}\nto = \"h:1\"\n"
         ));
         match taken {
             Some(taken) => {
@@ -111,6 +112,7 @@ fn what_two_connections_listen_on_is_different() {
 #[test]
 fn two_devices_have_names_of_their_own_and_do_not_both_take_everything() {
     let place = Workplace::new();
+    let other = PSK.replace("a.example", "b.example");
     for (first, second, problem) in [
         ("device = \"a0\"", "device = \"b0\"", None),
         ("device = \"a0\"", "device = \"a0\"", Some("the device `a0` is taken already: ")),
@@ -124,7 +126,7 @@ fn two_devices_have_names_of_their_own_and_do_not_both_take_everything() {
         ("device = \"a0\"\nrouting = \"full\"", "device = \"b0\"\nrouting = \"full\"\nnetns = \"x\"", None),
     ] {
         let said = place.complaints(&format!(
-            "[connection.a]\n{PSK}[connection.a.tun]\n{first}\n[connection.b]\n{PSK}[connection.b.tun]\n{second}\n"
+            "[connection.a]\n{PSK}[connection.a.tun]\n{first}\n[connection.b]\n{other}[connection.b.tun]\n{second}\n"
         ));
         match problem {
             Some(problem) => assert!(said.len() == 1 && said[0].contains(problem), "{first} {second}: {said:#?}"),
@@ -266,4 +268,146 @@ fn every_refusal_of_a_profile_is_said() {
     assert!(said.len() >= 3 && said.iter().all(|said| said.starts_with("error: profile b.ovpn: ")), "{said:#?}");
     let said = said.join("\n");
     assert!(["`dev`", "`secret`", "nofile.pem"].iter().all(|what| said.contains(what)), "{said}");
+}
+
+#[test]
+fn connections_that_would_end_each_others_tunnels_are_warned_about() {
+    let place = Workplace::new();
+    let eap = "ca = [\"ca.pem\"]\nuser = \"alice\"\npassword = { file = \"password.txt\" }";
+    let certificate = "ca = [\"ca.pem\"]\ncertificate = \"client.pem\"\nkey = \"client.key\"";
+    let psk = "psk = { file = \"psk.txt\" }\nremote_id = \"x\"";
+    let (off, on) = ("initial_contact = false", "initial_contact = true");
+    for (first, first_more, second, second_more, expected) in [
+        (
+            "vpn.example",
+            eap,
+            "VPN.example.",
+            eap,
+            Some(("the same to VPN.example.:500, the user `alice`: ", "in both of them")),
+        ),
+        ("vpn.example", eap, "vpn.example:500", eap, Some(("each ends the tunnel of the other", "in both of them"))),
+        ("2001:db8::1", certificate, "[2001:DB8:0::1]", certificate, Some(("the holder of ", "in both of them"))),
+        ("vpn.example", psk, "vpn.example", psk, Some(("the address of this machine", "in both of them"))),
+        ("vpn.example", eap, "vpn.example:4501", eap, None),
+        ("vpn.example", eap, "vpn2.example", eap, None),
+        ("vpn.example", eap, "vpn.example", certificate, None),
+        ("vpn.example", psk, "vpn.example", &psk.replace("\"x\"", "\"y\""), None),
+        ("vpn.example", psk, "vpn.example", &format!("{psk}\nlocal_id = \"b\""), None),
+        ("vpn.example", eap, "vpn.example", &eap.replace("alice", "bob"), None),
+        (
+            "vpn.example",
+            &format!("{psk}\nlocal_id = \"b\""),
+            "vpn.example",
+            &format!("{psk}\nlocal_id = \"b\""),
+            Some((":500, `b`: ", "in both of them")),
+        ),
+        ("vpn.example", &format!("{eap}\n{off}"), "vpn.example", &format!("{eap}\n{off}"), None),
+        (
+            "vpn.example",
+            &format!("{eap}\n{on}"),
+            "vpn.example",
+            &format!("{eap}\n{off}"),
+            Some(("`a` ends the tunnel of `b` when it connects", "in `a`")),
+        ),
+        (
+            "vpn.example",
+            &format!("{eap}\n{off}"),
+            "vpn.example",
+            eap,
+            Some(("`b` ends the tunnel of `a` when it connects", "in `b`")),
+        ),
+    ] {
+        let connection = |name: &str, host: &str, more: &str| {
+            format!("[connection.{name}]\nprotocol = \"ikev2\"\nremotes = [\"{host}\"]\n{more}\n")
+        };
+        let before = connection("a", first, first_more);
+        let text = before.clone() + &connection("b", second, second_more);
+        let checked = crate::config::check(&place.file("adit.toml", &text), None);
+        let said = checked.complaints().replace(&place.path(""), "");
+        let Some((what, cure)) = expected else {
+            assert!(said.is_empty(), "{text}\n{said}");
+            continue;
+        };
+        let line = before.lines().count() + 3;
+        let begins = format!(
+            "warning: adit.toml line {line} column 12: connection `b` and connection `a` (adit.toml line 3 column 12) are the same to "
+        );
+        assert!(checked.is_fine() && said.lines().count() == 1 && said.starts_with(&begins), "{begins}\n{said}");
+        assert!(said.contains(what) && said.contains(&format!("`initial_contact = false` {cure};")), "{what}\n{said}");
+        let warnings = &checked.json()["warnings"];
+        assert_eq!(
+            (&warnings[0]["line"], &warnings[0]["key"]),
+            (&line.into(), &"connection.b.remotes[0]".into()),
+            "{warnings:#}"
+        );
+        // What is not run is in nobody's way.
+        assert!(crate::config::check(&place.file("adit.toml", &text), Some("a")).complaints().is_empty());
+        assert_eq!(place.complaints(&text).len(), 1, "`adit run` says it too");
+    }
+}
+
+#[test]
+fn gateways_of_one_connection_that_share_an_identity_end_no_tunnel_of_another_by_default() {
+    let place = Workplace::new();
+    let psk = "protocol = \"ikev2\"\npsk = { file = \"psk.txt\" }\nremote_id = \"x\"\n";
+    let two = |name: &str| {
+        format!(
+            "[connection.{name}]\n{psk}[[connection.{name}.gateway]]\nname = \"1\"\nremotes = [\"1.example\"]\n\
+             [[connection.{name}.gateway]]\nname = \"2\"\nremotes = [\"2.example\"]\n"
+        )
+    };
+    let alone = format!("[connection.c]\n{psk}remotes = [\"2.example\"]\n");
+    assert!(place.complaints(&(two("a") + &two("b"))).is_empty(), "all of them have it off already");
+    let said = place.complaints(&(two("a") + &two("b") + &alone));
+    assert!(said.len() == 1 && said[0].contains("`c` ends the tunnel of `a` when it connects"), "{said:#?}");
+}
+
+#[test]
+fn what_is_meant_is_proposed_and_nothing_twice() {
+    let place = Workplace::new();
+    let gateways = "[[connection.office.gateway]]\nname = \"zurich\"\n".repeat(2);
+    let pinned = |name: &str| {
+        let forward = format!("[[connection.office.forward]]\nlisten = 1\nto = \"h:1\"\ngateway = \"{name}\"\n");
+        place.complaints(&format!("[connection.office]\n{PSK}{gateways}{forward}")).join("\n")
+    };
+    for name in ["other", "zurihc"] {
+        let said = pinned(name);
+        assert!(said.ends_with("hint: choose one of `zurich`"), "{said}");
+    }
+    // Which protocol this gateway is of, and which keys it has, is not said.
+    let vague = place.complaints("[connection.office]\n[[connection.office.gateway]]\nfrobnicate = 1\n").join("\n");
+    let names = vague.split_once("hint: there are ").unwrap().1.split(" and others").next().unwrap();
+    let mut different: Vec<_> = names.split(", ").collect();
+    let all = different.len();
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!((all, different.len()), (10, 10), "{names}");
+    let text = "[connection.office]\nprotocol = \"ikev2\"\nremotes = [\"a\"]\nremote_id = \"a\"\n[connection.office.psk]\nflie = \"psk.txt\"\n";
+    assert_eq!(
+        place.complaints(text),
+        ["error: adit.toml line 6: unknown key `psk.flie`; hint: did you mean `file`?"],
+        "in the line of the key, and nothing is missing"
+    );
+}
+
+#[test]
+fn what_makes_no_configuration_of_a_profile_is_said_at_once_before_anybody_is_asked() {
+    let place = Workplace::new();
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    place.file("stranger.key", key);
+    place.file(
+        "b.ovpn",
+        "client\nremote vpn.example\ntls-version-min 1.3\ntls-version-max 1.2\nca ca.pem\ncert client.pem\nkey stranger.key\nauth-user-pass\n",
+    );
+    let said = place.complaints(
+        "[connection.a]\nprotocol = \"openvpn\"\nprofile = \"b.ovpn\"\npassword = { file = \"nofile.txt\" }\n",
+    );
+    for expected in [
+        "error: profile b.ovpn: line 3: `tls-version-min` is above `tls-version-max`",
+        "error: profile b.ovpn: line 7: `key` does not belong to `cert`",
+        "error: adit.toml line 4: cannot read nofile.txt",
+    ] {
+        assert!(said.iter().any(|said| said.starts_with(expected)), "{expected}\n{said:#?}");
+    }
+    assert_eq!(said.len(), 3, "{said:#?}");
 }

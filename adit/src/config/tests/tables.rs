@@ -204,7 +204,10 @@ fn mistakes_are_named_with_file_and_line() {
             "[connection.home]\nprotocol = \"l2tp\"",
             "office.toml line 5: this protocol is unknown; hint: write `protocol",
         ),
-        ("[connection.home]\nremotes = []", "office.toml line 4: the connection `home` has no `protocol`; hint: add"),
+        (
+            "[connection.home]\nremotes = [\"h\"]",
+            "office.toml line 4: the connection `home` has no `protocol`; hint: add",
+        ),
         (
             "[forward]",
             "office.toml line 4: unknown table `forward`; hint: connections are described in [connection.NAME]",

@@ -7,6 +7,7 @@ mod failing_back;
 mod failing_over;
 mod probing;
 mod refusing;
+mod updating;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -178,34 +178,6 @@ async fn nothing_to_connect_to_is_said() {
 }
 
 #[tokio::test]
-async fn an_update_keeps_what_did_not_change_and_draining_refuses_what_is_new() {
-    let [a, b, c] = gateways().await;
-    let redundant = start(vec![spec("a", &a), spec("b", &b)], redundancy_options());
-    up(&redundant, "b").await;
-    let mut kept = connection(&redundant.way(None, PATIENT)).await;
-    redundant.update_specs(vec![spec("a", &a), spec("c", &c)], redundancy_options());
-    up(&redundant, "c").await;
-    b.saw(|seen| seen.byes == 1).await;
-    says(&mut kept, b"as before").await;
-    assert_eq!((a.seen.borrow().hellos, redundant.status().gateways.len()), (1, 2));
-
-    let mut changed = spec("a", &a);
-    changed.fingerprint = 7;
-    redundant.update_specs(vec![changed, spec("c", &c)], redundancy_options());
-    a.saw(|seen| seen.byes == 1 && seen.hellos == 2).await;
-    assert!(soon(kept.read_u8()).await.is_err(), "it went through another configuration");
-
-    let held = connection(&redundant.way(None, PATIENT)).await;
-    let drain = redundant.drain(PATIENT);
-    tokio::pin!(drain);
-    tokio::time::timeout(Duration::from_millis(300), &mut drain).await.expect_err("there is a connection");
-    let error = redundant.way(None, PATIENT).dial(echo()).await.unwrap_err();
-    assert_eq!((error.kind(), redundant.status().state), (ErrorKind::NotConnected, ConnectionState::Draining));
-    drop(held);
-    soon(drain).await;
-}
-
-#[tokio::test]
 async fn rounds_a_profile_allows_end_a_first_connect_and_no_later_one() {
     let [a] = gateways().await;
     let remote = remote(&a);

@@ -184,12 +184,15 @@ fn alone<'a>(rig: &'a Rig, running: &'a Running) -> Result<Story<'a>> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{PREFIX, cases, soak};
+    use super::PREFIX;
     use crate::story::rows;
 
     const DOCUMENT: &str = include_str!("../../../../docs/states.md");
     /// Cases that differ in the way something happens, by what their names begin with.
     const ALIKE: [&str; 2] = ["gateway_", "restart_"];
+
+    /// A case of `adit up`, which has no status to be asked for, among those of `adit run`.
+    const UP: &str = "tun_run_as";
 
     /// The cases as the document names them: those that do not, where it is nearly all of them.
     fn named(of: &BTreeSet<String>, all: &BTreeSet<String>) -> String {
@@ -212,9 +215,13 @@ mod tests {
     fn every_row_is_shown_by_the_cases_that_the_document_names() {
         let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut all = BTreeSet::new();
-        for case in cases().into_iter().chain(soak()) {
+        for case in crate::cases::all().into_iter().chain(crate::cases::soak()) {
+            let own = case.name.starts_with(PREFIX) || case.name.starts_with("tun_run_") && case.name != UP;
+            assert!(!own || !case.rows.is_empty(), "{} shows no row", case.name);
+            if case.rows.is_empty() {
+                continue;
+            }
             let name = case.name.strip_prefix(PREFIX).unwrap_or(&case.name);
-            assert!(!case.rows.is_empty(), "{name} shows no row");
             for id in case.rows.split_whitespace() {
                 assert!(rows().contains_key(id), "{name}: docs/states.md has no row {id}");
                 shown.entry(id.to_owned()).or_default().insert(name.to_owned());

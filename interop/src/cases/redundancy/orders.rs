@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::chown, os::unix::fs::symlink, path::Path, thread, ti
 
 use anyhow::{Result, anyhow, ensure};
 
-use super::{Case, NAME, UP, WEB, World, alone, both, case, connection, gateway, gateway_a, over, server_b};
+use super::{Case, NAME, UP, WEB, World, alone, both, case, connection, gateway, gateway_a, gateway_b, over, server_b};
 use crate::{
     client::client_file,
     ike::{
@@ -26,6 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("orders_while_lost", 45, "C1 C4 C9 C15 C16 C17 C20 G1 G2 G7 G15", orders_while_lost),
         case("term_drains", 30, "C1 C4 C12 C18 C20 G1 G2", term_drains),
         case("drain_cut_short", 20, "C1 C4 C12 C19 C20 G1 G2", drain_cut_short),
+        case("edited", 40, "C1 C4 C9 C13 G1 G2 G3 G11 G16", edited),
         case("secret_swap", 40, "C1 C3 C4 C5 G1 G2 G3 G5 G14", secret_swap),
     ]
 }
@@ -137,6 +138,42 @@ fn drain_cut_short(rig: &Rig) -> Result<()> {
     })?;
     running.ended(Duration::from_secs(45))?;
     story.ends("C19 C20")
+}
+
+/// All gateways are changed at once: whoever is connected stays, and the connection is never down. Of a single gateway nobody can take over.
+fn edited(rig: &Rig) -> Result<()> {
+    const LENGTH: usize = 1 << 20;
+    let _world = World::start(rig)?;
+    let keys = "drain_seconds = 60\nfail_back_seconds = \"never\"";
+    // Which is a setting of each of them.
+    let fast = format!("{keys}\nliveness = \"fast\"");
+    let running = Running::start(rig, &connection(rig, keys)?)?;
+    let mut story = both(rig, &running)?;
+    thread::scope(|scope| {
+        let download = scope.spawn(|| rig.fetch(WEB.parse()?, &format!("/paced/{LENGTH}/10"), &["--patience", "30"]));
+        running.wait(rig, NAME, "a connection", UP, |connection| connection["forwards"][0]["open"] == 1)?;
+        running.reload(rig, &connection(rig, &fast)?)?;
+        story.shows(UP, "G16:b G2:b G11:a")?;
+        rig.hello(WEB.parse()?)?;
+        for answer in download.join().map_err(|_| anyhow!("the download panicked"))?? {
+            check_body(&answer, LENGTH)?;
+        }
+        anyhow::Ok(())
+    })?;
+    story.shows(UP, "G16:a G3:a")?;
+    ensure!(running.activities("restored")? == 0, "the connection was down");
+    // What was there is counted on.
+    let connection = running.connection(rig, NAME)?;
+    ensure!(gateway(&connection, "a")["attempts"] == 2, "{connection:#}");
+
+    running.reload(rig, &over(&fast, &[gateway_b(rig)?]))?;
+    running
+        .wait(rig, NAME, "one gateway", UP, |connection| connection["gateways"].as_array().map(Vec::len) == Some(1))?;
+    running.reload(rig, &over(keys, &[gateway_b(rig)?]))?;
+    let mut alone = Story::new(rig, &running, NAME);
+    alone.shows(UP, "C1 C4 C9 C13 G1:b G2:b G16:b G2:b")?;
+    rig.hello(WEB.parse()?)?;
+    running.terminate(Duration::from_secs(45))
 }
 
 /// Beside a connection that does not change: a secret that Kubernetes swaps is read anew, and cuts nobody else.

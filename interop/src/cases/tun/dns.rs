@@ -30,6 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
         case("tun_dns_resolvconf", resolvconf),
         case("tun_dns_resolvconf_broken", resolvconf_broken),
         case("tun_dns_resolved", resolved).needs(Need::Resolved),
+        case("tun_dns_elsewhere", elsewhere).needs(Need::Resolved),
     ]
 }
 
@@ -179,7 +180,7 @@ fn resolvconf(rig: &Rig) -> Result<()> {
 fn resolved(rig: &Rig) -> Result<()> {
     let _lan = rig.start_lan()?;
     let _server = server_with_dns(rig)?;
-    let service = Service::start(rig)?;
+    let service = Service::start(rig, Place::Client)?;
     rig.note("systemd-resolved is the real one, on a bus of its own")?;
     let before = up::picture(rig, Place::Client)?;
     let asleep = service.link()?;
@@ -203,6 +204,52 @@ fn resolved(rig: &Rig) -> Result<()> {
     }
     up::prove_undone(rig, &before)?;
     Ok(())
+}
+
+/// systemd-resolved of another namespace, whose bus can be reached: by default it is told nothing, also where it has a link of the same
+/// number, and the namespace's own file is used, which may have to be made. Whoever wants it nevertheless is refused.
+fn elsewhere(rig: &Rig) -> Result<()> {
+    let _lan = rig.start_lan()?;
+    let _server = server_with_dns(rig)?;
+    let links: String = (3..20)
+        .map(|index| format!("link add d{index} index {index} type veth peer name e{index} index 9{index}\n"))
+        .collect();
+    rig.net.change(Place::Lan, &links)?;
+    let service = Service::start(rig, Place::Lan)?;
+    let asleep = service.link()?;
+    let file = rig.dir.join("office.ovpn");
+    fs::write(&file, profile(rig)?.text())?;
+    let source = ["--config".to_owned(), file.display().to_string()];
+    let start = |dns: &[&str]| -> Result<Process> {
+        let mut command = rig.net.command(Place::Client, &rig.adit);
+        command.args(["up", "--state-dir"]).arg(up::state_dir(rig)).args(&source).args(dns);
+        Process::spawn(&rig.process_name("up"), &rig.dir, command.env("DBUS_SYSTEM_BUS_ADDRESS", service.bus()))
+    };
+    let folder = Path::new("/etc/netns").join(rig.net.name(Place::Client));
+    for existed in [true, false] {
+        let resolver = existed.then(|| ResolvConf::new(rig, Place::Client, BEFORE)).transpose()?;
+        let before = up::picture(rig, Place::Client)?;
+        let process = start(&[])?;
+        process.wait_text(0, "up adit0", up::UP)?;
+        let told = service.link()?;
+        ensure!(told == asleep, "the other systemd-resolved was told {told}");
+        process.wait_text(0, "systemd-resolved and resolvconf are not of this network namespace", up::UP)?;
+        let text = fs::read_to_string(folder.join("resolv.conf"))?;
+        ensure!(text.contains("192.168.100.30"), "the file is {text:?}");
+        ensure!(page_by_name(rig)? == crate::tools::serve::HELLO, "another page");
+        Up { process, inside: Place::Client }.close()?;
+        match &resolver {
+            Some(resolver) => ensure!(resolver.text()? == BEFORE, "the file is {:?}", resolver.text()?),
+            None => ensure!(!folder.exists(), "{} was left behind", folder.display()),
+        }
+        up::prove_undone(rig, &before)?;
+    }
+    let refused = start(&["--dns", "resolved"])?;
+    let status = refused.wait_end(up::UP)?;
+    ensure!(status.code() == Some(7), "it ended with {status}");
+    refused.wait_text(0, "is of another network namespace; say `file` for this one", up::UP)?;
+    ensure!(service.link()? == asleep, "the other systemd-resolved was told {}", service.link()?);
+    rig.prove_gone()
 }
 
 /// For either: with a `/run` of its own, a user to become, and no server that would be asked for what the case asks.
@@ -234,13 +281,13 @@ const BUS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus C
 "#;
 
 impl Service {
-    fn start(rig: &Rig) -> Result<Self> {
+    fn start(rig: &Rig, place: Place) -> Result<Self> {
         let folder = rig.dir.join("bus");
         fs::create_dir_all(&folder)?;
         let (bus, config) = (folder.join("socket"), folder.join("bus.conf"));
         fs::write(&config, BUS.replace("@BUS", &bus.display().to_string()))?;
         let start = |program: &str| {
-            let mut command = rig.net.command(Place::Client, "unshare");
+            let mut command = rig.net.command(place, "unshare");
             command.current_dir(&folder).args(["--mount", "sh", "-ec", START, program]);
             command
         };
@@ -252,7 +299,7 @@ impl Service {
         command.env("DBUS_SYSTEM_BUS_ADDRESS", address(&bus)).env("SYSTEMD_LOG_LEVEL", "debug");
         command.env("SYSTEMD_LOG_TARGET", "console");
         let resolved = Process::spawn(&rig.process_name("resolved"), &rig.dir, &mut command)?;
-        let name = rig.net.name(Place::Client);
+        let name = rig.net.name(place);
         let net = move |program: &str| {
             let mut command = Command::new("ip");
             command.args(["netns", "exec", &name, program]);

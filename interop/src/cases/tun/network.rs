@@ -9,7 +9,7 @@ use crate::{
     config::{self, Transport},
     ike::{charon::Charon, setup::Setup},
     needs::Need,
-    net::{Place, TARGET_V6},
+    net::{Place, TARGET, TARGET_V6},
     process::{Process, run},
     rig::Rig,
     server::Server,
@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("tun_full", full),
         case("tun_ikev2_ipv6", ikev2_ipv6).needs(Need::StrongSwan),
+        case("tun_two_alike", two_alike).takes(10),
         case("tun_tcp_outside", tcp_outside),
         case("tun_netns", netns),
         case("tun_netns_own", netns_own),
@@ -87,6 +88,55 @@ fn tcp_outside(rig: &Rig) -> Result<()> {
     up.exchange(rig)?;
     up.close()?;
     up::prove_undone(rig, &before)?;
+    // Where it fails closed that way past the tunnel is blocked, too; what the log says lets it in.
+    let up = Up::openvpn(rig, &config::profile(&rig.pki, Transport::Tcp)?, &["--full", "--fail-closed"])?;
+    up.process.wait_text(0, "`sysctl -w net.ipv4.conf.eth0.rp_filter=2` lets it in", up::UP)?;
+    let ping = ["-n", "-c", "3", "-i", "0.2", "-W", "1", &TARGET.to_string()];
+    ensure!(run(rig.net.command(Place::Client, "ping").args(ping)).is_err(), "a strict filter does no harm");
+    let loose = "echo 2 > /proc/sys/net/ipv4/conf/eth0/rp_filter";
+    run(rig.net.command(Place::Client, "sh").args(["-c", loose]))?;
+    up.exchange(rig)?;
+    up.close()?;
+    up::prove_undone(rig, &before)?;
+    rig.prove_gone()
+}
+
+/// Two devices that want the same: the log of the second names the first, which carries it, and stays as it is when the second ends.
+fn two_alike(rig: &Rig) -> Result<()> {
+    let _lan = rig.start_lan()?;
+    let _server = Server::start(rig, &config::server(&rig.pki, Transport::Udp).with("duplicate-cn"))?;
+    let before = up::picture(rig, Place::Client)?;
+    let profile = profile(rig)?;
+    for (args, far, said) in [
+        (
+            &[][..],
+            "192.168.100.30",
+            "adit0 has a route to 192.168.100.0/24 as well: what is sent there goes through adit0",
+        ),
+        (
+            &["--full"][..],
+            "198.51.100.7",
+            "adit0 is a full tunnel as well: all IPv4 goes through adit0 until that has ended",
+        ),
+    ] {
+        let one = Up::openvpn(rig, &profile, args)?;
+        let alone = up::picture(rig, Place::Client)?;
+        let two = Up::openvpn(rig, &profile, args)?;
+        two.process.wait_text(0, "up adit1 10.8.0.", up::UP)?;
+        two.process.wait_text(0, said, up::UP)?;
+        two.process.wait_text(0, "adit0 has the address 10.8.0.", up::UP)?;
+        ensure!(one.process.count("adit1") == 0, "the first speaks of the second");
+        for to in [far, "10.8.0.1"] {
+            let way = run(rig.net.command(Place::Client, "ip").args(["route", "get", to]))?;
+            ensure!(way.contains("dev adit0"), "{to} goes {way}");
+        }
+        two.close()?;
+        let after = up::picture(rig, Place::Client)?;
+        ensure!(after == alone, "the end of the second has changed {alone} to {after}");
+        one.exchange(rig)?;
+        one.close()?;
+        up::prove_undone(rig, &before)?;
+    }
     rig.prove_gone()
 }
 

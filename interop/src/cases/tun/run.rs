@@ -16,14 +16,16 @@ use crate::{
     rig::Rig,
     running::Running,
     server::Server,
+    story::Story,
     up::{self, picture, prove_undone},
 };
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        case("tun_run_openvpn", openvpn).takes(15),
-        case("tun_run_without_rights", without_rights).takes(10).needs(Need::StrongSwan),
-        case("tun_run_two", two).takes(40).needs(Need::StrongSwan),
+        case("tun_run_openvpn", openvpn).takes(15).rows("C1 C2 C4 C10 C11 C12 C18 C20 G1 G2 G15"),
+        case("tun_run_without_rights", without_rights).takes(10).needs(Need::StrongSwan).rows("C1 C4 C5 G1 G2"),
+        case("tun_run_two", two).takes(40).needs(Need::StrongSwan).rows("C1 C4 G1 G2"),
+        case("tun_run_two_gateways", two_gateways).takes(30).needs(Need::StrongSwan).rows("C1 C4 G1 G2 G3 G7 G8"),
     ]
 }
 
@@ -61,8 +63,8 @@ fn way(rig: &Rig, to: &str) -> String {
     said.unwrap_or_else(|error| format!("{error:#}"))
 }
 
-/// C1, C4, C11, C1 again, C12: whatever ends the connection, nothing is left of its device; another `tun` cuts no tunnel, and a device
-/// that somebody takes away ends it (C10), until it is connected again (C2).
+/// Whatever ends the connection, nothing is left of its device; another `tun` cuts no tunnel, and a device that somebody takes away ends
+/// it, until it is connected again.
 fn openvpn(rig: &Rig) -> Result<()> {
     let _lan = rig.start_lan()?;
     rig.prove_unreachable()?;
@@ -76,14 +78,18 @@ fn openvpn(rig: &Rig) -> Result<()> {
     };
     let before = picture(rig, Place::Client)?;
     let running = Running::start_root(rig, &connection(""))?;
+    let mut story = Story::new(rig, &running, "office");
     let status = wait_up(rig, &running, "office")?;
+    story.shows(up::UP, "C1 C4 G1:a G2:a")?;
     ensure!(status["device"]["addresses"][0] == "10.8.0.2/24", "the device is {}", status["device"]);
     carries(rig)?;
     running.expect_activity("office", "device")?;
     run(&mut running.tell(rig, &["disconnect", "--yes", "office"]))?;
+    story.shows(up::UP, "C11 C20 G15:a")?;
     prove_undone(rig, &before)?;
     run(&mut running.tell(rig, &["connect", "office"]))?;
     wait_up(rig, &running, "office")?;
+    story.shows(up::UP, "C1 C4 G1:a G2:a")?;
     carries(rig)?;
 
     running.reload(rig, &connection("routing = \"full\"\nmtu = 1300"))?;
@@ -95,17 +101,20 @@ fn openvpn(rig: &Rig) -> Result<()> {
     run(rig.net.command(Place::Client, "ip").args(["link", "del", "office0"]))?;
     let status = running.wait_state(rig, "office", "failed", up::UP)?;
     ensure!(status["last_error"]["code"] == "device", "the last error is {}", status["last_error"]);
+    story.shows(up::UP, "C10 G15:a")?;
     running.wait(rig, "office", "no device", up::UP, |status| status["device"].is_null())?;
     prove_undone(rig, &before)?;
     run(&mut running.tell(rig, &["connect", "office"]))?;
     wait_up(rig, &running, "office")?;
+    story.shows(up::UP, "C2 C4 G1:a G2:a")?;
     carries(rig)?;
-    running.terminate(END)?;
+    running.end(END)?;
+    story.ends("C12 C18 C20")?;
     prove_undone(rig, &before)?;
     rig.prove_gone()
 }
 
-/// C5: the connection says what it lacks and how to get it; the others go on.
+/// The connection says what it lacks and how to get it; the others go on.
 fn without_rights(rig: &Rig) -> Result<()> {
     let world = World::start(rig)?;
     let before = picture(rig, Place::Client)?;
@@ -123,9 +132,38 @@ fn without_rights(rig: &Rig) -> Result<()> {
     let hint = error["hint"].as_str().unwrap_or_default();
     ensure!(error["code"] == "device" && hint.contains("root"), "the last error is {error}");
     ensure!(status["gateways"][0]["attempts"] == 0, "the gateway was asked for nothing: {status}");
-    running.expect_activity("one", "failed")?;
-    running.wait_state(rig, "two", "connected", up::UP)?;
+    Story::new(rig, &running, "one").shows(up::UP, "C1 C5")?;
+    Story::new(rig, &running, "two").shows(up::UP, "C1 C4 G1:b G2:b")?;
     rig.hello("127.0.0.1:33000".parse()?)?;
+    running.terminate(END)?;
+    prove_undone(rig, &before)?;
+    drop(world);
+    rig.prove_gone()
+}
+
+/// The gateway in use is killed: the device has the addresses of the one that takes over.
+fn two_gateways(rig: &Rig) -> Result<()> {
+    let world = World::start(rig)?;
+    let before = picture(rig, Place::Client)?;
+    let text = format!(
+        "[connection.office]\nliveness = \"fast\"\nstandby = \"hot\"\nfail_back_seconds = \"never\"\n\n{}{}{}",
+        gateway_a(rig)?,
+        gateway_b(rig)?,
+        tun(rig, "office", "office0", "")
+    );
+    let running = Running::start_root(rig, &text)?;
+    let status = wait_up(rig, &running, "office")?;
+    let mut story = Story::new(rig, &running, "office");
+    story.shows(up::UP, "C1 C4 G1:a G2:a G1:b G3:b")?;
+    ensure!(status["device"]["addresses"][0] == "10.10.10.1/32", "the device is {}", status["device"]);
+    carries(rig)?;
+    world.kill_a()?;
+    story.shows(up::UP, "G7:a G8:b")?;
+    running.wait(rig, "office", "the addresses of b", up::UP, |status| {
+        status["device"]["state"] == "up" && status["device"]["addresses"][0] == "10.8.0.2/24"
+    })?;
+    carries(rig)?;
+    story.shows(up::UP, "")?;
     running.terminate(END)?;
     prove_undone(rig, &before)?;
     drop(world);
@@ -157,6 +195,9 @@ fn two(rig: &Rig) -> Result<()> {
     let running = Running::start_root(rig, &text(narrow, ""))?;
     wait_up(rig, &running, "one")?;
     let second = wait_up(rig, &running, "two")?;
+    let (mut of_one, mut of_two) = (Story::new(rig, &running, "one"), Story::new(rig, &running, "two"));
+    of_one.shows(up::UP, "C1 C4 G1:a G2:a")?;
+    of_two.shows(up::UP, "C1 C4 G1:b G2:b")?;
     ensure!(way(rig, "192.168.100.30").contains("dev one0"), "the way is {}", way(rig, "192.168.100.30"));
     ensure!(way(rig, "192.168.100.99").contains("dev two0"), "the way is {}", way(rig, "192.168.100.99"));
     carries(rig)?;
@@ -188,6 +229,8 @@ fn two(rig: &Rig) -> Result<()> {
         ensure!(now.pointer(key) == first.pointer(key), "{key} of the other is {:?}", now.pointer(key));
     }
     carries(rig)?;
+    of_one.shows(up::UP, "")?;
+    of_two.shows(up::UP, "")?;
 
     running.process.signal("KILL")?;
     running.process.wait_end(END)?;

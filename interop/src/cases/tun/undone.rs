@@ -22,7 +22,11 @@ use crate::{
 };
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![case("tun_ended_early", ended_early).takes(10), case("tun_name_taken", name_taken).takes(15)]
+    vec![
+        case("tun_ended_early", ended_early).takes(10),
+        case("tun_name_taken", name_taken).takes(15),
+        case("tun_elsewhere", elsewhere).takes(10),
+    ]
 }
 
 /// How long an end may take.
@@ -37,7 +41,11 @@ fn start(rig: &Rig, args: &[&str]) -> Result<Process> {
 }
 
 fn down(rig: &Rig, device: &str) -> Command {
-    let mut command = rig.net.command(Place::Client, &rig.adit);
+    down_at(rig, Place::Client, device)
+}
+
+fn down_at(rig: &Rig, place: Place, device: &str) -> Command {
+    let mut command = rig.net.command(place, &rig.adit);
     command.args(["down", "--name", device, "--state-dir"]).arg(up::state_dir(rig));
     command
 }
@@ -158,5 +166,50 @@ fn name_taken(rig: &Rig) -> Result<()> {
     running.terminate(END)?;
     rig.net.change(Place::Client, "link del taken0\nlink del taken2\n")?;
     prove_undone(rig, &clean)?;
+    rig.prove_gone()
+}
+
+/// What SIGKILL has left in the namespace that a process was in is not looked for in another one: from there the next start takes
+/// another device, and `adit down` opens what is blocked where it is blocked. What was removed by hand is blocked again.
+fn elsewhere(rig: &Rig) -> Result<()> {
+    let _lan = rig.start_lan()?;
+    let server = Server::start(rig, &config::server(&rig.pki, Transport::Udp))?;
+    let before = up::picture(rig, Place::Client)?;
+    let args = ["--full", "--fail-closed"];
+    Up::openvpn(rig, &profile(rig)?, &args)?.end("KILL", None)?;
+    let blocked = up::picture(rig, Place::Client)?;
+    ensure!(blocked.contains("unreachable") && blocked.contains("5201:"), "nothing is blocked: {blocked}");
+    drop(server);
+    rig.net.change(Place::Client, "rule del priority 5201\n")?;
+    // Again where it was, without a gateway: all of it is there.
+    let profile = client_file(&rig.dir.join("again.ovpn"), &profile(rig)?.text())?.display().to_string();
+    let source = ["--config".to_owned(), profile.clone()];
+    let mut command = up::up_command(rig, &source, &args);
+    let again = Process::spawn(&rig.process_name("up"), &rig.dir, &mut command)?;
+    again.wait_text(0, "stays blocked until a tunnel is up", END)?;
+    again.wait_text(0, "connecting to ", END)?;
+    let taken_over = up::picture(rig, Place::Client)?;
+    // The device is there already, for what a tunnel will say of it.
+    let besides = |line: &&str| !line.starts_with("adit0: ");
+    ensure!(taken_over.lines().filter(besides).eq(blocked.lines()), "{blocked} is taken over as {taken_over}");
+    again.signal("KILL")?;
+    again.wait_end(END)?;
+    // Elsewhere.
+    let lan = up::picture(rig, Place::Lan)?;
+    let state_dir = up::state_dir(rig).display().to_string();
+    let mut command = rig.net.command(Place::Lan, &rig.adit);
+    command.args(["up", "--no-dns", "--config", &profile, "--state-dir", &state_dir]).args(args);
+    let other = Process::spawn(&rig.process_name("up"), &rig.dir, &mut command)?;
+    other.wait_text(0, "stays blocked: another device is taken", END)?;
+    other.wait_text(0, "connecting to ", END)?;
+    other.signal("TERM")?;
+    other.wait_end(END)?;
+    let after = up::picture(rig, Place::Client)?;
+    ensure!(after == blocked, "a start elsewhere has changed {blocked} to {after}");
+    run(&mut down_at(rig, Place::Lan, "adit0"))?;
+    prove_undone(rig, &before)?;
+    prove_no_journal(rig)?;
+    let after = up::picture(rig, Place::Lan)?;
+    ensure!(after == lan, "not everything is as before: {after}");
     rig.prove_gone()
 }
