@@ -70,6 +70,11 @@ max_connections = {{ . }}
 {{ end }}
 {{- end -}}
 
+{{/* New with each content: pods of before keep what they were started with, also where the new one is wrong. */}}
+{{- define "adit.configName" -}}
+{{ include "adit.fullname" . }}-{{ include "adit.config" . | sha256sum | trunc 10 }}
+{{- end -}}
+
 {{/* One probe: over HTTP, or by the program itself. */}}
 {{- define "adit.probe" -}}
 {{- if .root.Values.probes.exec -}}
