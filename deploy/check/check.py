@@ -24,7 +24,12 @@ import yaml  # noqa: E402
 VERSIONS = ("1.29", "1.37")
 SIDECAR = ["--set", "mode=sidecar", "--set", "application.name=app", "--set", "application.image=app:1",
            "--set-json", 'application.securityContext={"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}']
-SECOND = ["--set-json", 'forwards=[{"name":"crm","port":33000,"to":"192.168.100.30:8080"},'
+# Two connections, for a forward of each.
+LAB = 'config=[connection.production]\nprotocol="ikev2"\nremotes=["a.example"]\nuser="a"\ninitial_contact=false\n' \
+      'password={file="/etc/adit/secrets/password"}\nca=["/etc/adit/secrets/ca.pem"]\n[connection.lab]\nprotocol="ikev2"\n' \
+      'user="b"\npassword={file="/etc/adit/secrets/password"}\nca=["/etc/adit/secrets/ca.pem"]\n' \
+      '[[connection.lab.gateway]]\nname="b"\nremotes=["b.example"]\ninitial_contact=false'
+SECOND = ["--set-string", LAB.replace(",", "\\,"), "--set-json", 'forwards=[{"name":"crm","port":33000,"to":"192.168.100.30:8080"},'
           '{"name":"dns","port":33053,"to":"192.168.100.53:53","transport":"udp","connection":"lab","gateway":"b","maxConnections":7}]']
 EVERYTHING = SECOND + ["--set", "serviceMonitor.enabled=true", "--set", "probes.exec=true", "--set", "image.digest=sha256:" + 64 * "a",
                        "--set", "serviceAccount.create=false", "--set", "networkPolicy.gateways[0].ipBlock.cidr=203.0.113.1/32",
@@ -193,11 +198,12 @@ def names_lead_from_service_to_forward():
         ports = {port["name"]: port for port in spec["template"]["spec"]["containers"][0]["ports"]}
         service = of_kind("Service", made, "vpn")
         listens = {(int(forward["listen"].rpartition(":")[2]), forward.get("transport", "tcp").upper()) for forward in forwards(made)}
-        offers = {(port["port"], port["protocol"]) for port in service["spec"]["ports"]}
+        offers = {(ports[port["targetPort"]]["containerPort"], port["protocol"]) for port in service["spec"]["ports"]}
         assert listens == offers, f"{name}: {listens} and {offers}"
         for port in service["spec"]["ports"]:
             target = ports[port["targetPort"]]
-            assert (target["containerPort"], target["protocol"]) == (port["port"], port["protocol"]), f"{name}: {port}"
+            assert target["protocol"] == port["protocol"], f"{name}: {port}"
+            assert target["containerPort"] == port["port"] or port["port"] == 80, f"{name}: {port}"
         assert all(forward["listen"].startswith("0.0.0.0:") for forward in forwards(made)), name
         selectors = [service["spec"]["selector"], spec["selector"]["matchLabels"]]
         selectors += [of_kind("PodDisruptionBudget", made)["spec"]["selector"]["matchLabels"]]
@@ -229,7 +235,7 @@ def a_sidecar_listens_in_its_pod_alone():
 
 
 def a_forward_keeps_all_that_was_said_of_it():
-    made = config(helm("--set-string", 'config=[connection.production]\n[connection.lab]', *SECOND))
+    made = config(helm(*SECOND))
     assert made["connection"]["lab"]["forward"] == [{
         "name": "dns", "listen": "0.0.0.0:33053", "to": "192.168.100.53:53", "transport": "udp", "gateway": "b", "max_connections": 7,
     }]
@@ -243,15 +249,7 @@ def adit_takes_every_configuration():
         assert made.returncode == 0, made.stderr
         (place / "password").write_text("secret")
         (place / "password").chmod(0o600)
-        # With a second connection, because one option needs it.
-        lab = 'config=[connection.production]\nprotocol="ikev2"\nremotes=["a.example"]\nuser="a"\n' \
-              'password={file="/etc/adit/secrets/password"}\nca=["/etc/adit/secrets/ca.pem"]\n[connection.lab]\nprotocol="ikev2"\n' \
-              'user="b"\npassword={file="/etc/adit/secrets/password"}\nca=["/etc/adit/secrets/ca.pem"]\n' \
-              '[[connection.lab.gateway]]\nname="b"\nremotes=["b.example"]'
-        makes = ALL | {"chart, two connections": lambda: helm("--set-string", lab.replace(",", "\\,"), *SECOND)}
-        makes = {name: make for name, make in makes.items() if name not in ("chart, gateway with everything", "chart, sidecar")}
-        makes["chart, sidecar"] = lambda: helm(*SIDECAR)
-        for name, make in makes.items():
+        for name, make in ALL.items():
             text = of_kind("ConfigMap", make())["data"]["adit.toml"]
             file = place / "adit.toml"
             file.write_text(text.replace("/etc/adit/secrets", folder))
@@ -320,6 +318,24 @@ def a_change_of_the_configuration_rolls_out():
     assert names == [of_kind("ConfigMap", kustomize("gateway"))["metadata"]["name"]] and names != ["adit-config"]
 
 
+TWO = ["--set", "forwards[0].name=a,forwards[0].port=8080,forwards[0].to=a:1,forwards[1].to=a:1"]
+
+
+def what_is_said_of_rollouts_and_probes_is_there():
+    made = of_kind("Deployment", helm("--set", "strategy.type=Recreate", "--set", "probes.connection=production"))["spec"]
+    assert made["strategy"] == {"type": "Recreate"}, made["strategy"]
+    container = made["template"]["spec"]["containers"][0]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?connection=production", container
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez", container
+    by_program = of_kind("Deployment", helm("--set", "probes.exec=true", "--set", "probes.connection=production"))["spec"]
+    probe = by_program["template"]["spec"]["containers"][0]["readinessProbe"]
+    assert probe["exec"]["command"][-2:] == ["--connection", "production"] and probe["timeoutSeconds"] == 5, probe
+    made = helm("--set", "forwards[0].name=web,forwards[0].port=8080,forwards[0].servicePort=80,forwards[0].to=a:1", "--set", "handshakes=3")
+    [port] = of_kind("Service", made, "vpn")["spec"]["ports"]
+    assert (port["port"], port["targetPort"]) == (80, "web"), port
+    assert config(made)["limits"]["handshakes"] == 3, config(made)
+
+
 def values_that_cannot_work_are_refused():
     for values, says in (
         (["--set", "forwards[0].port=80", "--set", "forwards[0].name=x", "--set", "forwards[0].to=a:1"], "minimum"),
@@ -331,6 +347,14 @@ def values_that_cannot_work_are_refused():
         (["--set", "preStopSeconds=-1"], "minimum"),
         (["--set", "image.digest=latest"], "digest"),
         (["--set-json", "forwards=[]"], "forwards"),
+        (["--set", "forwards[0].name=admin,forwards[0].port=8080,forwards[0].to=a:1"], "the name admin is taken"),
+        (["--set", "forwards[0].name=a--b,forwards[0].port=8080,forwards[0].to=a:1"], "pattern"),
+        (["--set", "forwards[0].name=a,forwards[0].port=9002,forwards[0].to=a:1"], "9002/tcp is taken"),
+        (TWO + ["--set", "forwards[1].name=a,forwards[1].port=8081"], "the name a is taken"),
+        (TWO + ["--set", "forwards[1].name=b,forwards[1].port=8080"], "8080/tcp is taken"),
+        (TWO + ["--set", "forwards[1].name=b,forwards[1].port=8081,forwards[1].servicePort=8080"], "8080/tcp of the Service"),
+        (["--set", "connection=prodction"], "config has no [connection.prodction]"),
+        (["--set", "probes.connection=other"], "config has no [connection.other]"),
     ):
         output = run(TOOLS / "helm", "template", "office", CHART, *values)
         assert output.returncode != 0 and says in output.stderr, f"{values}: {output.stderr}"
@@ -362,7 +386,7 @@ CHECKS = [
     the_tunnel_has_a_read_only_root_and_right_probes, names_lead_from_service_to_forward, metrics_are_found,
     a_sidecar_listens_in_its_pod_alone, a_forward_keeps_all_that_was_said_of_it, adit_takes_every_configuration,
     buffers_leave_memory_for_the_rest, replicas_leave_each_other_their_sessions, policies_of_both_let_the_same_protocols_out,
-    an_empty_list_lets_nobody_in, a_change_of_the_configuration_rolls_out,
+    an_empty_list_lets_nobody_in, what_is_said_of_rollouts_and_probes_is_there, a_change_of_the_configuration_rolls_out,
     values_that_cannot_work_are_refused, helm_finds_nothing_to_say, the_container_file_is_clean,
 ]
 

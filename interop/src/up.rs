@@ -134,7 +134,17 @@ impl Up {
 
 /// The command, as root; DNS stays as it is unless the arguments say otherwise: the file would be the machine's own.
 pub(crate) fn up_command(rig: &Rig, source: &[String], args: &[&str]) -> Command {
-    let mut command = rig.net.command(Place::Client, &rig.adit);
+    up_with(rig.net.command(Place::Client, &rig.adit), rig, source, args)
+}
+
+/// The same with the rights that `adit-tun@.service` leaves: root with one capability, and without a way to more.
+pub(crate) fn unit_command(rig: &Rig, source: &[String], args: &[&str]) -> Command {
+    let mut command = rig.net.command(Place::Client, "setpriv");
+    command.args(["--bounding-set", "-all,+net_admin", "--inh-caps", "-all", "--no-new-privs"]).arg(&rig.adit);
+    up_with(command, rig, source, args)
+}
+
+fn up_with(mut command: Command, rig: &Rig, source: &[String], args: &[&str]) -> Command {
     command.args(["up", "--log-format", "json", "--verbose", "--state-dir"]).arg(state_dir(rig)).args(source);
     if !args.iter().any(|arg| arg.starts_with("--dns") || *arg == "--netns") {
         command.arg("--no-dns");

@@ -4,7 +4,7 @@
 
 {{- define "adit.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 55 | trimSuffix "-" -}}
 {{- else if contains (include "adit.name" .) .Release.Name -}}
 {{- .Release.Name | trunc 55 | trimSuffix "-" -}}
 {{- else -}}
@@ -53,6 +53,9 @@ socket = "/run/adit/control.sock"
 [limits]
 drain_seconds = {{ .Values.drainSeconds }}
 memory_mib = {{ .Values.memoryMib }}
+{{- with .Values.handshakes }}
+handshakes = {{ . }}
+{{- end }}
 
 {{ .Values.config | trim }}
 {{ range .Values.forwards }}
@@ -75,12 +78,50 @@ max_connections = {{ . }}
 {{ include "adit.fullname" . }}-{{ include "adit.config" . | sha256sum | trunc 10 }}
 {{- end -}}
 
+{{/* What the schema cannot see. */}}
+{{- define "adit.check" -}}
+{{- if gt (add (int .Values.preStopSeconds) (int .Values.drainSeconds) 5) (int64 .Values.terminationGracePeriodSeconds) }}
+{{- fail "terminationGracePeriodSeconds must be at least 5 more than preStopSeconds and drainSeconds together" }}
+{{- end }}
+{{- $names := dict "admin" true }}
+{{- $ports := dict (printf "%v/tcp" .Values.adminPort) true }}
+{{- $offers := dict }}
+{{- range .Values.forwards }}
+{{- if hasKey $names .name }}
+{{- fail (printf "forwards: the name %s is taken already; give each its own, and none the name admin" .name) }}
+{{- end }}
+{{- $_ := set $names .name true }}
+{{- $port := printf "%v/%s" .port (.transport | default "tcp") }}
+{{- if hasKey $ports $port }}
+{{- fail (printf "forwards: the port %s is taken already, by another forward or as adminPort" $port) }}
+{{- end }}
+{{- $_ := set $ports $port true }}
+{{- $offer := printf "%v/%s" (.servicePort | default .port) (.transport | default "tcp") }}
+{{- if hasKey $offers $offer }}
+{{- fail (printf "forwards: the port %s of the Service is taken already" $offer) }}
+{{- end }}
+{{- $_ := set $offers $offer true }}
+{{- include "adit.known" (dict "config" $.Values.config "connection" (.connection | default $.Values.connection)) }}
+{{- end }}
+{{- with .Values.probes.connection }}
+{{- include "adit.known" (dict "config" $.Values.config "connection" .) }}
+{{- end }}
+{{- end -}}
+
+{{/* Whether the configuration has this connection. */}}
+{{- define "adit.known" -}}
+{{- if not (regexMatch (printf "(?m)^\\s*\\[\\[?connection\\.[\"']?%s[\"']?[.\\]]" .connection) .config) }}
+{{- fail (printf "config has no [connection.%s], which is named by a forward, by `connection` or by `probes.connection`" .connection) }}
+{{- end }}
+{{- end -}}
+
 {{/* One probe: over HTTP, or by the program itself. */}}
 {{- define "adit.probe" -}}
 {{- if .root.Values.probes.exec -}}
-exec: { command: [/usr/bin/adit, healthcheck, --config, /etc/adit/config/adit.toml] }
+exec: { command: [/usr/bin/adit, healthcheck, --config, /etc/adit/config/adit.toml{{ with .root.Values.probes.connection }}, --connection, {{ . }}{{ end }}] }
+timeoutSeconds: 5
 {{- else -}}
-httpGet: { path: {{ .path }}, port: admin }
+httpGet: { path: {{ .path | quote }}, port: admin }
 {{- end -}}
 {{- end -}}
 
@@ -123,7 +164,8 @@ livenessProbe:
 {{- end }}
 # Whether the tunnel is up: what balances, and what fails over.
 readinessProbe:
-  {{- include "adit.probe" (dict "root" . "path" "/readyz") | nindent 2 }}
+  {{- $of := ternary (printf "?connection=%s" .Values.probes.connection) "" (ne .Values.probes.connection "") }}
+  {{- include "adit.probe" (dict "root" . "path" (printf "/readyz%s" $of)) | nindent 2 }}
   periodSeconds: 2
   failureThreshold: 1
 resources:
