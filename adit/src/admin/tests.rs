@@ -171,7 +171,8 @@ async fn probes_follow_the_connection_and_liveness_does_not() {
     while engine.status().connections[0].state != State::Connected {
         changes.changed().await.unwrap();
     }
-    for path in ["/readyz", "/readyz?connection=office", "/readyz?forward=crm", "/startupz"] {
+    let both = "/readyz?connection=office&forward=office/crm";
+    for path in ["/readyz", "/readyz?connection=office", "/readyz?forward=crm", both, "/startupz"] {
         assert_eq!(get(address, path).await, (200, "ok\n".to_owned()), "{path}");
     }
     let (code, text) = get(address, "/metrics").await;

@@ -18,7 +18,7 @@ pub(super) fn reloading() {
 }
 
 pub(super) fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("saying goodbye to the gateways")]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("live connections may end, then goodbye to the gateways")]);
 }
 
 pub(super) fn status(text: &str) {

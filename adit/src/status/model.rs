@@ -389,6 +389,7 @@ impl ProcessStatus {
             (None, Some((left, right))) if self.connections.iter().any(|known| known.name == left) => {
                 (Some(left), Some(right))
             }
+            (Some(name), Some((left, right))) if name == left => (Some(left), Some(right)),
             (connection, _) => (connection, forward),
         };
         let asked = self.connections.iter().filter(|known| connection.is_none_or(|name| known.name == name));
