@@ -14,6 +14,7 @@ mod applier;
 mod dbus;
 mod dns;
 mod journal;
+mod leftover;
 mod namespace;
 mod netlink;
 mod plan;
@@ -21,8 +22,9 @@ mod resolv_conf;
 mod rivals;
 mod whose;
 
-pub use applier::{NotUndone, Recovered, System, SystemOptions, blocked, recover};
+pub use applier::{System, SystemOptions};
 pub use dns::{DnsMethod, DnsSettings};
+pub use leftover::{NotUndone, Recovered, blocked, recover};
 pub use namespace::Namespace;
 pub use plan::{Change, Mode, Net, Target, Wanted, plan};
 
