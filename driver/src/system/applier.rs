@@ -48,7 +48,7 @@ pub struct SystemOptions {
 }
 
 /// What was done for one device. Dropped, it undoes all of it; with [`SystemOptions::hold`] all but what blocks, which
-/// [`System::undo_all`], [`recover`] or the next process undoes.
+/// [`System::undo_all`], [`recover`](super::recover) or the next process undoes.
 pub struct System {
     device: String,
     index: u32,
