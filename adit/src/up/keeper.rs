@@ -332,10 +332,19 @@ fn fixed_addresses(gateways: &[Gateway]) -> Vec<IpAddr> {
 pub(crate) mod tests {
     use std::sync::{Mutex, PoisonError};
 
+    use tokio::sync::watch;
+
     use super::*;
 
-    /// What was done with doubles, in order.
-    pub(crate) type Done = Arc<Mutex<Vec<String>>>;
+    /// What was done with doubles, in order. Their threads do it: who wants to see something there waits for it.
+    pub(crate) type Done = Arc<watch::Sender<Vec<String>>>;
+
+    /// Waits until the latest that was done is this.
+    pub(crate) async fn does(done: &Done, latest: &str) {
+        let mut done = done.subscribe();
+        let seen = done.wait_for(|done| done.last().is_some_and(|last| last == latest));
+        tokio::time::timeout(Duration::from_secs(60), seen).await.expect("in time").unwrap();
+    }
 
     /// A device that is none, and notes what is done with it.
     pub(crate) struct Double {
@@ -376,8 +385,7 @@ pub(crate) mod tests {
         }
 
         fn note(&self, what: &str) {
-            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.push(format!("{} {what}", self.name));
+            self.done.send_modify(|done| done.push(format!("{} {what}", self.name)));
         }
     }
 
@@ -499,9 +507,7 @@ pub(crate) mod tests {
         drop(keeper);
         // When it comes after all, it is undone.
         go.send(()).unwrap();
-        while done.lock().unwrap().last().map(String::as_str) != Some("adit0 left") {
-            tokio::task::yield_now().await;
-        }
+        does(&done, "adit0 left").await;
     }
 
     #[tokio::test]
@@ -513,13 +519,11 @@ pub(crate) mod tests {
         assert!(matches!(keeper.next().await, Told::Rested { blocks: false }));
         keeper.undo(None);
         assert!(matches!(keeper.next().await, Told::Gone));
-        assert_eq!(*done.lock().unwrap(), ["adit0 open", "adit0 rest", "adit0 undo"]);
+        assert_eq!(*done.borrow(), ["adit0 open", "adit0 rest", "adit0 undo"]);
         keeper.renew();
         assert!(matches!(keeper.next().await, Told::Lost(_)));
         drop(kept(&done));
-        while done.lock().unwrap().last().map(String::as_str) != Some("adit0 left") {
-            tokio::task::yield_now().await;
-        }
+        does(&done, "adit0 left").await;
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ pub(crate) use arguments::{Down, UP, UP_EXAMPLES, Up};
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{down, life, mark, open};
 #[cfg(test)]
-pub(crate) use keeper::tests::{Done, Lacks, doubles, held_doubles, lacking_doubles};
+pub(crate) use keeper::tests::{Done, Lacks, does, doubles, held_doubles, lacking_doubles};
 pub(crate) use keeper::{Keeper, Open, Shape, Told};
 #[cfg(target_os = "linux")]
 pub(crate) use life::{down, life};

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::{
     status::DeviceState,
-    up::{Done, Lacks, TunOptions, doubles, held_doubles, lacking_doubles},
+    up::{Done, Lacks, TunOptions, does, doubles, held_doubles, lacking_doubles},
 };
 
 /// A connection with a device, and what is done with it.
@@ -22,7 +22,7 @@ fn named(device: &str) -> TunOptions {
 }
 
 fn done(done: &Done) -> Vec<String> {
-    done.lock().unwrap().clone()
+    done.borrow().clone()
 }
 
 #[tokio::test]
@@ -180,7 +180,8 @@ async fn a_device_that_is_not_wanted_any_more_when_the_last_one_is_gone_holds_up
     bench.until(|status| has_device(status, DeviceState::Up)).await;
     let password = office.forget_password();
     bench.apply(ConnectionPlan { tun: Some(named("vpn0")), ..office.connection("office", &["crm"]) }).await;
-    bench.until(|status| status.state == State::Failed && done(&what).ends_with(&["vpn0 undo".to_owned()])).await;
+    bench.reaches(State::Failed).await;
+    does(&what, "vpn0 undo").await;
     // It is being removed when somebody connects again, and reads another configuration.
     bench.order(Order::Connect).await.unwrap();
     bench.reaches(State::Connecting).await;
