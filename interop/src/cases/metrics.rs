@@ -34,12 +34,14 @@ const UP: Duration = Duration::from_secs(40);
 const BYTES: usize = 1 << 20;
 const READER: &str = include_str!("openmetrics.py");
 /// All there are, and what they are.
-const FAMILIES: [(&str, &str); 32] = [
+const FAMILIES: [(&str, &str); 34] = [
     ("vpn_build", "info"),
     ("vpn_process_start_timestamp_seconds", "gauge"),
     ("vpn_process_tasks", "gauge"),
     ("vpn_netstack_memory_bytes", "gauge"),
     ("vpn_netstack_memory_limit_bytes", "gauge"),
+    ("vpn_configuration_last_reload_successful", "gauge"),
+    ("vpn_configuration_last_reload_success_timestamp_seconds", "gauge"),
     ("vpn_connection_state", "gauge"),
     ("vpn_connection_redundancy", "gauge"),
     ("vpn_failovers", "counter"),
@@ -196,6 +198,10 @@ fn number(status: &Value, key: &str) -> Result<f64> {
 fn expect_process(metrics: &Metrics, status: &Value) -> Result<()> {
     let version = status["version"].as_str().context("version")?;
     ensure!(metrics.value("vpn_build_info", &[("version", version)])? == 1.0, "the build is not {version}");
+    ensure!(
+        metrics.value("vpn_configuration_last_reload_successful", &[])? == 1.0,
+        "the configuration is not in force"
+    );
     for (state, wanted) in [("connected", 1.0), ("connecting", 0.0), ("failed", 0.0)] {
         let found = metrics.value("vpn_connection_state", &[("connection", NAME), ("state", state)])?;
         ensure!(found == wanted, "the state {state} is {found}");

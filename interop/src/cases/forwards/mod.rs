@@ -374,6 +374,6 @@ fn forward_max_connections(rig: &Rig, peer: Peer) -> Result<()> {
     session.exchange()?;
     session.client().process.signal("INT")?;
     session.client().interrupted()?;
-    session.client().process.wait_text(0, " more refused", SOON)?;
+    session.client().process.wait_text(0, " failed, 1 refused", SOON)?;
     rig.prove_gone()
 }
